@@ -1,0 +1,133 @@
+//! Every limit of the product, named and with the page it comes from. A tier may replace one later; nothing else may.
+//! Units are in the name. "ours" marks a bound that Azure does not publish.
+
+// Identifiers and tokens.
+/// Device, module and policy ids (IoT Hub developer guide, identity registry).
+pub const ID_CHARACTERS_MAX: usize = 128;
+/// ours: a SAS token with the longest ids, doubly escaped, stays well below.
+pub const SAS_TOKEN_BYTES_MAX: usize = 4096;
+/// `SharedAccessSignatureConstants.MaxClockSkew` of the C# SDK.
+pub const SAS_CLOCK_SKEW_SECONDS: u64 = 300;
+/// A live MQTT connection is cut this long after its token's expiry (IoT Hub troubleshooting guide).
+pub const SAS_CONNECTION_GRACE_SECONDS: u64 = 600;
+/// ours.
+pub const CONTINUATION_BYTES_MAX: usize = 4096;
+/// ours: deeper JSON is refused before any recursive walk; `serde_json` itself stops at 128.
+pub const JSON_DEPTH_MAX: usize = 100;
+
+// Before authentication (design.md §5).
+pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
+pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
+
+// HTTP (ours, except where a service gives a smaller one).
+pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// POST /models: 250 models of 1 MB each would be published; ours bounds one call.
+pub const MODELS_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
+
+// Device twins (IoT Hub developer guide, device twins).
+pub const TWIN_TAGS_BYTES_MAX: usize = 8 * 1024;
+pub const TWIN_DESIRED_BYTES_MAX: usize = 32 * 1024;
+pub const TWIN_REPORTED_BYTES_MAX: usize = 32 * 1024;
+pub const TWIN_DEPTH_MAX: usize = 10;
+pub const TWIN_KEY_BYTES_MAX: usize = 1024;
+pub const TWIN_STRING_BYTES_MAX: usize = 4096;
+pub const TWIN_INTEGER_MIN: i64 = -4_503_599_627_370_496;
+pub const TWIN_INTEGER_MAX: i64 = 4_503_599_627_370_495;
+
+// Hub (IoT Hub quotas and throttling).
+pub const MODULES_PER_DEVICE_MAX: i64 = 50;
+pub const DEVICES_PER_HUB_MAX: i64 = 1_000_000;
+pub const DEVICE_LIST_MAX: usize = 1000;
+pub const POLICIES_PER_HUB_MAX: usize = 16;
+pub const STATUS_REASON_CHARACTERS_MAX: usize = 128;
+pub const TELEMETRY_BYTES_MAX: usize = 256 * 1024;
+pub const MESSAGE_ID_CHARACTERS_MAX: usize = 128;
+pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
+pub const METHOD_RESPONSE_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
+pub const METHOD_RESPONSE_SECONDS_DEFAULT: u64 = 30;
+pub const METHOD_CONNECT_SECONDS_MAX: u64 = 300;
+/// ours: direct methods waiting for one device.
+pub const METHODS_IN_FLIGHT_PER_DEVICE_MAX: usize = 10;
+/// Partitions of a new hub's event stream (S1 default).
+pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
+pub const PARTITIONS_MAX: u32 = 32;
+/// ours: commands waiting for one connection (desired notifications, method requests).
+pub const SESSION_QUEUE_MAX: usize = 64;
+/// ours: a conflict on one record is retried this often before the caller sees it.
+pub const CONFLICT_RETRIES_MAX: usize = 16;
+
+// MQTT (IoT Hub MQTT support; protocol gateway sources).
+/// Largest packet: topic and properties beside 256 KiB of payload.
+pub const MQTT_PACKET_BYTES_MAX: usize = TELEMETRY_BYTES_MAX + 16 * 1024;
+pub const MQTT_SUBSCRIPTIONS_MAX: usize = 5;
+pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u64 = 1767;
+pub const MQTT_OUTGOING_WINDOW: usize = 16;
+/// ours: publishes of one connection that wait for their durable append.
+pub const MQTT_INCOMING_WINDOW: usize = 256;
+
+// Provisioning (IoT DPS limits).
+pub const ENROLLMENTS_MAX: i64 = 1_000_000;
+pub const ENROLLMENT_GROUPS_MAX: usize = 100;
+pub const LINKED_HUBS_MAX: usize = 50;
+pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
+pub const BULK_ENROLLMENTS_MAX: usize = 10;
+pub const QUERY_PAGE_DEFAULT: usize = 100;
+pub const QUERY_PAGE_MAX: usize = 1000;
+
+// Digital Twins (Azure Digital Twins service limits).
+pub const MODELS_PER_CALL_MAX: usize = 250;
+pub const MODELS_PER_INSTANCE_MAX: i64 = 10_000;
+pub const MODEL_BYTES_MAX: usize = 1024 * 1024;
+pub const MODEL_PAGE: usize = 100;
+pub const DIGITAL_TWIN_ID_CHARACTERS_MAX: usize = 127;
+pub const DIGITAL_TWIN_BYTES_MAX: usize = 32 * 1024;
+pub const DIGITAL_TWIN_STRING_BYTES_MAX: usize = 4096;
+pub const DIGITAL_TWIN_NAME_BYTES_MAX: usize = 1024;
+pub const DIGITAL_TWINS_PER_INSTANCE_MAX: i64 = 2_000_000;
+pub const RELATIONSHIPS_PER_TWIN_MAX: i64 = 50_000;
+pub const RELATIONSHIP_PAGE: usize = 100;
+pub const EVENT_ROUTES_MAX: usize = 6;
+pub const ENDPOINTS_MAX: usize = 6;
+pub const JSON_PATCH_OPERATIONS_MAX: usize = 1000;
+
+// Query languages (Azure Digital Twins limits; IoT Hub developer guide).
+pub const QUERY_CHARACTERS_MAX: usize = 8192;
+pub const QUERY_TERMS_MAX: usize = 50;
+pub const QUERY_IN_ITEMS_MAX: usize = 100;
+pub const QUERY_JOINS_MAX: usize = 5;
+/// ours: nesting of parentheses and functions, so that no parser or evaluator recurses without end.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+
+// Resource Manager.
+pub const TAGS_MAX: usize = 50;
+pub const TAG_KEY_CHARACTERS_MAX: usize = 512;
+pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
+pub const RESOURCE_PAGE: usize = 1000;
+/// ours: a finished operation can be read this long.
+pub const OPERATION_KEPT_SECONDS: u64 = 24 * 3600;
+
+// Store (foundations.md A).
+/// Batches that one commit carries at most.
+pub const COMMIT_BATCHES_MAX: usize = 512;
+pub const COMMIT_QUEUE_MAX: usize = 4096;
+pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+pub const READERS: usize = 2;
+pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+pub const LOG_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
+pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const LOG_RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const LOG_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+// Events.
+pub const OUTBOX_CLAIM_MAX: usize = 500;
+pub const RELAY_RETRY_SECONDS_MAX: u64 = 60;
+/// Retention of an event stream (1 to 7 days; default 1).
+pub const STREAM_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
+
+// Server.
+pub const DRAIN_SECONDS_MAX: u64 = 10;
+pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;
+pub const MINTED_CERTIFICATES_MAX: usize = 1024;

@@ -1,0 +1,24 @@
+//! What every other crate may use: identifiers, scopes, etags, tokens, time, limits.
+//! Called by everyone, calls nobody. It must never do I/O beyond reading the clock, and never know a service.
+
+pub mod caps;
+pub mod clock;
+pub mod etag;
+pub mod hosts;
+pub mod ids;
+pub mod json;
+pub mod meter;
+pub mod outbound;
+pub mod page;
+pub mod sas;
+pub mod scope;
+pub mod secret;
+pub mod tasks;
+
+pub use clock::{Clock, Timestamp};
+pub use etag::{IfMatch, IfNoneMatch};
+pub use ids::{DeviceId, InstanceId, ModuleId};
+pub use meter::{Meter, Throttle};
+pub use page::{Continuation, Page};
+pub use scope::Scope;
+pub use secret::{Key, Secret};
