@@ -1,0 +1,164 @@
+//! A valid interface as the rest of the house sees it: names, schemas and references, without the JSON-LD around them.
+//! Built by the parser only; digital twins and queries read it. Holds no place in any document.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{Dtmi, Schema};
+
+/// Language code to text. A plain string is `en`.
+pub type LanguageMap = BTreeMap<String, String>;
+
+/// One DTDL interface.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub id: Dtmi,
+    /// 2, 3 or 4.
+    pub language_version: u8,
+    pub about: About,
+    pub extends: Vec<Dtmi>,
+    /// Its own contents in document order; what it inherits is in [`crate::Resolved`].
+    pub contents: Vec<Content>,
+    /// Schemas that have an identifier, by it: the values of `schemas` and any other named one inside.
+    pub schemas: BTreeMap<Dtmi, Arc<Schema>>,
+}
+
+/// What every element may say of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    pub display_name: LanguageMap,
+    pub description: LanguageMap,
+    pub comment: Option<String>,
+    /// Types beside the DTDL class: semantic types (`Temperature`), adjuncts (`Historized`) and undefined ones.
+    pub types: Vec<String>,
+    /// Unit term that belongs to the semantic type.
+    pub unit: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    Property(Property),
+    Telemetry(Telemetry),
+    Relationship(Relationship),
+    Component(Component),
+    Command(Command),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Property {
+    pub name: String,
+    pub about: About,
+    pub schema: Arc<Schema>,
+    pub writable: bool,
+    pub annotation: Option<Annotation>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    pub name: String,
+    pub about: About,
+    pub schema: Arc<Schema>,
+    pub annotation: Option<Annotation>,
+}
+
+/// `ValueAnnotation` and `Override`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Name of the sibling.
+    pub annotates: String,
+    /// Name of the sibling's property whose value this one replaces.
+    pub overrides: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relationship {
+    pub name: String,
+    pub about: About,
+    /// Absent: any twin.
+    pub target: Option<Dtmi>,
+    pub properties: Vec<Property>,
+    pub min_multiplicity: Option<u64>,
+    pub max_multiplicity: Option<u64>,
+    pub writable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    pub name: String,
+    pub about: About,
+    pub schema: Dtmi,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    pub name: String,
+    pub about: About,
+    pub request: Option<Payload>,
+    pub response: Option<Payload>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload {
+    pub name: String,
+    pub about: About,
+    pub schema: Arc<Schema>,
+}
+
+impl Content {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Property(property) => &property.name,
+            Self::Telemetry(telemetry) => &telemetry.name,
+            Self::Relationship(relationship) => &relationship.name,
+            Self::Component(component) => &component.name,
+            Self::Command(command) => &command.name,
+        }
+    }
+
+    pub fn about(&self) -> &About {
+        match self {
+            Self::Property(property) => &property.about,
+            Self::Telemetry(telemetry) => &telemetry.about,
+            Self::Relationship(relationship) => &relationship.about,
+            Self::Component(component) => &component.about,
+            Self::Command(command) => &command.about,
+        }
+    }
+
+    /// The DTDL class.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Property(_) => "Property",
+            Self::Telemetry(_) => "Telemetry",
+            Self::Relationship(_) => "Relationship",
+            Self::Component(_) => "Component",
+            Self::Command(_) => "Command",
+        }
+    }
+
+    /// What annotates a sibling.
+    pub fn annotation(&self) -> Option<&Annotation> {
+        match self {
+            Self::Property(property) => property.annotation.as_ref(),
+            Self::Telemetry(telemetry) => telemetry.annotation.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Model {
+    /// What must exist for this model to be stored: what it extends and the schemas of its components, each once, in document order.
+    /// Relationship targets are not among them.
+    pub fn dependencies(&self) -> Vec<&Dtmi> {
+        let components = self.contents.iter().filter_map(|content| match content {
+            Content::Component(component) => Some(&component.schema),
+            _ => None,
+        });
+        let mut found: Vec<&Dtmi> = Vec::new();
+        for id in self.extends.iter().chain(components) {
+            if !found.contains(&id) {
+                found.push(id);
+            }
+        }
+        found
+    }
+}
