@@ -1,1 +1,17 @@
-//! rest
+//! Doors in over HTTP: wire ⇄ operation. `server` calls [`Front::serve`] for every connection; the doors call the domain.
+//! It must never hold a rule: a handler parses, calls one operation and writes its answer.
+
+pub mod admin;
+pub mod connection;
+pub mod digital_twins;
+pub mod entra;
+pub mod front;
+pub mod hub;
+pub mod provisioning;
+pub mod resource_manager;
+pub mod router;
+pub mod wire;
+
+pub use front::{AnyDoor, Front, Served, mount};
+pub use router::{Door, Fault, RouteInfo, Routes};
+pub use wire::{Head, Peer, Request, Response};

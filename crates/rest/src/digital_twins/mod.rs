@@ -1,0 +1,1 @@
+//! Door of one service; see the crate.

@@ -1,0 +1,108 @@
+//! The front door: chooses a service by host name, and at unnamed hosts by path. It knows which services exist and nothing else of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base::hosts::{Host, Hosts, Service};
+use bytes::Bytes;
+
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Response};
+
+type ReadBody<'a> =
+    Box<dyn FnOnce(usize) -> Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send + 'a>> + Send + 'a>;
+pub type Served<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
+
+/// A door with its routes, behind one type, so that the front can hold several.
+pub trait AnyDoor: Send + Sync {
+    fn knows_path(&self, head: &Head) -> bool;
+    fn routes(&self) -> Vec<RouteInfo>;
+    fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a>;
+}
+
+struct Mounted<D: Door> {
+    door: D,
+    routes: Routes<D>,
+}
+
+impl<D: Door> AnyDoor for Mounted<D> {
+    fn knows_path(&self, head: &Head) -> bool {
+        self.routes.knows_path(&head.segments)
+    }
+
+    fn routes(&self) -> Vec<RouteInfo> {
+        self.routes.describe().collect()
+    }
+
+    fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a> {
+        Box::pin(self.routes.serve(&self.door, head, read_body))
+    }
+}
+
+pub fn mount<D: Door>(door: D) -> Arc<dyn AnyDoor> {
+    Arc::new(Mounted { door, routes: D::routes() })
+}
+
+/// All doors of one server.
+#[derive(Clone)]
+pub struct Front {
+    pub hosts: Hosts,
+    pub hub: Arc<dyn AnyDoor>,
+    pub provisioning: Arc<dyn AnyDoor>,
+    pub digital_twins: Arc<dyn AnyDoor>,
+    pub resource_manager: Arc<dyn AnyDoor>,
+    pub entra: Arc<dyn AnyDoor>,
+    pub admin: Arc<dyn AnyDoor>,
+}
+
+impl Front {
+    /// Answers one request whose body comes from `read_body`, which is told the most it may read.
+    pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
+        let door = self.choose(&head);
+        door.serve(head, read_body).await
+    }
+
+    /// Answers a request whose body is at hand: tests.
+    pub async fn answer(&self, head: Head, body: Bytes) -> Response {
+        let read = move |max_bytes: usize| async move {
+            if body.len() > max_bytes { Err(Fault::BodyTooLarge { max_bytes }) } else { Ok(body) }
+        };
+        self.serve(head, Box::new(move |max| Box::pin(read(max)))).await
+    }
+
+    fn choose(&self, head: &Head) -> &Arc<dyn AnyDoor> {
+        let local = head.peer.local.map(|address| address.ip());
+        match self.hosts.resolve(&head.host, local) {
+            Host::Instance(Service::Hub, _) => &self.hub,
+            Host::Instance(Service::Provisioning, _) | Host::GlobalProvisioning => &self.provisioning,
+            Host::Instance(Service::DigitalTwins, _) => &self.digital_twins,
+            Host::Instance(Service::EventHubs, _) => &self.resource_manager,
+            Host::Unnamed => self.choose_by_path(head),
+        }
+    }
+
+    /// Hub and Digital Twins both own `/digitaltwins/{id}`; their api-versions are disjoint, so that decides.
+    fn choose_by_path(&self, head: &Head) -> &Arc<dyn AnyDoor> {
+        let first = head.segments.first().map(|segment| segment.to_ascii_lowercase());
+        if first.as_deref() == Some("digitaltwins") && !is_digital_twins_version(head.api_version()) {
+            return &self.hub;
+        }
+        let order = [
+            &self.admin,
+            &self.entra,
+            &self.digital_twins,
+            &self.hub,
+            &self.provisioning,
+            &self.resource_manager,
+        ];
+        order.into_iter().find(|door| door.knows_path(head)).unwrap_or(&self.resource_manager)
+    }
+}
+
+/// Versions of the Digital Twins data plane (`digital-twins.md` §1.3). Anything unknown goes there too, since only the hub's
+/// versions of this path are a closed set.
+fn is_digital_twins_version(version: Option<&str>) -> bool {
+    const HUB_VERSIONS: &[&str] = &["2020-05-31-preview", "2020-09-30", "2021-04-12", "2024-03-31"];
+    version.is_none_or(|version| !HUB_VERSIONS.contains(&version))
+}

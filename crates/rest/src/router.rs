@@ -1,0 +1,270 @@
+//! Routes as data: a method, a path template and the name of Azure's operation. Keywords match without case, parameters keep theirs.
+//! A door lists its routes, says how it authenticates and how it refuses; the pipeline here does the rest in that order, so that
+//! no body is read before its sender is known.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use base::caps;
+use http::Method;
+
+use crate::wire::{Head, Request, Response};
+
+pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+type Handler<D> = Box<dyn Fn(D, <D as Door>::Context, Request) -> Answer + Send + Sync>;
+
+/// One service's face over HTTP.
+pub trait Door: Clone + Send + Sync + Sized + 'static {
+    /// What authentication yields: usually the instance and its caller.
+    type Context: Send + 'static;
+
+    fn routes() -> Routes<Self>;
+
+    /// Who calls and which instance is meant. Sees no body.
+    fn authenticate(
+        &self,
+        head: &Head,
+        route: &RouteInfo,
+    ) -> impl Future<Output = Result<Self::Context, Response>> + Send;
+
+    /// The service's own refusal of what the pipeline itself finds wrong.
+    fn refuse(&self, head: &Head, fault: Fault) -> Response;
+
+    /// Headers that every answer of the service carries.
+    fn finish(&self, _head: &Head, response: Response) -> Response {
+        response
+    }
+}
+
+/// What the pipeline finds wrong before a handler is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    UnknownPath,
+    MethodNotAllowed,
+    BodyTooLarge {
+        max_bytes: usize,
+    },
+    /// The body ended early or came too slowly.
+    BodyIncomplete,
+}
+
+/// A route's description, without its handler.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteInfo {
+    pub method: &'static str,
+    /// `/twins/{id}/modules/{module_id}`; `{*rest}` as the last segment takes everything that follows.
+    pub template: &'static str,
+    /// Azure's operation id, as in the published operation lists.
+    pub operation: &'static str,
+    pub body_bytes_max: usize,
+}
+
+struct Route<D: Door> {
+    info: RouteInfo,
+    parts: Vec<Part>,
+    handler: Handler<D>,
+}
+
+enum Part {
+    Word(&'static str),
+    Param(&'static str),
+    Rest(&'static str),
+}
+
+pub struct Routes<D: Door>(Vec<Route<D>>);
+
+impl<D: Door> Default for Routes<D> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<D: Door> Routes<D> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route. The first that matches wins, so list words before parameters.
+    #[must_use]
+    pub fn on<F, Fut>(
+        mut self,
+        method: &'static str,
+        template: &'static str,
+        operation: &'static str,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(D, D::Context, Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let part = |text: &'static str| match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
+            Some(name) => name.strip_prefix('*').map_or(Part::Param(name), Part::Rest),
+            None => Part::Word(text),
+        };
+        let parts = template.split('/').filter(|segment| !segment.is_empty()).map(part).collect();
+        let info = RouteInfo { method, template, operation, body_bytes_max: caps::HTTP_BODY_BYTES_MAX };
+        let handler: Handler<D> =
+            Box::new(move |door, context, request| Box::pin(handler(door, context, request)));
+        self.0.push(Route { info, parts, handler });
+        self
+    }
+
+    /// Gives the route added last another cap on its body.
+    #[must_use]
+    pub fn body_max(mut self, bytes: usize) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.info.body_bytes_max = bytes;
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
+    pub fn describe(&self) -> impl Iterator<Item = RouteInfo> + '_ {
+        self.0.iter().map(|route| route.info)
+    }
+
+    /// Whether some route has this path, whatever its method.
+    pub fn knows_path(&self, segments: &[String]) -> bool {
+        self.0.iter().any(|route| route.matches(segments).is_some())
+    }
+
+    fn find(&self, head: &Head) -> Result<(&Route<D>, Params), Fault> {
+        let mut fault = Fault::UnknownPath;
+        for route in &self.0 {
+            if let Some(params) = route.matches(&head.segments) {
+                if route.info.method == head.method.as_str() {
+                    return Ok((route, params));
+                }
+                fault = Fault::MethodNotAllowed;
+            }
+        }
+        Err(fault)
+    }
+
+    /// Routes, authenticates, reads the body and calls the handler. `read_body` is given the cap.
+    pub(crate) async fn serve<R, Fut>(&self, door: &D, head: Head, read_body: R) -> Response
+    where
+        R: FnOnce(usize) -> Fut + Send,
+        Fut: Future<Output = Result<bytes::Bytes, Fault>> + Send,
+    {
+        let (route, params) = match self.find(&head) {
+            Ok(found) => found,
+            Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
+        };
+        let context = match door.authenticate(&head, &route.info).await {
+            Ok(context) => context,
+            Err(refusal) => return door.finish(&head, refusal),
+        };
+        let body = match read_body(route.info.body_bytes_max).await {
+            Ok(body) => body,
+            Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
+        };
+        let request = Request { head: head.clone(), body, params };
+        let response = (route.handler)(door.clone(), context, request).await;
+        door.finish(&head, response)
+    }
+}
+
+type Params = Vec<(&'static str, String)>;
+
+impl<D: Door> Route<D> {
+    fn matches(&self, segments: &[String]) -> Option<Params> {
+        let mut params = Vec::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            match part {
+                Part::Rest(name) => {
+                    params.push((*name, segments.get(index..)?.join("/")));
+                    return Some(params);
+                }
+                Part::Word(word) if segments.get(index)?.eq_ignore_ascii_case(word) => {}
+                Part::Word(_) => return None,
+                Part::Param(name) => params.push((*name, segments.get(index)?.clone())),
+            }
+        }
+        (segments.len() == self.parts.len()).then_some(params)
+    }
+}
+
+/// The methods that a template may be asked for; kept here so that doors spell them alike.
+pub fn is_known_method(method: &Method) -> bool {
+    matches!(method.as_str(), "GET" | "PUT" | "POST" | "PATCH" | "DELETE" | "HEAD")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Peer;
+
+    #[derive(Clone)]
+    struct Echo;
+
+    impl Door for Echo {
+        type Context = ();
+
+        fn routes() -> Routes<Self> {
+            Routes::new()
+                .on("GET", "/twins/{id}/modules/{module_id}", "Module_GetTwin", |_, (), r| async move {
+                    Response::text(200, format!("{} {}", r.param("id"), r.param("module_id")))
+                })
+                .on("POST", "/devices", "Bulk", |_, (), r| async move { Response::bytes(200, "x", r.body) })
+                .body_max(4)
+        }
+
+        async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<(), Response> {
+            if head.authorization().is_some() { Ok(()) } else { Err(Response::new(401)) }
+        }
+
+        fn refuse(&self, _: &Head, fault: Fault) -> Response {
+            Response::new(match fault {
+                Fault::UnknownPath => 404,
+                Fault::MethodNotAllowed => 405,
+                Fault::BodyTooLarge { .. } => 413,
+                Fault::BodyIncomplete => 400,
+            })
+        }
+    }
+
+    async fn ask(method: &str, uri: &str, authorization: bool, body: &'static [u8]) -> (u16, String) {
+        let mut request = http::Request::builder().method(method).uri(uri).header("host", "h");
+        if authorization {
+            request = request.header("authorization", "x");
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let head = Head::new(&parts, Peer::default()).unwrap();
+        let read = |max: usize| async move {
+            assert!(authorization, "no body may be read before its sender is known");
+            if body.len() > max {
+                Err(Fault::BodyTooLarge { max_bytes: max })
+            } else {
+                Ok(bytes::Bytes::from_static(body))
+            }
+        };
+        let response = Echo::routes().serve(&Echo, head, read).await;
+        (response.status.as_u16(), String::from_utf8(response.body_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn keywords_match_in_any_case_and_parameters_keep_theirs() {
+        let (status, body) = ask("GET", "/Twins/A%2Fb/MODULES/m%23/?x=1", true, b"").await;
+        assert_eq!((status, body.as_str()), (200, "A/b m#"));
+    }
+
+    #[tokio::test]
+    async fn a_request_without_credentials_is_refused_before_its_body_is_read() {
+        assert_eq!(ask("POST", "/devices/", false, b"far too long").await.0, 401);
+        assert_eq!(ask("POST", "/devices/", true, b"far too long").await.0, 413);
+        assert_eq!(ask("POST", "/devices/", true, b"1234").await, (200, "1234".into()));
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_told_apart() {
+        assert_eq!(ask("GET", "/nowhere", true, b"").await.0, 404);
+        assert_eq!(ask("PUT", "/devices", true, b"").await.0, 405);
+    }
+}

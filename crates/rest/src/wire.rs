@@ -1,0 +1,206 @@
+//! HTTP requests and responses as the doors see them. Parsed once here; nothing in it knows a service.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub const JSON: &str = "application/json; charset=utf-8";
+
+/// What the transport knows of the other side.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    pub remote: Option<SocketAddr>,
+    /// The address that was dialled; a loopback address of an instance's own chooses that instance.
+    pub local: Option<SocketAddr>,
+    pub sni: Option<String>,
+    /// The client's certificates in DER, leaf first; empty without a client certificate.
+    pub client_certificates: Arc<[Bytes]>,
+}
+
+/// Everything of a request but its body: what routing and authentication look at.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub method: Method,
+    /// The path as it was sent.
+    pub raw_path: String,
+    /// The path's segments, percent-decoded, without empty ones: `/devices/` is `["devices"]`.
+    pub segments: Vec<String>,
+    query: Vec<(String, String)>,
+    pub raw_query: String,
+    pub headers: HeaderMap,
+    /// The `Host` header or `:authority`, with its port.
+    pub host: String,
+    pub peer: Peer,
+}
+
+impl Head {
+    /// `None` when a segment or query value is not UTF-8 once decoded.
+    pub fn new(parts: &http::request::Parts, peer: Peer) -> Option<Self> {
+        let host = match parts.uri.authority() {
+            Some(authority) => authority.as_str().to_owned(),
+            None => parts.headers.get(http::header::HOST)?.to_str().ok()?.to_owned(),
+        };
+        let raw_path = parts.uri.path().to_owned();
+        let decode = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+        let segments = raw_path.split('/').filter(|s| !s.is_empty()).map(decode).collect::<Option<_>>()?;
+        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+        let query = raw_query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                Some((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
+            })
+            .collect::<Option<_>>()?;
+        let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        Some(Self { method, raw_path, segments, query, raw_query, headers, host, peer })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The first value of a query parameter; names compare without case. A name without `=` has the empty value.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn query_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.query.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn api_version(&self) -> Option<&str> {
+        self.query("api-version").filter(|version| !version.is_empty())
+    }
+
+    pub fn authorization(&self) -> Option<&str> {
+        self.header("authorization")
+    }
+
+    /// The token of `Authorization: Bearer …`.
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.authorization()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
+    /// Scheme and host as the client dialled us, for absolute links.
+    pub fn base_url(&self) -> String {
+        format!("https://{}", self.host)
+    }
+}
+
+/// A request that has been routed, authenticated and read.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub head: Head,
+    pub body: Bytes,
+    pub(crate) params: Vec<(&'static str, String)>,
+}
+
+impl std::ops::Deref for Request {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl Request {
+    /// The decoded path segment that the route's template names `{name}`.
+    pub fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.as_str()).expect("a handler reads only the names of its own template")
+    }
+
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+}
+
+pub type BodyStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+pub enum Body {
+    Full(Bytes),
+    /// A body that is produced while it is sent, such as followed events.
+    Stream(BodyStream),
+}
+
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Body,
+}
+
+impl Response {
+    pub fn new(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, headers: HeaderMap::new(), body: Body::Full(Bytes::new()) }
+    }
+
+    /// Without body, but with `Content-Length: 0` where the protocol lets it be said.
+    pub fn empty(status: u16) -> Self {
+        Self::new(status).header(CONTENT_LENGTH.as_str(), "0")
+    }
+
+    pub fn json<T: Serialize + ?Sized>(status: u16, value: &T) -> Self {
+        let body = serde_json::to_vec(value).expect("wire structs are plain data");
+        Self::bytes(status, JSON, body)
+    }
+
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self::bytes(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    pub fn bytes(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
+        let mut response = Self::new(status).header(CONTENT_TYPE.as_str(), content_type);
+        response.body = Body::Full(body.into());
+        response
+    }
+
+    pub fn stream(status: u16, content_type: &str, body: BodyStream) -> Self {
+        let mut response = Self::new(status).header(CONTENT_TYPE.as_str(), content_type);
+        response.body = Body::Stream(body);
+        response
+    }
+
+    /// Sets a header. Characters that a header cannot carry are replaced, so that a message never breaks an answer.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("header names are constants of the doors");
+        let clean: String = value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        self.headers.insert(name, HeaderValue::from_str(&clean).expect("only printable ASCII is left"));
+        self
+    }
+
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The bytes of a full body; empty for a stream.
+    pub fn body_bytes(&self) -> Bytes {
+        match &self.body {
+            Body::Full(bytes) => bytes.clone(),
+            Body::Stream(_) => Bytes::new(),
+        }
+    }
+
+    pub fn body_json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body_bytes()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = String::from_utf8_lossy(&self.body_bytes()).into_owned();
+        write!(f, "{} {:?} {body}", self.status, self.headers)
+    }
+}
