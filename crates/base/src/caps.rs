@@ -114,6 +114,10 @@ pub const COMMIT_BATCHES_MAX: usize = 512;
 pub const COMMIT_QUEUE_MAX: usize = 4096;
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 pub const READERS: usize = 2;
+/// Reads that wait for a reader thread.
+pub const READ_QUEUE_MAX: usize = 1024;
+/// Rows that one step of removing an instance deletes.
+pub const PURGE_ROWS_MAX: usize = 1000;
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;

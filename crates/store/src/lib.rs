@@ -1,1 +1,26 @@
-//! store
+//! Records, counters and the outbox on SQLite, and streams on our own segmented log.
+//! Called by the domain crates; it knows tables and bytes, never a service's rules. No engine's type leaves this crate.
+
+mod batch;
+mod error;
+mod key;
+mod queue;
+mod record;
+mod retry;
+mod sqlite;
+mod store;
+pub mod streams;
+pub mod table;
+mod workers;
+
+pub use batch::{Batch, Committed, Counter, OutboxEntry, OutboxRow};
+pub use error::{CommitError, StoreError};
+pub use key::{Find, Key, Scan};
+pub use record::{Record, Revision, Stored};
+pub use retry::{MayConflict, retry_on_conflict};
+pub use store::{Durability, Location, Options, Store};
+pub use streams::{Appended, LogRecord, NewRecord, Position, StreamId, Streams};
+pub use table::Table;
+
+#[cfg(test)]
+mod contract;

@@ -1,0 +1,99 @@
+//! The engine of records: one `SQLite` database in WAL mode. Opens connections and gives each its pragmas.
+//! Called by `store.rs`; nothing outside this crate may see a connection.
+
+pub(crate) mod checkpoint;
+mod migrate;
+pub(crate) mod read;
+mod sql;
+mod write;
+pub(crate) mod writer;
+
+pub(crate) use write::purges;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::caps;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+use crate::store::Durability;
+
+/// A connection that more than one thread may use in turn. The writer holds it for a whole transaction, so that a reader
+/// of the same connection (in memory there is only one) never sees half a commit.
+pub(crate) type Shared = Arc<Mutex<Connection>>;
+
+/// Every connection of one open database.
+pub(crate) struct Connections {
+    pub(crate) writer: Shared,
+    /// For point reads on the caller's own thread.
+    pub(crate) points: Vec<Shared>,
+    /// For scans and queries, one per reader thread.
+    pub(crate) readers: Vec<Shared>,
+    /// None in memory, where there is no write-ahead log.
+    pub(crate) checkpointer: Option<Connection>,
+}
+
+const STATEMENTS_CACHED: usize = 256;
+/// How long a commit waits for a checkpoint that restarts the write-ahead log.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) fn open_memory() -> Result<Connections, StoreError> {
+    let connection = Connection::open_in_memory()?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    let writer = Arc::new(Mutex::new(connection));
+    migrate::run(&mut writer.lock())?;
+    let same = || vec![Arc::clone(&writer)];
+    Ok(Connections { points: same(), readers: same(), checkpointer: None, writer })
+}
+
+pub(crate) fn open_file(path: &Path, durability: Durability) -> Result<Connections, StoreError> {
+    let mut writer = connect(path)?;
+    // 4 KiB pages: a changed record of about 1 KB costs one page in the log.
+    writer.pragma_update(None, "page_size", 4096)?;
+    writer.pragma_update(None, "journal_mode", "WAL")?;
+    writer.pragma_update(
+        None,
+        "synchronous",
+        match durability {
+            Durability::Full => "FULL",
+            Durability::Relaxed => "NORMAL",
+        },
+    )?;
+    // On macOS a plain fsync leaves data in the drive's cache.
+    writer.pragma_update(None, "fullfsync", true)?;
+    // A checkpoint inside a commit is what makes SQLite's slowest commits: it runs on a thread of its own instead.
+    writer.pragma_update(None, "wal_autocheckpoint", 0)?;
+    writer.pragma_update(None, "journal_size_limit", caps::WAL_CHECKPOINT_BYTES)?;
+    migrate::run(&mut writer)?;
+    let readers = || (0..caps::READERS).map(|_| reader(path)).collect::<Result<Vec<_>, _>>();
+    let checkpointer = connect(path)?;
+    checkpointer.pragma_update(None, "wal_autocheckpoint", 0)?;
+    checkpointer.pragma_update(None, "checkpoint_fullfsync", true)?;
+    Ok(Connections {
+        points: readers()?,
+        readers: readers()?,
+        checkpointer: Some(checkpointer),
+        writer: Arc::new(Mutex::new(writer)),
+    })
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_MAX)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+fn reader(path: &Path) -> Result<Shared, StoreError> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -(32 * 1024))?;
+    Ok(Arc::new(Mutex::new(connection)))
+}

@@ -1,0 +1,101 @@
+//! Reads over one connection. Every function sees one committed state; none may write.
+
+use base::InstanceId;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
+
+use super::sql;
+use crate::batch::{Counter, OutboxRow};
+use crate::error::StoreError;
+use crate::key::Key;
+use crate::table::Table;
+
+/// A document and its revision, not parsed yet: parsing happens on the asker's thread, not under the connection.
+pub(crate) type Raw = (String, u64);
+
+fn raw(row: &Row) -> rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+pub(crate) fn get(connection: &Connection, table: &Table, key: &Key) -> Result<Option<Raw>, StoreError> {
+    let mut statement = connection.prepare_cached(&sql::of(table).get)?;
+    Ok(statement.query_row(params_from_iter(key.parts()), raw).optional()?)
+}
+
+/// What a scan or find looks for, in the shape of its statement.
+pub(crate) struct Range {
+    pub(crate) table: Table,
+    pub(crate) prefix: Key,
+    pub(crate) column: Option<(&'static str, String)>,
+    pub(crate) after: Option<Key>,
+    pub(crate) limit: usize,
+}
+
+impl Range {
+    fn check(&self) -> Result<(), StoreError> {
+        let refuse = |why: &str| Err(StoreError::Refused(format!("{why} in a range of {}", self.table.name)));
+        if self.prefix.parts().len() > self.table.keys.len() {
+            return refuse("too many key parts");
+        }
+        if self.column.as_ref().is_some_and(|(column, _)| !self.table.columns.contains(column)) {
+            return refuse("a column that is not declared");
+        }
+        match &self.after {
+            Some(after) if after.parts().len() > self.table.keys.len() => refuse("too many key parts"),
+            Some(after) if !after.parts().starts_with(self.prefix.parts()) => {
+                refuse("a start outside of the prefix")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn scan(connection: &Connection, range: &Range) -> Result<Vec<Raw>, StoreError> {
+    range.check()?;
+    let prefix = range.prefix.parts();
+    let after = range.after.as_ref().map_or(&[][..], |after| &after.parts()[prefix.len()..]);
+    let column = range.column.as_ref().map(|(column, _)| *column);
+    let text = sql::scan(&range.table, prefix.len(), column, after.len());
+    let mut values: Vec<Value> = prefix.iter().cloned().map(Value::from).collect();
+    values.extend(range.column.iter().map(|(_, value)| Value::from(value.clone())));
+    values.extend(after.iter().cloned().map(Value::from));
+    values.push(i64::try_from(range.limit).unwrap_or(i64::MAX).into());
+    let mut statement = connection.prepare_cached(&text)?;
+    let rows = statement.query_map(params_from_iter(values), raw)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn count(connection: &Connection, table: &Table, prefix: &Key) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(&sql::count(table, prefix.parts().len()))?;
+    Ok(statement.query_row(params_from_iter(prefix.parts()), |row| row.get(0))?)
+}
+
+pub(crate) fn counter(connection: &Connection, counter: &Counter) -> Result<i64, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT value FROM counter WHERE instance = ?1 AND name = ?2")?;
+    let value = statement.query_row([&counter.instance, &counter.name], |row| row.get(0)).optional()?;
+    Ok(value.unwrap_or(0))
+}
+
+pub(crate) fn outbox(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<OutboxRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, instance, partition_key, payload FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let entry = |row: &Row| {
+        let instance = InstanceId::from_stored(row.get::<_, String>(1)?);
+        Ok(OutboxRow { id: row.get(0)?, instance, partition_key: row.get(2)?, payload: row.get(3)? })
+    };
+    let rows = statement.query_map((after, i64::try_from(limit).unwrap_or(i64::MAX)), entry)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The greatest outbox id ever given, 0 at first.
+pub(crate) fn outbox_last(connection: &Connection) -> Result<u64, StoreError> {
+    let last = connection
+        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'", [], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}

@@ -1,0 +1,215 @@
+//! The one thread that writes. It takes every batch that waits, runs each in a savepoint of one transaction, syncs once and
+//! only then answers. Nothing is acknowledged that is not durable.
+
+use std::sync::Arc;
+
+use base::caps;
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::checkpoint::Poke;
+use super::{Shared, write};
+use crate::batch::{Batch, Committed};
+use crate::error::{CommitError, StoreError};
+use crate::queue::Queue;
+use crate::record::Revision;
+
+/// Revisions are reserved on disk this many at a time, so that a commit need not write the last one.
+const REVISIONS_RESERVED: u64 = 1 << 16;
+
+pub(crate) enum Request {
+    Commit {
+        batch: Batch,
+        answer: oneshot::Sender<Result<Committed, CommitError>>,
+    },
+    /// Deletes up to `limit` rows of an instance with one of [`write::purges`].
+    Purge {
+        statement: String,
+        instance: String,
+        limit: usize,
+        answer: oneshot::Sender<Result<usize, StoreError>>,
+    },
+}
+
+/// What a request will be told if the transaction commits.
+enum Outcome {
+    Commit(oneshot::Sender<Result<Committed, CommitError>>, Result<Committed, CommitError>),
+    Purge(oneshot::Sender<Result<usize, StoreError>>, usize),
+}
+
+pub(crate) struct Writer {
+    connection: Shared,
+    queue: Arc<Queue<Request>>,
+    outbox: watch::Sender<u64>,
+    checkpoint: Option<Arc<Poke>>,
+    next_revision: u64,
+    reserved: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        connection: Shared,
+        queue: Arc<Queue<Request>>,
+        outbox: watch::Sender<u64>,
+        checkpoint: Option<Arc<Poke>>,
+    ) -> Result<Self, StoreError> {
+        let text = "SELECT value FROM meta WHERE name = 'revisions_reserved'";
+        let reserved: String = connection.lock().query_row(text, [], |row| row.get(0))?;
+        let reserved =
+            reserved.parse().map_err(|_| StoreError::Corrupt("the reserved revision is no number".into()))?;
+        Ok(Self { connection, queue, outbox, checkpoint, next_revision: reserved, reserved })
+    }
+
+    pub(crate) fn run(mut self) {
+        while let Some(requests) = self.queue.take(caps::COMMIT_BATCHES_MAX) {
+            self.group(requests);
+        }
+    }
+
+    fn group(&mut self, requests: Vec<Request>) {
+        let connection = Arc::clone(&self.connection);
+        let connection = connection.lock();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut last_outbox_id = None;
+        let done = self.transaction(&connection, requests, &mut outcomes, &mut last_outbox_id);
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed commit could not be rolled back");
+        }
+        drop(connection);
+        match done {
+            Ok(()) => {
+                outcomes.into_iter().for_each(Outcome::tell);
+                if let Some(id) = last_outbox_id {
+                    self.outbox.send_replace(id);
+                }
+                if let Some(checkpoint) = &self.checkpoint {
+                    checkpoint.poke();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, batches = outcomes.len(), "a group commit failed");
+                outcomes.into_iter().for_each(|outcome| outcome.fail(&error));
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        connection: &Connection,
+        requests: Vec<Request>,
+        outcomes: &mut Vec<Outcome>,
+        last_outbox_id: &mut Option<u64>,
+    ) -> Result<(), StoreError> {
+        let mut failure = execute(connection, "BEGIN IMMEDIATE").err();
+        let reserve_to = self.next_revision + requests.len() as u64 + REVISIONS_RESERVED;
+        let reserve = self.next_revision + requests.len() as u64 > self.reserved;
+        if failure.is_none() && reserve {
+            failure = reserve_revisions(connection, reserve_to).err();
+        }
+        for request in requests {
+            // After a failure the rest is only collected, so that everyone is told.
+            match self.request(connection, request, failure.is_some(), last_outbox_id) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err((outcome, error)) => {
+                    outcomes.push(outcome);
+                    failure = Some(error);
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        execute(connection, "COMMIT")?;
+        if reserve {
+            self.reserved = reserve_to;
+        }
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        connection: &Connection,
+        request: Request,
+        skip: bool,
+        last_outbox_id: &mut Option<u64>,
+    ) -> Result<Outcome, (Outcome, StoreError)> {
+        match request {
+            Request::Commit { batch, answer } => {
+                let revision = self.next_revision;
+                let committed = Committed { revision: Revision(revision) };
+                if skip {
+                    return Ok(Outcome::Commit(answer, Ok(committed)));
+                }
+                self.next_revision += 1;
+                match in_savepoint(connection, &batch, revision) {
+                    Ok(Ok(applied)) => {
+                        *last_outbox_id = applied.outbox_id.or(*last_outbox_id);
+                        Ok(Outcome::Commit(answer, Ok(committed)))
+                    }
+                    Ok(Err(refused)) => Ok(Outcome::Commit(answer, Err(refused))),
+                    Err(error) => Err((Outcome::Commit(answer, Ok(committed)), error)),
+                }
+            }
+            Request::Purge { answer, .. } if skip => Ok(Outcome::Purge(answer, 0)),
+            Request::Purge { statement, instance, limit, answer } => {
+                match write::purge(connection, &statement, &instance, limit) {
+                    Ok(count) => Ok(Outcome::Purge(answer, count)),
+                    Err(error) => Err((Outcome::Purge(answer, 0), error)),
+                }
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// An asker that has gone needs no answer.
+    fn tell(self) {
+        match self {
+            Self::Commit(answer, result) => drop(answer.send(result)),
+            Self::Purge(answer, count) => drop(answer.send(Ok(count))),
+        }
+    }
+
+    /// Even a conflict was judged against neighbours that are gone now, so everyone is told the same.
+    fn fail(self, error: &StoreError) {
+        match self {
+            Self::Commit(answer, _) => drop(answer.send(Err(error.clone().into()))),
+            Self::Purge(answer, _) => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
+
+/// The outer error ends the group; the inner one concerns this batch alone, of which nothing is left.
+fn in_savepoint(
+    connection: &Connection,
+    batch: &Batch,
+    revision: u64,
+) -> Result<Result<write::Applied, CommitError>, StoreError> {
+    execute(connection, "SAVEPOINT batch")?;
+    let applied = write::apply(connection, batch, revision);
+    match applied {
+        Ok(applied) => {
+            execute(connection, "RELEASE batch")?;
+            Ok(Ok(applied))
+        }
+        Err(CommitError::Store(error)) => Err(error),
+        Err(refused) => {
+            execute(connection, "ROLLBACK TO batch")?;
+            execute(connection, "RELEASE batch")?;
+            Ok(Err(refused))
+        }
+    }
+}
+
+fn execute(connection: &Connection, text: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(text)?.execute([])?;
+    Ok(())
+}
+
+fn reserve_revisions(connection: &Connection, to: u64) -> Result<(), StoreError> {
+    let text = "UPDATE meta SET value = ?1 WHERE name = 'revisions_reserved'";
+    connection.execute(text, [to.to_string()])?;
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The store of records as the domain sees it: open, read, commit. Owns the threads and ends them when the last clone goes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use base::{InstanceId, caps};
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use crate::batch::{Batch, Committed, Counter, OutboxRow};
+use crate::error::{CommitError, StoreError};
+use crate::key::{Find, Key, Scan};
+use crate::queue::Queue;
+use crate::record::{Record, Revision, Stored};
+use crate::sqlite::checkpoint::{self, Poke};
+use crate::sqlite::read::{self, Range, Raw};
+use crate::sqlite::writer::{Request, Writer};
+use crate::sqlite::{self, Connections, Shared};
+use crate::workers::{self, Asker, Workers};
+
+/// Where the data lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// Gone when the last clone is.
+    Memory,
+    /// A data directory: `records.db` and `log/`.
+    File(PathBuf),
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The bytes are synced.
+    Full,
+    /// The operating system has them: a power cut may lose the last moments, never damage the rest. For CI.
+    Relaxed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub location: Location,
+    pub durability: Durability,
+}
+
+impl Options {
+    pub fn memory() -> Self {
+        Self { location: Location::Memory, durability: Durability::Relaxed }
+    }
+}
+
+/// All records of one server. Clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    points: Vec<Shared>,
+    next_point: AtomicUsize,
+    readers: Workers<Shared>,
+    commits: Arc<Queue<Request>>,
+    checkpoint: Option<Arc<Poke>>,
+    threads: Vec<JoinHandle<()>>,
+    outbox: watch::Receiver<u64>,
+    /// Dropped last, after every thread has ended.
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens or creates, migrates, and holds the data directory until the last clone is dropped.
+    pub fn open(options: &Options) -> Result<Self, StoreError> {
+        match &options.location {
+            Location::Memory => Self::start(sqlite::open_memory()?, None),
+            Location::File(directory) => {
+                let lock = lock_directory(directory)?;
+                let connections = sqlite::open_file(&directory.join("records.db"), options.durability)?;
+                Self::start(connections, Some(lock))
+            }
+        }
+    }
+
+    fn start(connections: Connections, lock: Option<File>) -> Result<Self, StoreError> {
+        let Connections { writer, points, readers, checkpointer } = connections;
+        let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
+        let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
+        let checkpoint = checkpointer.is_some().then(|| Arc::new(Poke::default()));
+        let writer = Writer::new(writer, Arc::clone(&commits), outbox_written, checkpoint.clone())?;
+        let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
+        let mut threads = vec![spawn("records-write", move || writer.run())?];
+        if let (Some(connection), Some(poke)) = (checkpointer, checkpoint.clone()) {
+            threads.push(spawn("records-checkpoint", move || checkpoint::run(&connection, &poke))?);
+        }
+        let next_point = AtomicUsize::new(0);
+        Ok(Self(Arc::new(Inner {
+            points,
+            next_point,
+            readers,
+            commits,
+            checkpoint,
+            threads,
+            outbox,
+            _lock: lock,
+        })))
+    }
+
+    pub async fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
+        check_key(&R::TABLE, key)?;
+        let raw = self.point(|connection| read::get(connection, &R::TABLE, key))?;
+        raw.map(|raw| parse(&raw)).transpose()
+    }
+
+    /// Records under a prefix, in key order, at most `limit`.
+    pub async fn scan<R: Record>(&self, scan: Scan) -> Result<Vec<Stored<R>>, StoreError> {
+        let Scan { prefix, after, limit } = scan;
+        self.range(Range { table: R::TABLE, prefix, column: None, after, limit }).await
+    }
+
+    /// Records under a prefix whose declared column equals a value, in key order, at most `limit`.
+    pub async fn find<R: Record>(&self, find: Find) -> Result<Vec<Stored<R>>, StoreError> {
+        let Find { prefix, column, value, after, limit } = find;
+        self.range(Range { table: R::TABLE, prefix, column: Some((column, value)), after, limit }).await
+    }
+
+    async fn range<R: Record>(&self, range: Range) -> Result<Vec<Stored<R>>, StoreError> {
+        let rows = self.read(move |connection, _| read::scan(connection, &range)).await?;
+        rows.iter().map(parse).collect()
+    }
+
+    pub async fn count<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
+        let prefix = prefix.clone();
+        self.read(move |connection, _| read::count(connection, &R::TABLE, &prefix)).await
+    }
+
+    pub async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
+        self.point(|connection| read::counter(connection, counter))
+    }
+
+    /// Applies a batch. When it returns `Ok`, the change and its outbox rows are durable and every later read sees them.
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        if let Some(mistake) = batch.mistake {
+            return Err(mistake.into());
+        }
+        if batch.len() > caps::BATCH_OPERATIONS_MAX {
+            let why = format!("a batch of {} operations", batch.len());
+            return Err(StoreError::Refused(why).into());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.0.commits.push_when_room(Request::Commit { batch, answer }).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed.into()))
+    }
+
+    /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.
+    /// Safe to repeat after a crash in the middle.
+    pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        for statement in sqlite::purges() {
+            loop {
+                let (answer, answered) = oneshot::channel();
+                let (statement, instance) = (statement.clone(), instance.as_str().to_owned());
+                let limit = caps::PURGE_ROWS_MAX;
+                let request = Request::Purge { statement, instance, limit, answer };
+                self.0.commits.push_when_room(request).await?;
+                if answered.await.unwrap_or(Err(StoreError::Closed))? < limit {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Outbox rows with greater ids than `after`, in order.
+    pub async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        self.read(move |connection, _| read::outbox(connection, after, limit)).await
+    }
+
+    pub async fn outbox_remove(&self, ids: Vec<u64>) -> Result<(), StoreError> {
+        for ids in ids.chunks(caps::BATCH_OPERATIONS_MAX) {
+            let mut batch = Batch::default();
+            ids.iter().for_each(|id| batch.outbox_done(*id));
+            match self.commit(batch).await {
+                Ok(_) => {}
+                Err(CommitError::Store(error)) => return Err(error),
+                Err(other) => unreachable!("removing outbox rows has no condition: {other}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The greatest outbox id that is committed; changes with every commit that wrote one.
+    pub fn outbox_written(&self) -> watch::Receiver<u64> {
+        self.0.outbox.clone()
+    }
+
+    /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries; a long one should
+    /// look at its asker now and then.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, &Asker<'_, T>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.run(move |shared: &Shared, asker| work(&shared.lock(), asker)).await
+    }
+
+    /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.
+    fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let points = &self.0.points;
+        if let Some(free) = points.iter().find_map(|point| point.try_lock()) {
+            return work(&free);
+        }
+        let turn = self.0.next_point.fetch_add(1, Ordering::Relaxed) % points.len();
+        work(&points[turn].lock())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.commits.close();
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint.stop();
+        }
+        self.readers.stop();
+        workers::join(self.threads.drain(..));
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(work)?)
+}
+
+fn parse<R: Record>((doc, revision): &Raw) -> Result<Stored<R>, StoreError> {
+    let record = serde_json::from_str(doc)
+        .map_err(|error| StoreError::Corrupt(format!("a record of {}: {error}", R::TABLE.name)))?;
+    Ok(Stored { record, revision: Revision(*revision) })
+}
+
+fn check_key(table: &crate::Table, key: &Key) -> Result<(), StoreError> {
+    if key.parts().len() == table.keys.len() {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!("a key of {} has {} parts", table.name, table.keys.len())))
+}
+
+/// Creates the data directory and takes its lock, which the operating system gives back when the process dies.
+fn lock_directory(directory: &Path) -> Result<File, StoreError> {
+    std::fs::create_dir_all(directory)?;
+    let path = directory.join("lock");
+    let file = File::options().create(true).write(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(directory.display().to_string())),
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}

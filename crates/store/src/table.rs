@@ -1,0 +1,35 @@
+//! Every table of the store, one line of prose and one constant each. A domain crate adds its noun here and to [`ALL`].
+//! Once released, a table changes only by a numbered step in `sqlite/migrate.rs`.
+
+/// A noun's table: key columns, extra indexed columns (nullable text), and `doc` and `revision`, which every table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub name: &'static str,
+    /// The first is the instance id, or a fixed realm.
+    pub keys: &'static [&'static str],
+    /// Each gets an index (first key column, column, remaining key columns).
+    pub columns: &'static [&'static str],
+}
+
+/// key: instance, endpoint name · value: where routed events go · replaced by its owner.
+pub const ENDPOINT: Table = Table { name: "endpoint", keys: &["instance", "name"], columns: &[] };
+
+/// key: instance, route id · value: endpoint and filter · replaced by its owner.
+pub const ROUTE: Table = Table { name: "route", keys: &["instance", "id"], columns: &[] };
+
+/// key: instance, endpoint name, outbox id as 20 digits · value: an event that waits for its endpoint · written once, then removed.
+pub const PARKED_EVENT: Table =
+    Table { name: "parked_event", keys: &["instance", "endpoint", "outbox_id"], columns: &[] };
+
+/// For the contract suite alone.
+#[cfg(test)]
+pub(crate) const THING: Table =
+    Table { name: "thing", keys: &["instance", "id", "part"], columns: &["color", "owner"] };
+
+pub const ALL: &[&Table] = &[
+    &ENDPOINT,
+    &ROUTE,
+    &PARKED_EVENT,
+    #[cfg(test)]
+    &THING,
+];
