@@ -94,6 +94,7 @@ pub const JSON_PATCH_OPERATIONS_MAX: usize = 1000;
 
 // Query languages (Azure Digital Twins limits; IoT Hub developer guide).
 pub const QUERY_CHARACTERS_MAX: usize = 8192;
+pub const DIGITAL_TWINS_QUERY_CHARACTERS_MAX: usize = 8000;
 pub const QUERY_TERMS_MAX: usize = 50;
 pub const QUERY_IN_ITEMS_MAX: usize = 100;
 pub const QUERY_JOINS_MAX: usize = 5;

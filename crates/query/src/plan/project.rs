@@ -1,0 +1,81 @@
+//! Documents to the rows that a client sees. A whole document goes through as the text it is.
+
+use serde_json::Value as Json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{Column, Output, OutputColumn, Plan};
+
+impl Plan {
+    /// One row of the answer. `documents` holds the JSON text of what `Plan::documents` lists, in that order.
+    pub fn row(&self, documents: &[String]) -> Result<Box<RawValue>, serde_json::Error> {
+        match &self.output {
+            Output::Columns(columns) => Row { plan: self, documents }.object(columns),
+            Output::Document | Output::Count { .. } => {
+                RawValue::from_string(documents.first().cloned().unwrap_or_default())
+            }
+        }
+    }
+
+    /// The only row of a COUNT, or none if the plan does not count or TOP(0) wants no row.
+    pub fn count_row(&self, rows: u64) -> Option<Box<RawValue>> {
+        let Output::Count { name } = &self.output else { return None };
+        let row = base::json::Object::from_iter([(name.clone(), Json::from(rows))]);
+        (self.top != Some(0)).then(|| to_raw_value(&row).expect("a name and a number are JSON"))
+    }
+}
+
+struct Row<'r> {
+    plan: &'r Plan,
+    documents: &'r [String],
+}
+
+impl Row<'_> {
+    fn object(&self, columns: &[OutputColumn]) -> Result<Box<RawValue>, serde_json::Error> {
+        let needed = self.plan.documents();
+        let mut parsed: Vec<Option<Json>> = vec![None; needed.len()];
+        let mut members: Vec<(&str, Box<RawValue>)> = Vec::with_capacity(columns.len());
+        for OutputColumn { name, column } in columns {
+            let Ok(at) = needed.binary_search(&column.binding) else { continue };
+            let Some(text) = self.documents.get(at) else { continue };
+            if let Some(value) = member(column, text, &mut parsed[at])? {
+                // Two columns of one name: the last one wins, as in any JSON object.
+                members.retain(|(known, _)| known != name);
+                members.push((name, value));
+            }
+        }
+        RawValue::from_string(write(&members))
+    }
+}
+
+/// The document is parsed at most once, and only for a column inside it.
+fn member(
+    column: &Column,
+    text: &str,
+    parsed: &mut Option<Json>,
+) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+    if column.path.is_empty() {
+        return RawValue::from_string(text.to_owned()).map(Some);
+    }
+    if parsed.is_none() {
+        *parsed = Some(serde_json::from_str(text)?);
+    }
+    let mut here = parsed.as_ref();
+    for member in &column.path {
+        here = here.and_then(|value| value.as_object()).and_then(|object| object.get(member));
+    }
+    here.map(to_raw_value).transpose()
+}
+
+fn write(members: &[(&str, Box<RawValue>)]) -> String {
+    let mut text = String::from("{");
+    for (index, (name, value)) in members.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&Json::from(*name).to_string());
+        text.push(':');
+        text.push_str(value.get());
+    }
+    text.push('}');
+    text
+}
