@@ -274,7 +274,7 @@ async fn a_stale_batch_fails_alone_among_those_that_share_its_commit() {
         engine.put(&[thing("shared", 0)]).await;
         let stale = engine.get("shared").await.unwrap();
         engine.put(&[thing("shared", 1)]).await;
-        // Holding the readers' way open, all of these are queued at once and share commits.
+        // While one commit syncs the others queue up, so most of these share a commit with stale ones.
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..200 {
             let (store, stale) = (engine.store.clone(), stale.clone());
