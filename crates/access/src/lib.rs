@@ -2,7 +2,16 @@
 //! Called by every operation's first line and by the doors. It must never know a protocol.
 
 mod caller;
+pub mod certificates;
+pub mod directory;
 mod permission;
+pub mod roles;
+mod signing_key;
+mod token;
 
 pub use caller::{Caller, Denied, Grant};
+pub use certificates::Certificates;
+pub use directory::Directory;
 pub use permission::{Permission, Right};
+pub use signing_key::{PublicSigningKey, SigningKeyError};
+pub use token::{TokenError, audiences, resource_of_scope};

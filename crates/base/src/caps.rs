@@ -10,6 +10,16 @@ pub const SAS_TOKEN_BYTES_MAX: usize = 4096;
 pub const SAS_CLOCK_SKEW_SECONDS: u64 = 300;
 /// A live MQTT connection is cut this long after its token's expiry (IoT Hub troubleshooting guide).
 pub const SAS_CONNECTION_GRACE_SECONDS: u64 = 600;
+/// What Entra issues to applications without continuous access evaluation.
+pub const ACCESS_TOKEN_SECONDS: u64 = 3599;
+/// The usual allowance of token validators (arm-and-auth.md §4.3).
+pub const TOKEN_CLOCK_SKEW_SECONDS: u64 = 300;
+/// ours: our own tokens have about 1.5 kB.
+pub const BEARER_TOKEN_BYTES_MAX: usize = 12 * 1024;
+/// ours: how long a caller's grants are kept when another node may have changed them.
+pub const GRANTS_CACHED_SECONDS: u64 = 5;
+/// Role assignments of a subscription (Azure RBAC limits).
+pub const ROLE_ASSIGNMENTS_MAX: usize = 4000;
 /// ours.
 pub const CONTINUATION_BYTES_MAX: usize = 4096;
 /// ours: deeper JSON is refused before any recursive walk; `serde_json` itself stops at 128.
@@ -56,7 +66,7 @@ pub const PARTITIONS_MAX: u32 = 32;
 /// ours: commands waiting for one connection (desired notifications, method requests).
 pub const SESSION_QUEUE_MAX: usize = 64;
 /// ours: a conflict on one record is retried this often before the caller sees it.
-pub const CONFLICT_RETRIES_MAX: usize = 64;
+pub const CONFLICT_RETRIES_MAX: usize = 16;
 
 // MQTT (IoT Hub MQTT support; protocol gateway sources).
 /// Largest packet: topic and properties beside 256 KiB of payload.

@@ -21,6 +21,17 @@ pub const ROUTE: Table = Table { name: "route", keys: &["instance", "id"], colum
 pub const PARKED_EVENT: Table =
     Table { name: "parked_event", keys: &["instance", "endpoint", "outbox_id"], columns: &[] };
 
+/// key: realm · value: the one tenant with its token signing key · written once.
+pub const TENANT: Table = Table { name: "tenant", keys: &["realm"], columns: &[] };
+
+/// key: realm, object id · value: an application with its secrets · replaced by its owner.
+pub const SERVICE_PRINCIPAL: Table =
+    Table { name: "service_principal", keys: &["realm", "object_id"], columns: &["app_id"] };
+
+/// key: realm, principal, scope, role · value: who gave it and when, and the GUID that names it · written once, then removed.
+pub const ROLE_ASSIGNMENT: Table =
+    Table { name: "role_assignment", keys: &["realm", "principal_id", "scope", "role_id"], columns: &["id"] };
+
 /// For the contract suite alone.
 #[cfg(test)]
 pub(crate) const THING: Table =
@@ -30,6 +41,9 @@ pub const ALL: &[&Table] = &[
     &ENDPOINT,
     &ROUTE,
     &PARKED_EVENT,
+    &TENANT,
+    &SERVICE_PRINCIPAL,
+    &ROLE_ASSIGNMENT,
     #[cfg(test)]
     &THING,
 ];

@@ -1,0 +1,173 @@
+//! The server's certificates: a private authority made at first start, and leaves minted when a handshake names a host.
+//! `server` gives it to TLS and calls nothing else; the authority's key never leaves the data directory.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Timestamp, caps};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+mod authority;
+mod bundle;
+mod cache;
+#[cfg(test)]
+mod tests;
+
+use authority::Authority;
+use cache::Cache;
+
+/// Leaves live as long as the longest-lived that every platform accepts, and are minted anew at half of that.
+const LEAF_LIFETIME: Duration = Duration::from_secs(397 * 24 * 3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    Unusable { path: PathBuf, reason: String },
+    #[error("a certificate cannot be made: {0}")]
+    Minting(#[from] rcgen::Error),
+    #[error("a certificate cannot be used for TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Where clients find what they must trust.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Our root alone (or the operator's chain).
+    pub ca: PathBuf,
+    /// The system's roots and ours.
+    pub bundle: PathBuf,
+}
+
+/// Certificates for every host name and address of one server. Clones share them.
+#[derive(Clone)]
+pub struct Certificates(Arc<Inner>);
+
+struct Inner {
+    source: Source,
+    files: Files,
+}
+
+enum Source {
+    Minted { authority: Authority, leaf_key: LeafKey, cache: Cache, clock: Clock },
+    Operator(Arc<CertifiedKey>),
+}
+
+/// One key for all leaves: a handshake then costs a signature and no key generation.
+struct LeafKey {
+    pair: KeyPair,
+    signing: Arc<dyn rustls::sign::SigningKey>,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificates({})", self.0.files.ca.display())
+    }
+}
+
+impl Certificates {
+    /// Our own authority in `directory` (`ca.pem`, `ca-key.pem`), made when it is not there. `clock` must be the real one:
+    /// clients judge validity by theirs.
+    pub fn open(directory: &Path, clock: Clock) -> Result<Self, CertificateError> {
+        let authority = Authority::open(directory, clock.now())?;
+        let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let der =
+            PrivateKeyDer::try_from(pair.serialize_der()).map_err(|reason| unusable(directory, reason))?;
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+        let files = bundle::write(directory, &directory.join("ca.pem"))?;
+        let leaf_key = LeafKey { pair, signing };
+        let source = Source::Minted { authority, leaf_key, cache: Cache::default(), clock };
+        Ok(Self(Arc::new(Inner { source, files })))
+    }
+
+    /// The operator's own certificate and key for every name. The chain's last certificate is what clients must trust.
+    pub fn operator(directory: &Path, chain: &Path, key: &Path) -> Result<Self, CertificateError> {
+        let bad = |path: &Path, error: rustls_pki_types::pem::Error| unusable(path, &error.to_string());
+        let certificates = CertificateDer::pem_file_iter(chain)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| bad(chain, error))?;
+        if certificates.is_empty() {
+            return Err(unusable(chain, "it holds no certificate"));
+        }
+        let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, error))?;
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key_der)?;
+        let certified = CertifiedKey::new(certificates, signing);
+        certified.keys_match().map_err(|_| unusable(key, "it is not the key of the certificate"))?;
+        let files = bundle::write(directory, chain)?;
+        Ok(Self(Arc::new(Inner { source: Source::Operator(Arc::new(certified)), files })))
+    }
+
+    pub fn files(&self) -> &Files {
+        &self.0.files
+    }
+
+    /// The certificate for a handshake at `local` that named `server_name`, or none.
+    pub fn for_handshake(
+        &self,
+        server_name: Option<&str>,
+        local: IpAddr,
+    ) -> Result<Arc<CertifiedKey>, CertificateError> {
+        let (authority, leaf_key, cache, clock) = match &self.0.source {
+            Source::Operator(certified) => return Ok(certified.clone()),
+            Source::Minted { authority, leaf_key, cache, clock } => (authority, leaf_key, cache, clock),
+        };
+        let name = server_name.map(str::to_ascii_lowercase);
+        cache.get_or_mint((name, local), clock.now(), |(name, local)| {
+            let until = clock.now().plus(LEAF_LIFETIME);
+            let leaf =
+                mint(authority.issuer(), leaf_key, name.as_deref(), *local, authority.valid_from(), until)?;
+            Ok((leaf, clock.now().plus(LEAF_LIFETIME / 2)))
+        })
+    }
+}
+
+fn unusable(path: &Path, reason: &str) -> CertificateError {
+    CertificateError::Unusable { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+/// A leaf for one name and one address, and for the names that always mean this machine.
+fn mint(
+    issuer: &Issuer<'static, KeyPair>,
+    key: &LeafKey,
+    name: Option<&str>,
+    local: IpAddr,
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name(name));
+    let mut names: Vec<SanType> = Vec::new();
+    for dns in name.into_iter().chain(["localhost"]) {
+        let san = SanType::DnsName(dns.try_into()?);
+        if !names.contains(&san) {
+            names.push(san);
+        }
+    }
+    for address in [local, IpAddr::from([127, 0, 0, 1]), IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1])] {
+        let san = SanType::IpAddress(address);
+        if !names.contains(&san) {
+            names.push(san);
+        }
+    }
+    params.subject_alt_names = names;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (params.not_before, params.not_after) = (from.datetime(), until.datetime());
+    let leaf = params.signed_by(&key.pair, issuer)?;
+    Ok(Arc::new(CertifiedKey::new(vec![leaf.der().clone()], key.signing.clone())))
+}
+
+/// X.520 bounds a common name to 64 characters; clients look at the alternative names.
+fn common_name(name: Option<&str>) -> &str {
+    name.filter(|name| name.len() <= 64).unwrap_or("localhost")
+}
+
+/// How many leaves the cache may hold; see [`caps::MINTED_CERTIFICATES_MAX`].
+const CACHE_MAX: usize = caps::MINTED_CERTIFICATES_MAX;

@@ -1,0 +1,110 @@
+//! What the directory stores. One tenant; everything else hangs below it.
+
+use base::{Scope, Secret, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{Key, Record, Table, table};
+
+use crate::signing_key::SigningKeyRecord;
+
+/// The first key column of every record of the directory, which belongs to no instance.
+pub(super) const REALM: &str = "directory";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TenantRecord {
+    pub tenant_id: String,
+    pub display_name: String,
+    pub created_at: Timestamp,
+    pub signing_key: SigningKeyRecord,
+}
+
+/// An application's identity in the tenant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServicePrincipal {
+    /// What role assignments name.
+    pub object_id: String,
+    /// What clients log in with (`client_id`).
+    pub app_id: String,
+    pub display_name: String,
+    pub secrets: Vec<ClientSecret>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientSecret {
+    pub key_id: String,
+    pub secret: Secret,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who holds which role where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleAssignment {
+    /// The GUID that names it.
+    pub id: String,
+    pub scope: Scope,
+    /// The scope as its creator spelled it.
+    pub scope_path: String,
+    pub role_definition_id: String,
+    pub principal_id: String,
+    pub principal_type: String,
+    pub description: Option<String>,
+    pub created_on: Timestamp,
+    pub updated_on: Timestamp,
+    pub created_by: String,
+    pub updated_by: String,
+}
+
+impl TenantRecord {
+    pub(super) fn key() -> Key {
+        Key::new([REALM])
+    }
+}
+
+impl ServicePrincipal {
+    pub(super) fn key_of(object_id: &str) -> Key {
+        Key::new([REALM, object_id])
+    }
+}
+
+impl RoleAssignment {
+    /// A principal's assignments lie together, and the key itself forbids a second one of the same role at the same scope.
+    pub(super) fn key_of(principal_id: &str, scope: &Scope, role_definition_id: &str) -> Key {
+        Key::new([REALM, principal_id, scope.as_str(), role_definition_id])
+    }
+
+    pub(super) fn of_principal(principal_id: &str) -> Key {
+        Key::new([REALM, principal_id])
+    }
+}
+
+impl Record for TenantRecord {
+    const TABLE: Table = table::TENANT;
+
+    fn key(&self) -> Key {
+        Self::key()
+    }
+}
+
+impl Record for ServicePrincipal {
+    const TABLE: Table = table::SERVICE_PRINCIPAL;
+
+    fn key(&self) -> Key {
+        Self::key_of(&self.object_id)
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(self.app_id.clone())]
+    }
+}
+
+impl Record for RoleAssignment {
+    const TABLE: Table = table::ROLE_ASSIGNMENT;
+
+    fn key(&self) -> Key {
+        Self::key_of(&self.principal_id, &self.scope, &self.role_definition_id)
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(self.id.clone())]
+    }
+}
