@@ -32,6 +32,28 @@ pub const SERVICE_PRINCIPAL: Table =
 pub const ROLE_ASSIGNMENT: Table =
     Table { name: "role_assignment", keys: &["realm", "principal_id", "scope", "role_id"], columns: &["id"] };
 
+/// key: instance · value: settings of a Digital Twins instance · replaced by the resource manager.
+pub const DIGITAL_TWINS_INSTANCE: Table =
+    Table { name: "digital_twins_instance", keys: &["instance"], columns: &[] };
+
+/// key: instance · value: the last upload time and the count of all its models · replaced by every change of a model.
+pub const MODEL_SET: Table = Table { name: "model_set", keys: &["instance"], columns: &[] };
+
+/// key: instance, model id · value: `definition` as uploaded, upload time, `decommissioned` · replaced or removed by its owner.
+pub const MODEL: Table = Table { name: "model", keys: &["instance", "dtmi"], columns: &[] };
+
+/// key: instance, `$dtId` · value: `document`, the twin as Azure writes it and queries address it · replaced by every change.
+pub const DIGITAL_TWIN: Table =
+    Table { name: "digital_twin", keys: &["instance", "id"], columns: &["model"] };
+
+/// key: instance, `$sourceId`, `$relationshipId` · value: `document`, the relationship as Azure writes it and queries address
+/// it · replaced by every change.
+pub const RELATIONSHIP: Table =
+    Table { name: "relationship", keys: &["instance", "source", "id"], columns: &["target", "name"] };
+
+/// key: instance, event route id · value: endpoint name and filter · replaced by its owner.
+pub const EVENT_ROUTE: Table = Table { name: "event_route", keys: &["instance", "id"], columns: &[] };
+
 /// For the contract suite alone.
 #[cfg(test)]
 pub(crate) const THING: Table =
@@ -44,6 +66,12 @@ pub const ALL: &[&Table] = &[
     &TENANT,
     &SERVICE_PRINCIPAL,
     &ROLE_ASSIGNMENT,
+    &DIGITAL_TWINS_INSTANCE,
+    &MODEL_SET,
+    &MODEL,
+    &DIGITAL_TWIN,
+    &RELATIONSHIP,
+    &EVENT_ROUTE,
     #[cfg(test)]
     &THING,
 ];
