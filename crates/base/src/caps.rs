@@ -91,6 +91,8 @@ pub const MODELS_PER_CALL_MAX: usize = 250;
 pub const MODELS_PER_INSTANCE_MAX: i64 = 10_000;
 pub const MODEL_BYTES_MAX: usize = 1024 * 1024;
 pub const MODEL_PAGE: usize = 100;
+/// ours: how many models one list may be asked the dependencies of.
+pub const MODEL_DEPENDENCIES_FOR_MAX: usize = 250;
 pub const DIGITAL_TWIN_ID_CHARACTERS_MAX: usize = 127;
 pub const DIGITAL_TWIN_BYTES_MAX: usize = 32 * 1024;
 pub const DIGITAL_TWIN_STRING_BYTES_MAX: usize = 4096;
@@ -99,6 +101,8 @@ pub const DIGITAL_TWINS_PER_INSTANCE_MAX: i64 = 2_000_000;
 pub const RELATIONSHIPS_PER_TWIN_MAX: i64 = 50_000;
 pub const RELATIONSHIP_PAGE: usize = 100;
 pub const EVENT_ROUTES_MAX: usize = 6;
+/// ours.
+pub const EVENT_ROUTE_ID_CHARACTERS_MAX: usize = 128;
 pub const ENDPOINTS_MAX: usize = 6;
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 1000;
 

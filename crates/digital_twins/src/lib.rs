@@ -1,1 +1,20 @@
-//! digital_twins
+//! Digital twins: models, twins, relationships, telemetry, event routes and queries of one Azure Digital Twins instance.
+//! Called by the doors and by the resource manager. It must never know HTTP.
+
+mod digital_twin;
+mod error;
+pub mod event;
+mod ids;
+mod instance;
+pub mod json_patch;
+mod model;
+mod relationship;
+mod telemetry;
+
+pub use digital_twin::{Component, DigitalTwin};
+pub use error::Error;
+pub use ids::{DigitalTwinId, EventRouteId, RelationshipId};
+pub use instance::{Context, Instance, InstanceSettings, Instances};
+pub use model::{ModelData, ModelQuery};
+pub use relationship::Relationship;
+pub use telemetry::Telemetry;

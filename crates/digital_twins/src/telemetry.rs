@@ -1,0 +1,83 @@
+//! Telemetry published on behalf of a twin or one of its components. Called by the doors.
+//! Nothing of it is stored but the event; its content is not held against the model, as with the service.
+
+use access::{Caller, Permission};
+use base::json::Object;
+use base::{Meter, Timestamp, caps};
+use store::Batch;
+
+use crate::digital_twin::component;
+use crate::{DigitalTwin, DigitalTwinId, Error, Instance, event};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    pub message_id: String,
+    pub source_time: Option<Timestamp>,
+    pub body: Object,
+}
+
+impl Instance {
+    /// `DigitalTwins_SendTelemetry`.
+    pub async fn send_telemetry(
+        &self,
+        caller: &Caller,
+        id: &DigitalTwinId,
+        telemetry: &Telemetry,
+    ) -> Result<(), Error> {
+        let twin = self.start_telemetry(caller, id, telemetry).await?;
+        self.raise(&twin, telemetry, None, twin.model()).await
+    }
+
+    /// `DigitalTwins_SendComponentTelemetry`.
+    pub async fn send_component_telemetry(
+        &self,
+        caller: &Caller,
+        id: &DigitalTwinId,
+        component: &str,
+        telemetry: &Telemetry,
+    ) -> Result<(), Error> {
+        let twin = self.start_telemetry(caller, id, telemetry).await?;
+        twin.component(component).ok_or_else(|| component::not_found(id, component))?;
+        let models = self.models().await?;
+        let shape = twin.model().parse().ok().and_then(|model| models.shape(&model));
+        let declared = shape.as_ref().and_then(|shape| shape.resolved.component(component));
+        // A twin whose model was deleted has nothing better to say than its own model.
+        let model = declared.map_or(twin.model(), |declared| declared.schema.as_str());
+        self.raise(&twin, telemetry, Some(component), model).await
+    }
+
+    async fn start_telemetry(
+        &self,
+        caller: &Caller,
+        id: &DigitalTwinId,
+        telemetry: &Telemetry,
+    ) -> Result<DigitalTwin, Error> {
+        caller.require(Permission::DigitalTwinTelemetry, self.scope())?;
+        self.charge(Meter::DigitalTwinWrite)?;
+        if telemetry.message_id.is_empty() || telemetry.message_id.len() > caps::MESSAGE_ID_CHARACTERS_MAX {
+            return Err(Error::MessageIdInvalid);
+        }
+        Ok(self.digital_twin(id).await?.record)
+    }
+
+    async fn raise(
+        &self,
+        twin: &DigitalTwin,
+        telemetry: &Telemetry,
+        component: Option<&str>,
+        model: &str,
+    ) -> Result<(), Error> {
+        let raised = event::Telemetry {
+            message_id: &telemetry.message_id,
+            source_time: telemetry.source_time,
+            component,
+            model,
+            body: &telemetry.body,
+        };
+        let mut batch = Batch::default();
+        event::telemetry(self, &mut batch, twin, &raised);
+        self.store().commit(batch).await?;
+        Ok(())
+    }
+}
