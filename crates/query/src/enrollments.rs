@@ -62,9 +62,9 @@ struct Item<'i>(&'i Json);
 impl Scope<Path> for Item<'_> {
     /// `enrollments.deviceId` is `deviceId`.
     fn look_up<'s>(&'s self, path: &'s Path) -> Value<'s> {
-        let prefixes = ["enrollments", "enrollmentGroups", "registrations"];
+        let collections = ["enrollments", "enrollmentGroups", "registrations"];
         let prefixed = path.segments.len() > 1
-            && prefixes.iter().any(|prefix| path.segments[0].eq_ignore_ascii_case(prefix));
+            && collections.iter().any(|name| path.segments[0].eq_ignore_ascii_case(name));
         Value::at(self.0, if prefixed { &path.segments[1..] } else { &path.segments })
     }
 }

@@ -40,7 +40,7 @@ fn expression<D: Dialect>(
             .error(format!("the expression is nested deeper than {} levels", caps::EXPRESSION_DEPTH_MAX)));
     }
     cursor.depth += 1;
-    let mut left = operand(dialect, cursor)?;
+    let mut left = prefix(dialect, cursor)?;
     loop {
         left = if minimum < OR && cursor.eat_keyword("OR") {
             count_connective(cursor)?;
@@ -49,18 +49,29 @@ fn expression<D: Dialect>(
             count_connective(cursor)?;
             join_all(left, expression(dialect, cursor, AND)?)
         } else if minimum < COMPARE && starts_relation(cursor) {
-            let related = relation(dialect, cursor, left)?;
-            if starts_relation(cursor) {
-                // Comparisons do not chain; this also keeps a long chain from becoming a deep tree.
+            if !is_operand(&left) {
                 return Err(cursor.unexpected("{<EOF>, AND, OR}"));
             }
-            related
+            relation(dialect, cursor, left)?
         } else {
             break;
         };
     }
     cursor.depth -= 1;
     Ok(left)
+}
+
+/// What may be compared, or given to a function: conditions may not, so that neither chains of comparisons nor
+/// functions of functions can grow deep.
+fn is_operand<P>(expression: &Expression<P>) -> bool {
+    matches!(expression, Expression::Literal(_) | Expression::Path(_))
+}
+
+/// The right side of a comparison, or an argument.
+fn operand<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression<D::Leaf>, SyntaxError> {
+    let refusal = cursor.no_alternative();
+    let operand = expression(dialect, cursor, COMPARE)?;
+    if is_operand(&operand) { Ok(operand) } else { Err(refusal) }
 }
 
 fn count_connective(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
@@ -91,7 +102,7 @@ fn join_any<P>(left: Expression<P>, right: Expression<P>) -> Expression<P> {
     }
 }
 
-fn operand<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression<D::Leaf>, SyntaxError> {
+fn prefix<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression<D::Leaf>, SyntaxError> {
     if cursor.eat_keyword("NOT") {
         return Ok(Expression::Not(Box::new(expression(dialect, cursor, NOT)?)));
     }
@@ -119,10 +130,10 @@ fn call<D: Dialect>(
     function: Function,
 ) -> Result<Expression<D::Leaf>, SyntaxError> {
     cursor.expect(Kind::LeftParenthesis, "'('")?;
-    let mut arguments = vec![expression(dialect, cursor, 0)?];
+    let mut arguments = vec![operand(dialect, cursor)?];
     while arguments.len() < function.arity() {
         cursor.expect(Kind::Comma, "','")?;
-        arguments.push(expression(dialect, cursor, 0)?);
+        arguments.push(operand(dialect, cursor)?);
     }
     cursor.expect(Kind::RightParenthesis, "')'")?;
     Ok(Expression::Call { function, arguments })
@@ -155,7 +166,7 @@ fn relation<D: Dialect>(
     let left = Box::new(left);
     if let Some(operator) = comparison(cursor.kind()) {
         cursor.advance();
-        let right = Box::new(expression(dialect, cursor, COMPARE)?);
+        let right = Box::new(operand(dialect, cursor)?);
         return Ok(Expression::Compare { operator, left, right });
     }
     if cursor.eat_keyword("NIN") {

@@ -65,6 +65,12 @@ fn refusals_name_the_place_and_what_was_expected() {
             "SELECT * FROM DIGITALTWINS WHERE a = 1 = 1",
             "1:39 mismatched input '=' expecting {<EOF>, AND, OR}",
         ),
+        (
+            "SELECT * FROM DIGITALTWINS WHERE (a = 1) = true",
+            "1:41 mismatched input '=' expecting {<EOF>, AND, OR}",
+        ),
+        ("SELECT * FROM DIGITALTWINS WHERE a = (b = 1)", "1:37 no viable alternative at input '('"),
+        ("SELECT * FROM DIGITALTWINS WHERE IS_NULL(NOT a)", "1:41 no viable alternative at input 'NOT'"),
         ("SELECT * FROM DIGITALTWINS WHERE (a = 1", "1:39 mismatched input '<EOF>' expecting ')'"),
         ("SELECT * FROM DIGITALTWINS WHERE a IN 1", "1:38 mismatched input '1' expecting '['"),
         (
