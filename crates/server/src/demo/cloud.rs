@@ -1,0 +1,350 @@
+//! The cloud side of the demo: the calls a back end makes, with the credentials that `twinhub env` gives it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Key, sas};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::{Fault, Target};
+use crate::client::{Answer, ClientError, Https};
+
+const TWINS_VERSION: &str = "2023-10-31";
+const TWINS_AUDIENCE: &str = "https://digitaltwins.azure.net";
+const HUB_VERSION: &str = "2021-04-12";
+const PROVISIONING_VERSION: &str = "2021-10-01";
+const ENDPOINTS_VERSION: &str = "2023-01-31";
+const EVENT_HUBS_VERSION: &str = "2024-01-01";
+const OPERATION_POLLS_MAX: usize = 60;
+/// How long events may take from their change to their stream.
+const EVENTS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Clones share connections and tokens.
+#[derive(Clone)]
+pub(super) struct Cloud {
+    target: Target,
+    https: Https,
+    clock: Clock,
+    tokens: Arc<Mutex<Tokens>>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    management: String,
+    twins: String,
+}
+
+pub(super) struct Route {
+    pub endpoint: String,
+    pub event_hub: String,
+}
+
+pub(super) struct Group {
+    pub id: String,
+    pub key: Key,
+    pub id_scope: String,
+    pub host: String,
+}
+
+impl Cloud {
+    pub fn new(target: Target, https: Https, clock: Clock) -> Self {
+        Self { target, https, clock, tokens: Arc::default() }
+    }
+
+    pub fn variable(&self, name: &str) -> Result<&str, Fault> {
+        let value = self.target.variables.get(name).map(String::as_str);
+        value.ok_or_else(|| Fault::unexpected(format!("`twinhub env` gives no {name}")))
+    }
+
+    pub fn expect_success(&self, answer: &Answer, what: &str) -> Result<(), Fault> {
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        Err(Fault::unexpected(format!("{what}: {} {}", answer.status, String::from_utf8_lossy(&answer.body))))
+    }
+
+    /// Client credentials at the tenant that the environment names, as the SDKs' credentials do it.
+    pub async fn sign_in(&self) -> Result<(), Fault> {
+        let management = self.token(self.variable("AZURE_RESOURCE_MANAGER_AUDIENCE")?).await?;
+        let twins = self.token(TWINS_AUDIENCE).await?;
+        *self.tokens.lock() = Tokens { management, twins };
+        Ok(())
+    }
+
+    async fn token(&self, audience: &str) -> Result<String, Fault> {
+        let authority = self.variable("AZURE_AUTHORITY_HOST")?.trim_end_matches('/');
+        let tenant = self.variable("AZURE_TENANT_ID")?;
+        let url = format!("{authority}/{tenant}/.well-known/openid-configuration");
+        let configuration = self.https.ask("GET", &url, &[], "").await?.json();
+        let endpoint = configuration["token_endpoint"].as_str().unwrap_or_default().to_owned();
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
+            escape(self.variable("AZURE_CLIENT_ID")?),
+            escape(self.variable("AZURE_CLIENT_SECRET")?),
+            escape(audience.trim_end_matches('/'))
+        );
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let answer = self.https.ask("POST", &endpoint, &headers, form).await?.json();
+        let token = answer["access_token"].as_str();
+        token.map(str::to_owned).ok_or_else(|| Fault::unexpected(format!("no token in {answer}")))
+    }
+
+    /// A call to the Digital Twins instance. `Null` sends no body.
+    pub async fn twins(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, ClientError> {
+        let base =
+            self.target.variables.get("AZURE_DIGITALTWINS_URL").map(String::as_str).unwrap_or_default();
+        let url = format!("{}{path}?api-version={TWINS_VERSION}", base.trim_end_matches('/'));
+        let authorization = format!("Bearer {}", self.tokens.lock().twins);
+        let content_type =
+            if method == "PATCH" { "application/json-patch+json" } else { "application/json; charset=utf-8" };
+        let mut all = vec![("authorization", authorization.as_str()), ("content-type", content_type)];
+        all.extend_from_slice(headers);
+        self.https.send(method, &url, &all, bytes_of(body)).await
+    }
+
+    /// A call to Resource Manager that waits for its long-running operation.
+    async fn manage(&self, method: &str, path: &str, version: &str, body: &Value) -> Result<Value, Fault> {
+        let base = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.trim_end_matches('/');
+        let authorization = format!("Bearer {}", self.tokens.lock().management);
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let url = format!("{base}{path}?api-version={version}");
+        let answer = self.https.ask(method, &url, &headers, bytes_of(body)).await?;
+        let Some(status_url) = answer.header("azure-asyncoperation").map(str::to_owned) else {
+            return Ok(answer.json());
+        };
+        for _ in 0..OPERATION_POLLS_MAX {
+            let state = self.https.ask("GET", &status_url, &headers, "").await?.json();
+            match state["status"].as_str() {
+                Some("Succeeded") => return Ok(self.https.ask("GET", &url, &headers, "").await?.json()),
+                Some("Failed" | "Canceled") => {
+                    return Err(Fault::unexpected(format!("{method} {path}: {state}")));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(250)).await,
+            }
+        }
+        Err(Fault::unexpected(format!("{method} {path} does not come to an end")))
+    }
+
+    /// An event hub of this server, an endpoint that names it by connection string, and a route of every twin event to it.
+    pub async fn route_twin_events(&self, run_id: &str) -> Result<Route, Fault> {
+        let (subscription, group) =
+            (self.variable("AZURE_SUBSCRIPTION_ID")?, self.variable("AZURE_RESOURCE_GROUP")?);
+        let scope = format!("/subscriptions/{subscription}/resourceGroups/{group}/providers");
+        let namespace = format!("{scope}/Microsoft.EventHub/namespaces/twinhub-demo");
+        let event_hub = format!("twin-events-{run_id}");
+        self.manage(
+            "PUT",
+            &namespace,
+            EVENT_HUBS_VERSION,
+            &json!({"location": "eastus", "sku": {"name": "Standard"}}),
+        )
+        .await?;
+        let entity = format!("{namespace}/eventhubs/{event_hub}");
+        self.manage("PUT", &entity, EVENT_HUBS_VERSION, &json!({"properties": {"partitionCount": 2}}))
+            .await?;
+        let keys = format!("{namespace}/authorizationRules/RootManageSharedAccessKey/listKeys");
+        let keys = self.manage("POST", &keys, EVENT_HUBS_VERSION, &Value::Null).await?;
+        let connection = keys["primaryConnectionString"].as_str().unwrap_or_default();
+        let connection = format!("{};EntityPath={event_hub}", connection.trim_end_matches(';'));
+
+        let instance = self.instance_name()?;
+        let endpoint = format!("demo-{run_id}");
+        let path = format!("{scope}/Microsoft.DigitalTwins/digitalTwinsInstances/{instance}/endpoints");
+        self.make_room(&path).await?;
+        let properties = json!({"properties": {
+            "endpointType": "EventHub", "authenticationType": "KeyBased", "connectionStringPrimaryKey": connection,
+        }});
+        let made = self.manage("PUT", &format!("{path}/{endpoint}"), ENDPOINTS_VERSION, &properties).await?;
+        if made["properties"]["provisioningState"] != "Succeeded" {
+            return Err(Fault::unexpected(format!("the endpoint is {made}")));
+        }
+        let route =
+            json!({"endpointName": endpoint, "filter": "type = 'Microsoft.DigitalTwins.Twin.Update'"});
+        let answer = self.twins("PUT", &format!("/eventroutes/demo-{run_id}"), &[], &route).await?;
+        self.expect_success(&answer, "event route")?;
+        Ok(Route { endpoint, event_hub })
+    }
+
+    /// Removes routes and endpoints of earlier runs: an instance holds six of each.
+    async fn make_room(&self, endpoints: &str) -> Result<(), Fault> {
+        let routes = self.twins("GET", "/eventroutes", &[], &Value::Null).await?.json();
+        for id in names(&routes["value"], "id") {
+            self.twins("DELETE", &format!("/eventroutes/{id}"), &[], &Value::Null).await?;
+        }
+        let base = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.trim_end_matches('/');
+        let authorization = format!("Bearer {}", self.tokens.lock().management);
+        let headers = [("authorization", authorization.as_str())];
+        let present = self.manage("GET", endpoints, ENDPOINTS_VERSION, &Value::Null).await?;
+        for name in names(&present["value"], "name") {
+            let url = format!("{base}{endpoints}/{name}?api-version={ENDPOINTS_VERSION}");
+            self.https.ask("DELETE", &url, &headers, "").await?;
+            let mut polls = 0;
+            while self.https.send("GET", &url, &headers, "").await?.status.is_success() {
+                polls += 1;
+                if polls > OPERATION_POLLS_MAX {
+                    return Err(Fault::unexpected(format!("endpoint {name} does not go away")));
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn instance_name(&self) -> Result<String, Fault> {
+        // The data plane's address need not carry the name, so it is looked up like any tool would; the first instance is ours.
+        Ok(self
+            .target
+            .variables
+            .get("TWINHUB_DIGITALTWINS_NAME")
+            .cloned()
+            .unwrap_or_else(|| "twins".to_owned()))
+    }
+
+    /// An enrollment group whose key makes every device's key.
+    pub async fn enroll_group(&self, run_id: &str) -> Result<Group, Fault> {
+        let id = format!("demo-{run_id}");
+        let key = Key::generate(64);
+        let body = json!({
+            "enrollmentGroupId": id,
+            "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key.text(), "secondaryKey": key.text()}},
+            "initialTwin": {"tags": {"fleet": id}, "properties": {"desired": {"intervalSeconds": 60}}},
+        });
+        let path = format!("/enrollmentGroups/{id}?api-version={PROVISIONING_VERSION}");
+        let made = self.service("PROVISIONING_CONNECTION_STRING", "PUT", &path, &[], &body).await?;
+        self.expect_success(&made, "enrollment group")?;
+        let (id_scope, host) = (self.variable("PROVISIONING_IDSCOPE")?, self.variable("PROVISIONING_HOST")?);
+        Ok(Group { id, key, id_scope: id_scope.to_owned(), host: host.to_owned() })
+    }
+
+    /// A call to the hub's service API.
+    pub async fn hub(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value, Fault> {
+        let path = format!("{path}?api-version={HUB_VERSION}");
+        let answer = self.service("IOTHUB_CONNECTION_STRING", method, &path, headers, body).await?;
+        self.expect_success(&answer, path.as_str())?;
+        Ok(answer.json())
+    }
+
+    /// A call signed with the shared access policy of a connection string.
+    async fn service(
+        &self,
+        connection: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, Fault> {
+        let text = self.variable(connection)?;
+        let field = |name: &str| {
+            let found = text.split(';').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            found.ok_or_else(|| Fault::unexpected(format!("{connection} has no {name}")))
+        };
+        let (host, policy) = (field("HostName")?, field("SharedAccessKeyName")?);
+        let key: Key =
+            field("SharedAccessKey")?.parse().map_err(|_| Fault::unexpected("the policy's key is no key"))?;
+        let token = sas::build(host, &key, self.clock.now().plus(Duration::from_secs(3600)), Some(policy));
+        let mut all =
+            vec![("authorization", token.as_str()), ("content-type", "application/json; charset=utf-8")];
+        all.extend_from_slice(headers);
+        let port = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.rsplit_once(':').map(|(_, port)| port);
+        let port = port.and_then(|port| port.trim_end_matches('/').parse::<u16>().ok());
+        let host = match port.filter(|_| !host.contains(':')) {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Ok(self.https.send(method, &format!("https://{host}{path}"), &all, bytes_of(body)).await?)
+    }
+
+    /// Reads a stream of live control until `enough` says so of the lines read; in time, or an error.
+    pub async fn follow(&self, query: &str, mut enough: impl FnMut(Value) -> bool) -> Result<(), Fault> {
+        let url = format!("{}/_twinhub/events?{query}&follow=true", self.target.admin_url);
+        let authorization = format!("Bearer {}", self.target.admin_key);
+        let (status, mut body) = self.https.follow("GET", &url, &[("authorization", &authorization)]).await?;
+        if !status.is_success() {
+            return Err(Fault::unexpected(format!("following {query}: {status}")));
+        }
+        let read = async {
+            let mut pending = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| ClientError::Broken(error.to_string()))?;
+                pending.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = pending.drain(..=end).collect();
+                    let event = serde_json::from_slice(&line).unwrap_or_default();
+                    if enough(event) {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(Fault::unexpected("the stream of events ended"))
+        };
+        let seconds = EVENTS_WITHIN.as_secs();
+        tokio::time::timeout(EVENTS_WITHIN, read)
+            .await
+            .unwrap_or_else(|_| Err(ClientError::Timeout(seconds).into()))
+    }
+
+    /// Counts update events until every room has shown up.
+    pub async fn count_twin_events(&self, route: &Route, rooms: &[String]) -> Result<usize, Fault> {
+        let mut missing: BTreeSet<&str> = rooms.iter().map(String::as_str).collect();
+        let mut seen = 0;
+        let query = format!("namespace=twinhub-demo&event-hub={}&from=earliest", route.event_hub);
+        let counted = self.follow(&query, |event| {
+            seen += 1;
+            let subject = event["properties"]["cloudEvents:subject"].as_str().unwrap_or_default().to_owned();
+            missing.remove(subject.as_str());
+            missing.is_empty()
+        });
+        counted.await.map_err(|fault| Fault::unexpected(format!("{fault} (after {seen} events)")))?;
+        Ok(seen)
+    }
+
+    /// A program for the official Python SDK that registers and connects one more device of the group.
+    pub fn device_sample(&self, group: &Group) -> String {
+        let device_id = "my-first-device";
+        let ca = self.target.variables.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
+        format!(
+            "pip install azure-iot-device && python3 - <<'END'\n\
+             from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient\n\
+             ca = open({ca:?}).read()\n\
+             key = {key:?}\n\
+             state = ProvisioningDeviceClient.create_from_symmetric_key(\n    \
+                 {host:?}, {device_id:?}, {scope:?}, key, server_verification_cert=ca).register().registration_state\n\
+             device = IoTHubDeviceClient.create_from_symmetric_key(key, state.assigned_hub, state.device_id, server_verification_cert=ca)\n\
+             device.send_message('{{\"temperature\": 21.5}}')\n\
+             print(state.device_id, 'is on', state.assigned_hub, 'and its twin is', device.get_twin())\n\
+             device.shutdown()\n\
+             END",
+            key = group.key.derive(device_id).text(),
+            host = group.host,
+            scope = group.id_scope,
+        )
+    }
+}
+
+fn bytes_of(body: &Value) -> Vec<u8> {
+    if body.is_null() { Vec::new() } else { body.to_string().into_bytes() }
+}
+
+fn names(list: &Value, member: &str) -> Vec<String> {
+    let items = list.as_array().into_iter().flatten();
+    items.filter_map(|item| item[member].as_str().map(str::to_owned)).collect()
+}
+
+fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,98 @@
+//! Live progress for people, and the summary at the end.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use base::{Clock, Timestamp};
+
+/// Writes a line per chapter. On a terminal the running chapter's line changes as work proceeds.
+pub struct Report {
+    clock: Clock,
+    is_terminal: bool,
+    chapter: String,
+    begun_at: Timestamp,
+}
+
+const TITLE_WIDTH: usize = 50;
+
+impl Report {
+    pub fn new(clock: Clock, is_terminal: bool) -> Self {
+        let begun_at = clock.now();
+        Self { clock, is_terminal, chapter: String::new(), begun_at }
+    }
+
+    pub(super) fn begin(&mut self, current: &mut &'static str, chapter: &'static str) {
+        *current = chapter;
+        chapter.clone_into(&mut self.chapter);
+        self.begun_at = self.clock.now();
+        self.progress("…");
+    }
+
+    /// Shows how far the chapter is; only where the line can be written over.
+    pub(super) fn progress(&mut self, state: &str) {
+        if self.is_terminal {
+            print!("\r\x1b[2K  ▸ {:<TITLE_WIDTH$} {state}", self.chapter);
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    pub(super) fn done(&mut self, what: &str) {
+        let took = self.clock.now().since(self.begun_at);
+        let start = if self.is_terminal { "\r\x1b[2K" } else { "" };
+        println!("{start}  ✓ {:<TITLE_WIDTH$} {what} ({})", self.chapter, readable(took));
+    }
+}
+
+/// What the demo has shown, in numbers.
+pub struct Summary {
+    pub devices: usize,
+    pub twins: usize,
+    pub relationships: usize,
+    pub messages: usize,
+    pub twin_updates: usize,
+    pub twin_events: usize,
+    /// Name and measured times of each kind of step.
+    pub latencies: Vec<(&'static str, Vec<Duration>)>,
+    /// A complete program that connects one more device.
+    pub sample: String,
+}
+
+impl Summary {
+    pub fn text(&self) -> String {
+        let mut out = format!(
+            "\n{} devices, {} digital twins with {} relationships, {} durable messages, {} twin updates, {} twin events\n\n",
+            self.devices, self.twins, self.relationships, self.messages, self.twin_updates, self.twin_events
+        );
+        let _ = writeln!(out, "  {:<44} {:>7} {:>10} {:>10}", "", "count", "median", "99 %");
+        for (name, times) in &self.latencies {
+            let mut times = times.clone();
+            times.sort_unstable();
+            let at = |share: f64| times.get(index(times.len(), share)).copied().unwrap_or_default();
+            let (median, p99) = (readable(at(0.5)), readable(at(0.99)));
+            let _ = writeln!(out, "  {name:<44} {:>7} {median:>10} {p99:>10}", times.len());
+        }
+        out
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a small count"
+)]
+fn index(count: usize, share: f64) -> usize {
+    ((count.saturating_sub(1)) as f64 * share).round() as usize
+}
+
+fn readable(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1000.0;
+    if millis < 10.0 {
+        format!("{millis:.2} ms")
+    } else if millis < 1000.0 {
+        format!("{millis:.0} ms")
+    } else {
+        format!("{:.1} s", millis / 1000.0)
+    }
+}
