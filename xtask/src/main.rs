@@ -1,1 +1,46 @@
-fn main() {}
+//! The project's verbs: `cargo xtask` lists them. CI runs the same ones and nothing else.
+//! Each verb is a file here; this one only chooses. It must never do what a verb does not say.
+
+#![allow(unreachable_pub, reason = "a binary: `pub` means visible to the other verbs")]
+
+mod bench;
+mod conform;
+mod demo;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const VERBS: &[(&str, &str, fn(&[String]) -> shell::Outcome)] = &[
+    (
+        "test",
+        "everything that must hold: tidy, format, lints, unit and process tests, conformance",
+        test::run,
+    ),
+    ("fix", "formats, and applies what clippy can apply by itself", test::fix),
+    ("tidy", "layers, licences and stray text; prints size hints", tidy::run),
+    ("conform", "official clients, unmodified, against the release binary [python|node]", conform::run),
+    ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
+    ("demo", "the main job on a fresh data directory", demo::run),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let Some((_, _, run)) = VERBS.iter().find(|(name, _, _)| *name == verb) else {
+        eprintln!("usage: cargo xtask VERB\n");
+        for (name, what, _) in VERBS {
+            eprintln!("  {name:<8} {what}");
+        }
+        return if verb.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
+    match run(&rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("\n{verb}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

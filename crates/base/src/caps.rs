@@ -66,7 +66,7 @@ pub const PARTITIONS_MAX: u32 = 32;
 /// ours: commands waiting for one connection (desired notifications, method requests).
 pub const SESSION_QUEUE_MAX: usize = 64;
 /// ours: a conflict on one record is retried this often before the caller sees it.
-pub const CONFLICT_RETRIES_MAX: usize = 16;
+pub const CONFLICT_RETRIES_MAX: usize = 64;
 
 // MQTT (IoT Hub MQTT support; protocol gateway sources).
 /// Largest packet: topic and properties beside 256 KiB of payload.

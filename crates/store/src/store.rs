@@ -63,6 +63,8 @@ struct Inner {
     checkpoint: Option<Arc<Poke>>,
     threads: Vec<JoinHandle<()>>,
     outbox: watch::Receiver<u64>,
+    #[cfg(test)]
+    writer: Shared,
     /// Dropped last, after every thread has ended.
     _lock: Option<File>,
 }
@@ -83,6 +85,8 @@ impl Store {
     fn start(connections: Connections, lock: Option<File>) -> Result<Self, StoreError> {
         let Connections { writer, points, readers, checkpointer } = connections;
         let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
+        #[cfg(test)]
+        let writer_for_test = Arc::clone(&writer);
         let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
         let checkpoint = checkpointer.is_some().then(|| Arc::new(Poke::default()));
         let writer = Writer::new(writer, Arc::clone(&commits), outbox_written, checkpoint.clone())?;
@@ -100,6 +104,8 @@ impl Store {
             checkpoint,
             threads,
             outbox,
+            #[cfg(test)]
+            writer: writer_for_test,
             _lock: lock,
         })))
     }
@@ -189,6 +195,11 @@ impl Store {
     /// The greatest outbox id that is committed; changes with every commit that wrote one.
     pub fn outbox_written(&self) -> watch::Receiver<u64> {
         self.0.outbox.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn writer_for_test(&self) -> Shared {
+        Arc::clone(&self.0.writer)
     }
 
     /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries; a long one should

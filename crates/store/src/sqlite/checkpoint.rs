@@ -74,7 +74,7 @@ pub(crate) fn run(connection: &Connection, poke: &Poke) {
 }
 
 /// Gives the length of the log in bytes.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<u64> {
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<u64> {
     let page_bytes: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let pages: i64 = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))?;
     Ok(u64::try_from(pages).unwrap_or(0).saturating_mul(page_bytes))

@@ -5,6 +5,8 @@ pub(crate) mod checkpoint;
 mod migrate;
 pub(crate) mod read;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod write;
 pub(crate) mod writer;
 

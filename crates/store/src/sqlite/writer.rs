@@ -80,10 +80,10 @@ impl Writer {
         drop(connection);
         match done {
             Ok(()) => {
-                outcomes.into_iter().for_each(Outcome::tell);
                 if let Some(id) = last_outbox_id {
                     self.outbox.send_replace(id);
                 }
+                outcomes.into_iter().for_each(Outcome::tell);
                 if let Some(checkpoint) = &self.checkpoint {
                     checkpoint.poke();
                 }

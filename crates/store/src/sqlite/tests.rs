@@ -1,0 +1,122 @@
+//! What only a file can do: be opened twice, be of another version, run out of room, need checkpoints.
+
+use std::time::Duration;
+
+use base::InstanceId;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Batch, CommitError, Counter, Durability, Key, Location, Options, Record, Store, StoreError, Table, table,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Blob(String, String);
+
+impl Record for Blob {
+    const TABLE: Table = table::THING;
+
+    fn key(&self) -> Key {
+        Key::new(["i", &self.0, ""])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![None, None]
+    }
+}
+
+fn open(directory: &std::path::Path) -> Result<Store, StoreError> {
+    let location = Location::File(directory.to_owned());
+    Store::open(&Options { location, durability: Durability::Full })
+}
+
+async fn put(store: &Store, id: &str, bytes: usize) -> Result<(), CommitError> {
+    let mut batch = Batch::default();
+    batch.put(&Blob(id.into(), "x".repeat(bytes)));
+    store.commit(batch).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directory_is_refused_until_the_first_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path()).unwrap();
+    assert!(matches!(open(directory.path()), Err(StoreError::InUse(_))));
+    put(&first, "a", 10).await.unwrap();
+    drop(first);
+    assert!(open(directory.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_or_of_another_program_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()).unwrap());
+    let path = directory.path().join("records.db");
+    let sql = "UPDATE meta SET value = '999' WHERE name = 'format'";
+    Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    assert!(matches!(open(directory.path()), Err(StoreError::Version(_))));
+    std::fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute("CREATE TABLE theirs (a)", []).unwrap();
+    assert!(matches!(open(directory.path()), Err(StoreError::Version(_))));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "this is not a database, but long enough to be taken for one".repeat(100)).unwrap();
+    assert!(matches!(open(directory.path()), Err(StoreError::Corrupt(_))));
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_commits_whole_and_the_store_recovers_with_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    put(&store, "before", 10).await.unwrap();
+    let limit = |pages: u32| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        store.writer_for_test().lock().query_row(&sql, [], |_| Ok(())).unwrap();
+    };
+    limit(1);
+    let mut batch = Batch::default();
+    batch.add(Counter::new(&InstanceId::from_stored("i"), "n"), 1, 10);
+    batch.put(&Blob("big".into(), "x".repeat(1_000_000)));
+    let refused = store.commit(batch).await;
+    assert!(matches!(refused, Err(CommitError::Store(StoreError::Unavailable(_)))), "{refused:?}");
+    assert_eq!(store.get::<Blob>(&Key::new(["i", "big", ""])).await.unwrap(), None);
+    assert_eq!(store.counter(&Counter::new(&InstanceId::from_stored("i"), "n")).await.unwrap(), 0);
+    limit(1_000_000);
+    put(&store, "after", 1_000_000).await.unwrap();
+    drop(store);
+    let store = open(directory.path()).unwrap();
+    assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn readers_cannot_write_and_a_read_whose_asker_has_gone_is_not_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let write = store.read(|connection, _| Ok(connection.execute("DELETE FROM outbox", [])?)).await;
+    assert!(write.is_err());
+    let (started, ran) = std::sync::mpsc::sync_channel::<()>(1);
+    drop(store.read(move |_, _| {
+        let _ = started.send(());
+        Ok(())
+    }));
+    put(&store, "a", 10).await.unwrap();
+    assert!(ran.recv_timeout(Duration::from_secs(5)).is_err());
+}
+
+#[tokio::test]
+async fn a_checkpoint_runs_off_the_commit_path_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    for number in 0..20 {
+        put(&store, &format!("{number}"), 100_000).await.unwrap();
+    }
+    let connection = super::connect(&directory.path().join("records.db")).unwrap();
+    let log_bytes = super::checkpoint::checkpoint(&connection, "RESTART").unwrap();
+    assert!(log_bytes > 0);
+    put(&store, "last", 10).await.unwrap();
+    assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 21);
+    let plan = store.read(|connection, _| {
+        let sql = format!("EXPLAIN QUERY PLAN {}", super::sql::scan(&table::THING, 1, Some("color"), 1));
+        Ok(connection.query_row(&sql, ["i", "red", "a", "1"], |row| row.get::<_, String>("detail"))?)
+    });
+    let plan = plan.await.unwrap();
+    assert!(plan.contains("thing_by_color (instance=? AND color=? AND id>?"), "{plan}");
+}

@@ -1,0 +1,159 @@
+//! `cargo xtask conform`: official clients, unmodified, against the release binary. Makes its own environments under the target
+//! directory from pinned requirements, starts one server for all suites, and ends it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::shell::{self, Outcome, cargo, root, step, target};
+
+pub fn run(arguments: &[String]) -> Outcome {
+    let suites: Vec<&str> = if arguments.is_empty() {
+        vec!["python", "node"]
+    } else {
+        arguments.iter().map(String::as_str).collect()
+    };
+    step("release build", cargo().args(["build", "--release", "--quiet"]))?;
+    if shell::shared().is_none() {
+        let missing =
+            "the shared folder is missing, so the published ontologies are not tried; set TWINHUB_SHARED";
+        if shell::in_ci() {
+            return Err(missing.to_owned());
+        }
+        eprintln!("hint: {missing}");
+    }
+    let server = Server::start()?;
+    for suite in suites {
+        match suite {
+            "python" => python(&server)?,
+            "node" => node(&server)?,
+            other => return Err(format!("unknown suite {other}; known: python, node")),
+        }
+    }
+    server.stop()
+}
+
+fn python(server: &Server) -> Outcome {
+    let requirements = root().join("conformance/python/requirements.txt");
+    let environment = environment("python", &requirements, |folder| {
+        step("python environment", Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        let pip = folder.join("bin/pip");
+        step("python packages", Command::new(pip).args(["install", "--quiet", "-r"]).arg(&requirements))
+    })?;
+    let mut command = Command::new(environment.join("bin/python"));
+    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(root().join("conformance/python"));
+    step("conformance: python", server.environment(&mut command).env("PYTHONDONTWRITEBYTECODE", "1"))
+}
+
+fn node(server: &Server) -> Outcome {
+    let folder = root().join("conformance/node");
+    let environment = environment("node", &folder.join("package-lock.json"), |environment| {
+        fs::create_dir_all(environment).map_err(|error| error.to_string())?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(folder.join(file), environment.join(file)).map_err(|error| error.to_string())?;
+        }
+        step(
+            "node packages",
+            Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(environment),
+        )
+    })?;
+    // Node finds packages beside a test's own file, so the tests run from a copy in the environment.
+    for entry in fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "mjs") {
+            fs::copy(entry.path(), environment.join(entry.file_name())).map_err(|error| error.to_string())?;
+        }
+    }
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-concurrency=1"]).current_dir(&environment);
+    step("conformance: node", server.environment(&mut command))
+}
+
+/// A folder made by `make` once for each content of `pins`.
+fn environment(name: &str, pins: &Path, make: impl FnOnce(&Path) -> Outcome) -> Result<PathBuf, String> {
+    let folder = target().join("conform").join(name);
+    let stamp = folder.join(".pins");
+    let wanted = fs::read(pins).map_err(|error| format!("{}: {error}", pins.display()))?;
+    if fs::read(&stamp).is_ok_and(|present| present == wanted) {
+        return Ok(folder);
+    }
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(target().join("conform")).map_err(|error| error.to_string())?;
+    make(&folder)?;
+    fs::write(&stamp, wanted).map_err(|error| error.to_string())?;
+    Ok(folder)
+}
+
+/// One twinhub on a data directory of its own.
+pub struct Server {
+    child: Child,
+    data: PathBuf,
+}
+
+impl Server {
+    pub fn binary() -> PathBuf {
+        target().join("release/twinhub")
+    }
+
+    fn start() -> Result<Self, String> {
+        let data = target().join("conform/data");
+        let _ = fs::remove_dir_all(&data);
+        fs::create_dir_all(&data).map_err(|error| error.to_string())?;
+        let log = fs::File::create(target().join("conform/server.log")).map_err(|error| error.to_string())?;
+        let mut child = Command::new(Self::binary())
+            .args(["serve", "--data-dir"])
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("the server could not start: {error}"))?;
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        if !line.starts_with("twinhub is ready") {
+            let _ = child.kill();
+            return Err(format!(
+                "the server did not get ready; see {}",
+                target().join("conform/server.log").display()
+            ));
+        }
+        Ok(Self { child, data })
+    }
+
+    /// Gives a client everything of `twinhub env`.
+    fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let json = shell::output(
+            Command::new(Self::binary()).args(["env", "--format", "json", "--data-dir"]).arg(&self.data),
+        );
+        let variables: serde_json::Value =
+            json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        for (name, value) in variables.as_object().into_iter().flatten() {
+            command.env(name, value.as_str().unwrap_or_default());
+        }
+        command.env("TWINHUB_BINARY", Self::binary()).env("TWINHUB_DATA_DIR", &self.data);
+        if let Some(shared) = shell::shared() {
+            command.env("TWINHUB_SHARED", shared.canonicalize().unwrap_or(shared));
+        }
+        command
+    }
+
+    /// Ends it the way an operator does, and insists that it drains.
+    fn stop(mut self) -> Outcome {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let ended =
+            shell::wait_until(Duration::from_secs(20), || matches!(self.child.try_wait(), Ok(Some(_))));
+        let status = self.child.try_wait().ok().flatten();
+        match (ended, status) {
+            (true, Some(status)) if status.success() => Ok(()),
+            (true, status) => Err(format!("the server ended badly: {status:?}")),
+            (false, _) => Err("the server did not end within 20 s of SIGTERM".to_owned()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}

@@ -1,0 +1,90 @@
+//! Running other programs and finding our way around the checkout. Used by every verb.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// `Err` carries what a person should read.
+pub type Outcome = Result<(), String>;
+
+/// The checkout's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
+}
+
+/// Where build products, environments and results go.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The folder of published facts that some suites read; `None` when it is not there.
+pub fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("TWINHUB_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    path.is_dir().then_some(path)
+}
+
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a step, says how long it took, and fails with its name.
+pub fn step(name: &str, command: &mut Command) -> Outcome {
+    eprintln!("── {name}");
+    let start = now();
+    let status = command.status().map_err(|error| format!("{name} could not start: {error}"))?;
+    if !status.success() {
+        return Err(format!("{name} failed ({status})"));
+    }
+    eprintln!("── {name}: {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// What a command prints on stdout, trimmed; `None` if it failed or is not installed.
+pub fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether a program can be started at all.
+pub fn exists(program: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("command -v {program} >/dev/null")])
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// Installs Debian packages where a program is missing and we may; says what to do where we may not.
+pub fn ensure_debian(program: &str, package: &str) -> Outcome {
+    let sbin = Path::new("/usr/sbin").join(program);
+    if exists(program) || sbin.exists() {
+        return Ok(());
+    }
+    let script =
+        format!("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q {package}");
+    eprintln!("── {program} is missing: installing Debian's {package}");
+    let installed = Command::new("sh").args(["-c", &script]).status().is_ok_and(|status| status.success());
+    if installed { Ok(()) } else { Err(format!("{program} is missing; install Debian's package {package}")) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tool that times its own steps; no product code runs here")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits until `ready` says yes, at most `limit`.
+pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    let start = now();
+    while start.elapsed() < limit {
+        if ready() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
