@@ -91,6 +91,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller holds a shared access policy's key.
+    pub fn is_policy(&self) -> bool {
+        matches!(&*self.0, Kind::Policy { .. })
+    }
+
     pub fn is_principal(&self) -> bool {
         matches!(&*self.0, Kind::Principal { .. })
     }

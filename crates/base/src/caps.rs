@@ -54,6 +54,8 @@ pub const POLICIES_PER_HUB_MAX: usize = 16;
 pub const STATUS_REASON_CHARACTERS_MAX: usize = 128;
 pub const TELEMETRY_BYTES_MAX: usize = 256 * 1024;
 pub const MESSAGE_ID_CHARACTERS_MAX: usize = 128;
+/// ours; longer names do not fit the topics and link properties that carry them.
+pub const METHOD_NAME_CHARACTERS_MAX: usize = 128;
 pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 pub const METHOD_RESPONSE_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 pub const METHOD_RESPONSE_SECONDS_DEFAULT: u64 = 30;
@@ -65,6 +67,14 @@ pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;
 /// ours: commands waiting for one connection (desired notifications, method requests).
 pub const SESSION_QUEUE_MAX: usize = 64;
+/// ours: records of activity that one commit carries.
+pub const ACTIVITY_FLUSH_PAGE: usize = 256;
+/// ours: records that one read of a whole table takes at a time.
+pub const SCAN_PAGE: usize = 500;
+/// ours: a client's filters stay well below; bounds one stored session.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 4 * 1024;
+/// Length of a DTMI (DTDL v2, digital twin model identifier).
+pub const MODEL_ID_CHARACTERS_MAX: usize = 2048;
 /// ours: a conflict on one record is retried this often before the caller sees it.
 pub const CONFLICT_RETRIES_MAX: usize = 64;
 

@@ -1,1 +1,23 @@
-//! hub
+//! An IoT hub: identities, device twins, sessions, telemetry and direct methods. Every rule of the hub is here.
+//! Called by the doors, by provisioning and by Resource Manager. It knows no protocol, no HTTP and no storage engine.
+
+mod authentication;
+pub mod device;
+pub mod direct_method;
+mod error;
+mod hub;
+mod hubs;
+pub mod sessions;
+mod settings;
+mod subscription;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod twin;
+
+pub use authentication::DeviceAuthentication;
+pub use error::Error;
+pub use hub::{EVENT_STREAM, Hub};
+pub use hubs::{Context, Hubs};
+pub use sessions::{CloseReason, Command, Session};
+pub use settings::{HubSettings, SharedAccessPolicy};

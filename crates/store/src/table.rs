@@ -54,6 +54,25 @@ pub const RELATIONSHIP: Table =
 /// key: instance, event route id · value: endpoint name and filter · replaced by its owner.
 pub const EVENT_ROUTE: Table = Table { name: "event_route", keys: &["instance", "id"], columns: &[] };
 
+/// key: instance · value: a hub's settings and policies · replaced by Resource Manager.
+pub const HUB: Table = Table { name: "hub", keys: &["instance"], columns: &[] };
+
+/// key: instance, `device` or `module`, device id, module id or nothing · value: an identity of a hub's registry · replaced.
+pub const IDENTITY: Table =
+    Table { name: "identity", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
+
+/// key: as IDENTITY · value: tags, desired and reported properties, named as queries name them · replaced.
+pub const DEVICE_TWIN: Table =
+    Table { name: "device_twin", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
+
+/// key: as IDENTITY · value: connection state and last activity · put every few seconds while they change.
+pub const ACTIVITY: Table =
+    Table { name: "activity", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
+
+/// key: as IDENTITY · value: what a client subscribed to in a session that outlives its connection · put.
+pub const SUBSCRIPTION: Table =
+    Table { name: "subscription", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
+
 /// For the contract suite alone.
 #[cfg(test)]
 pub(crate) const THING: Table =
@@ -72,6 +91,11 @@ pub const ALL: &[&Table] = &[
     &DIGITAL_TWIN,
     &RELATIONSHIP,
     &EVENT_ROUTE,
+    &HUB,
+    &IDENTITY,
+    &DEVICE_TWIN,
+    &ACTIVITY,
+    &SUBSCRIPTION,
     #[cfg(test)]
     &THING,
 ];

@@ -1,0 +1,344 @@
+//! The identity registry: devices and their modules, created, replaced, removed and listed (`iothub-service.md` §3).
+//! Doors and provisioning call it. An identity, its twin and the event that tells of it commit together.
+
+mod ensure;
+mod module;
+mod record;
+pub mod rules;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use access::{Caller, Permission};
+use base::ids::IdentityId;
+use base::{DeviceId, IfMatch, Meter, caps};
+use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
+
+pub use self::ensure::Ensured;
+pub use self::module::ModuleSpec;
+pub(crate) use self::record::flat_identity;
+pub use self::record::{Activity, Authentication, Identity, Status, identity_key};
+use self::record::{DEVICE, MODULE};
+pub use self::rules::{AuthenticationKind, AuthenticationSpec, ScopeSpec};
+use self::rules::{PutMode, Subject};
+pub use self::statistics::{RegistryStatistics, ServiceStatistics};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::sessions::{CloseReason, Connection, from_record};
+use crate::subscription::Subscription;
+use crate::twin::rules::TwinReplacement;
+use crate::twin::{DeviceTwin, event};
+
+/// What a caller writes of a device. What is left out is cleared, and keys are made anew.
+#[derive(Clone, Debug)]
+pub struct DeviceSpec {
+    pub device_id: DeviceId,
+    pub status: Status,
+    pub status_reason: Option<String>,
+    pub authentication: AuthenticationSpec,
+    pub iot_edge: bool,
+    pub scopes: ScopeSpec,
+    /// Of a new device; an existing twin is left alone.
+    pub initial_twin: TwinReplacement,
+}
+
+impl DeviceSpec {
+    pub fn new(device_id: DeviceId) -> Self {
+        Self {
+            device_id,
+            status: Status::Enabled,
+            status_reason: None,
+            authentication: AuthenticationSpec::default(),
+            iot_edge: false,
+            scopes: ScopeSpec::default(),
+            initial_twin: TwinReplacement::default(),
+        }
+    }
+}
+
+/// An identity and what is known of its connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdentityView {
+    pub identity: Identity,
+    pub connection: Connection,
+}
+
+impl Hub {
+    /// `Devices_GetIdentity`.
+    pub async fn get_device(&self, caller: &Caller, device_id: &DeviceId) -> Result<IdentityView, Error> {
+        caller.require(Permission::RegistryRead, self.scope())?;
+        self.charge(Meter::RegistryRead)?;
+        let device = self.device(device_id).await?;
+        self.view(device.record).await
+    }
+
+    /// `Devices_GetDevices`: the first `top` devices by id.
+    pub async fn list_devices(
+        &self,
+        caller: &Caller,
+        top: Option<usize>,
+    ) -> Result<Vec<IdentityView>, Error> {
+        caller.require(Permission::RegistryRead, self.scope())?;
+        self.charge(Meter::RegistryRead)?;
+        let limit = top.unwrap_or(caps::DEVICE_LIST_MAX);
+        if !(1..=caps::DEVICE_LIST_MAX).contains(&limit) {
+            let max = caps::DEVICE_LIST_MAX;
+            return Err(Error::invalid(format!("top must lie between 1 and {max}.")));
+        }
+        self.list_views(Key::new([self.instance().as_str(), DEVICE]), limit).await
+    }
+
+    /// `Devices_CreateOrUpdateIdentity`: creates without If-Match, replaces with one.
+    pub async fn put_device(
+        &self,
+        caller: &Caller,
+        spec: &DeviceSpec,
+        if_match: &IfMatch,
+    ) -> Result<IdentityView, Error> {
+        caller.require(Permission::RegistryWrite, self.scope())?;
+        self.charge(Meter::RegistryWrite)?;
+        let id = IdentityId::device(spec.device_id.clone());
+        let identity = retry_on_conflict(async || {
+            let existing = self.identity(&id).await?;
+            match rules::put_mode(existing.as_ref().map(|stored| &stored.record), if_match)? {
+                PutMode::NotFound => Err(Error::DeviceNotFound(spec.device_id.to_string())),
+                PutMode::AlreadyExists => Err(Error::DeviceAlreadyExists(spec.device_id.to_string())),
+                PutMode::Create => self.create_device(spec).await,
+                PutMode::Update => {
+                    self.update_device(spec, existing.expect("an update has something to update")).await
+                }
+            }
+        })
+        .await?;
+        self.view(identity).await
+    }
+
+    /// `Devices_DeleteIdentity`: the device, its twin, its modules; its sessions are cut.
+    pub async fn delete_device(
+        &self,
+        caller: &Caller,
+        device_id: &DeviceId,
+        if_match: &IfMatch,
+    ) -> Result<(), Error> {
+        caller.require(Permission::RegistryDelete, self.scope())?;
+        self.charge(Meter::RegistryWrite)?;
+        rules::check_delete_has_etag(if_match)?;
+        let hub = self.clone();
+        let (device_id, if_match) = (device_id.clone(), if_match.clone());
+        self.to_the_end(async move {
+            retry_on_conflict(async || {
+                let device = hub.device(&device_id).await?;
+                rules::check_delete(&device.record, &if_match)?;
+                hub.remove_device(&device).await
+            })
+            .await?;
+            hub.sessions().close_device(&device_id, CloseReason::DeviceDeleted);
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn device(&self, device_id: &DeviceId) -> Result<Stored<Identity>, Error> {
+        let device = self.identity(&IdentityId::device(device_id.clone())).await?;
+        device.ok_or_else(|| Error::DeviceNotFound(device_id.to_string()))
+    }
+
+    async fn create_device(&self, spec: &DeviceSpec) -> Result<Identity, Error> {
+        let mut batch = Batch::default();
+        let mut device = self.new_identity(IdentityId::device(spec.device_id.clone()));
+        device.authentication = rules::authentication(&spec.authentication, Subject::Device)?;
+        self.fill_device(&mut batch, &mut device, spec, None).await?;
+        let mut twin = DeviceTwin::new(self.instance().clone(), device.id.clone(), self.now());
+        crate::twin::rules::fill(&mut twin, &spec.initial_twin, self.now())?;
+        self.insert(&mut batch, &device, &twin);
+        if device.iot_edge {
+            self.insert_system_modules(&mut batch, &device.id.device_id);
+        }
+        self.commit_identities(batch, &device.id.device_id).await?;
+        Ok(device)
+    }
+
+    async fn update_device(&self, spec: &DeviceSpec, old: Stored<Identity>) -> Result<Identity, Error> {
+        let mut batch = Batch::default();
+        let mut device = old.record.clone();
+        device.etag += 1;
+        device.authentication = rules::authentication(&spec.authentication, Subject::Device)?;
+        self.fill_device(&mut batch, &mut device, spec, Some(&old.record)).await?;
+        if device.status != old.record.status {
+            device.status_updated_time = self.now();
+            let delta = if device.is_enabled() { -1 } else { 1 };
+            batch.add(self.disabled_devices(), delta, caps::DEVICES_PER_HUB_MAX);
+        }
+        batch.replace(&old, &device);
+        match (old.record.iot_edge, device.iot_edge) {
+            (false, true) => self.insert_system_modules(&mut batch, &device.id.device_id),
+            (true, false) => self.remove_system_modules(&mut batch, &device.id.device_id).await?,
+            _ => {}
+        }
+        let (hub, updated) = (self.clone(), device.clone());
+        self.to_the_end(async move {
+            hub.commit_identities(batch, &updated.id.device_id).await?;
+            if !updated.is_enabled() {
+                hub.sessions().close_device(&updated.id.device_id, CloseReason::DeviceDisabled);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(device)
+    }
+
+    /// Everything of a device that does not depend on whether it is new.
+    async fn fill_device(
+        &self,
+        batch: &mut Batch,
+        device: &mut Identity,
+        spec: &DeviceSpec,
+        previous: Option<&Identity>,
+    ) -> Result<(), Error> {
+        rules::check_status_reason(spec.status_reason.as_deref())?;
+        device.status = spec.status;
+        device.status_reason.clone_from(&spec.status_reason);
+        device.iot_edge = spec.iot_edge;
+        let device_id = &spec.device_id;
+        let scopes = rules::scopes(device_id, &device.generation_id, spec.iot_edge, &spec.scopes, previous)?;
+        if let Some(parent) = scopes.parent() {
+            self.guard_parent(batch, parent, device_id).await?;
+        }
+        device.device_scope = scopes.device_scope;
+        device.parent_scopes = scopes.parent_scopes;
+        Ok(())
+    }
+
+    /// The parent must be an IoT Edge device with exactly this scope, and still be there when the batch commits.
+    async fn guard_parent(&self, batch: &mut Batch, scope: &str, child: &DeviceId) -> Result<(), Error> {
+        let unknown =
+            || Error::InvalidDeviceScope(format!("'{scope}' is not the scope of an IoT Edge device."));
+        let device_id = rules::device_of_scope(scope).filter(|parent| parent != child).ok_or_else(unknown)?;
+        let parent = self.identity(&IdentityId::device(device_id)).await?.ok_or_else(unknown)?;
+        if parent.record.iot_edge && parent.record.device_scope.as_deref() == Some(scope) {
+            batch.guard_exists::<Identity>(store::Record::key(&parent.record));
+            return Ok(());
+        }
+        Err(unknown())
+    }
+
+    fn new_identity(&self, id: IdentityId) -> Identity {
+        let random = base::secret::random_bytes(4);
+        let first_etag = random.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        Identity {
+            instance: self.instance().clone(),
+            id,
+            generation_id: self.now().dotnet_ticks().to_string(),
+            etag: first_etag,
+            status: Status::Enabled,
+            status_reason: None,
+            status_updated_time: base::Timestamp::NEVER,
+            authentication: Authentication::None,
+            iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+            managed_by: None,
+        }
+    }
+
+    /// A new identity with its twin, counted and told of.
+    fn insert(&self, batch: &mut Batch, identity: &Identity, twin: &DeviceTwin) {
+        batch.insert(identity);
+        batch.insert(twin);
+        batch.remove::<Subscription>(store::Record::key(identity));
+        batch.add(self.identities(), 1, caps::DEVICES_PER_HUB_MAX);
+        match identity.id.module_id {
+            Some(_) => batch.add(self.modules(&identity.id.device_id), 1, caps::MODULES_PER_DEVICE_MAX),
+            None => {
+                batch.add(self.devices(), 1, caps::DEVICES_PER_HUB_MAX);
+                if !identity.is_enabled() {
+                    batch.add(self.disabled_devices(), 1, caps::DEVICES_PER_HUB_MAX);
+                }
+            }
+        }
+        event::push_lifecycle(batch, self, twin, event::Lifecycle::Created, self.now());
+    }
+
+    /// An identity with everything that hangs on it.
+    async fn remove(&self, batch: &mut Batch, stored: &Stored<Identity>) -> Result<(), Error> {
+        let key = store::Record::key(&stored.record);
+        batch.delete(stored);
+        batch.add(self.identities(), -1, caps::DEVICES_PER_HUB_MAX);
+        match stored.record.id.module_id {
+            Some(_) => batch.add(self.modules(&stored.record.id.device_id), -1, caps::MODULES_PER_DEVICE_MAX),
+            None => {
+                batch.add(self.devices(), -1, caps::DEVICES_PER_HUB_MAX);
+                if !stored.record.is_enabled() {
+                    batch.add(self.disabled_devices(), -1, caps::DEVICES_PER_HUB_MAX);
+                }
+            }
+        }
+        if let Some(twin) = self.store().get::<DeviceTwin>(&key).await? {
+            event::push_lifecycle(batch, self, &twin.record, event::Lifecycle::Deleted, self.now());
+        }
+        batch.remove::<DeviceTwin>(key.clone());
+        batch.remove::<Activity>(key.clone());
+        batch.remove::<Subscription>(key);
+        Ok(())
+    }
+
+    /// At most as many modules as a device may have hang on it, so one batch holds them all. Making a module rewrites the
+    /// device's record, so that none can appear meanwhile.
+    pub(crate) async fn remove_device(&self, device: &Stored<Identity>) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for module in self.stored_modules(&device.record.id.device_id).await? {
+            self.remove(&mut batch, &module).await?;
+        }
+        self.remove(&mut batch, device).await?;
+        self.store().commit(batch).await?;
+        Ok(())
+    }
+
+    async fn commit_identities(&self, batch: Batch, device_id: &DeviceId) -> Result<(), Error> {
+        match self.store().commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::CounterLimit { counter, .. }) if counter.starts_with("modules/") => {
+                Err(Error::TooManyModulesOnDevice(device_id.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn view(&self, identity: Identity) -> Result<IdentityView, Error> {
+        let connection = self.connection(&identity).await?;
+        Ok(IdentityView { identity, connection })
+    }
+
+    /// The first identities under a prefix, with the activity that lies under the same prefix.
+    async fn list_views(&self, prefix: Key, limit: usize) -> Result<Vec<IdentityView>, Error> {
+        let identities = self.store().scan::<Identity>(Scan::new(prefix.clone(), limit)).await?;
+        // Every identity has at most one record of activity, so the first of these belong to the first of those.
+        let activities = self.store().scan::<Activity>(Scan::new(prefix, limit)).await?;
+        let mut activities = activities.iter().peekable();
+        let mut view = |identity: Identity| {
+            while activities.next_if(|a| a.record.id < identity.id).is_some() {}
+            let stored = activities.next_if(|a| a.record.id == identity.id);
+            let live = self.sessions().connection(&identity.id, &identity.generation_id);
+            let stored = || stored.map_or(Connection::NEVER, |stored| from_record(stored, &identity));
+            let connection = live.unwrap_or_else(stored);
+            IdentityView { connection, identity }
+        };
+        Ok(identities.into_iter().map(|stored| view(stored.record)).collect())
+    }
+
+    pub(crate) fn identities(&self) -> Counter {
+        Counter::new(self.instance(), "identities")
+    }
+
+    pub(crate) fn devices(&self) -> Counter {
+        Counter::new(self.instance(), "devices")
+    }
+
+    pub(crate) fn disabled_devices(&self) -> Counter {
+        Counter::new(self.instance(), "devices/disabled")
+    }
+
+    fn modules(&self, device_id: &DeviceId) -> Counter {
+        Counter::new(self.instance(), format!("modules/{device_id}"))
+    }
+}

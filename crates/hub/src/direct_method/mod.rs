@@ -1,0 +1,156 @@
+//! Direct methods: a service asks, a connected device answers, both within time limits (`iothub-service.md` §6).
+//! Nothing of it is stored; a device that is not there is waited for only as long as the service says.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use access::{Caller, Permission};
+use base::ids::IdentityId;
+use base::{Meter, caps};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::sessions::{Delivery, MethodAnswer, Session};
+
+/// What a service asks for. Times as it wrote them.
+#[derive(Clone, Debug)]
+pub struct MethodRequest {
+    pub name: String,
+    /// JSON text; `None` reaches the device as an empty payload.
+    pub payload: Option<Box<RawValue>>,
+    pub connect_timeout_seconds: Option<u64>,
+    pub response_timeout_seconds: Option<u64>,
+}
+
+/// What the device answered.
+#[derive(Clone, Debug)]
+pub struct MethodResponse {
+    pub status: i32,
+    /// JSON text; `None` when the device sent no payload.
+    pub payload: Option<Box<RawValue>>,
+}
+
+/// How long the device may take to come, and the whole call to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Timeouts {
+    connect: Duration,
+    response: Duration,
+}
+
+impl Hub {
+    /// `Devices_InvokeMethod`, `Modules_InvokeMethod`.
+    pub async fn invoke_method(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        request: MethodRequest,
+    ) -> Result<MethodResponse, Error> {
+        caller.require(Permission::DirectMethodInvoke, self.scope())?;
+        self.charge(Meter::DirectMethod)?;
+        let timeouts = check(&request)?;
+        self.require_registered(id).await?;
+        let place = self.sessions().method_place(id);
+        let deadline = self.now().plus(timeouts.response);
+        let _place = place.ok_or_else(|| Error::DeviceMaximumInflightMethodExceeded(id.to_string()))?;
+        self.wait_for_listener(id, timeouts.connect).await?;
+        let (answer, answered) = oneshot::channel();
+        let payload =
+            request.payload.map_or_else(Bytes::new, |raw| Bytes::from(String::from(Box::<str>::from(raw))));
+        let delivery = Delivery::Method { name: request.name, payload, answer };
+        self.sessions().deliver(id, delivery).map_err(|_| Error::DeviceNotOnline)?;
+        tokio::select! {
+            biased;
+            answer = answered => self.response(id, answer.ok()),
+            () = self.clock().sleep_until(deadline) => Err(Error::GatewayTimeout),
+        }
+    }
+
+    /// A device's answer. `false` when nobody waits for it any more, which is no fault of the device.
+    pub fn complete_method(&self, session: &Session, request_id: u64, status: i32, payload: Bytes) -> bool {
+        session.touch();
+        session.answer_method(request_id, MethodAnswer { status, payload })
+    }
+
+    async fn require_registered(&self, id: &IdentityId) -> Result<(), Error> {
+        if self.identity(&IdentityId::device(id.device_id.clone())).await?.is_none() {
+            return Err(Error::DeviceNotFound(id.device_id.to_string()));
+        }
+        match &id.module_id {
+            Some(module_id) if self.identity(id).await?.is_none() => {
+                let (device_id, module_id) = (id.device_id.to_string(), module_id.to_string());
+                Err(Error::ModuleNotFound { device_id, module_id })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn wait_for_listener(&self, id: &IdentityId, patience: Duration) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = self.sessions().listening(id) => Ok(()),
+            () = self.clock().sleep(patience) => Err(Error::DeviceNotOnline),
+        }
+    }
+
+    /// `None`: the session ended before it answered.
+    fn response(&self, id: &IdentityId, answer: Option<MethodAnswer>) -> Result<MethodResponse, Error> {
+        let Some(MethodAnswer { status, payload }) = answer else {
+            return Err(match self.sessions().is_connected(id) {
+                true => Error::ConnectionForcefullyClosedOnNewConnection,
+                false => Error::DeviceConnectionClosedRemotely,
+            });
+        };
+        if payload.len() > caps::METHOD_PAYLOAD_BYTES_MAX {
+            return Err(Error::BadGateway("The device's response is larger than a direct method allows."));
+        }
+        if payload.iter().all(u8::is_ascii_whitespace) {
+            return Ok(MethodResponse { status, payload: None });
+        }
+        let payload = serde_json::from_slice(&payload)
+            .map_err(|_| Error::BadGateway("The device's response is not valid JSON."))?;
+        Ok(MethodResponse { status, payload: Some(payload) })
+    }
+}
+
+fn check(request: &MethodRequest) -> Result<Timeouts, Error> {
+    if request.name.is_empty() {
+        return Err(Error::ArgumentNull("methodName"));
+    }
+    let allowed = |c: char| c.is_ascii_graphic() && !r#"$()<>@,;:\"/[]?={}"#.contains(c);
+    if request.name.chars().count() > caps::METHOD_NAME_CHARACTERS_MAX || !request.name.chars().all(allowed) {
+        return Err(Error::invalid(
+            "methodName holds characters that a method's name cannot have, or too many.",
+        ));
+    }
+    let payload_bytes = request.payload.as_ref().map_or(0, |raw| raw.get().len());
+    if payload_bytes > caps::METHOD_PAYLOAD_BYTES_MAX {
+        let max = caps::METHOD_PAYLOAD_BYTES_MAX;
+        return Err(Error::MessageTooLarge(format!("The payload exceeds the limit of {max} bytes.")));
+    }
+    timeouts(request.connect_timeout_seconds, request.response_timeout_seconds)
+}
+
+fn timeouts(connect: Option<u64>, response: Option<u64>) -> Result<Timeouts, Error> {
+    let connect = connect.unwrap_or(0);
+    let response = response.unwrap_or(caps::METHOD_RESPONSE_SECONDS_DEFAULT);
+    if !caps::METHOD_RESPONSE_SECONDS.contains(&response) {
+        let (min, max) = caps::METHOD_RESPONSE_SECONDS.into_inner();
+        return Err(Error::invalid(format!("responseTimeoutInSeconds must lie between {min} and {max}.")));
+    }
+    if connect > caps::METHOD_CONNECT_SECONDS_MAX {
+        let max = caps::METHOD_CONNECT_SECONDS_MAX;
+        return Err(Error::invalid(format!("connectTimeoutInSeconds must lie between 0 and {max}.")));
+    }
+    if connect > response {
+        let text = format!(
+            "Device connection timeout of {connect} seconds cannot be longer than an overall call timeout of {response} seconds."
+        );
+        return Err(Error::invalid(text));
+    }
+    Ok(Timeouts { connect: Duration::from_secs(connect), response: Duration::from_secs(response) })
+}

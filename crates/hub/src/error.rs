@@ -1,0 +1,178 @@
+//! What can go wrong in a hub, in Azure's words: one name, one six-digit code, one text for each.
+//! Operations return it; every door maps it once. It must never carry a storage detail to a caller.
+
+use std::time::Duration;
+
+use access::Denied;
+use base::meter::Throttled;
+use store::{CommitError, MayConflict, StoreError};
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    ArgumentInvalid(String),
+    #[error("The argument '{0}' is required.")]
+    ArgumentNull(&'static str),
+    #[error("{0}")]
+    InvalidDeviceScope(String),
+    #[error("The connection was closed because the device connected again.")]
+    ConnectionForcefullyClosedOnNewConnection,
+    #[error("Hub not found.")]
+    IotHubNotFound,
+    #[error("Unauthorized")]
+    IotHubUnauthorizedAccess,
+    /// A directory principal without the role. The door knows method and path and words the refusal.
+    #[error("{0}")]
+    PrincipalUnauthorized(Denied),
+    #[error("The hub holds as many identities as it may.")]
+    IotHubQuotaExceeded,
+    #[error("Device {0} is disabled.")]
+    DeviceDisabled(String),
+    #[error("Too many direct methods of device {0} are waiting for an answer.")]
+    DeviceMaximumInflightMethodExceeded(String),
+    #[error("Device {0} not registered.")]
+    DeviceNotFound(String),
+    #[error("Module {module_id} on device {device_id} not registered.")]
+    ModuleNotFound { device_id: String, module_id: String },
+    #[error(
+        "The operation failed because the requested device isn't online. To learn more, see https://aka.ms/iothub404103"
+    )]
+    DeviceNotOnline,
+    #[error("The device closed its connection before it answered.")]
+    DeviceConnectionClosedRemotely,
+    #[error("A device with ID '{0}' is already registered.")]
+    DeviceAlreadyExists(String),
+    #[error("Device {device_id} in IotHub {hub} already contains Module {module_id}.")]
+    ModuleAlreadyExistsOnDevice { hub: String, device_id: String, module_id: String },
+    #[error("{0}")]
+    PreconditionFailed(&'static str),
+    #[error("{0}")]
+    MessageTooLarge(String),
+    #[error("Device {0} holds as many modules as it may.")]
+    TooManyModulesOnDevice(String),
+    #[error("The request has been throttled. Wait {} seconds and try again.", retry_after.as_secs().max(1))]
+    ThrottlingException { retry_after: Duration },
+    /// What the device sent back is no answer.
+    #[error("{0}")]
+    BadGateway(&'static str),
+    #[error("Timed out waiting for the response from device.")]
+    GatewayTimeout,
+    /// Others kept changing the same entity; or the disk has no room for one more request.
+    #[error("The server is busy. Try again.")]
+    ServerBusy,
+    #[error("An internal error occurred.")]
+    ServerError,
+    /// A record changed between read and write. Retried by the operation; never leaves the crate.
+    #[error("The entity changed meanwhile.")]
+    Conflict,
+}
+
+/// The text of a stale or missing etag.
+pub(crate) const ETAG_STALE: &str = "PreconditionFailed, ETag may be invalid.";
+pub(crate) const ETAG_MISSING: &str = "Etag missing";
+
+impl Error {
+    /// Azure's six digits; the first three are the HTTP status (`iothub-service.md` §2.3).
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::ArgumentInvalid(_) => 400_004,
+            Self::ArgumentNull(_) => 400_005,
+            Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
+            Self::InvalidDeviceScope(_) => 400_028,
+            Self::IotHubNotFound => 401_001,
+            Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => 401_002,
+            Self::IotHubQuotaExceeded => 403_002,
+            Self::DeviceDisabled(_) => 403_012,
+            Self::DeviceMaximumInflightMethodExceeded(_) => 403_800,
+            Self::DeviceNotFound(_) => 404_001,
+            Self::ModuleNotFound { .. } => 404_010,
+            Self::DeviceNotOnline => 404_103,
+            Self::DeviceConnectionClosedRemotely => 404_104,
+            Self::DeviceAlreadyExists(_) => 409_001,
+            Self::ModuleAlreadyExistsOnDevice { .. } => 409_301,
+            Self::PreconditionFailed(_) => 412_001,
+            Self::MessageTooLarge(_) => 413_001,
+            Self::TooManyModulesOnDevice(_) => 413_003,
+            Self::ThrottlingException { .. } => 429_001,
+            Self::ServerError => 500_001,
+            Self::BadGateway(_) => 502_000,
+            Self::ServerBusy | Self::Conflict => 503_005,
+            Self::GatewayTimeout => 504_101,
+        }
+    }
+
+    /// The value of the `iothub-errorcode` header.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ArgumentInvalid(_) => "ArgumentInvalid",
+            Self::ArgumentNull(_) => "ArgumentNull",
+            Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",
+            Self::InvalidDeviceScope(_) => "InvalidDeviceScope",
+            Self::IotHubNotFound => "IotHubNotFound",
+            Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => "IotHubUnauthorizedAccess",
+            Self::IotHubQuotaExceeded => "IotHubQuotaExceeded",
+            Self::DeviceDisabled(_) => "DeviceDisabled",
+            Self::DeviceMaximumInflightMethodExceeded(_) => "DeviceMaximumInflightMethodExceeded",
+            Self::DeviceNotFound(_) => "DeviceNotFound",
+            Self::ModuleNotFound { .. } => "ModuleNotFound",
+            Self::DeviceNotOnline => "DeviceNotOnline",
+            Self::DeviceConnectionClosedRemotely => "DeviceConnectionClosedRemotely",
+            Self::DeviceAlreadyExists(_) => "DeviceAlreadyExists",
+            Self::ModuleAlreadyExistsOnDevice { .. } => "ModuleAlreadyExistsOnDevice",
+            Self::PreconditionFailed(_) => "PreconditionFailed",
+            Self::MessageTooLarge(_) => "MessageTooLarge",
+            Self::TooManyModulesOnDevice(_) => "TooManyModulesOnDevice",
+            Self::ThrottlingException { .. } => "ThrottlingException",
+            Self::ServerError => "ServerError",
+            Self::BadGateway(_) => "GenericBadGateway",
+            Self::ServerBusy | Self::Conflict => "ServerBusy",
+            Self::GatewayTimeout => "GatewayTimeout",
+        }
+    }
+
+    pub fn http_status(&self) -> u16 {
+        u16::try_from(self.code() / 1000).expect("every code is six digits")
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::ArgumentInvalid(text.into())
+    }
+}
+
+impl MayConflict for Error {
+    fn is_conflict(&self) -> bool {
+        *self == Self::Conflict
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::PrincipalUnauthorized(denied)
+    }
+}
+
+impl From<Throttled> for Error {
+    fn from(throttled: Throttled) -> Self {
+        Self::ThrottlingException { retry_after: throttled.retry_after }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        match error {
+            StoreError::Busy => Self::ServerBusy,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Conflict,
+            CommitError::CounterLimit { .. } => Self::IotHubQuotaExceeded,
+            CommitError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One hub. Every operation is a method of it, written beside its noun; here is only what they share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base::hosts::{Host, Service, strip_port};
+use base::{Clock, InstanceId, Meter, Scope, Timestamp};
+use parking_lot::RwLock;
+use store::{Batch, Store, StreamId, Streams};
+
+use crate::error::Error;
+use crate::hubs::Context;
+use crate::sessions::Sessions;
+use crate::settings::{HubSettings, SharedAccessPolicy};
+
+/// Clones share it.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    instance: InstanceId,
+    name: String,
+    scope: Scope,
+    event_stream: StreamId,
+    partition_count: u32,
+    settings: RwLock<Arc<HubSettings>>,
+    sessions: Sessions,
+    closed: AtomicBool,
+}
+
+impl Hub {
+    pub(crate) fn start(context: Context, settings: HubSettings) -> Self {
+        let hub = Self(Arc::new(Inner {
+            instance: settings.instance.clone(),
+            name: settings.name.clone(),
+            scope: settings.scope.clone(),
+            event_stream: StreamId::new(&settings.instance, EVENT_STREAM),
+            partition_count: settings.partition_count.max(1),
+            sessions: Sessions::new(context.clock.clone()),
+            settings: RwLock::new(Arc::new(settings)),
+            closed: AtomicBool::new(false),
+            context,
+        }));
+        hub.start_flushing_activity();
+        hub
+    }
+
+    pub(crate) fn apply(&self, settings: HubSettings) {
+        *self.0.settings.write() = Arc::new(settings);
+    }
+
+    /// Refuses whatever comes from now on and cuts every session.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.sessions.close_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    pub fn instance(&self) -> &InstanceId {
+        &self.0.instance
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Where permissions on this hub hold.
+    pub fn scope(&self) -> &Scope {
+        &self.0.scope
+    }
+
+    /// The address that answers carry.
+    pub fn host_name(&self) -> String {
+        let settings = self.settings();
+        self.0.context.hosts.register(Service::Hub, &settings.name, &settings.location, settings.is_default)
+    }
+
+    pub fn settings(&self) -> Arc<HubSettings> {
+        Arc::clone(&self.0.settings.read())
+    }
+
+    pub fn policies(&self) -> Vec<SharedAccessPolicy> {
+        self.settings().policies.clone()
+    }
+
+    /// The built-in endpoint `messages/events`.
+    pub fn event_stream(&self) -> &StreamId {
+        &self.0.event_stream
+    }
+
+    pub fn partition_count(&self) -> u32 {
+        self.0.partition_count
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.context.store
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0.context.streams
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.context.clock
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.context.clock.now()
+    }
+
+    /// An event that reaches the hub's event stream if, and only if, the batch commits; in order per device.
+    pub(crate) fn push_event(&self, batch: &mut Batch, device_id: &str, headers: Vec<u8>, body: Vec<u8>) {
+        let payload = [headers, body].concat();
+        batch.outbox(store::OutboxEntry {
+            instance: self.0.instance.clone(),
+            partition_key: device_id.to_owned(),
+            payload,
+        });
+    }
+
+    /// Counts the operation against the hub's limits.
+    pub(crate) fn charge(&self, meter: Meter) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::IotHubNotFound);
+        }
+        Ok(self.0.context.throttle.charge(meter, &self.0.instance)?)
+    }
+
+    /// The host names that a token may be made out to: the hub's own, and the one the caller used when it names no instance
+    /// of ours (a gateway or a cloud name that was pointed here).
+    pub(crate) fn audiences(&self, presented_host: &str) -> Vec<String> {
+        let hosts = &self.0.context.hosts;
+        let mut names = hosts.names_of(Service::Hub, &self.0.name);
+        if hosts.resolve(presented_host, None) == Host::Unnamed {
+            names.push(strip_port(presented_host).to_owned());
+        }
+        names
+    }
+
+    /// Runs `work` to its end even if the caller goes away, so that what follows a commit is not lost with a cut connection.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.0.context.tasks.spawn(async move { drop(answer.send(work.await)) });
+        answered.await.unwrap_or(Err(Error::ServerBusy))
+    }
+}
+
+/// The name of a hub's built-in event stream.
+pub const EVENT_STREAM: &str = "messages/events";

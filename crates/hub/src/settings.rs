@@ -1,0 +1,94 @@
+//! What an operator decides of a hub: its names, policies and partitions. Stored as one record per hub.
+//! Resource Manager makes it and `Hubs::ensure` applies it; nothing else writes it.
+
+use access::Right;
+use base::{InstanceId, Key as SharedKey, Scope, caps};
+use serde::{Deserialize, Serialize};
+use store::{Key, Record, Table, table};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubSettings {
+    pub instance: InstanceId,
+    pub name: String,
+    /// The hub's path in Resource Manager.
+    pub scope: Scope,
+    pub location: String,
+    pub policies: Vec<SharedAccessPolicy>,
+    /// Partitions of the event stream; never changed after the creation.
+    pub partition_count: u32,
+    /// 1 to 7 days.
+    pub retention_days: u32,
+    /// Refuses the keys of shared access policies; devices keep theirs.
+    #[serde(default)]
+    pub disable_local_auth: bool,
+    /// `false`: only callers from this machine may use the data plane. The doors ask; they know the peer.
+    #[serde(default = "yes")]
+    pub public_network_access: bool,
+    /// The default hub answers at `localhost` and at unknown host names.
+    #[serde(default)]
+    pub is_default: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedAccessPolicy {
+    pub key_name: String,
+    pub primary_key: SharedKey,
+    pub secondary_key: SharedKey,
+    pub rights: Vec<Right>,
+}
+
+impl SharedAccessPolicy {
+    /// A policy with two new keys.
+    pub fn generate(key_name: &str, rights: &[Right]) -> Self {
+        let (primary_key, secondary_key) = (SharedKey::generate(32), SharedKey::generate(32));
+        Self { key_name: key_name.to_owned(), primary_key, secondary_key, rights: rights.to_vec() }
+    }
+
+    /// The five policies that every new hub has (`iothub-service.md` §1.2).
+    pub fn defaults() -> Vec<Self> {
+        use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
+        vec![
+            Self::generate("iothubowner", &[RegistryWrite, ServiceConnect, DeviceConnect]),
+            Self::generate("service", &[ServiceConnect]),
+            Self::generate("device", &[DeviceConnect]),
+            Self::generate("registryRead", &[RegistryRead]),
+            Self::generate("registryReadWrite", &[RegistryWrite]),
+        ]
+    }
+}
+
+impl HubSettings {
+    /// A hub with the default policies and sizes.
+    pub fn new(instance: InstanceId, name: &str, scope: Scope, location: &str) -> Self {
+        Self {
+            instance,
+            name: name.to_owned(),
+            scope,
+            location: location.to_owned(),
+            policies: SharedAccessPolicy::defaults(),
+            partition_count: caps::HUB_PARTITIONS_DEFAULT,
+            retention_days: 1,
+            disable_local_auth: false,
+            public_network_access: true,
+            is_default: false,
+        }
+    }
+
+    pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {
+        self.policies.iter().find(|policy| policy.key_name == key_name)
+    }
+}
+
+impl Record for HubSettings {
+    const TABLE: Table = table::HUB;
+
+    fn key(&self) -> Key {
+        Key::instance(&self.instance)
+    }
+}

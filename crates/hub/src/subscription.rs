@@ -1,0 +1,61 @@
+//! What a client subscribed to in a session that outlives its connection. The door gives the filters their meaning.
+
+use base::ids::IdentityId;
+use base::{InstanceId, caps};
+use serde::{Deserialize, Serialize};
+use store::{Batch, CommitError, Key, Record, Table, table};
+
+use crate::device::{Identity, identity_key};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::sessions::Session;
+
+/// The filters of one identity's stored session, with the quality of service granted to each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Subscription {
+    pub(crate) instance: InstanceId,
+    #[serde(flatten, with = "crate::device::flat_identity")]
+    pub(crate) id: IdentityId,
+    pub(crate) filters: Vec<(String, u8)>,
+}
+
+impl Record for Subscription {
+    const TABLE: Table = table::SUBSCRIPTION;
+
+    fn key(&self) -> Key {
+        identity_key(&self.instance, &self.id)
+    }
+}
+
+impl Hub {
+    /// `None`: there is no stored session.
+    pub async fn stored_filters(&self, session: &Session) -> Result<Option<Vec<(String, u8)>>, Error> {
+        let key = identity_key(self.instance(), session.identity());
+        let stored = self.store().get::<Subscription>(&key).await?;
+        Ok(stored.map(|stored| stored.record.filters))
+    }
+
+    pub async fn store_filters(&self, session: &Session, filters: Vec<(String, u8)>) -> Result<(), Error> {
+        if filters.iter().map(|(filter, _)| filter.len()).sum::<usize>() > caps::SUBSCRIPTION_BYTES_MAX {
+            return Err(Error::invalid("The subscriptions are too long."));
+        }
+        let id = session.identity().clone();
+        let subscription = Subscription { instance: self.instance().clone(), id, filters };
+        let mut batch = Batch::default();
+        batch.guard_exists::<Identity>(subscription.key());
+        batch.put(&subscription);
+        match self.store().commit(batch).await {
+            Err(CommitError::Conflict) => {
+                Err(Error::DeviceNotFound(session.identity().device_id.to_string()))
+            }
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    pub async fn remove_filters(&self, session: &Session) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.remove::<Subscription>(identity_key(self.instance(), session.identity()));
+        Ok(self.store().commit(batch).await.map(drop)?)
+    }
+}

@@ -1,0 +1,153 @@
+//! Messages from devices: checked, stamped and appended to the hub's event stream, durable before they are acknowledged.
+//! Doors build a `Message` from what the wire says and send it; the hub decides what a message may hold.
+
+pub mod headers;
+#[cfg(test)]
+mod tests;
+
+use base::caps;
+use base::ids::IdentityId;
+use bytes::Bytes;
+use store::{NewRecord, StoreError};
+
+pub use self::headers::SystemProperty;
+use crate::authentication::DeviceAuthentication;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::sessions::Session;
+
+/// What the hub writes into every message of one connection, encoded once.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    headers: Vec<u8>,
+    device_id: String,
+}
+
+impl Stamp {
+    pub(crate) fn of(authentication: &DeviceAuthentication, model_id: Option<&str>) -> Self {
+        let IdentityId { device_id, module_id } = &authentication.identity;
+        let mut headers = headers::begin();
+        let mut push = |property, value: &str| headers::push_system(&mut headers, property, value);
+        push(SystemProperty::ConnectionDeviceId, device_id.as_str());
+        if let Some(module_id) = module_id {
+            push(SystemProperty::ConnectionModuleId, module_id.as_str());
+        }
+        push(SystemProperty::ConnectionAuthGenerationId, &authentication.generation_id);
+        push(SystemProperty::ConnectionAuthMethod, &authentication.auth_method);
+        push(SystemProperty::MessageSource, "Telemetry");
+        if let Some(model_id) = model_id {
+            push(SystemProperty::DataSchema, model_id);
+        }
+        Self { headers, device_id: device_id.as_str().to_owned() }
+    }
+}
+
+/// A message being put together. Properties are encoded as they come, so that nothing is copied twice.
+pub struct Message {
+    headers: Vec<u8>,
+    size_bytes: usize,
+}
+
+impl Session {
+    /// A message of this connection, with the hub's stamps in it.
+    pub fn message(&self) -> Message {
+        Message { headers: self.stamp.headers.clone(), size_bytes: 0 }
+    }
+}
+
+impl Message {
+    /// Sets a system property; a door sets each at most once. Only its value counts towards the size.
+    pub fn system(&mut self, property: SystemProperty, value: &str) -> Result<(), Error> {
+        // A device may send these names, but not have a say in them.
+        if property.is_stamped() {
+            return Ok(());
+        }
+        let is_id = matches!(property, SystemProperty::MessageId | SystemProperty::CorrelationId);
+        if is_id && value.chars().count() > caps::MESSAGE_ID_CHARACTERS_MAX {
+            let (name, max) = (property.name(), caps::MESSAGE_ID_CHARACTERS_MAX);
+            return Err(Error::invalid(format!("{name} may have at most {max} characters.")));
+        }
+        self.grow(value.len())?;
+        headers::push_system(&mut self.headers, property, value);
+        Ok(())
+    }
+
+    /// Adds an application property; a door adds each name at most once.
+    pub fn application(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if name.is_empty() {
+            return Err(Error::invalid("A property needs a name."));
+        }
+        self.grow(name.len() + value.len())?;
+        headers::push_application(&mut self.headers, name, value);
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        self.size_bytes += bytes;
+        if self.size_bytes <= caps::TELEMETRY_BYTES_MAX {
+            return Ok(());
+        }
+        let max = caps::TELEMETRY_BYTES_MAX;
+        Err(Error::MessageTooLarge(format!("The message exceeds the limit of {max} bytes.")))
+    }
+}
+
+impl Hub {
+    /// Sends a message; durable when it returns.
+    pub async fn send_telemetry(
+        &self,
+        session: &Session,
+        message: Message,
+        body: Bytes,
+    ) -> Result<(), Error> {
+        let (partition, record) = self.accept_telemetry(session, message, body)?;
+        self.streams().append(self.event_stream(), partition, vec![record]).await?;
+        Ok(())
+    }
+
+    /// [`Self::send_telemetry`] without a task: `done` runs on the log's thread once the message is durable or refused, and
+    /// must not block. Messages of one session become durable, and are reported, in the order they were sent.
+    pub fn send_telemetry_with(
+        &self,
+        session: &Session,
+        message: Message,
+        body: Bytes,
+        done: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) {
+        match self.accept_telemetry(session, message, body) {
+            Err(error) => done(Err(error)),
+            Ok((partition, record)) => {
+                let done = |result: Result<_, StoreError>| done(result.map(drop).map_err(Error::from));
+                self.streams().append_with(self.event_stream(), partition, vec![record], done);
+            }
+        }
+    }
+
+    /// Resolves when the stream takes more: await it before reading more from a device.
+    pub async fn room_for_telemetry(&self) {
+        self.streams().room().await;
+    }
+
+    fn accept_telemetry(
+        &self,
+        session: &Session,
+        mut message: Message,
+        body: Bytes,
+    ) -> Result<(u32, NewRecord), Error> {
+        self.charge(base::Meter::DeviceToCloud)?;
+        message.grow(body.len())?;
+        session.touch();
+        let key = session.stamp.device_id.clone();
+        let partition = partition_of(&key, self.partition_count());
+        Ok((partition, NewRecord { time: self.now(), key, headers: message.headers.into(), body }))
+    }
+}
+
+/// The partition of a device: FNV-1a over its id, the same on every start and every machine.
+pub fn partition_of(device_id: &str, partition_count: u32) -> u32 {
+    let hash = device_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The low bits of FNV are its weak ones.
+    u32::try_from((hash >> 32) % u64::from(partition_count.max(1))).expect("a remainder is below its divisor")
+}

@@ -1,0 +1,210 @@
+//! Device twins and module twins: read, patched and replaced by services, reported by devices (`iothub-service.md` §4,
+//! `iothub-device.md` §6). A change and the event that tells of it commit together; the device is told after the commit.
+
+pub(crate) mod event;
+mod record;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use access::{Caller, Permission};
+use base::ids::IdentityId;
+use base::json::Object;
+use base::{IfMatch, Meter, caps};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use store::{Batch, Stored, retry_on_conflict};
+
+pub use self::record::{DeviceTwin, Properties, Section, TwinEtag};
+use self::rules::Applied;
+pub use self::rules::{Change, TwinPatch, TwinReplacement};
+use crate::device::{Identity, identity_key};
+use crate::error::{ETAG_STALE, Error};
+use crate::hub::Hub;
+use crate::sessions::{Connection, Delivery, NotListening};
+
+/// A twin with what it shows of its identity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TwinView {
+    pub twin: DeviceTwin,
+    pub identity: Identity,
+    pub connection: Connection,
+}
+
+/// What a device sees of its twin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DevicePropertiesView {
+    pub desired: Value,
+    pub reported: Value,
+}
+
+impl DevicePropertiesView {
+    pub fn to_json(&self) -> Bytes {
+        let view = json!({ "desired": self.desired, "reported": self.reported });
+        Bytes::from(view.to_string())
+    }
+}
+
+impl Hub {
+    /// `Devices_GetTwin`, `Modules_GetTwin`.
+    pub async fn get_twin(&self, caller: &Caller, id: &IdentityId) -> Result<TwinView, Error> {
+        caller.require(Permission::TwinRead, self.scope())?;
+        self.charge(Meter::TwinRead)?;
+        let twin = self.twin(id).await?;
+        self.twin_view(twin.record).await
+    }
+
+    /// `Devices_UpdateTwin`, `Modules_UpdateTwin`: merges tags and desired properties.
+    pub async fn update_twin(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        patch: &TwinPatch,
+        if_match: &IfMatch,
+    ) -> Result<TwinView, Error> {
+        caller.require(Permission::TwinWrite, self.scope())?;
+        self.charge(Meter::TwinUpdate)?;
+        let twin = retry_on_conflict(async || {
+            let old = self.twin_if(id, if_match).await?;
+            match rules::apply(&old.record, patch, self.now())? {
+                None => Ok(old.record),
+                Some(applied) => self.commit_twin(old, applied, event::Change::Update).await,
+            }
+        })
+        .await?;
+        self.twin_view(twin).await
+    }
+
+    /// `Devices_ReplaceTwin`, `Modules_ReplaceTwin`: tags and desired properties become what is given.
+    pub async fn replace_twin(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        replacement: &TwinReplacement,
+        if_match: &IfMatch,
+    ) -> Result<TwinView, Error> {
+        caller.require(Permission::TwinWrite, self.scope())?;
+        self.charge(Meter::TwinUpdate)?;
+        let twin = retry_on_conflict(async || {
+            let old = self.twin_if(id, if_match).await?;
+            let applied = rules::replace(&old.record, replacement, self.now())?;
+            self.commit_twin(old, applied, event::Change::Replace).await
+        })
+        .await?;
+        self.twin_view(twin).await
+    }
+
+    /// The device's read of its own twin.
+    pub async fn read_twin_as_device(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+    ) -> Result<DevicePropertiesView, Error> {
+        caller.require_identity(id, self.scope())?;
+        self.charge(Meter::TwinRead)?;
+        let properties = self.twin(id).await?.record.properties;
+        Ok(DevicePropertiesView {
+            desired: properties.desired.without_metadata(),
+            reported: properties.reported.without_metadata(),
+        })
+    }
+
+    /// The device's patch of its reported properties, as JSON text. Answers with their new version.
+    pub async fn patch_reported(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        patch: &[u8],
+        expected_version: Option<u64>,
+    ) -> Result<u64, Error> {
+        caller.require_identity(id, self.scope())?;
+        self.charge(Meter::TwinUpdate)?;
+        let patch: Object = serde_json::from_slice(patch)
+            .map_err(|_| Error::invalid("Provided json is not a valid 'tags' or 'properties' object."))?;
+        let twin = retry_on_conflict(async || {
+            let old = self.twin(id).await?;
+            let applied = rules::apply_reported(&old.record, &patch, expected_version, self.now())?;
+            self.commit_twin(old, applied, event::Change::Update).await
+        })
+        .await?;
+        Ok(twin.properties.reported.version)
+    }
+
+    /// For provisioning, which moves a twin between hubs.
+    pub async fn export_twin(&self, caller: &Caller, id: &IdentityId) -> Result<TwinReplacement, Error> {
+        caller.require(Permission::TwinRead, self.scope())?;
+        let twin = self.twin(id).await?.record;
+        Ok(TwinReplacement { tags: twin.tags, desired: twin.properties.desired.values })
+    }
+
+    pub(crate) async fn twin(&self, id: &IdentityId) -> Result<Stored<DeviceTwin>, Error> {
+        let twin = self.store().get::<DeviceTwin>(&identity_key(self.instance(), id)).await?;
+        // A missing module's twin is named by its device too (`iothub-service.md` §2.4).
+        twin.ok_or_else(|| Error::DeviceNotFound(id.to_string()))
+    }
+
+    async fn twin_if(&self, id: &IdentityId, if_match: &IfMatch) -> Result<Stored<DeviceTwin>, Error> {
+        let twin = self.twin(id).await?;
+        if if_match.allows(&twin.record.etag.to_string()) {
+            return Ok(twin);
+        }
+        Err(Error::PreconditionFailed(ETAG_STALE))
+    }
+
+    async fn twin_view(&self, twin: DeviceTwin) -> Result<TwinView, Error> {
+        let identity = self.identity(&twin.identity).await?;
+        let identity = identity.ok_or_else(|| Error::DeviceNotFound(twin.identity.to_string()))?.record;
+        let connection = self.connection(&identity).await?;
+        Ok(TwinView { twin, identity, connection })
+    }
+
+    /// Commits a changed twin with its event, then tells the device. Runs to its end even if the caller goes away: a
+    /// version that no one tells of would hold back every later one.
+    async fn commit_twin(
+        &self,
+        old: Stored<DeviceTwin>,
+        applied: Applied,
+        change: event::Change,
+    ) -> Result<DeviceTwin, Error> {
+        let mut batch = Batch::default();
+        batch.replace(&old, &applied.twin);
+        event::push_change(&mut batch, self, &applied, change, self.now());
+        let Some(notification) = applied.desired_notification else {
+            self.store().commit(batch).await?;
+            return Ok(applied.twin);
+        };
+        let (hub, twin) = (self.clone(), applied.twin);
+        self.to_the_end(async move {
+            hub.store().commit(batch).await?;
+            let version = twin.properties.desired.version;
+            let patch = Bytes::from(Value::Object(notification).to_string());
+            match hub.sessions().deliver(&twin.identity, Delivery::Desired { version, patch }) {
+                Ok(()) => {}
+                Err(NotListening) => {
+                    tracing::trace!(identity = %twin.identity, "not connected; it reads its twin later")
+                }
+            }
+            Ok(twin)
+        })
+        .await
+    }
+
+    /// Keeps the model id that a device announced. Not a change of the twin in Azure's sense: no version rises.
+    pub(crate) async fn keep_model_id(&self, id: &IdentityId, model_id: &str) -> Result<(), Error> {
+        if model_id.chars().count() > caps::MODEL_ID_CHARACTERS_MAX {
+            return Err(Error::invalid("The model id is too long."));
+        }
+        retry_on_conflict(async || {
+            let old = self.twin(id).await?;
+            if old.record.model_id == model_id {
+                return Ok(());
+            }
+            let new = DeviceTwin { model_id: model_id.to_owned(), ..old.record.clone() };
+            let mut batch = Batch::default();
+            batch.replace(&old, &new);
+            self.store().commit(batch).await?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,382 @@
+//! How twins change: merge, deletion by null, versions and metadata, and what a twin may hold (`iothub-service.md` §4,
+//! `iothub-device.md` §6). Pure: values in, value out.
+
+use base::json::Object;
+use base::{Timestamp, caps};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::twin::record::{DeviceTwin, Section};
+
+/// What a PATCH asks of one section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Change {
+    #[default]
+    Keep,
+    Clear,
+    Merge(Object),
+}
+
+/// The body of a PATCH: tags and desired properties. Everything else in it is ignored, because clients send whole twins back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TwinPatch {
+    pub tags: Change,
+    pub desired: Change,
+}
+
+/// The body of a PUT: what tags and desired properties become.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TwinReplacement {
+    pub tags: Object,
+    pub desired: Object,
+}
+
+/// A changed twin and what has to be told about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    pub twin: DeviceTwin,
+    /// For the connected device: changed desired properties with nulls and `$version`.
+    pub desired_notification: Option<Object>,
+    /// For the event stream: `version` and the sections that were touched.
+    pub change: Object,
+}
+
+impl TwinPatch {
+    pub fn from_json(body: &Value) -> Result<Self, Error> {
+        let (tags, desired) = sections(body)?;
+        let change = |section: Option<&Value>, name: &str| match section {
+            None => Ok(Change::Keep),
+            Some(Value::Null) => Ok(Change::Clear),
+            Some(Value::Object(members)) => Ok(Change::Merge(members.clone())),
+            Some(_) => Err(not_an_object(name)),
+        };
+        let mut patch = Self { tags: change(tags, "tags")?, desired: change(desired, "properties.desired")? };
+        if let Change::Merge(members) = &mut patch.desired {
+            drop_round_tripped(members);
+        }
+        Ok(patch)
+    }
+}
+
+impl TwinReplacement {
+    pub fn from_json(body: &Value) -> Result<Self, Error> {
+        let (tags, desired) = sections(body)?;
+        let whole = |section: Option<&Value>, name: &str| match section {
+            None | Some(Value::Null) => Ok(Object::new()),
+            Some(Value::Object(members)) => Ok(without_nulls(members)),
+            Some(_) => Err(not_an_object(name)),
+        };
+        let (tags, mut desired) = (whole(tags, "tags")?, whole(desired, "properties.desired")?);
+        drop_round_tripped(&mut desired);
+        Ok(Self { tags, desired })
+    }
+}
+
+fn sections(body: &Value) -> Result<(Option<&Value>, Option<&Value>), Error> {
+    let Value::Object(body) = body else { return Err(not_an_object("twin")) };
+    let desired = match body.get("properties") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(properties)) => properties.get("desired"),
+        Some(_) => return Err(not_an_object("properties")),
+    };
+    Ok((body.get("tags"), desired))
+}
+
+fn not_an_object(name: &str) -> Error {
+    Error::invalid(format!(
+        "Provided json is not a valid 'tags' or 'properties' object: '{name}' must be an object."
+    ))
+}
+
+/// Clients that send a twin back include what only the service writes.
+fn drop_round_tripped(desired: &mut Object) {
+    desired.shift_remove("$version");
+    desired.shift_remove("$metadata");
+}
+
+/// `None` when the patch touches nothing: then nothing changes, not even versions.
+pub fn apply(twin: &DeviceTwin, patch: &TwinPatch, now: Timestamp) -> Result<Option<Applied>, Error> {
+    let tags = as_merge(&patch.tags, &twin.tags);
+    let desired = as_merge(&patch.desired, &twin.properties.desired.values);
+    if tags.is_none() && desired.is_none() {
+        return Ok(None);
+    }
+    let mut new = twin.clone();
+    let mut change = begin_change(&mut new);
+    new.etag.0 += 1;
+    if let Some(tags) = tags {
+        check_members(&tags, "tags")?;
+        merge(&mut new.tags, &tags);
+        check_size(&new.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
+        change.insert("tags".into(), Value::Object(tags));
+    }
+    let mut desired_notification = None;
+    if let Some(desired) = desired {
+        check_members(&desired, "properties.desired")?;
+        let section = &mut new.properties.desired;
+        let changed = merge_section(section, &desired, now, true);
+        check_size(&section.values, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
+        desired_notification = Some(notification(desired, section.version));
+        change.insert("properties".into(), json!({ "desired": changed }));
+    }
+    Ok(Some(Applied { twin: new, desired_notification, change }))
+}
+
+/// A PUT: tags and desired become what is given; reported stays.
+pub fn replace(twin: &DeviceTwin, replacement: &TwinReplacement, now: Timestamp) -> Result<Applied, Error> {
+    check_members(&replacement.tags, "tags")?;
+    check_members(&replacement.desired, "properties.desired")?;
+    check_size(&replacement.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
+    check_size(&replacement.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
+    let mut new = twin.clone();
+    let mut change = begin_change(&mut new);
+    new.etag.0 += 1;
+    new.tags = replacement.tags.clone();
+    let section = &mut new.properties.desired;
+    let told = with_removals(&section.values, &replacement.desired);
+    section.values.clear();
+    section.metadata.clear();
+    merge_section(section, &replacement.desired, now, true);
+    let desired_notification = Some(notification(told, section.version));
+    change.insert("tags".into(), Value::Object(new.tags.clone()));
+    Ok(Applied { twin: new, desired_notification, change })
+}
+
+/// The device's own patch. An empty one counts as a write, like Azure's.
+pub fn apply_reported(
+    twin: &DeviceTwin,
+    patch: &Object,
+    expected_version: Option<u64>,
+    now: Timestamp,
+) -> Result<Applied, Error> {
+    if expected_version.is_some_and(|expected| expected != twin.properties.reported.version) {
+        return Err(Error::PreconditionFailed(
+            "Precondition failed: reported properties have another $version.",
+        ));
+    }
+    check_members(patch, "properties.reported")?;
+    let mut new = twin.clone();
+    let mut change = begin_change(&mut new);
+    let section = &mut new.properties.reported;
+    let changed = merge_section(section, patch, now, false);
+    check_size(&section.values, caps::TWIN_REPORTED_BYTES_MAX, "properties.reported")?;
+    change.insert("properties".into(), json!({ "reported": changed }));
+    Ok(Applied { twin: new, desired_notification: None, change })
+}
+
+/// First contents of a new twin: they do not count as a change.
+pub fn fill(twin: &mut DeviceTwin, initial: &TwinReplacement, now: Timestamp) -> Result<(), Error> {
+    check_members(&initial.tags, "tags")?;
+    check_members(&initial.desired, "properties.desired")?;
+    check_size(&initial.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
+    check_size(&initial.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
+    twin.tags = initial.tags.clone();
+    if !initial.desired.is_empty() {
+        let section = &mut twin.properties.desired;
+        section.version = 0;
+        merge_section(section, &initial.desired, now, true);
+    }
+    Ok(())
+}
+
+fn begin_change(twin: &mut DeviceTwin) -> Object {
+    twin.version += 1;
+    let mut change = Object::new();
+    change.insert("version".into(), json!(twin.version));
+    change
+}
+
+/// The merge that a change stands for; `None` when it touches nothing.
+fn as_merge(change: &Change, current: &Object) -> Option<Object> {
+    match change {
+        Change::Keep => None,
+        Change::Clear => Some(current.keys().map(|key| (key.clone(), Value::Null)).collect()),
+        Change::Merge(members) => Some(members.clone()),
+    }
+    .filter(|members: &Object| !members.is_empty())
+}
+
+fn notification(mut changed: Object, version: u64) -> Object {
+    changed.insert("$version".into(), json!(version));
+    changed
+}
+
+/// What a device must merge to get from `old` to `new`.
+fn with_removals(old: &Object, new: &Object) -> Object {
+    let mut told = new.clone();
+    for (key, was) in old {
+        match (was, told.get_mut(key)) {
+            (_, None) => {
+                told.insert(key.clone(), Value::Null);
+            }
+            (Value::Object(was), Some(Value::Object(is))) => *is = with_removals(was, is),
+            _ => {}
+        }
+    }
+    told
+}
+
+/// RFC 7396 merge over checked members.
+fn merge(target: &mut Object, patch: &Object) {
+    for (key, value) in patch {
+        if value.is_null() {
+            target.shift_remove(key);
+        } else {
+            base::json::merge_patch(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Merges values, stamps metadata along every touched path, and raises the section's version. Returns the change as events
+/// show it: the patch, with the metadata of what it touched.
+fn merge_section(section: &mut Section, patch: &Object, now: Timestamp, with_version: bool) -> Value {
+    section.version += 1;
+    let stamp = Stamp { at: now.iso7(), version: with_version.then_some(section.version) };
+    merge(&mut section.values, patch);
+    stamp.merge(&mut section.metadata, patch);
+    let mut touched = Object::new();
+    stamp.merge(&mut touched, patch);
+    let mut change = patch.clone();
+    change.insert("$metadata".into(), Value::Object(touched));
+    change.insert("$version".into(), json!(section.version));
+    Value::Object(change)
+}
+
+struct Stamp {
+    at: String,
+    version: Option<u64>,
+}
+
+impl Stamp {
+    fn mark(&self, node: &mut Object) {
+        node.insert("$lastUpdated".into(), self.at.clone().into());
+        if let Some(version) = self.version {
+            node.insert("$lastUpdatedVersion".into(), version.into());
+        }
+    }
+
+    fn leaf(&self) -> Object {
+        let mut node = Object::new();
+        self.mark(&mut node);
+        node
+    }
+
+    /// Makes the metadata tree follow a merge of `patch`. User keys cannot begin with `$`, so stamps and children do not meet.
+    fn merge(&self, metadata: &mut Object, patch: &Object) {
+        self.mark(metadata);
+        for (key, value) in patch {
+            match value {
+                Value::Null => {
+                    metadata.shift_remove(key);
+                }
+                Value::Object(members) => {
+                    let child = metadata.entry(key.clone()).or_insert_with(|| Value::Object(Object::new()));
+                    if let Value::Object(child) = child {
+                        self.merge(child, members);
+                    }
+                }
+                _ => {
+                    metadata.insert(key.clone(), Value::Object(self.leaf()));
+                }
+            }
+        }
+    }
+}
+
+fn without_nulls(members: &Object) -> Object {
+    let keep = |(key, value): (&String, &Value)| match value {
+        Value::Null => None,
+        Value::Object(inner) => Some((key.clone(), Value::Object(without_nulls(inner)))),
+        other => Some((key.clone(), other.clone())),
+    };
+    members.iter().filter_map(keep).collect()
+}
+
+/// Keys, values and depth of what a caller sends into a section.
+pub fn check_members(members: &Object, section: &str) -> Result<(), Error> {
+    members.iter().try_for_each(|(key, value)| {
+        check_key(key, section)?;
+        check_value(value, section, 1, false)
+    })
+}
+
+/// `depth` is the number of levels above `value`; null is a deletion, except inside an array, where it means nothing.
+fn check_value(value: &Value, section: &str, depth: usize, in_array: bool) -> Result<(), Error> {
+    let nested = |value: &Value, in_array| {
+        if depth > caps::TWIN_DEPTH_MAX {
+            return Err(refused(
+                section,
+                format!("it is nested deeper than {} levels", caps::TWIN_DEPTH_MAX),
+            ));
+        }
+        check_value(value, section, depth + 1, in_array)
+    };
+    match value {
+        Value::Null if in_array => Err(refused(section, "an array holds null".into())),
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Number(number) => check_number(number, section),
+        Value::String(text) if text.len() > caps::TWIN_STRING_BYTES_MAX => {
+            Err(refused(section, format!("a string is longer than {} bytes", caps::TWIN_STRING_BYTES_MAX)))
+        }
+        Value::String(_) => Ok(()),
+        Value::Array(items) if items.is_empty() => nested(&Value::Bool(true), false),
+        Value::Array(items) => items.iter().try_for_each(|item| nested(item, true)),
+        Value::Object(members) if members.is_empty() => nested(&Value::Bool(true), false),
+        Value::Object(members) => members.iter().try_for_each(|(key, value)| {
+            check_key(key, section)?;
+            nested(value, in_array)
+        }),
+    }
+}
+
+fn check_number(number: &serde_json::Number, section: &str) -> Result<(), Error> {
+    let in_range = match (number.as_i64(), number.is_u64()) {
+        (Some(integer), _) => (caps::TWIN_INTEGER_MIN..=caps::TWIN_INTEGER_MAX).contains(&integer),
+        (None, beyond_i64) => !beyond_i64,
+    };
+    if in_range {
+        return Ok(());
+    }
+    let (min, max) = (caps::TWIN_INTEGER_MIN, caps::TWIN_INTEGER_MAX);
+    Err(refused(section, format!("the integer {number} is not between {min} and {max}")))
+}
+
+fn check_key(key: &str, section: &str) -> Result<(), Error> {
+    if key.len() > caps::TWIN_KEY_BYTES_MAX {
+        return Err(refused(section, format!("a key is longer than {} bytes", caps::TWIN_KEY_BYTES_MAX)));
+    }
+    match key.chars().find(|c| c.is_control() || matches!(c, '.' | '$' | '#' | ' ')) {
+        None => Ok(()),
+        Some(c) => {
+            Err(refused(section, format!("the key '{}' holds the character {c:?}", key.escape_debug())))
+        }
+    }
+}
+
+fn check_size(members: &Object, max: usize, section: &str) -> Result<(), Error> {
+    let bytes = size_bytes(members);
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(refused(section, format!("its size of {bytes} bytes exceeds the limit of {max} bytes")))
+}
+
+fn refused(section: &str, why: String) -> Error {
+    Error::invalid(format!("Provided json is not a valid 'tags' or 'properties' object: '{section}': {why}."))
+}
+
+/// Azure's measure of a section: keys and strings in UTF-8 without control characters, 8 for a number, 4 for a boolean.
+pub fn size_bytes(members: &Object) -> usize {
+    members.iter().map(|(key, value)| key.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum(),
+        Value::Array(items) => items.iter().map(value_bytes).sum(),
+        Value::Object(members) => size_bytes(members),
+    }
+}
