@@ -20,8 +20,8 @@ pub const BEARER_TOKEN_BYTES_MAX: usize = 12 * 1024;
 pub const GRANTS_CACHED_SECONDS: u64 = 5;
 /// Role assignments of a subscription (Azure RBAC limits).
 pub const ROLE_ASSIGNMENTS_MAX: usize = 4000;
-/// ours.
-pub const CONTINUATION_BYTES_MAX: usize = 4096;
+/// ours: a token of a query carries the query's text, of at most `QUERY_CHARACTERS_MAX` characters.
+pub const CONTINUATION_BYTES_MAX: usize = 64 * 1024;
 /// ours: deeper JSON is refused before any recursive walk; `serde_json` itself stops at 128.
 pub const JSON_DEPTH_MAX: usize = 100;
 
@@ -122,6 +122,10 @@ pub const DIGITAL_TWINS_QUERY_CHARACTERS_MAX: usize = 8000;
 pub const QUERY_TERMS_MAX: usize = 50;
 pub const QUERY_IN_ITEMS_MAX: usize = 100;
 pub const QUERY_JOINS_MAX: usize = 5;
+/// A query ends after this long (digital-twins.md §1.8, `TimeoutError`).
+pub const QUERY_SECONDS_MAX: u64 = 60;
+/// ours: the text and a continuation token, escaped.
+pub const QUERY_BODY_BYTES_MAX: usize = 128 * 1024;
 /// ours: nesting of parentheses and functions, so that no parser or evaluator recurses without end.
 pub const EXPRESSION_DEPTH_MAX: usize = 64;
 

@@ -8,13 +8,17 @@ mod ids;
 mod instance;
 pub mod json_patch;
 mod model;
+
 mod relationship;
 mod telemetry;
+
+pub use dtdl::{Dtmi, LanguageMap};
 
 pub use digital_twin::{Component, DigitalTwin};
 pub use error::Error;
 pub use ids::{DigitalTwinId, EventRouteId, RelationshipId};
 pub use instance::{Context, Instance, InstanceSettings, Instances};
 pub use model::{ModelData, ModelQuery};
+
 pub use relationship::Relationship;
 pub use telemetry::Telemetry;

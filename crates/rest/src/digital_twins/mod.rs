@@ -1,1 +1,151 @@
-//! Door of one service; see the crate.
+//! The data plane of Azure Digital Twins (digital-twins.md §§1–7). Hosts choose the instance, bearer tokens the caller.
+//! Holds no rules: a handler parses, calls one operation and writes its answer.
+
+mod error;
+mod jobs;
+mod models;
+mod relationships;
+mod request;
+mod trace;
+mod twins;
+
+use access::directory::Directory;
+use access::{Caller, TokenError, audiences};
+use base::caps;
+use base::hosts::{Host, Hosts, Service};
+use digital_twins::{Instance, Instances};
+
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Request, Response};
+use error::WireError;
+use request::ApiVersion;
+use trace::Trace;
+
+#[derive(Clone)]
+pub struct DigitalTwins {
+    pub instances: Instances,
+    pub directory: Directory,
+    pub hosts: Hosts,
+}
+
+/// What a handler knows of its request beside the request itself.
+pub struct At {
+    pub(super) instance: Instance,
+    pub(super) caller: Caller,
+    pub(super) version: ApiVersion,
+    trace: Trace,
+}
+
+type Outcome = Result<Response, WireError>;
+
+/// Adds a route whose handler answers with an outcome; refusals and the trace are written here, once.
+macro_rules! route {
+    ($routes:expr, $method:literal, $template:literal, $operation:literal, $handler:path) => {
+        $routes.on($method, $template, $operation, |_: DigitalTwins, at: At, request: Request| async move {
+            let trace = at.trace.clone();
+            let response = match $handler(at, request).await {
+                Ok(response) => response,
+                Err(refusal) => refusal.answer(&trace),
+            };
+            response.header("traceresponse", &trace.response())
+        })
+    };
+}
+
+impl Door for DigitalTwins {
+    type Context = At;
+
+    #[rustfmt::skip]
+    fn routes() -> Routes<Self> {
+        let entity = caps::DIGITAL_TWIN_BYTES_MAX;
+        let r = Routes::new();
+        let r = route!(r, "POST", "/models", "DigitalTwinModels_Add", models::add).body_max(caps::MODELS_BODY_BYTES_MAX);
+        let r = route!(r, "GET", "/models", "DigitalTwinModels_List", models::list);
+        let r = route!(r, "GET", "/models/{id}", "DigitalTwinModels_GetById", models::get);
+        let r = route!(r, "PATCH", "/models/{id}", "DigitalTwinModels_Update", models::update).body_max(entity);
+        let r = route!(r, "DELETE", "/models/{id}", "DigitalTwinModels_Delete", models::delete);
+        let r = route!(r, "GET", "/digitaltwins/{id}", "DigitalTwins_GetById", twins::get);
+        let r = route!(r, "PUT", "/digitaltwins/{id}", "DigitalTwins_Add", twins::put).body_max(entity);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}", "DigitalTwins_Update", twins::update).body_max(entity);
+        let r = route!(r, "DELETE", "/digitaltwins/{id}", "DigitalTwins_Delete", twins::delete);
+        let r = route!(r, "GET", "/digitaltwins/{id}/components/{component}", "DigitalTwins_GetComponent", twins::get_component);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}/components/{component}", "DigitalTwins_UpdateComponent", twins::update_component).body_max(entity);
+        let r = route!(r, "POST", "/digitaltwins/{id}/telemetry", "DigitalTwins_SendTelemetry", twins::send_telemetry).body_max(entity);
+        let r = route!(r, "POST", "/digitaltwins/{id}/components/{component}/telemetry", "DigitalTwins_SendComponentTelemetry", twins::send_component_telemetry).body_max(entity);
+        let r = route!(r, "GET", "/digitaltwins/{id}/relationships", "DigitalTwins_ListRelationships", relationships::list);
+        let r = route!(r, "GET", "/digitaltwins/{id}/incomingrelationships", "DigitalTwins_ListIncomingRelationships", relationships::list_incoming);
+        let r = route!(r, "GET", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_GetRelationshipById", relationships::get);
+        let r = route!(r, "PUT", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_AddRelationship", relationships::put).body_max(entity);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_UpdateRelationship", relationships::update).body_max(entity);
+        let r = route!(r, "DELETE", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_DeleteRelationship", relationships::delete);
+        let r = route!(r, "GET", "/jobs/imports", "ImportJobs_List", jobs::not_supported);
+        let r = route!(r, "PUT", "/jobs/imports/{id}", "ImportJobs_Add", jobs::not_supported).body_max(entity);
+        let r = route!(r, "GET", "/jobs/imports/{id}", "ImportJobs_GetById", jobs::not_supported);
+        let r = route!(r, "DELETE", "/jobs/imports/{id}", "ImportJobs_Delete", jobs::not_supported);
+        let r = route!(r, "POST", "/jobs/imports/{id}/cancel", "ImportJobs_Cancel", jobs::not_supported).body_max(entity);
+        let r = route!(r, "POST", "/jobs/deletions", "DeleteJobs_Add", jobs::not_supported).body_max(entity);
+        let r = route!(r, "GET", "/jobs/deletions", "DeleteJobs_List", jobs::not_supported);
+        route!(r, "GET", "/jobs/deletions/{id}", "DeleteJobs_GetById", jobs::not_supported)
+    }
+
+    /// Instance, token, network, api-version: in this order the service's gateway looks at them.
+    async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<At, Response> {
+        let trace = Trace::of(head);
+        self.enter(head, trace.clone()).await.map_err(|refusal| refusal.answer(&trace))
+    }
+
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
+        let refusal = match fault {
+            Fault::UnknownPath => WireError::UnknownPath,
+            Fault::MethodNotAllowed => WireError::MethodNotAllowed,
+            Fault::BodyTooLarge { max_bytes } => WireError::BodyTooLarge { max_bytes },
+            Fault::BodyIncomplete => WireError::Domain(digital_twins::Error::PayloadInvalid),
+        };
+        refusal.answer(&Trace::of(head))
+    }
+
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        let is_traced = response.header_value("traceresponse").is_some();
+        let response =
+            if is_traced { response } else { response.header("traceresponse", &Trace::of(head).response()) };
+        response
+            .header("strict-transport-security", "max-age=2592000")
+            .header("mise-correlation-id", &uuid::Uuid::new_v4().to_string())
+    }
+}
+
+impl DigitalTwins {
+    async fn enter(&self, head: &Head, trace: Trace) -> Result<At, WireError> {
+        let instance = self.find(head).ok_or(WireError::UnknownInstance)?;
+        let token = head.bearer().ok_or(WireError::Unauthorized)?;
+        let caller = self.directory.authenticate_bearer(token, audiences::DIGITAL_TWINS).await;
+        let caller = caller.map_err(|error| match error {
+            TokenError::Tenant { .. } => WireError::UnknownInstance,
+            TokenError::Store(error) => WireError::Domain(error.into()),
+            TokenError::Malformed
+            | TokenError::Signature
+            | TokenError::Expired { .. }
+            | TokenError::NotYetValid { .. }
+            | TokenError::Audience { .. }
+            | TokenError::Issuer { .. }
+            | TokenError::UnknownPrincipal { .. } => WireError::Unauthorized,
+        })?;
+        let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        if is_outside && !instance.settings().public_network_access {
+            return Err(WireError::PublicNetworkAccessDisabled);
+        }
+        let version = ApiVersion::of(head)?;
+        let instance = instance.traced(&trace.parent());
+        Ok(At { instance, caller, version, trace })
+    }
+
+    fn find(&self, head: &Head) -> Option<Instance> {
+        let local = head.peer.local.map(|address| address.ip());
+        let name = match self.hosts.resolve(&head.host, local) {
+            Host::Instance(Service::DigitalTwins, name) => name,
+            Host::Instance(..) | Host::GlobalProvisioning => return None,
+            Host::Unnamed => self.hosts.default_instance(Service::DigitalTwins)?,
+        };
+        self.instances.find(&name)
+    }
+}
