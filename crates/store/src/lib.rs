@@ -2,10 +2,12 @@
 //! Called by the domain crates; it knows tables and bytes, never a service's rules. No engine's type leaves this crate.
 
 mod batch;
+mod compiled;
 mod error;
 mod key;
 mod queue;
 mod record;
+mod render;
 mod retry;
 mod sqlite;
 mod store;
@@ -14,6 +16,7 @@ pub mod table;
 mod workers;
 
 pub use batch::{Batch, Committed, Counter, OutboxEntry, OutboxRow};
+pub use compiled::Rows;
 pub use error::{CommitError, StoreError};
 pub use key::{Find, Key, Scan};
 pub use record::{Record, Revision, Stored};

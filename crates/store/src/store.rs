@@ -206,9 +206,9 @@ impl Store {
     /// look at its asker now and then.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &Asker<'_, T>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Connection, &Asker<'_, T>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.0.readers.run(move |shared: &Shared, asker| work(&shared.lock(), asker)).await
+        self.0.readers.run(move |shared: &Shared, asker| work(&mut shared.lock(), asker)).await
     }
 
     /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.

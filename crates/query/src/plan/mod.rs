@@ -114,6 +114,11 @@ impl Plan {
         order
     }
 
+    /// Whether the position can be one of this plan's: a token that a client brings back may be anyone's.
+    pub fn accepts(&self, position: &Position) -> bool {
+        position.keys.len() == self.order().len()
+    }
+
     /// The bindings whose documents the output needs, ascending: what an engine must fetch for every row.
     pub fn documents(&self) -> Vec<usize> {
         match &self.output {

@@ -1,4 +1,5 @@
-//! SQL text made from the table constants. The only place that spells a statement over records.
+//! SQL text made from the table constants. Nothing else spells a statement over records, but for compiled
+//! queries, which `render` does.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,0 +1,499 @@
+//! The SQL of a plan against its meaning, `query::reference`: a table of queries, and random documents under random
+//! expressions.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base::InstanceId;
+use proptest::prelude::*;
+use query::plan::{Binding, Column, Link, Output, OutputColumn, Plan, Table};
+use query::tree::{Comparison, Expression, Function, Literal, Number};
+use query::{digital_twins, reference};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::{Batch, Key, Options, Record, Store, table};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Twin {
+    instance: String,
+    document: Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Relationship {
+    instance: String,
+    document: Json,
+}
+
+fn text(document: &Json, pointer: &str) -> String {
+    document.pointer(pointer).and_then(Json::as_str).expect("a test document has it").to_owned()
+}
+
+impl Record for Twin {
+    const TABLE: crate::Table = table::DIGITAL_TWIN;
+
+    fn key(&self) -> Key {
+        Key::new([self.instance.clone(), text(&self.document, "/$dtId")])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(text(&self.document, "/$metadata/$model"))]
+    }
+}
+
+impl Record for Relationship {
+    const TABLE: crate::Table = table::RELATIONSHIP;
+
+    fn key(&self) -> Key {
+        let parts = ["/$sourceId", "/$relationshipId"].map(|pointer| text(&self.document, pointer));
+        Key::new([self.instance.clone(), parts[0].clone(), parts[1].clone()])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(text(&self.document, "/$targetId")), Some(text(&self.document, "/$relationshipName"))]
+    }
+}
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
+
+/// One store for all cases, each in an instance of its own: what leaks between instances shows.
+static STORE: LazyLock<Store> = LazyLock::new(|| Store::open(&Options::memory()).unwrap());
+
+struct Graph {
+    instance: InstanceId,
+    twins: Vec<Json>,
+    relationships: Vec<Json>,
+}
+
+impl Graph {
+    fn new(twins: Vec<Json>, relationships: Vec<Json>) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("graph{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut batch = Batch::default();
+        for document in &twins {
+            batch.put(&Twin { instance: name.clone(), document: document.clone() });
+        }
+        for document in &relationships {
+            batch.put(&Relationship { instance: name.clone(), document: document.clone() });
+        }
+        RUNTIME.block_on(STORE.commit(batch)).unwrap();
+        Self { instance: InstanceId::from_stored(name), twins, relationships }
+    }
+
+    /// Every row, read in pages of `page`.
+    fn query(&self, plan: &Plan, page: usize) -> Vec<Json> {
+        let mut rows = Vec::new();
+        let mut after = None;
+        loop {
+            let found = STORE.query(&self.instance, plan, after.as_ref(), page);
+            let found = RUNTIME.block_on(found).unwrap_or_else(|error| panic!("{error}\n{plan}"));
+            assert!(found.rows.len() <= page);
+            assert!(found.next.is_none() || found.rows.len() == page, "only the last page may be short");
+            rows.extend(found.rows.iter().map(|row| serde_json::from_str::<Json>(row.get()).unwrap()));
+            match found.next {
+                Some(position) => after = Some(position),
+                None => return rows,
+            }
+        }
+    }
+
+    fn meaning(&self, plan: &Plan) -> Vec<Json> {
+        reference::run(plan, &self.twins, &self.relationships)
+    }
+}
+
+fn building() -> Graph {
+    let twins = vec![
+        json!({"$dtId": "b1", "name": "HQ", "open": true, "$metadata": {"$model": "dtmi:x:Building;1"}}),
+        json!({"$dtId": "f1", "name": "ground", "level": 0, "tags": {"red": null}, "$metadata": {"$model": "dtmi:x:Floor;1"}}),
+        json!({"$dtId": "f2", "name": null, "level": 1.5, "rooms": [1, "a", null], "$metadata": {"$model": "dtmi:x:Floor;2"}}),
+        json!({"$dtId": "f3", "level": "2", "Group": "G", "$metadata": {"$model": "dtmi:x:Floor;1"}}),
+    ];
+    let relationships = vec![
+        json!({"$relationshipId": "r1", "$sourceId": "b1", "$relationshipName": "has", "$targetId": "f1", "main": true}),
+        json!({"$relationshipId": "r2", "$sourceId": "b1", "$relationshipName": "has", "$targetId": "f2"}),
+        json!({"$relationshipId": "r3", "$sourceId": "b1", "$relationshipName": "owns", "$targetId": "f3"}),
+        json!({"$relationshipId": "r4", "$sourceId": "f1", "$relationshipName": "below", "$targetId": "f2"}),
+        json!({"$relationshipId": "r5", "$sourceId": "b1", "$relationshipName": "has", "$targetId": "gone"}),
+    ];
+    Graph::new(twins, relationships)
+}
+
+fn compile(query: &str) -> Plan {
+    let models = |model: &str, exact: bool| match (model, exact) {
+        ("dtmi:x:Floor;1", false) => vec![model.to_owned(), "dtmi:x:Floor;2".to_owned()],
+        ("dtmi:x:Floor;1", true) => vec![model.to_owned()],
+        ("dtmi:x:Many;1", _) => (0..500).map(|n| format!("dtmi:x:Floor;{n}")).collect(),
+        _ => Vec::new(),
+    };
+    digital_twins::compile(query, models).unwrap_or_else(|refusal| panic!("{query}: {refusal}"))
+}
+
+#[test]
+fn a_table_of_queries_finds_in_sql_what_it_should() {
+    let graph = building();
+    let twins: &[(&str, &[&str])] = &[
+        ("level < 1", &["f1"]),
+        ("NOT level < 1", &["f2"]),
+        ("level != 0", &["f2"]),
+        ("level = '2'", &["f3"]),
+        ("name = null", &["f2"]),
+        ("name != null", &["b1", "f1"]),
+        ("NOT name = 'HQ'", &["f1", "f2"]),
+        ("IS_NULL(name)", &["f2"]),
+        ("NOT IS_NULL(name)", &["b1", "f1", "f3"]),
+        ("IS_DEFINED(tags.red)", &["f1"]),
+        ("NOT IS_DEFINED(tags.red) AND IS_NUMBER(level)", &["f2"]),
+        ("IS_OBJECT(tags) OR IS_PRIMITIVE(open)", &["b1", "f1"]),
+        ("open", &["b1"]),
+        ("level IN [0, '2']", &["f1", "f3"]),
+        ("level NOT IN [0, '2']", &["f2"]),
+        ("level NIN [0]", &["f2"]),
+        ("ARRAY_CONTAINS(rooms, 'a') AND ARRAY_CONTAINS(rooms, null)", &["f2"]),
+        ("NOT ARRAY_CONTAINS(rooms, 7)", &["f2"]),
+        ("STARTSWITH(name, 'gr') OR ENDSWITH(name, 'Q')", &["b1", "f1"]),
+        ("CONTAINS(name, 'GRO')", &[]),
+        ("NOT CONTAINS(level, '2')", &["f1", "f2"]),
+        ("STARTSWITH($dtId, 'f') AND NOT ENDSWITH($dtId, '3')", &["f1", "f2"]),
+        ("[[Group]] = 'G'", &["f3"]),
+        ("IS_OF_MODEL('dtmi:x:Floor;1')", &["f1", "f2", "f3"]),
+        ("IS_OF_MODEL('dtmi:x:Floor;1', exact)", &["f1", "f3"]),
+        ("NOT IS_OF_MODEL(T, 'dtmi:x:Floor;1', exact)", &["b1", "f2"]),
+        ("IS_OF_MODEL('dtmi:x:Many;1')", &["f1", "f2", "f3"]),
+        ("IS_OF_MODEL('dtmi:x:Unknown;1')", &[]),
+        ("NOT IS_OF_MODEL('dtmi:x:Unknown;1') AND T.$dtId >= 'f2'", &["f2", "f3"]),
+        ("missing = 1 OR level = 0", &["f1"]),
+        ("NOT (missing = 1 AND level = 0)", &["f2"]),
+        ("$dtId = 'b1\\' OR 1 = 1 --'", &[]),
+    ];
+    for (condition, expected) in twins {
+        let plan = compile(&format!("SELECT $dtId FROM DIGITALTWINS T WHERE {condition}"));
+        let expected: Vec<Json> = expected.iter().map(|id| json!({"$dtId": id})).collect();
+        assert_eq!(graph.query(&plan, 2), expected, "{condition}");
+        assert_eq!(graph.meaning(&plan), expected, "{condition}");
+    }
+}
+
+#[test]
+fn projections_joins_and_counts_give_in_sql_the_rows_they_mean() {
+    let graph = building();
+    let cases: &[(&str, Json)] = &[
+        ("SELECT COUNT() FROM DIGITALTWINS", json!([{"COUNT": 4}])),
+        ("SELECT COUNT() FROM DIGITALTWINS WHERE level > 7", json!([{"COUNT": 0}])),
+        ("SELECT TOP(1) name, level FROM DIGITALTWINS", json!([{"name": "HQ"}])),
+        (
+            "SELECT TOP(3) T.$dtId FROM DIGITALTWINS T",
+            json!([{"$dtId": "b1"}, {"$dtId": "f1"}, {"$dtId": "f2"}]),
+        ),
+        ("SELECT TOP(0) FROM DIGITALTWINS", json!([])),
+        (
+            "SELECT * FROM RELATIONSHIPS WHERE main",
+            json!([{"$relationshipId": "r1", "$sourceId": "b1", "$relationshipName": "has", "$targetId": "f1", "main": true}]),
+        ),
+        (
+            "SELECT R.$relationshipId FROM RELATIONSHIPS R WHERE R.$sourceId IN ['f1', 'b1'] AND $targetId = 'f2'",
+            json!([{"$relationshipId": "r2"}, {"$relationshipId": "r4"}]),
+        ),
+        (
+            "SELECT F.$dtId, R.main FROM DIGITALTWINS B JOIN F RELATED B.has R WHERE B.$dtId = 'b1'",
+            json!([{"$dtId": "f1", "main": true}, {"$dtId": "f2"}]),
+        ),
+        (
+            "SELECT B.name, G.$dtId FROM DIGITALTWINS B JOIN F RELATED B.has JOIN G RELATED F.below WHERE G.$dtId IN ['f2']",
+            json!([{"name": "HQ", "$dtId": "f2"}]),
+        ),
+        (
+            "SELECT COUNT() FROM DIGITALTWINS B JOIN F RELATED B.has WHERE 'b1' = B.$dtId AND IS_OF_MODEL(F, 'dtmi:x:Floor;1')",
+            json!([{"COUNT": 2}]),
+        ),
+        (
+            "SELECT F FROM DIGITALTWINS B JOIN F RELATED B.owns WHERE B.$dtId = 'b1'",
+            json!([{"F": {"$dtId": "f3", "level": "2", "Group": "G", "$metadata": {"$model": "dtmi:x:Floor;1"}}}]),
+        ),
+    ];
+    for (query, expected) in cases {
+        let plan = compile(query);
+        assert_eq!(Json::from(graph.meaning(&plan)), *expected, "{query}");
+        for page in 1..4 {
+            assert_eq!(Json::from(graph.query(&plan, page)), *expected, "{query} in pages of {page}");
+        }
+    }
+}
+
+#[test]
+fn a_document_comes_back_as_the_text_it_was_stored_as() {
+    let document = json!({"$dtId": "t", "z": 1.0, "a": 1e300, "é\"\u{1}": "\u{0}\u{7f}😀", "$metadata": {"$model": "m"}});
+    let graph = Graph::new(vec![document.clone()], Vec::new());
+    let plan = compile("SELECT * FROM DIGITALTWINS");
+    let rows = RUNTIME.block_on(STORE.query(&graph.instance, &plan, None, 10)).unwrap().rows;
+    assert_eq!(rows[0].get(), document.to_string());
+}
+
+#[test]
+fn a_page_goes_on_where_it_ended_although_rows_came_and_went() {
+    let graph = building();
+    let plan = compile("SELECT $dtId FROM DIGITALTWINS");
+    let first = RUNTIME.block_on(STORE.query(&graph.instance, &plan, None, 2)).unwrap();
+    let instance = graph.instance.as_str().to_owned();
+    let mut batch = Batch::default();
+    batch.remove::<Twin>(Key::new([instance.as_str(), "f1"]));
+    batch.put(&Twin { instance, document: json!({"$dtId": "a0", "$metadata": {"$model": "m"}}) });
+    RUNTIME.block_on(STORE.commit(batch)).unwrap();
+    let second = RUNTIME.block_on(STORE.query(&graph.instance, &plan, first.next.as_ref(), 2)).unwrap();
+    assert_eq!(
+        second.rows.iter().map(|row| row.get()).collect::<Vec<_>>(),
+        [r#"{"$dtId":"f2"}"#, r#"{"$dtId":"f3"}"#]
+    );
+    assert_eq!(second.next, None);
+}
+
+#[test]
+fn a_position_of_another_query_is_refused() {
+    let graph = building();
+    let position = query::plan::Position { keys: vec!["a".into(), "b".into()], rows: 1 };
+    let plan = compile("SELECT * FROM DIGITALTWINS");
+    let refusal = RUNTIME.block_on(STORE.query(&graph.instance, &plan, Some(&position), 2));
+    assert!(matches!(refusal, Err(crate::StoreError::Refused(_))));
+}
+
+/// What the engine says it will do, one line a step.
+fn steps(query: &str) -> Vec<String> {
+    let statement = super::rows(&compile(query), "i", None, 100);
+    RUNTIME
+        .block_on(STORE.read(move |connection, _| {
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql))?;
+            let rows =
+                explain.query_map(rusqlite::params_from_iter(statement.parameters), |row| row.get(3))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        }))
+        .unwrap()
+}
+
+#[test]
+fn ids_models_and_joins_are_found_by_index() {
+    let cases = [
+        ("SELECT * FROM DIGITALTWINS", "SEARCH b0 USING INDEX sqlite_autoindex_digital_twin_1 (instance=?)"),
+        (
+            "SELECT * FROM DIGITALTWINS WHERE $dtId = 'a'",
+            "SEARCH b0 USING INDEX sqlite_autoindex_digital_twin_1 (instance=? AND id=?)",
+        ),
+        (
+            "SELECT * FROM DIGITALTWINS WHERE STARTSWITH($dtId, 'a')",
+            "SEARCH b0 USING INDEX sqlite_autoindex_digital_twin_1 (instance=? AND id>? AND id<?)",
+        ),
+        (
+            "SELECT * FROM DIGITALTWINS WHERE IS_OF_MODEL('dtmi:x:Floor;1', exact)",
+            "SEARCH b0 USING INDEX digital_twin_by_model (instance=? AND model=?)",
+        ),
+        (
+            "SELECT * FROM RELATIONSHIPS WHERE $targetId = 'a'",
+            "SEARCH b0 USING INDEX relationship_by_target (instance=? AND target=?)",
+        ),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(steps(query), [expected], "{query}");
+    }
+    let forward = steps("SELECT C FROM DIGITALTWINS T JOIN C RELATED T.has WHERE T.$dtId = 'a'");
+    assert!(
+        forward.iter().any(|step| step.contains("relationship_by_name (instance=? AND name=? AND source=?)")),
+        "{forward:?}"
+    );
+    let backward = steps("SELECT T FROM DIGITALTWINS T JOIN C RELATED T.has WHERE C.$dtId = 'a'");
+    assert!(
+        backward.iter().any(|step| step.contains("relationship_by_target (instance=? AND target=?")),
+        "{backward:?}"
+    );
+    for step in forward.iter().chain(&backward) {
+        assert!(!step.contains("SCAN"), "{step}");
+    }
+}
+
+// Random documents under random expressions.
+
+const NAMES: [&str; 5] = ["a", "b", "o", "list", "odd \"name\\"];
+
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec!["", "a", "A", "ab", "ba", "aba", "é", "😀", "'", "true", "1", "t1", "m1"]).prop_map(str::to_owned),
+        1 => "[ab'\"\\\\\u{0}é]{0,3}",
+    ]
+}
+
+fn number() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        4 => (-2_i64..3).prop_map(Json::from),
+        2 => prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, -1.5, 0.1, 1e300, -2.5e-300, 9_007_199_254_740_992.0]).prop_map(Json::from),
+        1 => prop::sample::select(vec![i64::MAX, i64::MIN, 9_007_199_254_740_993]).prop_map(Json::from),
+        1 => Just(Json::from(u64::MAX)),
+    ]
+}
+
+fn primitive() -> impl Strategy<Value = Json> {
+    prop_oneof![Just(Json::Null), any::<bool>().prop_map(Json::from), number(), word().prop_map(Json::from)]
+}
+
+fn anything() -> impl Strategy<Value = Json> {
+    let members = || prop::collection::hash_map(prop::sample::select(&NAMES), primitive(), 0..3);
+    let object =
+        members().prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Json>());
+    let list = prop::collection::vec(
+        prop_oneof![4 => primitive(), 1 => Just(json!([1])), 1 => Just(json!({"a": 1}))],
+        0..3,
+    );
+    prop_oneof![4 => primitive(), 1 => object, 1 => list.prop_map(Json::from)]
+}
+
+fn properties() -> impl Strategy<Value = Vec<(&'static str, Json)>> {
+    prop::collection::vec((prop::sample::select(&NAMES), anything()), 0..5)
+}
+
+fn twins() -> impl Strategy<Value = Vec<Json>> {
+    prop::collection::vec((properties(), 0..3), 1..4).prop_map(|twins| {
+        let twin = |(at, (properties, model)): (usize, (Vec<(&str, Json)>, i32))| {
+            let mut twin = json!({"$dtId": format!("t{at}"), "$metadata": {"$model": format!("m{model}")}});
+            properties.into_iter().for_each(|(name, value)| twin[name] = value);
+            twin
+        };
+        twins.into_iter().enumerate().map(twin).collect()
+    })
+}
+
+fn relationships() -> impl Strategy<Value = Vec<Json>> {
+    prop::collection::vec((properties(), 0..3, 0..4, 0..2), 0..6).prop_map(|relationships| {
+        let relationship =
+            |(at, (properties, source, target, name)): (usize, (Vec<(&str, Json)>, i32, i32, i32))| {
+                let mut relationship = json!({
+                    "$relationshipId": format!("r{at}"), "$sourceId": format!("t{source}"),
+                    "$targetId": format!("t{target}"), "$relationshipName": format!("n{name}"),
+                });
+                properties.into_iter().for_each(|(name, value)| relationship[name] = value);
+                relationship
+            };
+        relationships.into_iter().enumerate().map(relationship).collect()
+    })
+}
+
+fn literal() -> impl Strategy<Value = Literal> {
+    prop_oneof![
+        Just(Literal::Null),
+        any::<bool>().prop_map(Literal::Bool),
+        number().prop_map(|number| Literal::Number(Number::from(number.as_number().unwrap()))),
+        word().prop_map(Literal::Text),
+    ]
+}
+
+fn column(bindings: usize) -> impl Strategy<Value = Column> {
+    let paths: Vec<Vec<&str>> = vec![
+        vec![],
+        vec!["a"],
+        vec!["a"],
+        vec!["b"],
+        vec!["b"],
+        vec!["o"],
+        vec!["o", "a"],
+        vec!["b", "a"],
+        vec!["list"],
+        vec!["a", "a", "a"],
+        vec!["odd \"name\\"],
+        vec!["$dtId"],
+        vec!["$metadata", "$model"],
+        vec!["$metadata"],
+        vec!["$sourceId"],
+        vec!["$targetId"],
+        vec!["$relationshipName"],
+        vec!["$relationshipId"],
+    ];
+    (0..bindings, prop::sample::select(paths))
+        .prop_map(|(binding, path)| Column { binding, path: path.into_iter().map(str::to_owned).collect() })
+}
+
+fn expression(bindings: usize) -> impl Strategy<Value = Expression<Column>> {
+    let leaf = prop_oneof![
+        1 => literal().prop_map(Expression::Literal),
+        3 => column(bindings).prop_map(Expression::Path),
+    ];
+    let comparison = prop::sample::select(vec![
+        Comparison::Equal,
+        Comparison::NotEqual,
+        Comparison::Less,
+        Comparison::LessOrEqual,
+        Comparison::Greater,
+        Comparison::GreaterOrEqual,
+    ]);
+    let function = prop::sample::select(vec![
+        Function::IsDefined,
+        Function::IsNull,
+        Function::IsBool,
+        Function::IsNumber,
+        Function::IsString,
+        Function::IsObject,
+        Function::IsPrimitive,
+        Function::StartsWith,
+        Function::EndsWith,
+        Function::Contains,
+        Function::ArrayContains,
+    ]);
+    leaf.prop_recursive(4, 16, 3, move |inner| {
+        prop_oneof![
+            3 => (comparison.clone(), inner.clone(), inner.clone()).prop_map(|(operator, left, right)| {
+                Expression::Compare { operator, left: Box::new(left), right: Box::new(right) }
+            }),
+            2 => (inner.clone(), prop::collection::vec(literal(), 0..4)).prop_map(|(operand, items)| {
+                Expression::OneOf { operand: Box::new(operand), items }
+            }),
+            3 => (function.clone(), inner.clone(), inner.clone()).prop_map(|(function, first, second)| {
+                let mut arguments = vec![first, second];
+                arguments.truncate(function.arity());
+                Expression::Call { function, arguments }
+            }),
+            1 => inner.clone().prop_map(|inner| Expression::Not(Box::new(inner))),
+            1 => prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::All),
+            1 => prop::collection::vec(inner, 2..4).prop_map(Expression::Any),
+        ]
+    })
+}
+
+fn bindings(kind: usize) -> Vec<Binding> {
+    let binding = |table, link| Binding { alias: None, table, link };
+    match kind {
+        0 => vec![binding(Table::DigitalTwins, Link::Root)],
+        1 => vec![binding(Table::Relationships, Link::Root)],
+        _ => vec![
+            binding(Table::DigitalTwins, Link::Root),
+            binding(Table::Relationships, Link::OutgoingFrom { twin: 0, name: "n0".to_owned() }),
+            binding(Table::DigitalTwins, Link::TargetOf { relationship: 1 }),
+        ],
+    }
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    (0_usize..3).prop_flat_map(|kind| {
+        let bindings = bindings(kind);
+        let count = bindings.len();
+        let columns = prop::collection::vec(column(count), 1..4).prop_map(|columns| {
+            let named = columns.into_iter().enumerate();
+            Output::Columns(
+                named.map(|(at, column)| OutputColumn { name: format!("c{at}"), column }).collect(),
+            )
+        });
+        let output = prop_oneof![4 => columns, 1 => Just(Output::Count { name: "COUNT".to_owned() })];
+        let condition = prop::option::weighted(0.95, expression(count));
+        (condition, output, prop::option::weighted(0.2, 0_u64..4)).prop_map(
+            move |(condition, output, top)| Plan { bindings: bindings.clone(), condition, output, top },
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sql_means_what_the_evaluator_means(
+        twins in twins(), relationships in relationships(), plan in plan(), page in 1_usize..4,
+    ) {
+        let graph = Graph::new(twins, relationships);
+        prop_assert_eq!(graph.query(&plan, page), graph.meaning(&plan), "{}", plan);
+    }
+}
