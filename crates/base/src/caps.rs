@@ -33,6 +33,8 @@ pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// POST /models: 250 models of 1 MB each would be published; ours bounds one call.
 pub const MODELS_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// ours: issues told of the models of one call; one broken document can have a million.
+pub const MODEL_ISSUES_MAX: usize = 1000;
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 

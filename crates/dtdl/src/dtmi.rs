@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 /// Longest identifier of any element (DTDL v2, v3, identifier definition).
-pub const CHARACTERS_MAX: usize = 2048;
+pub(crate) const CHARACTERS_MAX: usize = 2048;
 
 /// An identifier that some DTDL version accepts: `dtmi:segment(:segment)*`, a version that may be absent or `major.minor`, no fragment.
 /// Which of these one version accepts is asked with [`Dtmi::allowed_in`].

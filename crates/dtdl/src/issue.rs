@@ -1,9 +1,11 @@
 //! What is wrong with a model, and where. Made by the parser, shown by `models check` and by POST /models.
-//! Words are ours; the rule names are the parser's published ones so that a reader can look them up.
+//! Words are ours; the rule names are the published ones of the language, so that a reader can look them up.
 
 use std::fmt;
 
-use crate::Dtmi;
+use base::caps;
+
+use crate::{Dtmi, document::Place};
 
 /// One thing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +38,41 @@ impl fmt::Display for Issue {
         }
         let path = if self.path.is_empty() { "/" } else { &self.path };
         write!(f, "{path}: {} [{}]", self.message, self.rule)
+    }
+}
+
+/// Those found so far. Beyond [`caps::MODEL_ISSUES_MAX`] they are only counted as present.
+#[derive(Debug, Default)]
+pub(crate) struct Issues {
+    found: Vec<Issue>,
+    model: Option<Dtmi>,
+}
+
+impl Issues {
+    /// The interface that issues are in from now on; answers the one before.
+    pub(crate) fn enter(&mut self, model: Option<Dtmi>) -> Option<Dtmi> {
+        std::mem::replace(&mut self.model, model)
+    }
+
+    pub(crate) fn add(&mut self, place: &Place, rule: &'static str, message: impl Into<String>) {
+        if self.found.len() < caps::MODEL_ISSUES_MAX {
+            self.found.push(Issue {
+                model: self.model.clone(),
+                path: place.path(),
+                position: place.position(),
+                rule,
+                message: message.into(),
+            });
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// In the order of the document.
+    pub(crate) fn into_sorted(mut self) -> Vec<Issue> {
+        self.found.sort_by(|one, other| one.position.cmp(&other.position));
+        self.found
     }
 }

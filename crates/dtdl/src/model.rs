@@ -1,7 +1,10 @@
 //! A valid interface as the rest of the house sees it: names, schemas and references, without the JSON-LD around them.
 //! Built by the parser only; digital twins and queries read it. Holds no place in any document.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{Dtmi, Schema};
 
@@ -161,4 +164,46 @@ impl Model {
         }
         found
     }
+}
+
+/// Contents, fields, values and schemas of the model itself, as the limit on elements counts them.
+pub(crate) fn weight(model: &Model) -> u64 {
+    let mut seen = HashMap::new();
+    model.contents.iter().map(|content| 1 + content_weight(content, &mut seen)).fold(0, u64::saturating_add)
+}
+
+fn content_weight(content: &Content, seen: &mut HashMap<*const Schema, u64>) -> u64 {
+    let mut payload = |payload: &Option<Payload>| {
+        payload.as_ref().map_or(0, |payload| 2 + schema_weight(&payload.schema, seen))
+    };
+    match content {
+        Content::Command(command) => payload(&command.request).saturating_add(payload(&command.response)),
+        Content::Component(_) => 1,
+        Content::Property(property) => 1 + schema_weight(&property.schema, seen),
+        Content::Telemetry(telemetry) => 1 + schema_weight(&telemetry.schema, seen),
+        Content::Relationship(relationship) => {
+            let each =
+                relationship.properties.iter().map(|property| 2 + schema_weight(&property.schema, seen));
+            each.fold(0, u64::saturating_add)
+        }
+    }
+}
+
+/// Schemas are shared, so a small document can unfold into a huge tree: each is counted once and added often.
+fn schema_weight(schema: &Arc<Schema>, seen: &mut HashMap<*const Schema, u64>) -> u64 {
+    if let Some(weight) = seen.get(&Arc::as_ptr(schema)) {
+        return *weight;
+    }
+    let weight = match &**schema {
+        Schema::Array(element) => schema_weight(element, seen).saturating_add(1),
+        Schema::Map(value) => schema_weight(value, seen).saturating_add(2),
+        Schema::Enum(enumeration) => enumeration.values.len() as u64,
+        Schema::Object(fields) => fields
+            .iter()
+            .map(|field| schema_weight(&field.schema, seen).saturating_add(2))
+            .fold(0, u64::saturating_add),
+        _ => 0,
+    };
+    seen.insert(Arc::as_ptr(schema), weight);
+    weight
 }

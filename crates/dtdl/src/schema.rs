@@ -59,6 +59,8 @@ pub enum Geometry {
     MultiPolygon,
 }
 
+pub(crate) use temporal::is_duration;
+
 /// Where a value does not conform, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -129,13 +131,12 @@ impl Judge {
                     self.within(key, |judge| judge.value(of, member));
                 }
             }
-            (Schema::Map(_) | Schema::Object(_), Value::Object(members)) => self.object(schema, members),
+            (Schema::Object(fields), Value::Object(members)) => self.object(fields, members),
             (Schema::Map(_) | Schema::Object(_), _) => self.refuse("an object is expected"),
         }
     }
 
-    fn object(&mut self, schema: &Schema, members: &serde_json::Map<String, Value>) {
-        let Schema::Object(fields) = schema else { return };
+    fn object(&mut self, fields: &[Field], members: &serde_json::Map<String, Value>) {
         for (name, member) in members {
             match fields.iter().find(|field| field.name == *name) {
                 Some(field) => self.within(name, |judge| judge.value(&field.schema, member)),

@@ -52,7 +52,7 @@ pub(super) fn is_date_time(text: &str) -> bool {
 }
 
 /// `P`, then years and months or weeks, days, and after `T` hours, minutes, seconds: at least one, in order, a fraction only in the last.
-pub(super) fn is_duration(text: &str) -> bool {
+pub(crate) fn is_duration(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('P') else { return false };
     let (date, time) = rest.split_once('T').map_or((rest, None), |(date, time)| (date, Some(time)));
     let mut amounts = Vec::new();
