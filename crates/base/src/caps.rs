@@ -88,6 +88,8 @@ pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u64 = 1767;
 pub const MQTT_OUTGOING_WINDOW: usize = 16;
 /// ours: publishes of one connection that wait for their durable append.
 pub const MQTT_INCOMING_WINDOW: usize = 256;
+/// ours: answers that a slow reader may leave unread before we stop reading from it.
+pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
 
 // Provisioning (IoT DPS limits).
 pub const ENROLLMENTS_MAX: i64 = 1_000_000;

@@ -1,0 +1,206 @@
+//! One connection as both services' loops see it: packets in, answers out, and the reasons for which it ends by itself: the peer
+//! has gone, it has been silent for too long, its credential has run out, the server stops. It knows no topic.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use base::tasks::Stopping;
+use base::{Clock, Timestamp, caps};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::codec::{Malformed, Packet};
+use crate::wire::Wire;
+
+/// Why a connection is over. Nothing but [`End::Disconnect`] is a goodbye of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Disconnect,
+    /// The peer closed the transport, or it broke.
+    Gone,
+    /// Nothing was heard for one and a half keep-alive intervals.
+    Silent,
+    /// The token ran out, and the grace after it.
+    Expired,
+    Malformed(Malformed),
+    /// A packet that is well formed but not allowed here.
+    Violation(&'static str),
+    /// An operation failed and MQTT has no answer that could say so.
+    Refused(String),
+    /// The hub closed the session: taken over, disabled, deleted.
+    Closed(String),
+    Stopping,
+}
+
+/// What woke the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// Bytes came in, or room for answers was made.
+    Bytes,
+    /// Shutdown began: take nothing more, but pay what is owed.
+    Stopping,
+}
+
+pub(crate) struct Link<S> {
+    wire: Wire<S>,
+    clock: Clock,
+    heard_at: Timestamp,
+    silence_max: Duration,
+    cut_at: Option<Timestamp>,
+    alarm: Pin<Box<dyn Future<Output = ()> + Send>>,
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    /// A connection of which nothing is known yet: it may hold little and not for long.
+    pub(crate) fn new(stream: S, clock: &Clock, mut stopping: Stopping) -> Self {
+        let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        let heard_at = clock.now();
+        Self {
+            wire: Wire::new(stream),
+            heard_at,
+            silence_max,
+            cut_at: None,
+            alarm: alarm(clock.clone(), heard_at.plus(silence_max)),
+            stopping: Some(Box::pin(async move { stopping.wait().await })),
+            clock: clock.clone(),
+        }
+    }
+
+    /// From now on the client's own keep-alive counts: the connection ends after one and a half of it without a packet in
+    /// either direction. Zero stands for the longest time there is.
+    pub(crate) fn keep_alive(&mut self, keep_alive_seconds: u16) {
+        let allowed = Duration::from_secs(caps::MQTT_KEEP_ALIVE_SECONDS_MAX);
+        self.silence_max = match keep_alive_seconds {
+            0 => allowed,
+            seconds => (Duration::from_secs(seconds.into()) * 3 / 2).min(allowed),
+        };
+        self.heard_at = self.clock.now();
+        self.set_alarm();
+    }
+
+    /// The connection ends at this moment, whatever is heard.
+    pub(crate) fn cut_at(&mut self, cut_at: Option<Timestamp>) {
+        self.cut_at = cut_at;
+        self.set_alarm();
+    }
+
+    pub(crate) fn allow_packets_of(&mut self, packet_bytes_max: usize) {
+        self.wire.allow_packets_of(packet_bytes_max);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_none()
+    }
+
+    pub(crate) fn is_written(&self) -> bool {
+        self.wire.is_written()
+    }
+
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.wire.is_clogged()
+    }
+
+    pub(crate) fn out(&mut self) -> &mut BytesMut {
+        self.wire.out()
+    }
+
+    pub(crate) fn next_packet(&mut self) -> Result<Option<Packet>, End> {
+        let packet = self.wire.next_packet().map_err(End::Malformed)?;
+        if packet.is_some() {
+            self.heard_at = self.clock.now();
+        }
+        Ok(packet)
+    }
+
+    /// Writes what is to go out, reads if it `may_read`, and watches the time.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, may_read: bool) -> Poll<Result<Moved, End>> {
+        let (was_clogged, was_written) = (self.is_clogged(), self.is_written());
+        self.poll_write(cx)?;
+        // Someone may have waited for just that.
+        if was_clogged && !self.is_clogged() || self.is_stopping() && !was_written && self.is_written() {
+            return Poll::Ready(Ok(Moved::Bytes));
+        }
+        if may_read && !self.is_stopping() && !self.is_clogged() {
+            match self.wire.poll_read(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Moved::Bytes)),
+                Poll::Pending => {}
+            }
+        }
+        if let Some(stopping) = &mut self.stopping
+            && stopping.as_mut().poll(cx).is_ready()
+        {
+            self.stopping = None;
+            return Poll::Ready(Ok(Moved::Stopping));
+        }
+        self.poll_alarm(cx).map(Err)
+    }
+
+    /// A peer that takes bytes is alive.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.wire.is_written() {
+            return Ok(());
+        }
+        let before = self.wire.out().len();
+        let written = self.wire.poll_write(cx);
+        if self.wire.out().len() < before {
+            self.heard_at = self.clock.now();
+        }
+        if matches!(written, Poll::Ready(Err(_))) { Err(End::Gone) } else { Ok(()) }
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = self.clock.now();
+            if self.cut_at.is_some_and(|cut_at| now >= cut_at) {
+                return Poll::Ready(End::Expired);
+            }
+            if now >= self.heard_at.plus(self.silence_max) {
+                return Poll::Ready(End::Silent);
+            }
+            self.set_alarm();
+        }
+    }
+
+    /// The alarm is not moved with every packet; when it rings too early it is set again.
+    fn set_alarm(&mut self) {
+        let silent_at = self.heard_at.plus(self.silence_max);
+        let at = self.cut_at.map_or(silent_at, |cut_at| cut_at.min(silent_at));
+        self.alarm = alarm(self.clock.clone(), at);
+    }
+
+    /// The next packet, before there is a session.
+    pub(crate) async fn receive(&mut self) -> Result<Packet, End> {
+        loop {
+            if let Some(packet) = self.next_packet()? {
+                return Ok(packet);
+            }
+            if std::future::poll_fn(|cx| self.poll(cx, true)).await? == Moved::Stopping {
+                return Err(End::Stopping);
+            }
+        }
+    }
+
+    /// Writes what is left to write, as long as the peer takes it, and closes.
+    pub(crate) async fn finish(mut self) {
+        let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        let mut patience = alarm(self.clock.clone(), self.clock.now().plus(silence_max));
+        std::future::poll_fn(|cx| {
+            let closed = match self.wire.poll_write(cx) {
+                Poll::Ready(Ok(())) => self.wire.poll_shutdown(cx).map(drop),
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            };
+            if closed.is_ready() { closed } else { patience.as_mut().poll(cx) }
+        })
+        .await;
+    }
+}
+
+fn alarm(clock: Clock, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { clock.sleep_until(at).await })
+}

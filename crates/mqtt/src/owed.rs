@@ -1,0 +1,206 @@
+//! What one connection owes its device, in the order in which the device asked: acknowledgements that wait for durability and
+//! answers that wait behind them. Some clients take an acknowledgement out of order for a protocol error. Used by the hub's
+//! connection; completions come from the log's thread, and nothing here blocks it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use base::caps;
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use crate::codec::{Packet, PacketId};
+
+#[derive(Default)]
+pub(crate) struct Owed {
+    debts: VecDeque<Debt>,
+    /// The number of the first debt; each has the next one.
+    first: u64,
+    /// Made with the first append, so that a device that only listens does not pay for it.
+    settled: Option<Arc<Mutex<Settled>>>,
+}
+
+enum Debt {
+    /// An append under way, and what to acknowledge once it is durable; nothing for QoS 0.
+    Append { packet_id: Option<PacketId> },
+    /// Bytes that may go out as soon as everything before them has.
+    Ready(BytesMut),
+}
+
+/// What the log has said since it was last asked.
+#[derive(Default)]
+struct Settled {
+    results: Vec<(u64, bool)>,
+    waker: Option<Waker>,
+}
+
+/// A message that was promised durability was not stored: the connection must end without acknowledging it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AppendFailed;
+
+/// The right to settle one append. Dropped unused it counts as a failure, so that no acknowledgement waits for ever.
+pub(crate) struct Completion {
+    settled: Arc<Mutex<Settled>>,
+    number: u64,
+    is_stored: bool,
+}
+
+impl Completion {
+    pub(crate) fn complete(mut self, is_stored: bool) {
+        self.is_stored = is_stored;
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        let waker = {
+            let mut settled = self.settled.lock();
+            settled.results.push((self.number, self.is_stored));
+            settled.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Owed {
+    /// As much as one connection may have under way: read nothing more from it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.debts.len() >= caps::MQTT_INCOMING_WINDOW
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.debts.is_empty()
+    }
+
+    pub(crate) fn append(&mut self, packet_id: Option<PacketId>) -> Completion {
+        let settled = self.settled.get_or_insert_default().clone();
+        let number = self.first + self.debts.len() as u64;
+        self.debts.push_back(Debt::Append { packet_id });
+        Completion { settled, number, is_stored: false }
+    }
+
+    /// Writes an answer, at once if nothing is owed before it.
+    pub(crate) fn answer(&mut self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        if self.debts.is_empty() {
+            return write(out);
+        }
+        let mut answer = BytesMut::new();
+        write(&mut answer);
+        self.debts.push_back(Debt::Ready(answer));
+    }
+
+    /// Moves to `out` everything that nothing stands in front of any more; pending when there was nothing to move.
+    pub(crate) fn poll_settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Result<(), AppendFailed>> {
+        let Some(settled) = self.settled.as_ref().filter(|_| !self.debts.is_empty()) else {
+            return Poll::Pending;
+        };
+        let results = {
+            let mut settled = settled.lock();
+            if settled.results.is_empty() {
+                settled.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            std::mem::take(&mut settled.results)
+        };
+        for (number, is_stored) in results {
+            self.settle(number, is_stored)?;
+        }
+        while let Some(Debt::Ready(_)) = self.debts.front() {
+            let Some(Debt::Ready(bytes)) = self.debts.pop_front() else { unreachable!("just seen") };
+            out.extend_from_slice(&bytes);
+            self.first += 1;
+        }
+        if self.debts.is_empty() {
+            self.debts = VecDeque::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn settle(&mut self, number: u64, is_stored: bool) -> Result<(), AppendFailed> {
+        let index = usize::try_from(number - self.first).expect("debts are bounded by the window");
+        let Debt::Append { packet_id } = self.debts[index] else { unreachable!("settled once") };
+        // QoS 0 promises nothing.
+        if !is_stored && packet_id.is_some() {
+            return Err(AppendFailed);
+        }
+        let mut bytes = BytesMut::new();
+        if let Some(packet_id) = packet_id {
+            Packet::PubAck(packet_id).encode(&mut bytes).expect("an acknowledgement fits");
+        }
+        self.debts[index] = Debt::Ready(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u16) -> PacketId {
+        PacketId::new(number).unwrap()
+    }
+
+    fn settle(owed: &mut Owed, out: &mut BytesMut) -> Poll<Result<(), AppendFailed>> {
+        owed.poll_settle(&mut Context::from_waker(Waker::noop()), out)
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_append_before_it() {
+        let (mut owed, mut out) = (Owed::default(), BytesMut::new());
+        owed.answer(&mut out, |out| out.extend_from_slice(b"first"));
+        let completion = owed.append(Some(id(7)));
+        owed.answer(&mut out, |out| out.extend_from_slice(b"last"));
+        assert_eq!(settle(&mut owed, &mut out), Poll::Pending);
+        assert_eq!(&out[..], b"first");
+        completion.complete(true);
+        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
+        assert_eq!(&out[..], b"first\x40\x02\x00\x07last");
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn an_append_that_nobody_settles_has_failed() {
+        let (mut owed, mut out) = (Owed::default(), BytesMut::new());
+        drop(owed.append(None));
+        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
+        drop(owed.append(Some(id(1))));
+        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Err(AppendFailed)));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn the_window_is_bounded() {
+        let mut owed = Owed::default();
+        let completions: Vec<_> = (0..caps::MQTT_INCOMING_WINDOW).map(|_| owed.append(None)).collect();
+        assert!(owed.is_full());
+        drop(completions);
+    }
+
+    proptest! {
+        #[test]
+        fn acknowledgements_leave_in_the_order_of_receipt(
+            order in Just((1_u16..40).collect::<Vec<_>>()).prop_shuffle(), polls in 1_usize..8,
+        ) {
+            let (mut owed, mut out) = (Owed::default(), BytesMut::new());
+            let mut completions: Vec<_> = (1_u16..40).map(|n| Some(owed.append(Some(id(n))))).collect();
+            for (step, number) in order.into_iter().enumerate() {
+                completions[usize::from(number) - 1].take().unwrap().complete(true);
+                if step % polls == 0 {
+                    let _ = settle(&mut owed, &mut out);
+                }
+            }
+            let _ = settle(&mut owed, &mut out);
+            let expected: Vec<u8> = (1_u16..40).flat_map(|n| [0x40, 2, 0, u8::try_from(n).unwrap()]).collect();
+            prop_assert_eq!(&out[..], &expected[..]);
+        }
+    }
+}
