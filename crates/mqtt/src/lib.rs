@@ -4,6 +4,8 @@
 pub mod client;
 pub mod codec;
 mod connect;
+mod door;
+mod hub_door;
 mod link;
 mod owed;
 pub mod property_bag;
@@ -11,3 +13,5 @@ mod subscriptions;
 pub mod topic;
 pub mod user_name;
 mod wire;
+
+pub use door::{Context, Door, Peer};

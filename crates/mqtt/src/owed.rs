@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use base::caps;
 use bytes::BytesMut;
+use hub::Error;
 use parking_lot::Mutex;
 
 use crate::codec::{Packet, PacketId};
@@ -31,24 +32,20 @@ enum Debt {
 /// What the log has said since it was last asked.
 #[derive(Default)]
 struct Settled {
-    results: Vec<(u64, bool)>,
+    results: Vec<(u64, Result<(), Error>)>,
     waker: Option<Waker>,
 }
-
-/// A message that was promised durability was not stored: the connection must end without acknowledging it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AppendFailed;
 
 /// The right to settle one append. Dropped unused it counts as a failure, so that no acknowledgement waits for ever.
 pub(crate) struct Completion {
     settled: Arc<Mutex<Settled>>,
     number: u64,
-    is_stored: bool,
+    stored: Result<(), Error>,
 }
 
 impl Completion {
-    pub(crate) fn complete(mut self, is_stored: bool) {
-        self.is_stored = is_stored;
+    pub(crate) fn complete(mut self, stored: Result<(), Error>) {
+        self.stored = stored;
     }
 }
 
@@ -56,7 +53,7 @@ impl Drop for Completion {
     fn drop(&mut self) {
         let waker = {
             let mut settled = self.settled.lock();
-            settled.results.push((self.number, self.is_stored));
+            settled.results.push((self.number, std::mem::replace(&mut self.stored, Ok(()))));
             settled.waker.take()
         };
         if let Some(waker) = waker {
@@ -79,7 +76,7 @@ impl Owed {
         let settled = self.settled.get_or_insert_default().clone();
         let number = self.first + self.debts.len() as u64;
         self.debts.push_back(Debt::Append { packet_id });
-        Completion { settled, number, is_stored: false }
+        Completion { settled, number, stored: Err(Error::ServerError) }
     }
 
     /// Writes an answer, at once if nothing is owed before it.
@@ -92,12 +89,13 @@ impl Owed {
         self.debts.push_back(Debt::Ready(answer));
     }
 
-    /// Moves to `out` everything that nothing stands in front of any more; pending when there was nothing to move.
+    /// Moves to `out` everything that nothing stands in front of any more; pending when there was nothing to move. An error
+    /// ends the connection: MQTT has no other way to say that a message was refused or could not be kept.
     pub(crate) fn poll_settle(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut BytesMut,
-    ) -> Poll<Result<(), AppendFailed>> {
+    ) -> Poll<Result<(), Error>> {
         let Some(settled) = self.settled.as_ref().filter(|_| !self.debts.is_empty()) else {
             return Poll::Pending;
         };
@@ -109,8 +107,8 @@ impl Owed {
             }
             std::mem::take(&mut settled.results)
         };
-        for (number, is_stored) in results {
-            self.settle(number, is_stored)?;
+        for (number, stored) in results {
+            self.settle(number, stored)?;
         }
         while let Some(Debt::Ready(_)) = self.debts.front() {
             let Some(Debt::Ready(bytes)) = self.debts.pop_front() else { unreachable!("just seen") };
@@ -123,12 +121,13 @@ impl Owed {
         Poll::Ready(Ok(()))
     }
 
-    fn settle(&mut self, number: u64, is_stored: bool) -> Result<(), AppendFailed> {
+    fn settle(&mut self, number: u64, stored: Result<(), Error>) -> Result<(), Error> {
         let index = usize::try_from(number - self.first).expect("debts are bounded by the window");
         let Debt::Append { packet_id } = self.debts[index] else { unreachable!("settled once") };
-        // QoS 0 promises nothing.
-        if !is_stored && packet_id.is_some() {
-            return Err(AppendFailed);
+        match stored {
+            // QoS 0 promises nothing; but what may not be sent may not be sent at any QoS.
+            Err(Error::ServerBusy | Error::ServerError) if packet_id.is_none() => {}
+            stored => stored?,
         }
         let mut bytes = BytesMut::new();
         if let Some(packet_id) = packet_id {
@@ -149,7 +148,7 @@ mod tests {
         PacketId::new(number).unwrap()
     }
 
-    fn settle(owed: &mut Owed, out: &mut BytesMut) -> Poll<Result<(), AppendFailed>> {
+    fn settle(owed: &mut Owed, out: &mut BytesMut) -> Poll<Result<(), Error>> {
         owed.poll_settle(&mut Context::from_waker(Waker::noop()), out)
     }
 
@@ -161,7 +160,7 @@ mod tests {
         owed.answer(&mut out, |out| out.extend_from_slice(b"last"));
         assert_eq!(settle(&mut owed, &mut out), Poll::Pending);
         assert_eq!(&out[..], b"first");
-        completion.complete(true);
+        completion.complete(Ok(()));
         assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
         assert_eq!(&out[..], b"first\x40\x02\x00\x07last");
         assert!(owed.is_empty());
@@ -173,7 +172,7 @@ mod tests {
         drop(owed.append(None));
         assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
         drop(owed.append(Some(id(1))));
-        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Err(AppendFailed)));
+        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Err(Error::ServerError)));
         assert!(out.is_empty());
     }
 
@@ -193,7 +192,7 @@ mod tests {
             let (mut owed, mut out) = (Owed::default(), BytesMut::new());
             let mut completions: Vec<_> = (1_u16..40).map(|n| Some(owed.append(Some(id(n))))).collect();
             for (step, number) in order.into_iter().enumerate() {
-                completions[usize::from(number) - 1].take().unwrap().complete(true);
+                completions[usize::from(number) - 1].take().unwrap().complete(Ok(()));
                 if step % polls == 0 {
                     let _ = settle(&mut owed, &mut out);
                 }

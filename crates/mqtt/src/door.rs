@@ -1,0 +1,179 @@
+//! The door that every MQTT connection comes in through: the CONNECT, the choice between the hubs and the provisioning
+//! services, the return code. `server` calls it with a stream that has no transport left to negotiate. It runs one task's
+//! worth of work and starts none.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base::hosts::{Host, Hosts, Service};
+use base::tasks::Tasks;
+use base::{Clock, caps};
+use hub::{Hub, Hubs};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Packet};
+use crate::connect::{self, Refusal, Request};
+use crate::hub_door;
+use crate::link::{End, Link};
+use crate::user_name::HubUserName;
+
+/// What the door is given of its surroundings.
+pub struct Context {
+    pub hubs: Hubs,
+    pub hosts: Hosts,
+    pub clock: Clock,
+    pub tasks: Tasks,
+}
+
+/// What the transport knows of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// The address of ours that was called: some instances have one of their own.
+    pub local_address: Option<IpAddr>,
+    /// The client's address; `None` counts as this machine.
+    pub remote_address: Option<IpAddr>,
+    /// The host name of the TLS handshake.
+    pub sni: Option<String>,
+    /// The chain that the client proved to hold, leaf first; nobody has judged it yet.
+    pub client_certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Clones share the surroundings.
+#[derive(Clone)]
+pub struct Door(Arc<Context>);
+
+/// A client that may come in.
+enum Admitted<S> {
+    Hub(hub_door::Connection<S>),
+}
+
+impl Door {
+    pub fn new(context: Context) -> Self {
+        Self(Arc::new(context))
+    }
+
+    /// Serves one connection to its end. At shutdown it takes nothing more, pays what it owes and closes.
+    pub fn serve<S>(&self, stream: S, peer: Peer) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let door = self.clone();
+        let link = Link::new(stream, &self.0.clock, self.0.tasks.stopping());
+        async move {
+            // Boxed because it takes more room than the connection that comes after it.
+            match Box::pin(door.greet(link, peer)).await {
+                Some(Admitted::Hub(connection)) => connection.run().await,
+                None => {}
+            }
+        }
+    }
+
+    async fn greet<S>(&self, mut link: Link<S>, peer: Peer) -> Option<Admitted<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let refusal = match link.receive().await {
+            Ok(Packet::Connect(connect)) => match self.admit(&connect, &peer).await {
+                Ok(admission) => return Some(admission.enter(link, *connect)),
+                Err(refusal) => refusal,
+            },
+            Ok(Packet::ForeignConnect { level: 5 }) => {
+                link.out().extend_from_slice(&codec::CONNACK_V5_UNSUPPORTED);
+                link.finish().await;
+                return None;
+            }
+            Ok(Packet::ForeignConnect { .. }) => ConnectReturnCode::UnacceptableProtocolVersion.into(),
+            Ok(_) => Refusal::Close,
+            Err(end) => {
+                log_early_end(&end);
+                return None;
+            }
+        };
+        tracing::debug!(?refusal, "a connection was refused");
+        if let Refusal::Code(return_code) = refusal {
+            let connack = ConnAck { session_present: false, return_code };
+            connack.encode(link.out()).expect("a CONNACK fits");
+        }
+        link.finish().await;
+        None
+    }
+
+    async fn admit(&self, connect: &Connect, peer: &Peer) -> Result<Admission, Refusal> {
+        match connect::parse(connect)? {
+            Request::Hub { name, credential } => {
+                let hub = self.hub(&name, peer).ok_or(ConnectReturnCode::NotAuthorized)?;
+                let admission = hub_door::admit(hub, &name, &credential, peer, connect.clean_session).await;
+                admission.map(Admission::Hub).map_err(|error| return_code(&error).into())
+            }
+            Request::Provisioning { .. } => Err(ConnectReturnCode::NotAuthorized.into()),
+        }
+    }
+
+    /// The hub that the user name's host names; where that names none of ours, the hub that the handshake asked for. Two
+    /// different hubs of ours are one too many.
+    fn hub(&self, name: &HubUserName, peer: &Peer) -> Option<Hub> {
+        let by_handshake = match &peer.sni {
+            Some(sni) => match self.0.hosts.resolve(sni, None) {
+                Host::Instance(Service::Hub, hub) => Some(hub),
+                _ => None,
+            },
+            None => None,
+        };
+        match (self.0.hosts.resolve(&name.host, None), by_handshake) {
+            (Host::Instance(Service::Hub, hub), Some(other)) if hub != other => None,
+            (Host::Unnamed, Some(hub)) => self.0.hubs.find(&hub),
+            _ => self.0.hubs.at_host(&name.host, peer.local_address),
+        }
+    }
+}
+
+enum Admission {
+    Hub(hub_door::Admission),
+}
+
+impl Admission {
+    fn enter<S>(self, link: Link<S>, connect: Connect) -> Admitted<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        match self {
+            Self::Hub(admission) => Admitted::Hub(admission.enter(link, connect)),
+        }
+    }
+}
+
+fn log_early_end(end: &End) {
+    tracing::debug!(?end, limit = caps::UNAUTHENTICATED_BYTES_MAX, "a connection ended before its CONNECT");
+}
+
+/// 3 tells a client to come back, 5 that it may not come in.
+fn return_code(error: &hub::Error) -> ConnectReturnCode {
+    use hub::Error;
+    match error {
+        Error::ThrottlingException { .. } | Error::ServerBusy | Error::ServerError | Error::Conflict => {
+            ConnectReturnCode::ServerUnavailable
+        }
+        Error::ArgumentInvalid(_)
+        | Error::ArgumentNull(_)
+        | Error::InvalidDeviceScope(_)
+        | Error::ConnectionForcefullyClosedOnNewConnection
+        | Error::IotHubNotFound
+        | Error::IotHubUnauthorizedAccess
+        | Error::PrincipalUnauthorized(_)
+        | Error::IotHubQuotaExceeded
+        | Error::DeviceDisabled(_)
+        | Error::DeviceMaximumInflightMethodExceeded(_)
+        | Error::DeviceNotFound(_)
+        | Error::ModuleNotFound { .. }
+        | Error::DeviceNotOnline
+        | Error::DeviceConnectionClosedRemotely
+        | Error::DeviceAlreadyExists(_)
+        | Error::ModuleAlreadyExistsOnDevice { .. }
+        | Error::PreconditionFailed(_)
+        | Error::MessageTooLarge(_)
+        | Error::TooManyModulesOnDevice(_)
+        | Error::BadGateway(_)
+        | Error::GatewayTimeout => ConnectReturnCode::NotAuthorized,
+    }
+}

@@ -1,0 +1,299 @@
+//! A device or module at its hub: what it publishes becomes operations, what the hub has for it becomes publishes
+//! (`iothub-device.md` §2.4–§6). One loop per connection, entered after CONNECT. The rules of twins, methods and messages are
+//! the hub's.
+
+mod publish;
+mod telemetry;
+mod wire;
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base::caps;
+use bytes::{Bytes, BytesMut};
+use hub::sessions::{Command, Session};
+use hub::{Error, Hub};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will};
+use crate::connect::Credential;
+use crate::door::Peer;
+use crate::link::{End, Link, Moved};
+use crate::owed::Owed;
+use crate::subscriptions::Subscriptions;
+use crate::topic::{Filter, ToDevice};
+use crate::user_name::HubUserName;
+
+/// A device that has proved who it is, and whose earlier connection has been told to go.
+pub(crate) struct Admission {
+    session: Session,
+    /// What a stored session was subscribed to; it is in effect already.
+    stored: Option<Subscriptions>,
+}
+
+pub(crate) async fn admit(
+    hub: Hub,
+    name: &HubUserName,
+    credential: &Credential,
+    peer: &Peer,
+    clean_session: bool,
+) -> Result<Admission, Error> {
+    let is_local = peer.remote_address.is_none_or(|address| address.is_loopback());
+    if !is_local && !hub.settings().public_network_access {
+        return Err(Error::IotHubUnauthorizedAccess);
+    }
+    let authentication = match credential {
+        Credential::Sas(token) => hub.authenticate_device(&name.host, &name.identity, token).await?,
+        Credential::Certificate => return Err(Error::IotHubUnauthorizedAccess),
+    };
+    // What is no model id is not announced.
+    let is_model_id = |id: &&str| id.starts_with("dtmi:") && id.chars().count() <= caps::MODEL_ID_CHARACTERS_MAX;
+    let session = hub.open_session(authentication, name.model_id.as_deref().filter(is_model_id)).await?;
+    let stored = restore(&session, clean_session).await?;
+    Ok(Admission { session, stored })
+}
+
+/// Brings a stored session back to life, or ends it for good if the client wants a clean one.
+async fn restore(session: &Session, clean_session: bool) -> Result<Option<Subscriptions>, Error> {
+    let Some(filters) = session.hub().stored_filters(session).await? else { return Ok(None) };
+    if clean_session {
+        session.hub().remove_filters(session).await?;
+        return Ok(None);
+    }
+    let subscriptions = Subscriptions::from_stored(session.identity(), &filters);
+    if subscriptions.has(&Filter::DesiredProperties) {
+        session.subscribe_desired().await?;
+    }
+    session.listen_to_methods(subscriptions.takes_methods());
+    Ok(Some(subscriptions))
+}
+
+impl Admission {
+    /// Answers the CONNECT; what the client has already sent behind it is handled next.
+    pub(crate) fn enter<S>(self, mut link: Link<S>, connect: Connect) -> Connection<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let grace = Duration::from_secs(caps::SAS_CONNECTION_GRACE_SECONDS);
+        let expires_at = self.session.authentication().expires_at;
+        link.cut_at(expires_at.map(|expires_at| expires_at.plus(grace)));
+        link.keep_alive(connect.keep_alive_seconds);
+        link.allow_packets_of(caps::MQTT_PACKET_BYTES_MAX);
+        let session_present = self.stored.is_some();
+        let connack = ConnAck { session_present, return_code: ConnectReturnCode::Accepted };
+        connack.encode(link.out()).expect("a CONNACK fits");
+        let state = State {
+            owed: Owed::default(),
+            subscriptions: self.stored.unwrap_or_default(),
+            outlives_connection: !connect.clean_session,
+            will: connect.will.map(|will| Box::new(detached(&will))),
+        };
+        Connection { link, session: self.session, state }
+    }
+}
+
+/// A will outlives the read buffer of its CONNECT, which holds the password too.
+fn detached(will: &Will) -> Will {
+    let topic = codec::Text::try_from(will.topic.as_str()).expect("it was a text before");
+    Will { topic, payload: Bytes::copy_from_slice(&will.payload), ..*will }
+}
+
+pub(crate) struct Connection<S> {
+    link: Link<S>,
+    session: Session,
+    state: State,
+}
+
+/// What one connection remembers.
+struct State {
+    owed: Owed,
+    subscriptions: Subscriptions,
+    /// Whether the subscriptions are stored (clean session 0).
+    outlives_connection: bool,
+    will: Option<Box<Will>>,
+}
+
+enum Woken {
+    Moved,
+    Command(Command),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(crate) async fn run(mut self) {
+        let end = self.drive().await;
+        tracing::debug!(identity = %self.session.identity(), ?end, "a connection ended");
+        if end != End::Disconnect {
+            self.publish_will().await;
+        }
+        drop(self.session);
+        self.link.finish().await;
+    }
+
+    async fn drive(&mut self) -> End {
+        let Self { link, session, state } = self;
+        let mut next_command = pin!(session.next_command());
+        loop {
+            let woken = match turn(link, session, state, next_command.as_mut()).await {
+                Ok(woken) => woken,
+                Err(end) => return end,
+            };
+            if let Woken::Command(command) = woken {
+                if let Err(end) = state.obey(command, link) {
+                    return end;
+                }
+                next_command.set(session.next_command());
+            }
+        }
+    }
+
+    async fn publish_will(&mut self) {
+        let Some(will) = self.state.will.take() else { return };
+        if let Err(error) = telemetry::publish_will(&self.session, &will).await {
+            tracing::debug!(identity = %self.session.identity(), %error, "a will was not published");
+        }
+    }
+}
+
+/// Handles every packet that is there, then waits until something happens.
+async fn turn<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    link: &mut Link<S>,
+    session: &Session,
+    state: &mut State,
+    mut next_command: Pin<&mut impl Future<Output = Command>>,
+) -> Result<Woken, End> {
+    while state.may_take(link)
+        && let Some(packet) = link.next_packet()?
+    {
+        state.take(packet, session, link).await?;
+    }
+    if link.is_stopping() && state.owed.is_empty() && link.is_written() {
+        return Err(End::Stopping);
+    }
+    poll_fn(|cx| state.poll(cx, link, next_command.as_mut())).await
+}
+
+impl State {
+    /// A device that does not take its answers, or for which much is under way, has to wait.
+    fn may_take<S: AsyncRead + AsyncWrite + Unpin>(&self, link: &Link<S>) -> bool {
+        !self.owed.is_full() && !link.is_clogged() && !link.is_stopping()
+    }
+
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link<S>,
+        next_command: Pin<&mut impl Future<Output = Command>>,
+    ) -> Poll<Result<Woken, End>> {
+        if let Poll::Ready(settled) = self.owed.poll_settle(cx, link.out()) {
+            return Poll::Ready(settled.map(|()| Woken::Moved).map_err(refused));
+        }
+        if !link.is_clogged()
+            && let Poll::Ready(command) = next_command.poll(cx)
+        {
+            return Poll::Ready(Ok(Woken::Command(command)));
+        }
+        let may_read = self.may_take(link);
+        link.poll(cx, may_read).map_ok(|Moved::Bytes | Moved::Stopping| Woken::Moved)
+    }
+
+    async fn take<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &mut self,
+        packet: Packet,
+        session: &Session,
+        link: &mut Link<S>,
+    ) -> Result<(), End> {
+        match packet {
+            // Boxed because few packets wait for anything, and every connection would hold the room for it.
+            Packet::Publish(publish) => Box::pin(self.publish(publish, session, link.out())).await,
+            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe, session, link.out())).await,
+            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe, session, link.out())).await,
+            Packet::PingReq => {
+                session.touch();
+                Packet::PingResp.encode(link.out()).expect("a PINGRESP fits");
+                Ok(())
+            }
+            // Everything goes out at QoS 0, so nothing waits for it; some clients send it nevertheless.
+            Packet::PubAck(_) => Ok(()),
+            Packet::Disconnect => Err(End::Disconnect),
+            Packet::Connect(_) | Packet::ForeignConnect { .. } => Err(End::Violation("a second CONNECT")),
+            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => Err(End::Violation("QoS 2")),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(End::Violation("a packet that only servers send"))
+            }
+        }
+    }
+
+    /// A SUBACK says that the subscription works: the twin is read and methods are taken before it leaves.
+    async fn subscribe(&mut self, subscribe: Subscribe, session: &Session, out: &mut BytesMut) -> Result<(), End> {
+        let before = self.subscriptions.clone();
+        let filters = subscribe.filters.iter();
+        let granted =
+            filters.map(|(filter, qos)| self.subscriptions.subscribe(session.identity(), filter, *qos)).collect();
+        self.apply(&before, session).await.map_err(refused)?;
+        let suback = SubAck { packet_id: subscribe.packet_id, granted };
+        self.owed.answer(out, |out| suback.encode(out).expect("shorter than the SUBSCRIBE"));
+        Ok(())
+    }
+
+    async fn unsubscribe(
+        &mut self,
+        unsubscribe: Unsubscribe,
+        session: &Session,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
+        let before = self.subscriptions.clone();
+        for filter in &unsubscribe.filters {
+            self.subscriptions.unsubscribe(session.identity(), filter);
+        }
+        self.apply(&before, session).await.map_err(refused)?;
+        let unsuback = Packet::UnsubAck(unsubscribe.packet_id);
+        self.owed.answer(out, |out| unsuback.encode(out).expect("an UNSUBACK fits"));
+        Ok(())
+    }
+
+    /// Tells the hub what the device now hears. Devices subscribe to the same filters whenever they connect, so only a change
+    /// is worth a write.
+    async fn apply(&mut self, before: &Subscriptions, session: &Session) -> Result<(), Error> {
+        session.touch();
+        if self.subscriptions == *before {
+            return Ok(());
+        }
+        let hears_desired = |subscriptions: &Subscriptions| subscriptions.has(&Filter::DesiredProperties);
+        match (hears_desired(before), hears_desired(&self.subscriptions)) {
+            (false, true) => session.subscribe_desired().await?,
+            (true, false) => session.unsubscribe_desired(),
+            _ => {}
+        }
+        session.listen_to_methods(self.subscriptions.takes_methods());
+        if self.outlives_connection {
+            session.hub().store_filters(session, self.subscriptions.stored(session.identity())).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what the hub asks of the connection. Both kinds of publish go out at QoS 0: neither is kept for later.
+    fn obey<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        command: Command,
+        link: &mut Link<S>,
+    ) -> Result<(), End> {
+        let (topic, payload) = match command {
+            Command::DesiredChanged { version, patch } => (ToDevice::DesiredChanged { version }.text(), patch),
+            // A subscription to other methods only: the service hears that nobody answers.
+            Command::InvokeMethod { name, .. } if !self.subscriptions.takes_method(&name) => return Ok(()),
+            Command::InvokeMethod { request_id, name, payload } => {
+                let request_id = format!("{request_id:x}");
+                (ToDevice::Method { name: &name, request_id: &request_id }.text(), payload)
+            }
+            Command::Close(reason) => return Err(End::Closed(format!("{reason:?}"))),
+        };
+        let written = codec::write_publish(link.out(), Delivery::AtMostOnce, false, &topic, &payload);
+        written.map_err(|_| End::Violation("a publish that does not fit"))
+    }
+}
+
+fn refused(error: Error) -> End {
+    End::Refused(error.name().to_owned())
+}

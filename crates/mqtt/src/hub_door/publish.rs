@@ -1,0 +1,113 @@
+//! What a device publishes, by its topic: telemetry, twin requests and answers to direct methods. Acknowledged in the order of
+//! receipt, and only when it is done; an answer to a request leaves behind its acknowledgement.
+
+use bytes::{Bytes, BytesMut};
+use hub::Error;
+use hub::sessions::Session;
+
+use super::{State, telemetry, wire};
+use crate::codec::{self, Delivery, Packet, PacketId, Publish};
+use crate::link::End;
+use crate::topic::{Filter, FromDevice, ToDevice};
+
+impl State {
+    pub(super) async fn publish(
+        &mut self,
+        publish: Publish,
+        session: &Session,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
+        let packet_id = match publish.delivery {
+            Delivery::AtMostOnce => None,
+            Delivery::AtLeastOnce { packet_id, .. } => Some(packet_id),
+            Delivery::ExactlyOnce { .. } => return Err(End::Violation("QoS 2")),
+        };
+        let topic = FromDevice::parse(&publish.topic, session.identity());
+        match topic.map_err(|_| End::Violation("a topic that is not the device's"))? {
+            FromDevice::Telemetry { bag } => self.send_telemetry(&publish, bag, packet_id, session).await,
+            FromDevice::GetTwin { request_id } => {
+                let caller = &session.authentication().caller;
+                let twin = session.hub().read_twin_as_device(caller, session.identity()).await;
+                self.acknowledge(packet_id, out);
+                self.answer_twin(request_id, twin.map(|twin| (200, None, twin.to_json())), session, out)
+            }
+            FromDevice::PatchReported { request_id, expected_version } => {
+                let patched = patch_reported(session, &publish.payload, expected_version).await;
+                self.acknowledge(packet_id, out);
+                let Some(request_id) = request_id else { return Ok(()) };
+                let answer = patched.map(|version| (204, Some(version), Bytes::new()));
+                self.answer_twin(request_id, answer, session, out)
+            }
+            FromDevice::MethodResponse { status, request_id } => {
+                complete_method(session, status, request_id, publish.payload.clone());
+                self.acknowledge(packet_id, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Durable before it is acknowledged: the device forgets the message on PUBACK.
+    async fn send_telemetry(
+        &mut self,
+        publish: &Publish,
+        bag: &str,
+        packet_id: Option<PacketId>,
+        session: &Session,
+    ) -> Result<(), End> {
+        let message = telemetry::message(session, publish, bag)?;
+        session.hub().room_for_telemetry().await;
+        let completion = self.owed.append(packet_id);
+        let body = publish.payload.clone();
+        session.hub().send_telemetry_with(session, message, body, move |stored| completion.complete(stored));
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, packet_id: Option<PacketId>, out: &mut BytesMut) {
+        if let Some(packet_id) = packet_id {
+            let puback = Packet::PubAck(packet_id);
+            self.owed.answer(out, |out| puback.encode(out).expect("a PUBACK fits"));
+        }
+    }
+
+    /// Only to a device that has asked for answers: who has not subscribed must not get a publish.
+    fn answer_twin(
+        &mut self,
+        request_id: &str,
+        answer: Result<(u16, Option<u64>, Bytes), Error>,
+        session: &Session,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
+        if !self.subscriptions.has(&Filter::TwinResponses) {
+            return Ok(());
+        }
+        let (status, version, body) = answer.unwrap_or_else(|error| {
+            (error.http_status(), None, wire::error_body(&error, session.hub().now()))
+        });
+        let topic = ToDevice::TwinResponse { status, request_id, version }.text();
+        let mut written = Ok(());
+        self.owed.answer(out, |out| {
+            written = codec::write_publish(out, Delivery::AtMostOnce, false, &topic, &body);
+        });
+        written.map_err(|_| End::Violation("a request id that does not fit an answer"))
+    }
+}
+
+async fn patch_reported(session: &Session, patch: &Bytes, expected_version: Option<&str>) -> Result<u64, Error> {
+    let expected_version = match expected_version.map(str::parse) {
+        None => None,
+        Some(Ok(version)) => Some(version),
+        Some(Err(_)) => return Err(Error::ArgumentInvalid("$version is not a number.".to_owned())),
+    };
+    let caller = &session.authentication().caller;
+    session.hub().patch_reported(caller, session.identity(), patch, expected_version).await
+}
+
+/// An answer that nobody waits for, or that makes no sense, is not a fault that could be told.
+fn complete_method(session: &Session, status: &str, request_id: &str, payload: Bytes) {
+    match (status.parse(), u64::from_str_radix(request_id, 16)) {
+        (Ok(status), Ok(request_id)) => {
+            session.hub().complete_method(session, request_id, status, payload);
+        }
+        _ => tracing::debug!(identity = %session.identity(), status, request_id, "an answer to no method"),
+    }
+}
