@@ -116,7 +116,8 @@ impl Hub {
         &self.0.context.clock
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// What this hub's clock shows.
+    pub fn now(&self) -> Timestamp {
         self.0.context.clock.now()
     }
 

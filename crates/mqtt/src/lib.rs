@@ -1,7 +1,6 @@
 //! MQTT 3.1.1: the door that devices come in through, to their hub and to the provisioning service, and the codec that the
 //! demo and the tests use as a client. Translates packets to operations of `hub` and `provisioning`; it holds no rules of theirs.
 
-pub mod client;
 pub mod codec;
 mod connect;
 mod door;

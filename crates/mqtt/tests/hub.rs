@@ -5,14 +5,14 @@ mod fixture;
 use access::Caller;
 use base::IfMatch;
 use bytes::Bytes;
+use fixture::client::{Client, ClientError, hub_connect};
 use fixture::{Fixture, HOST, OTHER_HOST, add_device, closed};
 use hub::direct_method::MethodRequest;
-use mqtt::client::{Client, ClientError, hub_connect};
+use mqtt::Peer;
 use mqtt::codec::{
     Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, SubAck, Subscribe, Text, Will,
 };
 use mqtt::topic::ToDevice;
-use mqtt::Peer;
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 
@@ -115,7 +115,9 @@ async fn what_comes_behind_connect_is_handled_after_connack() {
     Packet::Connect(Box::new(device.connect_packet())).encode(&mut bytes).unwrap();
     let filters = vec![(Text::try_from(METHODS).unwrap(), Qos::AtLeastOnce)];
     Packet::Subscribe(Subscribe { packet_id: id(1), filters }).encode(&mut bytes).unwrap();
-    publish(TELEMETRY, Delivery::AtLeastOnce { packet_id: id(2), is_duplicate: false }, b"{}").encode(&mut bytes).unwrap();
+    publish(TELEMETRY, Delivery::AtLeastOnce { packet_id: id(2), is_duplicate: false }, b"{}")
+        .encode(&mut bytes)
+        .unwrap();
     client.send_bytes(&bytes).await.unwrap();
     assert!(matches!(client.receive().await.unwrap(), Packet::ConnAck(_)));
     let suback = SubAck { packet_id: id(1), granted: vec![Some(Qos::AtLeastOnce)] };
@@ -202,10 +204,16 @@ async fn retain_and_duplicate_show_as_properties_and_stamps_cannot_be_faked() {
     let topic = format!("{TELEMETRY}iothub-connection-device-id=dev2&%24.cdid=dev2&mqtt-retain=no");
     let topic = Text::try_from(topic).unwrap();
     let delivery = Delivery::AtLeastOnce { packet_id: id(1), is_duplicate: true };
-    device.send(&Packet::Publish(Publish { delivery, retain: true, topic, payload: Bytes::new() })).await.unwrap();
+    device
+        .send(&Packet::Publish(Publish { delivery, retain: true, topic, payload: Bytes::new() }))
+        .await
+        .unwrap();
     assert_eq!(device.receive().await.unwrap(), Packet::PubAck(id(1)));
     let messages = fixture.messages().await;
-    assert_eq!(messages[0].application, [("mqtt-retain".into(), "true".into()), ("mqtt-dup".into(), "true".into())]);
+    assert_eq!(
+        messages[0].application,
+        [("mqtt-retain".into(), "true".into()), ("mqtt-dup".into(), "true".into())]
+    );
     assert_eq!(messages[0].system("iothub-connection-device-id"), Some("dev1"));
 }
 
@@ -249,7 +257,10 @@ async fn what_is_not_allowed_ends_the_connection_and_changes_nothing() {
         ("another device's topic", publish("devices/dev2/messages/events/", at_least_once(1), b"x")),
         ("an unknown topic", publish("hello", at_least_once(1), b"x")),
         ("a malformed bag", publish("devices/dev1/messages/events/&a=b", at_least_once(1), b"x")),
-        ("a long message id", publish(&format!("{TELEMETRY}$.mid={}", "x".repeat(129)), at_least_once(1), b"x")),
+        (
+            "a long message id",
+            publish(&format!("{TELEMETRY}$.mid={}", "x".repeat(129)), at_least_once(1), b"x"),
+        ),
         ("an oversized message", publish(TELEMETRY, at_least_once(1), &oversized)),
         ("an oversized message at QoS 0", publish(TELEMETRY, Delivery::AtMostOnce, &oversized)),
         ("a twin request without id", publish("$iothub/twin/GET/?$rid=", at_least_once(1), b"")),
@@ -287,7 +298,11 @@ async fn known_filters_are_granted_and_others_are_refused() {
     for filter in ["devices/dev1/messages/devicebound/#", DESIRED, "#"] {
         assert_eq!(device.subscribe(filter, Qos::AtLeastOnce).await.unwrap(), Some(Qos::AtLeastOnce));
     }
-    assert_eq!(device.subscribe("devices/dev1/messages/#", Qos::AtLeastOnce).await.unwrap(), None, "the sixth");
+    assert_eq!(
+        device.subscribe("devices/dev1/messages/#", Qos::AtLeastOnce).await.unwrap(),
+        None,
+        "the sixth"
+    );
 }
 
 #[tokio::test]
@@ -300,7 +315,10 @@ async fn a_stored_session_is_in_effect_at_once_and_a_clean_one_ends_it() {
     let mut second = device.connect().await;
     assert!(second.session_present());
     fixture.patch_desired("dev1", json!({"a": 1})).await;
-    assert_eq!(&*second.next_publish().await.unwrap().topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
+    assert_eq!(
+        &*second.next_publish().await.unwrap().topic,
+        "$iothub/twin/PATCH/properties/desired/?$version=2"
+    );
     second.disconnect().await.unwrap();
     let clean = Connect { clean_session: true, ..device.connect_packet() };
     let mut third = fixture.connect(clean.clone()).await.unwrap();
@@ -383,7 +401,12 @@ async fn a_subscriber_hears_of_every_desired_change_in_order() {
 fn request(name: &str) -> MethodRequest {
     let payload = serde_json::value::RawValue::from_string("{\"seconds\":3}".into()).unwrap();
     let (connect_timeout_seconds, response_timeout_seconds) = (None, None);
-    MethodRequest { name: name.into(), payload: Some(payload), connect_timeout_seconds, response_timeout_seconds }
+    MethodRequest {
+        name: name.into(),
+        payload: Some(payload),
+        connect_timeout_seconds,
+        response_timeout_seconds,
+    }
 }
 
 #[tokio::test]
@@ -391,8 +414,9 @@ async fn a_direct_method_is_asked_and_answered() {
     let fixture = Fixture::new().await;
     let mut device = fixture.device("dev1").await.connect().await;
     device.subscribe(METHODS, Qos::AtMostOnce).await.unwrap();
+    let (service, id) = (Caller::system(), "dev1".parse().unwrap());
     for number in 1..=17 {
-        let service = fixture.hub.invoke_method(&Caller::system(), &"dev1".parse().unwrap(), request("reboot"));
+        let service = fixture.hub.invoke_method(&service, &id, request("reboot"));
         let asked = async {
             let asked = device.next_publish().await.unwrap();
             assert_eq!(*asked.topic, format!("$iothub/methods/POST/reboot/?$rid={number:x}"));
@@ -411,7 +435,11 @@ async fn a_direct_method_is_asked_and_answered() {
 async fn an_answer_that_nobody_waits_for_is_acknowledged_and_forgotten() {
     let fixture = Fixture::new().await;
     let mut device = fixture.device("dev1").await.connect().await;
-    for topic in ["$iothub/methods/res/200/?$rid=9", "$iothub/methods/res/ok/?$rid=1", "$iothub/methods/res/200/?$rid=zz"] {
+    for topic in [
+        "$iothub/methods/res/200/?$rid=9",
+        "$iothub/methods/res/ok/?$rid=1",
+        "$iothub/methods/res/200/?$rid=zz",
+    ] {
         device.publish(topic, b"").await.unwrap();
     }
 }
@@ -425,7 +453,10 @@ async fn a_device_that_does_not_listen_to_methods_is_not_online_for_them() {
     assert_eq!(refused.unwrap_err().code(), 404_103);
     device.subscribe(METHODS, Qos::AtLeastOnce).await.unwrap();
     let filters = vec![Text::try_from(METHODS).unwrap()];
-    device.send(&Packet::Unsubscribe(mqtt::codec::Unsubscribe { packet_id: id_of(9), filters })).await.unwrap();
+    device
+        .send(&Packet::Unsubscribe(mqtt::codec::Unsubscribe { packet_id: id_of(9), filters }))
+        .await
+        .unwrap();
     assert_eq!(device.receive().await.unwrap(), Packet::UnsubAck(id_of(9)));
     let refused = fixture.hub.invoke_method(&Caller::system(), &id, request("reboot")).await;
     assert_eq!(refused.unwrap_err().code(), 404_103);
@@ -446,7 +477,8 @@ fn with_will(connect: Connect) -> Connect {
 /// Whether exactly one will has arrived, with everything that makes it one.
 async fn has_one_will(fixture: &Fixture) -> bool {
     let messages = fixture.messages().await;
-    let wills: Vec<_> = messages.iter().filter(|m| m.application("iothub-MessageType") == Some("Will")).collect();
+    let wills: Vec<_> =
+        messages.iter().filter(|m| m.application("iothub-MessageType") == Some("Will")).collect();
     wills.len() == 1
         && wills[0].body == b"bye"
         && wills[0].application("why") == Some("gone")

@@ -17,10 +17,12 @@ use hub::sessions::{Command, Session};
 use hub::{Error, Hub};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will};
+use crate::codec::{
+    self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will,
+};
 use crate::connect::Credential;
 use crate::door::Peer;
-use crate::link::{End, Link, Moved};
+use crate::link::{End, Link};
 use crate::owed::Owed;
 use crate::subscriptions::Subscriptions;
 use crate::topic::{Filter, ToDevice};
@@ -49,7 +51,8 @@ pub(crate) async fn admit(
         Credential::Certificate => return Err(Error::IotHubUnauthorizedAccess),
     };
     // What is no model id is not announced.
-    let is_model_id = |id: &&str| id.starts_with("dtmi:") && id.chars().count() <= caps::MODEL_ID_CHARACTERS_MAX;
+    let is_model_id =
+        |id: &&str| id.starts_with("dtmi:") && id.chars().count() <= caps::MODEL_ID_CHARACTERS_MAX;
     let session = hub.open_session(authentication, name.model_id.as_deref().filter(is_model_id)).await?;
     let stored = restore(&session, clean_session).await?;
     Ok(Admission { session, stored })
@@ -195,7 +198,7 @@ impl State {
             return Poll::Ready(Ok(Woken::Command(command)));
         }
         let may_read = self.may_take(link);
-        link.poll(cx, may_read).map_ok(|Moved::Bytes | Moved::Stopping| Woken::Moved)
+        link.poll(cx, may_read).map_ok(|_| Woken::Moved)
     }
 
     async fn take<S: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -208,7 +211,9 @@ impl State {
             // Boxed because few packets wait for anything, and every connection would hold the room for it.
             Packet::Publish(publish) => Box::pin(self.publish(publish, session, link.out())).await,
             Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe, session, link.out())).await,
-            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe, session, link.out())).await,
+            Packet::Unsubscribe(unsubscribe) => {
+                Box::pin(self.unsubscribe(unsubscribe, session, link.out())).await
+            }
             Packet::PingReq => {
                 session.touch();
                 Packet::PingResp.encode(link.out()).expect("a PINGRESP fits");
@@ -226,11 +231,17 @@ impl State {
     }
 
     /// A SUBACK says that the subscription works: the twin is read and methods are taken before it leaves.
-    async fn subscribe(&mut self, subscribe: Subscribe, session: &Session, out: &mut BytesMut) -> Result<(), End> {
+    async fn subscribe(
+        &mut self,
+        subscribe: Subscribe,
+        session: &Session,
+        out: &mut BytesMut,
+    ) -> Result<(), End> {
         let before = self.subscriptions.clone();
         let filters = subscribe.filters.iter();
-        let granted =
-            filters.map(|(filter, qos)| self.subscriptions.subscribe(session.identity(), filter, *qos)).collect();
+        let granted = filters
+            .map(|(filter, qos)| self.subscriptions.subscribe(session.identity(), filter, *qos))
+            .collect();
         self.apply(&before, session).await.map_err(refused)?;
         let suback = SubAck { packet_id: subscribe.packet_id, granted };
         self.owed.answer(out, |out| suback.encode(out).expect("shorter than the SUBSCRIBE"));
@@ -280,7 +291,9 @@ impl State {
         link: &mut Link<S>,
     ) -> Result<(), End> {
         let (topic, payload) = match command {
-            Command::DesiredChanged { version, patch } => (ToDevice::DesiredChanged { version }.text(), patch),
+            Command::DesiredChanged { version, patch } => {
+                (ToDevice::DesiredChanged { version }.text(), patch)
+            }
             // A subscription to other methods only: the service hears that nobody answers.
             Command::InvokeMethod { name, .. } if !self.subscriptions.takes_method(&name) => return Ok(()),
             Command::InvokeMethod { request_id, name, payload } => {

@@ -92,7 +92,11 @@ impl State {
     }
 }
 
-async fn patch_reported(session: &Session, patch: &Bytes, expected_version: Option<&str>) -> Result<u64, Error> {
+async fn patch_reported(
+    session: &Session,
+    patch: &Bytes,
+    expected_version: Option<&str>,
+) -> Result<u64, Error> {
     let expected_version = match expected_version.map(str::parse) {
         None => None,
         Some(Ok(version)) => Some(version),
