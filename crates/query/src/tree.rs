@@ -111,7 +111,9 @@ impl<P> Expression<P> {
             Self::Path(path) => visit(path),
             Self::Not(inner) | Self::OneOf { operand: inner, .. } => inner.leaves(visit),
             Self::All(items) | Self::Any(items) | Self::Call { arguments: items, .. } => {
-                items.iter().for_each(|item| item.leaves(visit));
+                for item in items {
+                    item.leaves(visit);
+                }
             }
             Self::Compare { left, right, .. } => {
                 left.leaves(visit);

@@ -109,3 +109,26 @@ fn count(connection: &Connection, statement: &Statement) -> Result<u64, StoreErr
     let parameters = statement.parameters(prepared.parameter_count());
     Ok(prepared.query_row(params_from_iter(parameters), |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[tokio::test]
+    async fn a_query_whose_asker_has_gone_stops_and_leaves_the_connection_to_the_next() {
+        let store = Store::open(&Options::memory()).unwrap();
+        let sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let endless = store.run(Statement::of(sql), move |connection, statement| {
+            begun.send(()).unwrap();
+            count(connection, statement)
+        });
+        tokio::select! {
+            result = endless => panic!("the endless query ended: {result:?}"),
+            begun = has_begun => begun.unwrap(),
+        }
+        // In memory there is one connection: this waits for the endless query to let it go.
+        assert_eq!(store.run(Statement::of("SELECT 7"), count).await, Ok(7));
+    }
+}

@@ -84,7 +84,7 @@ pub fn compile(text: &str, models: impl FnMut(&str, bool) -> Vec<String>) -> Res
 }
 
 impl Select {
-    /// The models that IS_OF_MODEL asks for, each with whether only exactly it will do; for callers that must
+    /// The models that `IS_OF_MODEL` asks for, each with whether only exactly it will do; for callers that must
     /// read them before they can answer `plan`.
     pub fn model_tests(&self) -> Vec<(&str, bool)> {
         let mut tests = Vec::new();

@@ -1,4 +1,4 @@
-//! The filter language of Digital Twins event routes: a condition over one CloudEvent. `digital_twins` parses a
+//! The filter language of Digital Twins event routes: a condition over one event. `digital_twins` parses a
 //! filter when a route is put and asks it for every event.
 
 use base::caps;

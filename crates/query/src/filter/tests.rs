@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 struct Event {
-    event_type: &'static str,
+    kind: &'static str,
     subject: Option<&'static str>,
     body: Json,
 }
@@ -11,7 +11,7 @@ struct Event {
 impl Message for Event {
     fn attribute(&self, name: &str) -> Option<&str> {
         match name {
-            "type" => Some(self.event_type),
+            "type" => Some(self.kind),
             "subject" => self.subject,
             "source" => Some("twins.api.eus.digitaltwins.localhost"),
             _ => None,
@@ -25,7 +25,7 @@ impl Message for Event {
 
 fn update() -> Event {
     Event {
-        event_type: "Microsoft.DigitalTwins.Twin.Update",
+        kind: "Microsoft.DigitalTwins.Twin.Update",
         subject: Some("floor1"),
         body: json!({"modelId": "dtmi:x:Floor;1", "level": 3, "patch": [{"op": "add"}]}),
     }
@@ -68,7 +68,7 @@ fn the_filter_of_the_old_sdk_samples_is_taken() {
     let legacy =
         "$eventType = 'DigitalTwinTelemetryMessages' or $eventType = 'DigitalTwinLifecycleNotification'";
     assert!(!matches(legacy));
-    let created = Event { event_type: "Microsoft.DigitalTwins.Twin.Create", ..update() };
+    let created = Event { kind: "Microsoft.DigitalTwins.Twin.Create", ..update() };
     assert!(Filter::parse(legacy).unwrap().matches(&created));
 }
 

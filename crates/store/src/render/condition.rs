@@ -128,12 +128,11 @@ impl Writer {
             [first, second] => {
                 let (left, right) = (self.operand(plan, first), self.operand(plan, second));
                 let wrong_type = (left.is_defined().and(right.is_defined()), "0".to_owned());
-                let holds = match function {
-                    Function::ArrayContains => self.array_contains(first, &left, &right),
-                    _ => {
-                        let both = left.is(Type::Text).and(right.is(Type::Text));
-                        (both, self.text_test(function, arguments, &left, &right))
-                    }
+                let holds = if function == Function::ArrayContains {
+                    self.array_contains(first, &left, &right)
+                } else {
+                    let both = left.is(Type::Text).and(right.is(Type::Text));
+                    (both, self.text_test(function, arguments, &left, &right))
                 };
                 vec![holds, wrong_type]
             }
@@ -179,9 +178,11 @@ impl Writer {
                 let end = self.text(&format!("{prefix}{}", char::MAX));
                 format!("({text} >= {part} AND {text} < {end})")
             }
-            (Function::StartsWith, ..) => format!("instr({text}, {part}) = 1"),
-            (Function::EndsWith, ..) => format!(
-                "({part} = '' OR substr(CAST({text} AS BLOB), -length(CAST({part} AS BLOB))) = CAST({part} AS BLOB))"
+            (Function::StartsWith, _) => format!("instr({text}, {part}) = 1"),
+            // What contains the part is not empty, and of an empty blob the engine's substr is NULL.
+            (Function::EndsWith, _) => format!(
+                "({part} = '' OR (instr({text}, {part}) > 0 AND \
+                 substr(CAST({text} AS BLOB), -length(CAST({part} AS BLOB))) = CAST({part} AS BLOB)))"
             ),
             _ => format!("instr({text}, {part}) > 0"),
         }
@@ -237,7 +238,7 @@ fn case(branches: Branches) -> String {
     for (test, result) in branches {
         match test {
             Test::Never => {}
-            Test::When(test) => whens.push_str(&format!(" WHEN {test} THEN {result}")),
+            Test::When(test) => whens.extend([" WHEN ", &test, " THEN ", &result]),
             Test::Always => {
                 otherwise = Some(result);
                 break;

@@ -20,6 +20,11 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
+    #[cfg(test)]
+    pub(crate) fn of(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), parameters: Vec::new() }
+    }
+
     /// As many as the engine counts: a value that can never matter, such as a number that an id is compared with,
     /// may have been left out of the end of the text.
     pub(crate) fn parameters(&self, count: usize) -> &[Value] {
