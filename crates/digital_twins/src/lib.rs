@@ -4,21 +4,22 @@
 mod digital_twin;
 mod error;
 pub mod event;
+#[cfg(test)]
+mod fixture;
 mod ids;
 mod instance;
 pub mod json_patch;
 mod model;
-
+mod query;
 mod relationship;
 mod telemetry;
 
-pub use dtdl::{Dtmi, LanguageMap};
-
 pub use digital_twin::{Component, DigitalTwin};
+pub use dtdl::{Dtmi, LanguageMap};
 pub use error::Error;
 pub use ids::{DigitalTwinId, EventRouteId, RelationshipId};
 pub use instance::{Context, Instance, InstanceSettings, Instances};
 pub use model::{ModelData, ModelQuery};
-
+pub use query::{Query, QueryPage};
 pub use relationship::Relationship;
 pub use telemetry::Telemetry;

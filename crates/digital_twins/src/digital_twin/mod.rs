@@ -4,6 +4,8 @@
 pub(crate) mod component;
 pub(crate) mod record;
 pub(crate) mod rules;
+#[cfg(test)]
+mod tests;
 pub(crate) mod validation;
 
 use access::{Caller, Permission};

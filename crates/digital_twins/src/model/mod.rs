@@ -4,6 +4,8 @@
 pub(crate) mod record;
 mod rules;
 pub(crate) mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

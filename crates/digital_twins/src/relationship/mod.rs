@@ -3,6 +3,8 @@
 
 pub(crate) mod record;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use access::{Caller, Permission};
 use base::json::Object;

@@ -4,6 +4,7 @@
 mod error;
 mod jobs;
 mod models;
+mod query;
 mod relationships;
 mod request;
 mod trace;
@@ -64,6 +65,7 @@ impl Door for DigitalTwins {
         let r = route!(r, "GET", "/models/{id}", "DigitalTwinModels_GetById", models::get);
         let r = route!(r, "PATCH", "/models/{id}", "DigitalTwinModels_Update", models::update).body_max(entity);
         let r = route!(r, "DELETE", "/models/{id}", "DigitalTwinModels_Delete", models::delete);
+        let r = route!(r, "POST", "/query", "Query_QueryTwins", query::query).body_max(caps::QUERY_BODY_BYTES_MAX);
         let r = route!(r, "GET", "/digitaltwins/{id}", "DigitalTwins_GetById", twins::get);
         let r = route!(r, "PUT", "/digitaltwins/{id}", "DigitalTwins_Add", twins::put).body_max(entity);
         let r = route!(r, "PATCH", "/digitaltwins/{id}", "DigitalTwins_Update", twins::update).body_max(entity);

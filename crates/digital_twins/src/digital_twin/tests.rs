@@ -1,0 +1,401 @@
+use base::caps;
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, id, object, patch};
+use crate::{Error, event};
+
+const ROOM: &str = "dtmi:test:Room;1";
+
+fn room(more: Value) -> Value {
+    let mut body = object(json!({"$metadata": {"$model": ROOM}, "Thermostat": {}}));
+    body.extend(object(more));
+    Value::Object(body)
+}
+
+fn text(document: &base::json::Object) -> String {
+    Value::Object(document.clone()).to_string()
+}
+
+fn details(error: &Error) -> Vec<String> {
+    assert_eq!((error.code(), error.to_string().as_str()), ("ValidationFailed", "Invalid twin specified"));
+    error.details().to_vec()
+}
+
+#[tokio::test]
+async fn a_twin_is_written_in_azures_order_of_members() {
+    let fixture = Fixture::with_models().await;
+    let twin = fixture
+        .put(
+            "r",
+            json!({
+                "$dtId": null, "$etag": "ignored", "Temperature": 80, "Thermostat": {"SetPoint": 20.5, "$metadata": {}},
+                "$metadata": {"$model": ROOM, "Temperature": {"sourceTime": "2022-01-20T02:03:00.0943478Z",
+                    "lastUpdateTime": "2001-01-01T00:00:00Z"}},
+                "Name": "Küche <1>",
+            }),
+        )
+        .await
+        .unwrap();
+    let time = "2025-05-02T14:57:59.4944153Z";
+    let etag = twin.etag().replace('"', "\\\"");
+    assert_eq!(
+        text(twin.document()),
+        format!(
+            r#"{{"$dtId":"r","$etag":"{etag}","Temperature":80,"Thermostat":{{"SetPoint":20.5,"$metadata":{{"$lastUpdateTime":"{time}","SetPoint":{{"lastUpdateTime":"{time}"}}}}}},"Name":"Küche <1>","$metadata":{{"$model":"{ROOM}","$lastUpdateTime":"{time}","Temperature":{{"lastUpdateTime":"{time}","sourceTime":"2022-01-20T02:03:00.0943478Z"}},"Name":{{"lastUpdateTime":"{time}"}}}}}}"#
+        )
+    );
+    assert!(twin.etag().starts_with("W/\"") && twin.etag().len() == 40, "{}", twin.etag());
+    assert_eq!(fixture.get("r").await.unwrap(), twin);
+}
+
+#[tokio::test]
+async fn a_second_put_replaces_everything_and_renews_the_etag() {
+    let fixture = Fixture::with_models().await;
+    let first = fixture.put("r", room(json!({"Temperature": 1, "Name": "a"}))).await.unwrap();
+    fixture.later();
+    let second = fixture.put("r", room(json!({"Temperature": 1}))).await.unwrap();
+    assert_ne!(first.etag(), second.etag());
+    assert!(!second.document().contains_key("Name"));
+    assert_eq!(
+        second.document()["$metadata"]["Temperature"]["lastUpdateTime"],
+        "2025-05-02T14:58:09.4944153Z"
+    );
+    assert!(second.document()["$metadata"].get("Name").is_none());
+}
+
+#[tokio::test]
+async fn a_twin_that_does_not_fit_its_model_is_refused_with_every_reason() {
+    let fixture = Fixture::with_models().await;
+    let long = "x".repeat(caps::DIGITAL_TWIN_STRING_BYTES_MAX + 1);
+    let cases = [
+        (json!({}), "$metadata.$model is required and must be a model id."),
+        (
+            json!({"$metadata": {"$model": "dtmi:test:No;1"}}),
+            "dtmi:test:No;1 or one of its dependencies does not exist.",
+        ),
+        (json!({"$metadata": {"$model": "nonsense"}}), "nonsense or one of its dependencies does not exist."),
+        (room(json!({"Lowest": 1})), "Lowest does not appear on the DTDL for Twin."),
+        (room(json!({"Noise": 1})), "Noise does not appear on the DTDL for Twin."),
+        (room(json!({"contains": 1})), "contains does not appear on the DTDL for Twin."),
+        (room(json!({"$relationships": 1})), "$relationships does not appear on the DTDL for Twin."),
+        (room(json!({"Thermostat": {"X": 1}})), "X does not appear on the DTDL for Twin."),
+        (room(json!({"Thermostat": 5})), "Thermostat is a component and must be an object."),
+        (
+            json!({"$metadata": {"$model": ROOM}}),
+            "Thermostat is a component of the model and must be present.",
+        ),
+        (room(json!({"Temperature": "hot"})), "The value of Temperature is invalid"),
+        (room(json!({"Temperature": null})), "The value of Temperature is invalid"),
+        (room(json!({"Place": {"z": 1}})), "The value of Place"),
+        (room(json!({"Tags": {"$x": "1"}})), "the name '$x' is not allowed"),
+        (room(json!({"Tags": {"x": long}})), "a string is longer than 4096 bytes"),
+        (room(json!({"Name": long})), "a string is longer than 4096 bytes"),
+    ];
+    for (body, reason) in cases {
+        let error = fixture.put("r", body.clone()).await.unwrap_err();
+        let details = details(&error);
+        assert!(details.iter().any(|detail| detail.contains(reason)), "{body}: {details:?}");
+        assert_eq!(fixture.get("r").await.unwrap_err().code(), "DigitalTwinNotFound");
+    }
+    let error = fixture.put("r", room(json!({"A": 1, "B": 2}))).await.unwrap_err();
+    assert_eq!(details(&error).len(), 2);
+    fixture.put("r", room(json!({"Name": "x".repeat(caps::DIGITAL_TWIN_STRING_BYTES_MAX)}))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_patch_is_applied_in_order_and_all_or_nothing() {
+    let fixture = Fixture::with_models().await;
+    fixture.put("r", room(json!({"Temperature": 80, "Name": "a", "Place": {"x": 1}}))).await.unwrap();
+    fixture.later();
+    let twin = fixture
+        .patch(
+            "r",
+            json!([
+                {"op": "replace", "path": "/Temperature", "value": 70},
+                {"op": "replace", "path": "/$metadata/Temperature/sourceTime", "value": "2022-01-20T02:03:00.0943478Z"},
+                {"op": "remove", "path": "/Name"},
+                {"op": "add", "path": "/Tags", "value": {"a": "1"}},
+                {"op": "add", "path": "/Tags/b~1c", "value": "2"},
+                {"op": "add", "path": "/Place/y", "value": 2},
+                {"op": "add", "path": "/Thermostat/SetPoint", "value": 20},
+            ]),
+        )
+        .await
+        .unwrap();
+    let (document, now) = (twin.document(), "2025-05-02T14:58:09.4944153Z");
+    assert_eq!(document["Temperature"], 70);
+    assert_eq!(document["Tags"], json!({"a": "1", "b/c": "2"}));
+    assert_eq!(document["Place"], json!({"x": 1, "y": 2}));
+    assert_eq!(
+        document["Thermostat"].to_string(),
+        format!(
+            r#"{{"SetPoint":20,"$metadata":{{"$lastUpdateTime":"{now}","SetPoint":{{"lastUpdateTime":"{now}"}}}}}}"#
+        )
+    );
+    assert_eq!(
+        document["$metadata"],
+        json!({"$model": ROOM, "$lastUpdateTime": now,
+            "Temperature": {"lastUpdateTime": now, "sourceTime": "2022-01-20T02:03:00.0943478Z"},
+            "Place": {"lastUpdateTime": now}, "Tags": {"lastUpdateTime": now}})
+    );
+    let half =
+        json!([{"op": "replace", "path": "/Temperature", "value": 1}, {"op": "remove", "path": "/Nothing"}]);
+    assert_eq!(fixture.patch("r", half).await.unwrap_err().code(), "JsonPatchInvalid");
+    assert_eq!(fixture.get("r").await.unwrap(), twin);
+}
+
+#[tokio::test]
+async fn what_a_patch_does_not_touch_keeps_its_time() {
+    let fixture = Fixture::with_models().await;
+    let body = room(json!({"Temperature": 80, "Name": "a", "Thermostat": {"SetPoint": 1, "Mode": "x"}}));
+    let before = fixture.put("r", body).await.unwrap();
+    fixture.later();
+    let twin = fixture
+        .patch("r", json!([{"op": "replace", "path": "/Thermostat/Mode", "value": "y"}]))
+        .await
+        .unwrap();
+    let (old, new) = ("2025-05-02T14:57:59.4944153Z", "2025-05-02T14:58:09.4944153Z");
+    assert_eq!(twin.document()["$metadata"]["Name"]["lastUpdateTime"], old);
+    assert_eq!(twin.document()["$metadata"]["$lastUpdateTime"], new);
+    assert_eq!(
+        twin.document()["Thermostat"]["$metadata"],
+        json!({"$lastUpdateTime": new, "SetPoint": {"lastUpdateTime": old}, "Mode": {"lastUpdateTime": new}})
+    );
+    assert_ne!(twin.etag(), before.etag());
+    let untouched = fixture.patch("r", json!([])).await.unwrap();
+    assert_ne!(untouched.etag(), twin.etag());
+    assert_eq!(untouched.document()["Thermostat"], twin.document()["Thermostat"]);
+}
+
+#[tokio::test]
+async fn refused_patches_carry_the_recorded_texts_and_change_nothing() {
+    let fixture = Fixture::with_models().await;
+    let before = fixture.put("r", room(json!({"Temperature": 80}))).await.unwrap();
+    let suffix = " Please provide a valid patch document. See section on update apis in the documentation https://aka.ms/adtv2twins.";
+    let cases = [
+        (
+            json!([{"op": "remove", "path": "/Name"}]),
+            "The target location specified by path segment 'Name' was not found.",
+        ),
+        (
+            json!([{"op": "replace", "path": "/Name", "value": "x"}]),
+            "The target location specified by path segment 'Name' was not found.",
+        ),
+        (
+            json!([{"op": "add", "path": "/Component2/X", "value": 1}]),
+            "Could not resolve path /Component2/X.",
+        ),
+        (json!([{"op": "add", "path": "/Place/x", "value": 1}]), "Could not resolve path /Place/x."),
+        (json!([{"op": "add", "path": "/Thermostat/Nope", "value": 1}]), "Nope does not exist on component."),
+        (json!([{"op": "add", "path": "/Nope", "value": 1}]), "Nope does not exist on component."),
+        (json!([{"op": "replace", "path": "/$dtId", "value": "x"}]), "The path /$dtId cannot be modified."),
+        (json!([{"op": "replace", "path": "/$etag", "value": "x"}]), "The path /$etag cannot be modified."),
+        (
+            json!([{"op": "remove", "path": "/$metadata/$model"}]),
+            "The path /$metadata/$model cannot be modified.",
+        ),
+        (
+            json!([{"op": "replace", "path": "/$metadata/$lastUpdateTime", "value": "x"}]),
+            "The path /$metadata/$lastUpdateTime cannot be modified.",
+        ),
+        (
+            json!([{"op": "replace", "path": "/$metadata/Temperature/lastUpdateTime", "value": "x"}]),
+            "The path /$metadata/Temperature/lastUpdateTime cannot be modified.",
+        ),
+        (
+            json!([{"op": "add", "path": "/Thermostat/$metadata", "value": {}}]),
+            "The path /Thermostat/$metadata cannot be modified.",
+        ),
+        (json!([{"op": "add", "path": "", "value": {}}]), "The path  cannot be modified."),
+        (
+            json!([{"op": "add", "path": "/$metadata/Name/sourceTime", "value": "2022-01-20T02:03:00Z"}]),
+            "Could not resolve path /$metadata/Name/sourceTime.",
+        ),
+    ];
+    for (operations, reason) in cases {
+        let error = fixture.patch("r", operations.clone()).await.unwrap_err();
+        assert_eq!(error.code(), "JsonPatchInvalid", "{operations}: {error}");
+        assert_eq!(error.to_string(), format!("{reason}{suffix}"), "{operations}");
+    }
+    for operations in [
+        json!([{"op": "replace", "path": "/Temperature", "value": "hot"}]),
+        json!([{"op": "replace", "path": "/Temperature", "value": null}]),
+        json!([{"op": "remove", "path": "/Thermostat"}]),
+        json!([{"op": "replace", "path": "/$metadata/$model", "value": "dtmi:test:Nothing;1"}]),
+        json!([{"op": "replace", "path": "/$metadata/$model", "value": "dtmi:test:Pump;1"}]),
+        json!([{"op": "add", "path": "/$metadata/Temperature/sourceTime", "value": "yesterday"}]),
+    ] {
+        details(&fixture.patch("r", operations.clone()).await.unwrap_err());
+    }
+    assert_eq!(fixture.get("r").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_twin_moves_to_another_model_when_the_same_patch_makes_it_fit() {
+    let fixture = Fixture::with_models().await;
+    fixture.put("r", room(json!({"Temperature": 80}))).await.unwrap();
+    let twin = fixture
+        .patch(
+            "r",
+            json!([
+                {"op": "replace", "path": "/$metadata/$model", "value": "dtmi:test:Pump;1"},
+                {"op": "remove", "path": "/Temperature"},
+                {"op": "remove", "path": "/Thermostat"},
+                {"op": "add", "path": "/Speed", "value": 3},
+            ]),
+        )
+        .await
+        .unwrap();
+    assert_eq!(twin.model(), "dtmi:test:Pump;1");
+    assert_eq!(twin.component("Thermostat"), None);
+    // And back, adding the component whole.
+    let back = json!([
+        {"op": "replace", "path": "/$metadata/$model", "value": "dtmi:test:Suite;1"},
+        {"op": "remove", "path": "/Speed"},
+        {"op": "add", "path": "/Thermostat", "value": {"SetPoint": 1, "$metadata": {"SetPoint": {"sourceTime": "2022-01-20T02:03:00Z"}}}},
+        {"op": "add", "path": "/Beds", "value": 2},
+    ]);
+    let twin = fixture.patch("r", back).await.unwrap();
+    let component = twin.component("Thermostat").unwrap();
+    assert_eq!(component["$metadata"]["SetPoint"]["sourceTime"], "2022-01-20T02:03:00Z");
+}
+
+#[tokio::test]
+async fn a_component_is_read_and_patched_on_its_own() {
+    let fixture = Fixture::with_models().await;
+    let before = fixture.put("r", room(json!({"Name": "a"}))).await.unwrap();
+    let get = |name: &'static str| fixture.instance.get_component(&fixture.caller, &BORROWED_ID, name);
+    assert_eq!(get("Thermostat").await.unwrap().etag, before.etag());
+    for name in ["Name", "Nothing", "$metadata"] {
+        assert_eq!(
+            get(name).await.unwrap_err().to_string(),
+            format!(
+                "r does not have component {name} Please verify that the component path is correct. You can get components by getting the twin, See example https://aka.ms/TwinGetSwSmpl."
+            )
+        );
+    }
+    let update = async |name: &str, operations: Value| {
+        let any = base::IfMatch::Any;
+        fixture.instance.update_component(&fixture.caller, &id("r"), name, &patch(&operations), &any).await
+    };
+    let set = json!([{"op": "add", "path": "/SetPoint", "value": 21}]);
+    let after = update("Thermostat", set.clone()).await.unwrap();
+    assert_eq!(after.document()["Thermostat"]["SetPoint"], 21);
+    let error = update("Component2", json!([{"op": "replace", "path": "/ComponentProp1", "value": 1}]))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().starts_with("Could not resolve path /Component2/ComponentProp1."), "{error}");
+    for (name, operations) in [
+        ("Name", set),
+        ("Thermostat", json!([{"op": "replace", "path": "", "value": {}}])),
+        ("Thermostat", json!([{"op": "remove", "path": "/Mode"}])),
+        ("Thermostat", json!([{"op": "replace", "path": "/$metadata/$lastUpdateTime", "value": "x"}])),
+    ] {
+        assert_eq!(update(name, operations).await.unwrap_err().code(), "JsonPatchInvalid", "{name}");
+    }
+    assert_eq!(fixture.get("r").await.unwrap(), after);
+}
+
+static BORROWED_ID: std::sync::LazyLock<crate::DigitalTwinId> = std::sync::LazyLock::new(|| id("r"));
+
+#[tokio::test]
+async fn conditions_are_held_against_the_current_etag() {
+    let fixture = Fixture::with_models().await;
+    let (instance, caller) = (&fixture.instance, &fixture.caller);
+    let old = fixture.room("r").await;
+    let new = fixture.patch("r", json!([{"op": "add", "path": "/Name", "value": "x"}])).await.unwrap();
+    let stale = base::IfMatch::parse(Some(old.etag()));
+    let fresh = base::IfMatch::parse(Some(new.etag()));
+    let mismatch = format!(
+        "The provided etag {} doesn't match the current etag for the resource. Please obtain and provide the latest etag by getting the resource. See section on get apis in the documentation https://aka.ms/adtv2twins.",
+        old.etag()
+    );
+    let none = patch(&json!([]));
+    let refused = instance.update_digital_twin(caller, &id("r"), &none, &stale).await.unwrap_err();
+    assert_eq!((refused.code(), refused.to_string()), ("PreconditionFailed", mismatch));
+    assert_eq!(
+        instance.delete_digital_twin(caller, &id("r"), &stale).await.unwrap_err().code(),
+        "PreconditionFailed"
+    );
+    assert_eq!(fixture.get("r").await.unwrap(), new);
+    let exists = instance.put_digital_twin(caller, &id("r"), new.document(), &base::IfNoneMatch::Any).await;
+    assert_eq!(
+        exists.unwrap_err().to_string(),
+        "If-None-Match: * header was specified but a twin with the id r was found. Please specify a different twin id."
+    );
+    let unsupported = base::IfNoneMatch::Unsupported(new.etag().to_owned());
+    let refused =
+        instance.put_digital_twin(caller, &id("r"), new.document(), &unsupported).await.unwrap_err();
+    assert_eq!(refused.code(), "InvalidArgument");
+    instance.delete_digital_twin(caller, &id("r"), &fresh).await.unwrap();
+    let gone = instance.delete_digital_twin(caller, &id("r"), &base::IfMatch::Any).await.unwrap_err();
+    assert_eq!(
+        gone.to_string(),
+        "There is no digital twin instance that exists with the ID r. Please verify that the twin id is valid and ensure that the twin is not deleted. See section on querying the twins https://aka.ms/adtv2query."
+    );
+}
+
+#[tokio::test]
+async fn a_twin_may_be_as_large_as_the_limit_and_no_larger() {
+    let fixture = Fixture::with_models().await;
+    let tags = |bytes: usize| {
+        let full = "x".repeat(4000);
+        let mut tags: base::json::Object = (0..8).map(|n| (format!("t{n}"), json!(full))).collect();
+        let used = json!({"Thermostat": {}, "Tags": tags}).to_string().len();
+        tags.insert("rest".to_owned(), json!("x".repeat(bytes - used - r#","rest":"""#.len())));
+        room(json!({"Tags": tags}))
+    };
+    fixture.put("r", tags(caps::DIGITAL_TWIN_BYTES_MAX)).await.unwrap();
+    let error = fixture.put("r", tags(caps::DIGITAL_TWIN_BYTES_MAX + 1)).await.unwrap_err();
+    assert_eq!(details(&error), ["The twin is larger than 32768 bytes."]);
+}
+
+#[tokio::test]
+async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
+    let fixture = Fixture::with_models().await;
+    let instance = fixture.instance.traced("00-18f4e34b3e4a784aadf5913917537e7d-691a71e0a220d642-01");
+    let none = base::IfNoneMatch::Absent;
+    let created = instance
+        .put_digital_twin(&fixture.caller, &id("r"), &object(room(json!({"Name": "a"}))), &none)
+        .await
+        .unwrap();
+    let updated =
+        json!([{"op": "replace", "path": "/Name", "value": "b"}, {"op": "remove", "path": "/Name"}]);
+    let last = fixture.patch("r", updated).await.unwrap();
+    let component = patch(&json!([{"op": "add", "path": "/SetPoint", "value": 1}]));
+    let any = base::IfMatch::Absent;
+    instance.update_component(&fixture.caller, &id("r"), "Thermostat", &component, &any).await.unwrap();
+    let replaced = room(json!({"Temperature": 5}));
+    let last = fixture.put("r", replaced).await.map(|twin| (last, twin).1).unwrap();
+    fixture.delete("r").await.unwrap();
+
+    let events = fixture.events().await;
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        [event::TWIN_CREATE, event::TWIN_UPDATE, event::TWIN_UPDATE, event::TWIN_UPDATE, event::TWIN_DELETE]
+    );
+    assert!(events.iter().all(|event| event.subject.as_deref() == Some("r")));
+    assert!(events.iter().all(|event| event.source == "twins.api.eus.digitaltwins.localhost"));
+    assert_eq!(
+        events[0].traceparent.as_deref(),
+        Some("00-18f4e34b3e4a784aadf5913917537e7d-691a71e0a220d642-01")
+    );
+    assert_eq!(events[0].data, Value::Object(created.document().clone()));
+    assert_eq!(
+        events[1].data.to_string(),
+        r#"{"modelId":"dtmi:test:Room;1","patch":[{"value":"b","path":"/Name","op":"replace"},{"path":"/Name","op":"remove"}]}"#
+    );
+    assert_eq!(events[2].data["patch"], json!([{"value": 1, "path": "/Thermostat/SetPoint", "op": "add"}]));
+    assert_eq!(
+        events[3].data["patch"],
+        json!([{"value": {}, "path": "/Thermostat", "op": "replace"}, {"value": 5, "path": "/Temperature", "op": "add"}])
+    );
+    assert_eq!(events[4].data, Value::Object(last.document().clone()));
+    let names: Vec<_> = events[0].properties().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["specversion", "id", "type", "source", "subject", "time", "traceparent"]
+            .map(|name| format!("cloudEvents:{name}"))
+    );
+}

@@ -1,0 +1,192 @@
+//! One instance on a store in memory with a clock that moves when told: what every test of this crate starts from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Caller;
+use base::hosts::{Hosts, NoMachine};
+use base::json::Object;
+use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp};
+use serde_json::{Value, json};
+use store::{Options, Store};
+
+use crate::event::CloudEvent;
+use crate::json_patch::{self, Operation};
+use crate::{
+    Context, DigitalTwin, DigitalTwinId, Error, Instance, InstanceSettings, Instances, ModelData,
+    Relationship,
+};
+
+pub(crate) struct Fixture {
+    pub(crate) instances: Instances,
+    pub(crate) instance: Instance,
+    pub(crate) caller: Caller,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+}
+
+pub(crate) fn settings(name: &str) -> InstanceSettings {
+    InstanceSettings {
+        instance: InstanceId::from_stored(format!("twins-{name}-0")),
+        name: name.to_owned(),
+        scope: Scope::new(&format!(
+            "/subscriptions/s/providers/Microsoft.DigitalTwins/digitalTwinsInstances/{name}"
+        )),
+        location: "eastus".to_owned(),
+        public_network_access: true,
+        is_default: true,
+    }
+}
+
+/// Property `Temperature`, `Name`, map `Tags`, object `Place`; component `Thermostat`; relationship `contains` to rooms.
+pub(crate) fn room() -> Value {
+    json!({
+        "@id": "dtmi:test:Room;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2", "displayName": "Room",
+        "contents": [
+            {"@type": "Property", "name": "Temperature", "schema": "double"},
+            {"@type": "Property", "name": "Name", "schema": "string"},
+            {"@type": "Property", "name": "Tags", "schema": {"@type": "Map",
+                "mapKey": {"name": "k", "schema": "string"}, "mapValue": {"name": "v", "schema": "string"}}},
+            {"@type": "Property", "name": "Place", "schema": {"@type": "Object", "fields": [
+                {"name": "x", "schema": "double"}, {"name": "y", "schema": "double"}]}},
+            {"@type": "Component", "name": "Thermostat", "schema": "dtmi:test:Thermostat;1"},
+            {"@type": "Telemetry", "name": "Noise", "schema": "integer"},
+            {"@type": "Relationship", "name": "contains", "target": "dtmi:test:Room;1", "properties": [
+                {"@type": "Property", "name": "since", "schema": "string"}]},
+            {"@type": "Relationship", "name": "seesAnything"},
+        ],
+    })
+}
+
+pub(crate) fn thermostat() -> Value {
+    json!({
+        "@id": "dtmi:test:Thermostat;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2",
+        "contents": [
+            {"@type": "Property", "name": "SetPoint", "schema": "double"},
+            {"@type": "Property", "name": "Mode", "schema": "string"},
+        ],
+    })
+}
+
+/// Extends the room and has a property of its own.
+pub(crate) fn suite() -> Value {
+    json!({
+        "@id": "dtmi:test:Suite;1", "@type": "Interface", "@context": "dtmi:dtdl:context;3",
+        "extends": "dtmi:test:Room;1",
+        "contents": [{"@type": "Property", "name": "Beds", "schema": "integer"}],
+    })
+}
+
+/// Unrelated to rooms.
+pub(crate) fn pump() -> Value {
+    json!({
+        "@id": "dtmi:test:Pump;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2",
+        "contents": [{"@type": "Property", "name": "Speed", "schema": "integer"}],
+    })
+}
+
+pub(crate) fn object(value: Value) -> Object {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("{other} is no object"),
+    }
+}
+
+pub(crate) fn patch(value: &Value) -> Vec<Operation> {
+    json_patch::parse(value.to_string().as_bytes()).unwrap()
+}
+
+pub(crate) fn id(text: &str) -> DigitalTwinId {
+    text.parse().unwrap()
+}
+
+impl Fixture {
+    pub(crate) async fn empty() -> Self {
+        let store = Store::open(&Options::memory()).unwrap();
+        let clock = Clock::manual("2025-05-02T14:57:59.4944153Z".parse().unwrap());
+        let instances = Instances::new(Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            throttle: Throttle::unlimited(),
+            hosts: Hosts::new("localhost", 443, NoMachine),
+        });
+        let instance = instances.ensure(settings("twins")).await.unwrap();
+        Self { instances, instance, caller: Caller::system(), clock, store }
+    }
+
+    /// Another process on the same store.
+    pub(crate) async fn restarted(&self) -> Self {
+        let instances = Instances::new(Context {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            throttle: Throttle::unlimited(),
+            hosts: Hosts::new("localhost", 443, NoMachine),
+        });
+        instances.load().await.unwrap();
+        let instance = instances.find("TWINS").unwrap();
+        Self {
+            instances,
+            instance,
+            caller: self.caller.clone(),
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+        }
+    }
+
+    pub(crate) async fn with_models() -> Self {
+        let fixture = Self::empty().await;
+        fixture.upload(&[suite(), room(), pump(), thermostat()]).await.unwrap();
+        fixture
+    }
+
+    pub(crate) async fn upload(&self, definitions: &[Value]) -> Result<Vec<Arc<ModelData>>, Error> {
+        self.instance.create_models(&self.caller, definitions).await
+    }
+
+    pub(crate) async fn put(&self, name: &str, body: Value) -> Result<DigitalTwin, Error> {
+        self.instance.put_digital_twin(&self.caller, &id(name), &object(body), &IfNoneMatch::Absent).await
+    }
+
+    /// A room without properties.
+    pub(crate) async fn room(&self, name: &str) -> DigitalTwin {
+        self.put(name, json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {}})).await.unwrap()
+    }
+
+    pub(crate) async fn patch(&self, name: &str, operations: Value) -> Result<DigitalTwin, Error> {
+        let operations = patch(&operations);
+        self.instance.update_digital_twin(&self.caller, &id(name), &operations, &IfMatch::Absent).await
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> Result<DigitalTwin, Error> {
+        self.instance.get_digital_twin(&self.caller, &id(name)).await
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Error> {
+        self.instance.delete_digital_twin(&self.caller, &id(name), &IfMatch::Absent).await
+    }
+
+    pub(crate) async fn relate(&self, source: &str, edge: &str, body: Value) -> Result<Relationship, Error> {
+        let ends = (&id(source), &edge.parse().unwrap());
+        self.instance.put_relationship(&self.caller, ends, &object(body), &IfNoneMatch::Absent).await
+    }
+
+    pub(crate) async fn contain(
+        &self,
+        source: &str,
+        edge: &str,
+        target: &str,
+    ) -> Result<Relationship, Error> {
+        self.relate(source, edge, json!({"$relationshipName": "contains", "$targetId": target})).await
+    }
+
+    pub(crate) fn later(&self) -> Timestamp {
+        self.clock.advance(Duration::from_secs(10));
+        self.clock.now()
+    }
+
+    /// What waits in the outbox.
+    pub(crate) async fn events(&self) -> Vec<CloudEvent> {
+        let rows = self.store.outbox(0, 1000).await.unwrap();
+        rows.iter().map(|row| serde_json::from_slice(&row.payload).unwrap()).collect()
+    }
+}
