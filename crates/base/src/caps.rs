@@ -157,6 +157,16 @@ pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LOG_RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const LOG_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const LOG_READ_RECORDS_MAX: usize = 10_000;
+/// A stream's name, and a record's key.
+pub const LOG_NAME_BYTES_MAX: usize = 1024;
+/// Sources that append once, per partition.
+pub const LOG_ORIGINS_MAX: usize = 64;
+/// Sealed segments whose index is in memory (4 bytes per record).
+pub const LOG_INDEXES_MAX: usize = 16;
+/// From this much traffic on, the next segment's file is filled with zeros ahead.
+pub const LOG_SPARE_AFTER_BYTES: usize = 256 * 1024;
+pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
 
 // Events.
 pub const OUTBOX_CLAIM_MAX: usize = 500;

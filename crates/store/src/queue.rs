@@ -102,6 +102,10 @@ impl<T> Queue<T> {
         Some(taken)
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// Refuses new items. What waits is still handed out.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

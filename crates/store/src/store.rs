@@ -110,6 +110,7 @@ impl Store {
         })))
     }
 
+    #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
     pub async fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
         check_key(&R::TABLE, key)?;
         let raw = self.point(|connection| read::get(connection, &R::TABLE, key))?;
@@ -138,6 +139,7 @@ impl Store {
         self.read(move |connection, _| read::count(connection, &R::TABLE, &prefix)).await
     }
 
+    #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
     pub async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
         self.point(|connection| read::counter(connection, counter))
     }
@@ -182,7 +184,9 @@ impl Store {
     pub async fn outbox_remove(&self, ids: Vec<u64>) -> Result<(), StoreError> {
         for ids in ids.chunks(caps::BATCH_OPERATIONS_MAX) {
             let mut batch = Batch::default();
-            ids.iter().for_each(|id| batch.outbox_done(*id));
+            for id in ids {
+                batch.outbox_done(*id);
+            }
             match self.commit(batch).await {
                 Ok(_) => {}
                 Err(CommitError::Store(error)) => return Err(error),
@@ -251,7 +255,7 @@ fn check_key(table: &crate::Table, key: &Key) -> Result<(), StoreError> {
 }
 
 /// Creates the data directory and takes its lock, which the operating system gives back when the process dies.
-fn lock_directory(directory: &Path) -> Result<File, StoreError> {
+pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
     std::fs::create_dir_all(directory)?;
     let path = directory.join("lock");
     let file = File::options().create(true).write(true).truncate(false).open(path)?;

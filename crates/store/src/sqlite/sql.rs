@@ -67,20 +67,17 @@ impl Statements {
 /// page, and a document of about 1 KB does not swell the key's tree.
 pub(crate) fn create(table: &Table) -> String {
     let name = table.name;
-    let keys: String = table.keys.iter().map(|key| format!("{key} TEXT NOT NULL, ")).collect();
-    let columns: String = table.columns.iter().map(|column| format!("{column} TEXT, ")).collect();
+    let mut columns: Vec<_> = table.keys.iter().map(|key| format!("{key} TEXT NOT NULL")).collect();
+    columns.extend(table.columns.iter().map(|column| format!("{column} TEXT")));
     let mut sql = format!(
-        "CREATE TABLE IF NOT EXISTS {name} ({keys}{columns}doc TEXT NOT NULL, revision INTEGER NOT NULL, \
+        "CREATE TABLE IF NOT EXISTS {name} ({}, doc TEXT NOT NULL, revision INTEGER NOT NULL, \
          PRIMARY KEY ({})) STRICT;\n",
+        columns.join(", "),
         list(table.keys)
     );
     for column in table.columns {
-        let rest: String = table.keys[1..].iter().map(|key| format!(", {key}")).collect();
-        let _ = writeln!(
-            sql,
-            "CREATE INDEX IF NOT EXISTS {name}_by_{column} ON {name} ({}, {column}{rest});",
-            table.keys[0]
-        );
+        let by: Vec<_> = [table.keys[0], column].into_iter().chain(table.keys[1..].iter().copied()).collect();
+        let _ = writeln!(sql, "CREATE INDEX IF NOT EXISTS {name}_by_{column} ON {name} ({});", list(&by));
     }
     sql
 }

@@ -90,7 +90,9 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, batches = outcomes.len(), "a group commit failed");
-                outcomes.into_iter().for_each(|outcome| outcome.fail(&error));
+                for outcome in outcomes {
+                    outcome.fail(&error);
+                }
             }
         }
     }

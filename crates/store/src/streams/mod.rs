@@ -1,17 +1,38 @@
 //! Streams: ordered records per stream and partition, appended durably, read by position, trimmed by time.
 //! Called by `events`, `hub` and the doors that read event streams.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
+mod appender;
+mod format;
+mod group;
+mod housekeeper;
+mod lane;
+mod log;
+mod medium;
+mod open;
+mod reader;
+mod segment;
+#[cfg(test)]
+mod tests;
 
-use base::{InstanceId, Timestamp};
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use base::{InstanceId, Timestamp, caps};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use self::appender::{Appender, Callback, Change, Request, Settings};
+use self::format::Origin;
+use self::housekeeper::Housekeeper;
+use self::lane::Partition;
+use self::log::Log;
+use self::medium::Medium;
 use crate::error::StoreError;
-use crate::store::Options;
+use crate::queue::{Queue, Rejected};
+use crate::store::{Durability, Location, Options, lock_directory};
+use crate::workers::{self, Asker, Workers};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +42,10 @@ impl StreamId {
     /// `StreamId::new(&hub, "messages/events")`.
     pub fn new(instance: &InstanceId, name: &str) -> Self {
         Self(format!("{instance}/{name}").into())
+    }
+
+    fn from_stored(text: &str) -> Self {
+        Self(text.into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -88,39 +113,55 @@ pub struct PartitionState {
     pub last_time: Timestamp,
 }
 
-type Partition = (StreamId, u32);
-
-/// All streams of one server. Clones share them.
+/// All streams of one server. Clones share them; the last one to go syncs and closes the log.
 #[derive(Clone)]
-pub struct Streams(Arc<Mutex<HashMap<Partition, Lane>>>);
+pub struct Streams(Arc<Inner>);
 
-struct Lane {
-    records: Vec<LogRecord>,
-    origins: HashMap<u64, u64>,
-    next: watch::Sender<u64>,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self { records: Vec::new(), origins: HashMap::new(), next: watch::channel(0).0 }
-    }
+struct Inner {
+    log: Arc<Log>,
+    queue: Arc<Queue<Request>>,
+    readers: Workers<()>,
+    appender: Option<JoinHandle<()>>,
+    /// Dropped last, after the threads have ended.
+    _lock: Option<File>,
 }
 
 impl Streams {
-    pub fn open(_options: &Options) -> Result<Self, StoreError> {
-        Ok(Self(Arc::default()))
+    /// Opens or creates the log in `log/` of the data directory and recovers what a crash left.
+    pub fn open(options: &Options) -> Result<Self, StoreError> {
+        let segment_bytes = u32::try_from(caps::LOG_SEGMENT_BYTES).expect("a segment is below 4 GiB");
+        let settings = Settings { segment_bytes, sync: options.durability == Durability::Full };
+        match &options.location {
+            Location::Memory => Self::open_at(Medium::memory(), settings, None),
+            Location::File(directory) => {
+                let directory = directory.join("log");
+                let lock = lock_directory(&directory)?;
+                Self::open_at(Medium::Directory(directory), settings, Some(lock))
+            }
+        }
     }
 
-    /// Appends in order; durable when it returns.
+    fn open_at(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
+        let housekeeper = Housekeeper::start(&medium)?;
+        let (log, end) = open::open(medium)?;
+        let (log, queue) = (Arc::new(log), Arc::new(Queue::new(caps::LOG_APPEND_QUEUE_MAX)));
+        housekeeper.remove_all(log.take_forgotten());
+        let appender = Appender::new(Arc::clone(&log), Arc::clone(&queue), settings, housekeeper, end);
+        let readers = Workers::start("log-read", vec![(); caps::READERS], caps::READ_QUEUE_MAX)?;
+        let appender = std::thread::Builder::new().name("log-write".into()).spawn(move || appender.run())?;
+        Ok(Self(Arc::new(Inner { log, queue, readers, appender: Some(appender), _lock: lock })))
+    }
+
+    /// Appends in order; durable, and seen by readers, when it returns. All of the records or none.
     pub async fn append(
         &self,
         stream: &StreamId,
         partition: u32,
         records: Vec<NewRecord>,
     ) -> Result<Appended, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.append_with(stream, partition, records, move |result| drop(answer.send(result)));
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        check(stream, records.iter())?;
+        let partition = (stream.clone(), partition);
+        self.change(Change::Append { partition, records, origins: None }).await
     }
 
     /// Appends without a task: `callback` runs on the log's thread once the records are durable (or refused), and must
@@ -132,16 +173,14 @@ impl Streams {
         records: Vec<NewRecord>,
         callback: impl FnOnce(Result<Appended, StoreError>) + Send + 'static,
     ) {
-        let mut lanes = self.0.lock();
-        let lane = lanes.entry((stream.clone(), partition)).or_default();
-        let first_sequence = lane.records.len() as u64;
-        for NewRecord { time, key, headers, body } in records {
-            let sequence = lane.records.len() as u64;
-            lane.records.push(LogRecord { sequence, offset: sequence * 64, time, key, headers, body });
+        if let Err(error) = check(stream, records.iter()) {
+            return callback(Err(error));
         }
-        lane.next.send_replace(lane.records.len() as u64);
-        drop(lanes);
-        callback(Ok(Appended { first_sequence }));
+        let change = Change::Append { partition: (stream.clone(), partition), records, origins: None };
+        let request = Request { change, callback: Box::new(callback) };
+        if let Err(Rejected(request, error)) = self.0.queue.push(request) {
+            (request.callback)(Err(error));
+        }
     }
 
     /// Appends what was not appended before from the same source: records whose id is not above the last one of `source`
@@ -153,34 +192,32 @@ impl Streams {
         source: u64,
         records: Vec<(u64, NewRecord)>,
     ) -> Result<(), StoreError> {
-        let mut new = Vec::new();
-        {
-            let mut lanes = self.0.lock();
-            let lane = lanes.entry((stream.clone(), partition)).or_default();
-            for (id, record) in records {
-                if lane.origins.get(&source).is_none_or(|last| *last < id) {
-                    lane.origins.insert(source, id);
-                    new.push(record);
-                }
-            }
-        }
-        self.append(stream, partition, new).await.map(drop)
+        check(stream, records.iter().map(|(_, record)| record))?;
+        let (ids, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let origins = Some(ids.into_iter().map(|id| Origin { source, id }).collect());
+        self.change(Change::Append { partition: (stream.clone(), partition), records, origins })
+            .await
+            .map(drop)
     }
 
     /// The last id that [`Self::append_once`] stored from `source`.
     pub fn last_origin(&self, stream: &StreamId, partition: u32, source: u64) -> Option<u64> {
-        self.0.lock().get(&(stream.clone(), partition)).and_then(|lane| lane.origins.get(&source).copied())
+        let state = self.0.log.state.read();
+        state.lanes.get(&(stream.clone(), partition)).and_then(|lane| lane.last_id(source))
     }
 
     /// Whether [`Self::append_with`] would be taken now.
     pub fn has_room(&self) -> bool {
-        true
+        self.0.queue.has_room()
     }
 
     /// Resolves when [`Self::append_with`] would be taken: await it before reading more from a peer.
-    pub async fn room(&self) {}
+    pub async fn room(&self) {
+        self.0.queue.wait_for_room().await;
+    }
 
-    /// At most `count_max` records and `caps::LOG_READ_BYTES_MAX` bytes, but at least one when there is one.
+    /// At most `count_max` records and about `caps::LOG_READ_BYTES_MAX` bytes, but at least one when there is one.
+    /// Damage in a sealed segment is an error, never a silent gap.
     pub async fn read(
         &self,
         stream: &StreamId,
@@ -188,39 +225,56 @@ impl Streams {
         from: Position,
         count_max: usize,
     ) -> Result<Vec<LogRecord>, StoreError> {
-        let lanes = self.0.lock();
-        let Some(lane) = lanes.get(&(stream.clone(), partition)) else { return Ok(Vec::new()) };
-        let wanted = |record: &&LogRecord| match from {
-            Position::Earliest => true,
-            Position::Latest => false,
-            Position::Sequence(sequence) => record.sequence >= sequence,
-            Position::Offset(offset) => record.offset >= offset,
-            Position::Time(time) => record.time >= time,
-        };
-        Ok(lane.records.iter().filter(wanted).take(count_max).cloned().collect())
+        let partition = (stream.clone(), partition);
+        if self.is_at_end(&partition, from) {
+            return Ok(Vec::new());
+        }
+        let log = Arc::clone(&self.0.log);
+        self.0.readers.run(move |(), _| reader::read(&log, &partition, from, count_max)).await
     }
 
-    pub fn partition(&self, stream: &StreamId, partition: u32) -> PartitionState {
-        let lanes = self.0.lock();
-        let last = lanes.get(&(stream.clone(), partition)).and_then(|lane| lane.records.last());
-        PartitionState {
-            first_sequence: 0,
-            next_sequence: last.map_or(0, |last| last.sequence + 1),
-            last_offset: last.map_or(0, |last| last.offset),
-            last_time: last.map_or(Timestamp::NEVER, |last| last.time),
+    /// A reader that has caught up costs no other thread's time.
+    fn is_at_end(&self, partition: &Partition, from: Position) -> bool {
+        let Some(state) = self.0.log.partition(partition) else { return true };
+        match from {
+            Position::Latest => true,
+            Position::Earliest => state.first_sequence == state.next_sequence,
+            Position::Sequence(sequence) => sequence >= state.next_sequence,
+            Position::Offset(offset) => offset > state.last_offset,
+            Position::Time(time) => time > state.last_time,
         }
     }
 
-    /// The next sequence number of a partition, changing with every durable append.
-    pub fn tail(&self, stream: &StreamId, partition: u32) -> watch::Receiver<u64> {
-        self.0.lock().entry((stream.clone(), partition)).or_default().next.subscribe()
+    /// What is known of a partition; all zero before its first record.
+    pub fn partition(&self, stream: &StreamId, partition: u32) -> PartitionState {
+        let nothing = PartitionState {
+            first_sequence: 0,
+            next_sequence: 0,
+            last_offset: 0,
+            last_time: Timestamp::NEVER,
+        };
+        self.0.log.partition(&(stream.clone(), partition)).unwrap_or(nothing)
     }
 
-    /// Forgets records of a stream that are older than `before`. Disk space comes back by whole segments.
+    /// The next sequence number of a partition, changing with every durable append. Closed when the stream is removed.
+    pub fn tail(&self, stream: &StreamId, partition: u32) -> watch::Receiver<u64> {
+        let partition = (stream.clone(), partition);
+        let mut state = self.0.log.state.write();
+        let next = state.lanes.get(&partition).map_or(0, |lane| lane.next_sequence);
+        state.tails.entry(partition).or_insert_with(|| watch::channel(next).0).subscribe()
+    }
+
+    /// Forgets records of a stream that are older than `before`. Disk space comes back by whole segments, once no stream
+    /// keeps anything in the oldest.
     pub async fn trim(&self, stream: &StreamId, before: Timestamp) -> Result<(), StoreError> {
-        for ((id, _), lane) in self.0.lock().iter_mut() {
-            if id == stream {
-                lane.records.retain(|record| record.time >= before);
+        for partition in self.partitions_of(stream) {
+            let (log, wanted) = (Arc::clone(&self.0.log), partition.clone());
+            let find = move |(): &(), _: &Asker<'_, u64>| {
+                reader::first_sequence(&log, &wanted, Position::Time(before))
+            };
+            let first_sequence = self.0.readers.run(find).await?;
+            if self.0.log.partition(&partition).is_some_and(|state| state.first_sequence < first_sequence) {
+                self.change(Change::Trim { partition, first_sequence }).await?;
             }
         }
         Ok(())
@@ -228,7 +282,53 @@ impl Streams {
 
     /// Forgets a stream. One of the same name starts again at sequence number 0.
     pub async fn remove(&self, stream: &StreamId) -> Result<(), StoreError> {
-        self.0.lock().retain(|(id, _), _| id != stream);
-        Ok(())
+        self.change(Change::Remove { stream: stream.clone() }).await.map(drop)
     }
+
+    /// Every stream of an instance that has ever been appended to.
+    pub fn of_instance(&self, instance: &InstanceId) -> Vec<StreamId> {
+        let lead = StreamId::new(instance, "");
+        let state = self.0.log.state.read();
+        let streams = state.lanes.iter().map(|lane| lane.stream.clone());
+        let mut streams: Vec<_> = streams.filter(|id| id.as_str().starts_with(lead.as_str())).collect();
+        streams.sort();
+        streams.dedup();
+        streams
+    }
+
+    fn partitions_of(&self, stream: &StreamId) -> Vec<Partition> {
+        let state = self.0.log.state.read();
+        let lanes = state.lanes.iter().filter(|lane| lane.stream == *stream);
+        lanes.map(|lane| (lane.stream.clone(), lane.partition)).collect()
+    }
+
+    async fn change(&self, change: Change) -> Result<Appended, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let callback: Callback = Box::new(move |result| drop(answer.send(result)));
+        self.0.queue.push_when_room(Request { change, callback }).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close();
+        workers::join(self.appender.take());
+        self.readers.stop();
+    }
+}
+
+/// Refuses what the format cannot hold, before it is queued.
+fn check<'a>(stream: &StreamId, records: impl Iterator<Item = &'a NewRecord>) -> Result<(), StoreError> {
+    let refuse = |what: &str| Err(StoreError::Refused(format!("a {what} that is too long, in {stream}")));
+    if stream.as_str().len() > caps::LOG_NAME_BYTES_MAX {
+        return refuse("stream name");
+    }
+    for record in records {
+        let bytes = record.key.len() + record.headers.len() + record.body.len();
+        if bytes > caps::LOG_RECORD_BYTES_MAX || record.key.len() > caps::LOG_NAME_BYTES_MAX {
+            return refuse("record");
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,156 @@
+//! Slow file work beside the appender: makes the next segment's file of zeros and unlinks segments that nobody needs.
+//! Nothing here touches a file that is appended to. In memory there is nothing to do.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use base::caps;
+use parking_lot::Mutex;
+
+use super::medium::{LogFile, Medium};
+use super::segment::{Segment, UNFINISHED};
+use crate::error::StoreError;
+use crate::queue::Queue;
+use crate::workers;
+
+/// A file of zeros that waits to become a segment.
+pub(crate) const SPARE: &str = "spare";
+const ZEROS_BYTES: usize = 1024 * 1024;
+
+pub(crate) struct Housekeeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    medium: Medium,
+    jobs: Queue<Job>,
+    spare: Mutex<Spare>,
+}
+
+enum Job {
+    Spare(u32),
+    Remove(Arc<Segment>),
+}
+
+enum Spare {
+    None,
+    Wanted,
+    Ready(LogFile),
+    /// The disk would not have it: not tried again before the next segment.
+    Failed,
+}
+
+impl Housekeeper {
+    pub(crate) fn start(medium: &Medium) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            medium: medium.clone(),
+            jobs: Queue::new(caps::LOG_HOUSEKEEPING_MAX),
+            spare: Mutex::new(Spare::None),
+        });
+        let thread = match medium {
+            Medium::Memory(_) => None,
+            Medium::Directory(_) => {
+                let shared = Arc::clone(&shared);
+                let work = move || shared.run();
+                Some(std::thread::Builder::new().name("log-house".into()).spawn(work)?)
+            }
+        };
+        Ok(Self { shared, thread })
+    }
+
+    pub(crate) fn has_spare(&self) -> bool {
+        matches!(*self.shared.spare.lock(), Spare::Ready(_))
+    }
+
+    pub(crate) fn want_spare(&self, bytes: u32) {
+        let mut spare = self.shared.spare.lock();
+        if self.thread.is_some()
+            && matches!(*spare, Spare::None)
+            && self.shared.jobs.push(Job::Spare(bytes)).is_ok()
+        {
+            *spare = Spare::Wanted;
+        }
+    }
+
+    /// The file of zeros, under the name of a segment that is being made.
+    pub(crate) fn take_spare(&self) -> Option<LogFile> {
+        let mut spare = self.shared.spare.lock();
+        match std::mem::replace(&mut *spare, Spare::None) {
+            Spare::Ready(file) => self.shared.medium.rename(SPARE, UNFINISHED).ok().map(|()| file),
+            Spare::Wanted => {
+                *spare = Spare::Wanted;
+                None
+            }
+            Spare::None | Spare::Failed => None,
+        }
+    }
+
+    /// Unlinks segments, oldest first. What cannot be queued is found again by a later trim or at the next start.
+    pub(crate) fn remove_all(&self, segments: Vec<Arc<Segment>>) {
+        for segment in segments {
+            if self.thread.is_none() {
+                self.shared.remove(&segment);
+            } else if self.shared.jobs.push(Job::Remove(segment)).is_err() {
+                tracing::warn!("too many log segments are being removed at once");
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.shared.jobs.close();
+        workers::join(self.thread.take());
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Some(jobs) = self.jobs.take(1) {
+            for job in jobs {
+                match job {
+                    Job::Spare(bytes) => self.make_spare(bytes),
+                    Job::Remove(segment) => self.remove(&segment),
+                }
+            }
+        }
+    }
+
+    fn make_spare(&self, bytes: u32) {
+        let made = self.zeros(bytes);
+        if let Err(error) = &made {
+            tracing::warn!(%error, "no log segment could be made ahead; appends go on without");
+            // Half of it would only hold space.
+            let _ = self.medium.remove(SPARE);
+        }
+        *self.spare.lock() = match made {
+            Ok(Some(file)) => Spare::Ready(file),
+            Ok(None) => Spare::None,
+            Err(_) => Spare::Failed,
+        };
+    }
+
+    /// Nothing when the log is closed meanwhile.
+    fn zeros(&self, bytes: u32) -> std::io::Result<Option<LogFile>> {
+        let file = self.medium.create(SPARE)?;
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut done = 0;
+        while done < bytes as usize {
+            if self.jobs.is_closed() {
+                self.medium.remove(SPARE)?;
+                return Ok(None);
+            }
+            let count = zeros.len().min(bytes as usize - done);
+            file.write_at(&zeros[..count], done as u64)?;
+            // Small steps keep the disk's queue short for the appender's own syncs.
+            file.sync()?;
+            done += count;
+        }
+        Ok(Some(file))
+    }
+
+    fn remove(&self, segment: &Segment) {
+        if let Err(error) = self.medium.remove(&segment.name) {
+            tracing::warn!(%error, segment = segment.name, "an old log segment could not be removed");
+        }
+    }
+}

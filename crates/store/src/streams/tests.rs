@@ -1,0 +1,561 @@
+//! The contract of streams, run over a directory and over memory; then damage: torn tails, flipped bytes, failing disks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use proptest::prelude::*;
+
+use super::medium::Memory;
+use super::*;
+
+fn id() -> StreamId {
+    StreamId::new(&InstanceId::from_stored("hub"), "messages/events")
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_seconds(seconds)
+}
+
+fn record(seconds: i64, body: &str) -> NewRecord {
+    let (headers, body) = (Bytes::from_static(b"h"), Bytes::copy_from_slice(body.as_bytes()));
+    NewRecord { time: at(seconds), key: "dev1".into(), headers, body }
+}
+
+/// Small enough that a few records fill a segment.
+const SETTINGS: Settings = Settings { segment_bytes: 6000, sync: true };
+
+/// One engine under test, which can be closed and opened again.
+struct Engine {
+    streams: Streams,
+    reopen: Box<dyn Fn() -> Result<Streams, StoreError>>,
+    #[expect(dead_code, reason = "the directory lives as long as the engine")]
+    directory: Option<tempfile::TempDir>,
+}
+
+impl Engine {
+    fn reopened(self) -> Self {
+        let Self { streams, reopen, directory } = self;
+        drop(streams);
+        Self { streams: reopen().unwrap(), reopen, directory }
+    }
+
+    async fn append(&self, partition: u32, seconds: i64, bodies: &[&str]) -> u64 {
+        let records = bodies.iter().map(|body| record(seconds, body)).collect();
+        self.streams.append(&id(), partition, records).await.unwrap().first_sequence
+    }
+
+    async fn bodies(&self, partition: u32, from: Position) -> Vec<String> {
+        bodies(&self.streams, partition, from).await.unwrap()
+    }
+}
+
+/// Everything from a position on, in as many reads as it takes, checked for gaps.
+async fn bodies(streams: &Streams, partition: u32, from: Position) -> Result<Vec<String>, StoreError> {
+    let (mut bodies, mut from, mut last) = (Vec::new(), from, None::<LogRecord>);
+    loop {
+        let records = streams.read(&id(), partition, from, 7).await?;
+        for record in records {
+            if let Some(last) = last {
+                assert_eq!(record.sequence, last.sequence + 1);
+                assert!(record.offset > last.offset && record.time >= last.time);
+            }
+            assert_eq!((&*record.key, &*record.headers), ("dev1", &b"h"[..]));
+            bodies.push(String::from_utf8(record.body.to_vec()).unwrap());
+            last = Some(record);
+        }
+        let next = last.as_ref().map(|last| Position::Sequence(last.sequence + 1));
+        if next.is_none_or(|next| next == from) {
+            return Ok(bodies);
+        }
+        from = next.unwrap();
+    }
+}
+
+fn engines() -> Vec<Engine> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let file = move || {
+        let lock = lockdirectory(&path)?;
+        Streams::open_at(Medium::Directory(path.clone()), SETTINGS, Some(lock))
+    };
+    let shared = Arc::new(Memory::default());
+    let memory = move || Streams::open_at(Medium::Memory(Arc::clone(&shared)), SETTINGS, None);
+    vec![
+        Engine { streams: file().unwrap(), reopen: Box::new(file), directory: Some(directory) },
+        Engine { streams: memory().unwrap(), reopen: Box::new(memory), directory: None },
+    ]
+}
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("{number:060}")).collect()
+}
+
+/// 200 records, one a second, over several segments, alternating with another partition.
+async fn filled() -> Vec<Engine> {
+    let engines = engines();
+    for engine in &engines {
+        for (second, body) in numbered(0..200).iter().enumerate() {
+            engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
+            engine.append(1, i64::try_from(second).unwrap(), &["other"]).await;
+        }
+        assert!(engine.streams.0.log.state.read().segments.len() > 3);
+    }
+    engines
+}
+
+#[tokio::test]
+async fn records_come_back_in_order_with_numbers_that_have_no_gap() {
+    for engine in engines() {
+        assert_eq!(engine.append(0, 1, &["a", "b"]).await, 0);
+        assert_eq!(engine.append(1, 1, &["x"]).await, 0);
+        assert_eq!(engine.append(0, 2, &["c"]).await, 2);
+        assert_eq!(engine.bodies(0, Position::Earliest).await, ["a", "b", "c"]);
+        assert_eq!(engine.bodies(1, Position::Earliest).await, ["x"]);
+        assert_eq!(engine.bodies(2, Position::Earliest).await, [""; 0]);
+        let other = StreamId::new(&InstanceId::from_stored("hub2"), "messages/events");
+        assert_eq!(engine.streams.read(&other, 0, Position::Earliest, 9).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn every_position_finds_its_record_across_segments_and_restarts() {
+    for engine in filled().await {
+        let before = engine.streams.read(&id(), 0, Position::Earliest, 1000).await.unwrap();
+        let state = engine.streams.partition(&id(), 0);
+        let engine = engine.reopened();
+        assert_eq!(engine.streams.partition(&id(), 0), state);
+        let all = engine.streams.read(&id(), 0, Position::Earliest, 1000).await.unwrap();
+        assert_eq!(all, before);
+        assert_eq!(all.len(), 200);
+        for record in all.iter().step_by(13) {
+            let second = record.time.unix_seconds();
+            for from in [
+                Position::Sequence(record.sequence),
+                Position::Offset(record.offset),
+                Position::Offset(record.offset - 1),
+                Position::Time(record.time),
+                Position::Time(at(second).minus(std::time::Duration::from_millis(500))),
+            ] {
+                let found = engine.streams.read(&id(), 0, from, 2).await.unwrap();
+                assert_eq!(found.first(), Some(record), "{from:?}");
+            }
+        }
+        let (last, end) = (all.last().unwrap(), Vec::<LogRecord>::new());
+        for from in [
+            Position::Latest,
+            Position::Sequence(200),
+            Position::Offset(last.offset + 1),
+            Position::Time(at(200)),
+        ] {
+            assert_eq!(engine.streams.read(&id(), 0, from, 9).await.unwrap(), end, "{from:?}");
+        }
+        assert_eq!(engine.append(0, 300, &["next"]).await, 200);
+        assert_eq!(engine.bodies(0, Position::Time(at(200))).await, ["next"]);
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_bounded_by_count_and_by_bytes() {
+    let settings = Settings { segment_bytes: 64 * 1024 * 1024, sync: false };
+    let streams = Streams::open_at(Medium::memory(), settings, None).unwrap();
+    let large = "x".repeat(1024 * 1024);
+    for _ in 0..10 {
+        streams.append(&id(), 0, vec![record(0, &large)]).await.unwrap();
+    }
+    assert_eq!(streams.read(&id(), 0, Position::Earliest, 2).await.unwrap().len(), 2);
+    assert_eq!(streams.read(&id(), 0, Position::Earliest, 100).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn time_never_runs_backwards_within_a_partition() {
+    for engine in engines() {
+        engine.append(0, 100, &["a"]).await;
+        engine.append(0, 50, &["b"]).await;
+        let records = engine.streams.read(&id(), 0, Position::Earliest, 9).await.unwrap();
+        assert_eq!(records[1].time, at(100));
+    }
+}
+
+#[tokio::test]
+async fn a_tail_tells_of_each_durable_append() {
+    for engine in engines() {
+        let mut tail = engine.streams.tail(&id(), 0);
+        assert_eq!(*tail.borrow_and_update(), 0);
+        engine.append(0, 1, &["a", "b"]).await;
+        assert!(tail.has_changed().unwrap());
+        assert_eq!(*tail.borrow_and_update(), 2);
+        engine.append(1, 1, &["elsewhere"]).await;
+        assert!(!tail.has_changed().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_callback_gets_its_answer_after_readers_can_see_the_record() {
+    for engine in engines() {
+        let (told, answer) = oneshot::channel();
+        let log = Arc::clone(&engine.streams.0.log);
+        engine.streams.append_with(&id(), 0, vec![record(1, "a")], move |result| {
+            let seen = log.partition(&(id(), 0)).map(|state| state.next_sequence);
+            told.send((result, seen)).unwrap();
+        });
+        assert_eq!(answer.await.unwrap(), (Ok(Appended { first_sequence: 0 }), Some(1)));
+        engine.streams.append_with(&id(), 0, vec![record(1, "b")], |_| panic!("a door's mistake"));
+        assert_eq!(engine.append(0, 1, &["c"]).await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_appends_each_get_their_own_numbers() {
+    for engine in engines() {
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..16 {
+            let streams = engine.streams.clone();
+            tasks.spawn(async move {
+                let mut mine = Vec::new();
+                for number in 0..20 {
+                    let body = format!("{task}-{number}");
+                    let appended = streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
+                    mine.push((appended.first_sequence, body));
+                }
+                mine
+            });
+        }
+        let mut expected: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        expected.sort();
+        let engine = engine.reopened();
+        let bodies = engine.bodies(0, Position::Earliest).await;
+        assert_eq!(bodies, expected.into_iter().map(|(_, body)| body).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_append_is_stored_once_per_source_even_after_a_restart() {
+    for mut engine in filled().await {
+        let once = async |engine: &Engine, source, ids: &[u64]| {
+            let records = ids.iter().map(|id| (*id, record(900, &format!("{source}:{id}")))).collect();
+            engine.streams.append_once(&id(), 0, source, records).await.unwrap();
+        };
+        once(&engine, 7, &[1, 2]).await;
+        once(&engine, 7, &[1, 2, 3]).await;
+        once(&engine, 8, &[1]).await;
+        engine = engine.reopened();
+        assert_eq!(engine.streams.last_origin(&id(), 0, 7), Some(3));
+        once(&engine, 7, &[2, 3, 5]).await;
+        // Many segments later the last ids are still known.
+        for body in numbered(0..100) {
+            engine.append(1, 901, &[&body]).await;
+        }
+        engine = engine.reopened();
+        once(&engine, 7, &[5]).await;
+        assert_eq!(engine.bodies(0, Position::Time(at(900))).await, ["7:1", "7:2", "7:3", "8:1", "7:5"]);
+    }
+}
+
+#[tokio::test]
+async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
+    for mut engine in filled().await {
+        let count = |engine: &Engine| {
+            engine
+                .streams
+                .0
+                .log
+                .medium
+                .list()
+                .unwrap()
+                .iter()
+                .filter(|name| segment::base_of(name).is_some())
+                .count()
+        };
+        let files = count(&engine);
+        engine.streams.trim(&id(), at(100)).await.unwrap();
+        assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
+        assert_eq!(engine.bodies(0, Position::Sequence(0)).await, numbered(100..200));
+        let in_use = engine.streams.0.log.state.read().segments.len();
+        assert!(in_use < files, "no segment was given back");
+        engine = engine.reopened();
+        assert_eq!(count(&engine), in_use);
+        assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
+        assert_eq!(engine.streams.partition(&id(), 0).first_sequence, 100);
+        // All of it: numbers go on all the same.
+        engine.streams.trim(&id(), at(1000)).await.unwrap();
+        engine = engine.reopened();
+        assert_eq!(engine.bodies(0, Position::Earliest).await, [""; 0]);
+        assert_eq!(engine.append(0, 2000, &["next"]).await, 200);
+        assert_eq!(engine.bodies(0, Position::Earliest).await, ["next"]);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_stays_while_any_stream_keeps_something_of_it() {
+    for engine in engines() {
+        let other = StreamId::new(&InstanceId::from_stored("hub"), "other");
+        engine.streams.append(&other, 0, vec![record(0, "kept")]).await.unwrap();
+        for (second, body) in numbered(0..200).iter().enumerate() {
+            engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
+        }
+        engine.streams.trim(&id(), at(1000)).await.unwrap();
+        let engine = engine.reopened();
+        assert_eq!(engine.streams.read(&other, 0, Position::Earliest, 9).await.unwrap()[0].body, "kept");
+        assert_eq!(engine.streams.of_instance(&InstanceId::from_stored("hub")), [id(), other.clone()]);
+        engine.streams.remove(&other).await.unwrap();
+        assert_eq!(engine.streams.0.log.state.read().segments.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_removed_stream_is_gone_and_one_of_its_name_begins_anew() {
+    for mut engine in filled().await {
+        engine.streams.remove(&id()).await.unwrap();
+        assert_eq!(engine.bodies(0, Position::Earliest).await, [""; 0]);
+        assert_eq!(engine.append(0, 5, &["new"]).await, 0);
+        for _ in 0..2 {
+            engine = engine.reopened();
+            assert_eq!(engine.bodies(0, Position::Earliest).await, ["new"]);
+            assert_eq!(engine.bodies(0, Position::Time(at(0))).await, ["new"]);
+            assert_eq!(engine.bodies(0, Position::Offset(0)).await, ["new"]);
+            assert_eq!(engine.bodies(1, Position::Earliest).await, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_format_cannot_hold_is_refused() {
+    for engine in engines() {
+        let long = NewRecord { key: "k".repeat(70_000), ..record(1, "a") };
+        let refused = engine.streams.append(&id(), 0, vec![long]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        let large = record(1, &"x".repeat(5000));
+        let refused = engine.streams.append(&id(), 0, vec![large]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert_eq!(engine.append(0, 1, &["a"]).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location::File(directory.path().to_owned());
+    let options = Options { location, durability: Durability::Full };
+    let first = Streams::open(&options).unwrap();
+    assert!(matches!(Streams::open(&options), Err(StoreError::InUse(_))));
+    drop(first);
+    assert!(Streams::open(&options).is_ok());
+}
+
+#[tokio::test]
+async fn traffic_gets_a_segment_that_was_filled_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_bytes: 1024 * 1024, sync: true };
+    let open = || Streams::open_at(Medium::Directory(directory.path().to_owned()), settings, None).unwrap();
+    let mut streams = open();
+    let body = "x".repeat(10_000);
+    let mut appended = 0;
+    while streams.0.log.state.read().active_segment().file.len().unwrap() != 1024 * 1024 {
+        streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
+        appended += 1;
+        assert!(appended < 10_000, "no segment was made ahead");
+    }
+    for _ in 0..150 {
+        streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
+    }
+    drop(streams);
+    streams = open();
+    assert_eq!(streams.partition(&id(), 0).next_sequence, appended + 150);
+    assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap().len() as u64, appended + 150);
+}
+
+// Damage.
+
+type Image = BTreeMap<String, Vec<u8>>;
+
+fn open_image(image: &Image) -> Result<Streams, StoreError> {
+    Streams::open_at(Medium::Memory(Memory::from_image(image)), SETTINGS, None)
+}
+
+/// A log of one segment, with the file offset behind each acknowledged record.
+async fn small_log() -> (Image, Vec<(u64, String)>) {
+    let memory = Arc::new(Memory::default());
+    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    let mut acknowledged = Vec::new();
+    for number in 0..6_u32 {
+        let body = format!("body-{number}");
+        let partition = number % 2;
+        streams.append(&id(), partition, vec![record(i64::from(number), &body)]).await.unwrap();
+        acknowledged.push((memory.image().values().next().unwrap().len() as u64, body));
+    }
+    streams.append_once(&id(), 0, 3, vec![(9, record(9, "once"))]).await.unwrap();
+    acknowledged.push((memory.image().values().next().unwrap().len() as u64, "once".into()));
+    drop(streams);
+    (memory.image(), acknowledged)
+}
+
+/// Everything of both partitions, in the order of appending.
+async fn all(streams: &Streams) -> Result<Vec<String>, StoreError> {
+    let mut records = streams.read(&id(), 0, Position::Earliest, 100).await?;
+    records.extend(streams.read(&id(), 1, Position::Earliest, 100).await?);
+    records.sort_by_key(|record| record.offset);
+    Ok(records.iter().map(|record| String::from_utf8(record.body.to_vec()).unwrap()).collect())
+}
+
+/// What lies before the damage is there, in full and in order, and the log goes on.
+async fn check_survivors(image: &Image, damaged_at: u64, acknowledged: &[(u64, String)]) {
+    let expected: Vec<_> =
+        acknowledged.iter().filter(|(end, _)| *end <= damaged_at).map(|(_, body)| body.clone()).collect();
+    let streams = open_image(image).unwrap();
+    assert_eq!(all(&streams).await.unwrap(), expected, "damaged at {damaged_at}");
+    let next = streams.partition(&id(), 0).next_sequence;
+    let appended = streams.append(&id(), 0, vec![record(50, "after")]).await.unwrap();
+    assert_eq!(appended.first_sequence, next);
+    let survivors = all(&streams).await.unwrap();
+    assert_eq!(survivors.last().unwrap(), "after");
+    assert_eq!(survivors.len(), expected.len() + 1);
+}
+
+#[tokio::test]
+async fn a_file_cut_anywhere_keeps_every_record_before_the_cut() {
+    let (image, acknowledged) = small_log().await;
+    let (name, bytes) = image.first_key_value().unwrap();
+    let opening = segment::opening(0, &lane::Lanes::default()).len();
+    for cut in 0..=bytes.len() {
+        // A tail of zeros is what a file that was filled ahead leaves.
+        for zeros in [0, 100] {
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(cut + zeros, 0);
+            // Zeros that were zeros before are no damage.
+            let cut = torn.iter().zip(bytes).take_while(|(torn, whole)| torn == whole).count();
+            let torn = Image::from([(name.clone(), torn)]);
+            if cut < opening {
+                assert!(matches!(open_image(&torn), Err(StoreError::Corrupt(_))), "cut at {cut}");
+            } else {
+                check_survivors(&torn, cut as u64, &acknowledged).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_byte_flipped_anywhere_gives_nothing_wrong_and_keeps_what_came_before() {
+    let (image, acknowledged) = small_log().await;
+    let (name, bytes) = image.first_key_value().unwrap();
+    let opening = segment::opening(0, &lane::Lanes::default()).len();
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= [0x01, 0x80, 0xff][at % 3];
+        let flipped = Image::from([(name.clone(), flipped)]);
+        if at < opening {
+            assert!(matches!(open_image(&flipped), Err(StoreError::Corrupt(_))), "flipped at {at}");
+        } else {
+            check_survivors(&flipped, at as u64, &acknowledged).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_recovery_cuts_off_is_kept_beside_the_log() {
+    let (image, _) = small_log().await;
+    let (name, bytes) = image.first_key_value().unwrap();
+    let torn = Image::from([(name.clone(), bytes[..bytes.len() - 3].to_vec())]);
+    let memory = Memory::from_image(&torn);
+    drop(Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap());
+    let after = memory.image();
+    let (log, cut) = (&after[name], after.iter().find(|(name, _)| name.contains(".cut-")).unwrap().1);
+    assert_eq!([&log[..], &cut[..]].concat(), bytes[..bytes.len() - 3]);
+}
+
+#[tokio::test]
+async fn damage_in_a_sealed_segment_is_told_and_the_rest_of_the_log_works() {
+    let memory = Arc::new(Memory::default());
+    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    for (second, body) in numbered(0..200).iter().enumerate() {
+        streams.append(&id(), 0, vec![record(i64::try_from(second).unwrap(), body)]).await.unwrap();
+    }
+    drop(streams);
+    let image = memory.image();
+    let second = image.keys().nth(1).unwrap();
+    for at in (0..image[second].len()).step_by(7) {
+        let mut damaged = image.clone();
+        damaged.get_mut(second).unwrap()[at] ^= 0x10;
+        let Ok(streams) = open_image(&damaged) else { continue };
+        let before = bodies(&streams, 0, Position::Earliest).await;
+        assert!(matches!(before, Err(StoreError::Corrupt(_))), "damage at {at} was not told");
+        let head = streams.read(&id(), 0, Position::Earliest, 1000).await.unwrap();
+        assert_eq!(
+            head.iter().map(|r| r.sequence).collect::<Vec<_>>(),
+            (0..head.len() as u64).collect::<Vec<_>>()
+        );
+        assert_eq!(bodies(&streams, 0, Position::Sequence(150)).await.unwrap(), numbered(150..200));
+        // A trim gets past it.
+        streams.trim(&id(), Timestamp::from_unix_seconds(150)).await.unwrap();
+        assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap(), numbered(150..200));
+    }
+}
+
+#[tokio::test]
+async fn a_failing_disk_fails_appends_and_the_log_goes_on_when_it_can() {
+    for fault in ["write", "sync"] {
+        let memory = Arc::new(Memory::default());
+        let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+        let set = |name: &str, broken: bool| match name {
+            "write" => memory.faults.write.store(broken, Ordering::SeqCst),
+            "sync" => memory.faults.sync.store(broken, Ordering::SeqCst),
+            _ => memory.faults.create.store(broken, Ordering::SeqCst),
+        };
+        streams.append(&id(), 0, vec![record(1, "before")]).await.unwrap();
+        set(fault, true);
+        set("create", true);
+        for _ in 0..3 {
+            let failed = streams.append(&id(), 0, vec![record(2, "lost")]).await;
+            assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+            assert_eq!(streams.read(&id(), 0, Position::Earliest, 9).await.unwrap().len(), 1);
+        }
+        set(fault, false);
+        let failed = streams.append(&id(), 0, vec![record(2, "lost")]).await;
+        assert!(failed.is_err(), "the damaged segment was used again");
+        set("create", false);
+        assert_eq!(streams.append(&id(), 0, vec![record(3, "after")]).await.unwrap().first_sequence, 1);
+        assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap(), ["before", "after"]);
+        drop(streams);
+        let streams = open_image(&memory.image()).unwrap();
+        assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap(), ["before", "after"]);
+    }
+}
+
+#[tokio::test]
+async fn bytes_behind_a_sealed_end_are_not_taken_for_records() {
+    let memory = Arc::new(Memory::default());
+    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    streams.append(&id(), 0, vec![record(1, "before")]).await.unwrap();
+    memory.faults.sync.store(true, Ordering::SeqCst);
+    streams.append(&id(), 0, vec![record(2, "lost")]).await.unwrap_err();
+    let torn = memory.image().into_iter().next().unwrap();
+    memory.faults.sync.store(false, Ordering::SeqCst);
+    streams.append(&id(), 0, vec![record(3, "after")]).await.unwrap();
+    drop(streams);
+    // The cut of the failed segment did not reach the disk: its unacknowledged bytes are back.
+    let mut image = memory.image();
+    image.insert(torn.0, torn.1);
+    let streams = open_image(&image).unwrap();
+    assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap(), ["before", "after"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_segment_of_random_bytes_never_panics_and_never_gives_a_wrong_record(
+        garbage in proptest::collection::vec(any::<u8>(), 0..600), keep in 0_usize..500,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (image, acknowledged) = small_log().await;
+            let (name, bytes) = image.first_key_value().unwrap();
+            let keep = keep.min(bytes.len());
+            let mut mixed = bytes[..keep].to_vec();
+            mixed.extend_from_slice(&garbage);
+            let Ok(streams) = open_image(&Image::from([(name.clone(), mixed)])) else { return };
+            let found = all(&streams).await.unwrap();
+            let known: Vec<_> = acknowledged.iter().map(|(_, body)| body.clone()).collect();
+            assert!(known.starts_with(&found), "{found:?}");
+        });
+    }
+}
