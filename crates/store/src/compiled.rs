@@ -65,7 +65,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let asker = Abandon(Arc::default());
         let abandoned = Arc::clone(&asker.0);
-        self.read(move |connection, _| {
+        self.read(move |connection| {
             let look = move || abandoned.load(Ordering::Relaxed);
             connection.progress_handler(INSTRUCTIONS_BETWEEN_LOOKS, Some(look))?;
             let watched = Watched(connection);

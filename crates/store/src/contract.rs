@@ -68,7 +68,9 @@ fn engines() -> Vec<Engine> {
 impl Engine {
     async fn put(&self, things: &[Thing]) {
         let mut batch = Batch::default();
-        things.iter().for_each(|thing| batch.put(thing));
+        for thing in things {
+            batch.put(thing);
+        }
         self.store.commit(batch).await.unwrap();
     }
 

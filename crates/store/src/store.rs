@@ -19,7 +19,7 @@ use crate::sqlite::checkpoint::{self, Poke};
 use crate::sqlite::read::{self, Range, Raw};
 use crate::sqlite::writer::{Request, Writer};
 use crate::sqlite::{self, Connections, Shared};
-use crate::workers::{self, Asker, Workers};
+use crate::workers::{self, Workers};
 
 /// Where the data lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,13 +130,13 @@ impl Store {
     }
 
     async fn range<R: Record>(&self, range: Range) -> Result<Vec<Stored<R>>, StoreError> {
-        let rows = self.read(move |connection, _| read::scan(connection, &range)).await?;
+        let rows = self.read(move |connection| read::scan(connection, &range)).await?;
         rows.iter().map(parse).collect()
     }
 
     pub async fn count<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
         let prefix = prefix.clone();
-        self.read(move |connection, _| read::count(connection, &R::TABLE, &prefix)).await
+        self.read(move |connection| read::count(connection, &R::TABLE, &prefix)).await
     }
 
     #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
@@ -178,7 +178,7 @@ impl Store {
 
     /// Outbox rows with greater ids than `after`, in order.
     pub async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        self.read(move |connection, _| read::outbox(connection, after, limit)).await
+        self.read(move |connection| read::outbox(connection, after, limit)).await
     }
 
     pub async fn outbox_remove(&self, ids: Vec<u64>) -> Result<(), StoreError> {
@@ -206,13 +206,12 @@ impl Store {
         Arc::clone(&self.0.writer)
     }
 
-    /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries; a long one should
-    /// look at its asker now and then.
+    /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection, &Asker<'_, T>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.0.readers.run(move |shared: &Shared, asker| work(&mut shared.lock(), asker)).await
+        self.0.readers.run(move |shared: &Shared| work(&mut shared.lock())).await
     }
 
     /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.

@@ -17,15 +17,6 @@ pub(crate) struct Workers<C> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Whether the one who asked is still there; a long job looks now and then.
-pub(crate) struct Asker<'a, T>(&'a oneshot::Sender<Result<T, StoreError>>);
-
-impl<T> Asker<'_, T> {
-    pub(crate) fn is_gone(&self) -> bool {
-        self.0.is_closed()
-    }
-}
-
 impl<C: Send + 'static> Workers<C> {
     pub(crate) fn start(name: &str, contexts: Vec<C>, waiting_max: usize) -> Result<Self, StoreError> {
         let jobs = Arc::new(Queue::new(waiting_max));
@@ -41,12 +32,12 @@ impl<C: Send + 'static> Workers<C> {
     /// Runs `work` on one of the threads. Work whose asker has gone is not begun.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&C, &Asker<'_, T>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&C) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job: Job<C> = Box::new(move |context| {
             if !answer.is_closed() {
-                let result = work(context, &Asker(&answer));
+                let result = work(context);
                 // The asker may have gone meanwhile, and then nobody needs the answer.
                 let _ = answer.send(result);
             }

@@ -90,10 +90,10 @@ async fn a_full_disk_fails_commits_whole_and_the_store_recovers_with_room() {
 async fn readers_cannot_write_and_a_read_whose_asker_has_gone_is_not_begun() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
-    let write = store.read(|connection, _| Ok(connection.execute("DELETE FROM outbox", [])?)).await;
+    let write = store.read(|connection| Ok(connection.execute("DELETE FROM outbox", [])?)).await;
     assert!(write.is_err());
     let (started, ran) = std::sync::mpsc::sync_channel::<()>(1);
-    drop(store.read(move |_, _| {
+    drop(store.read(move |_| {
         let _ = started.send(());
         Ok(())
     }));
@@ -113,7 +113,7 @@ async fn a_checkpoint_runs_off_the_commit_path_and_loses_nothing() {
     assert!(log_bytes > 0);
     put(&store, "last", 10).await.unwrap();
     assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 21);
-    let plan = store.read(|connection, _| {
+    let plan = store.read(|connection| {
         let sql = format!("EXPLAIN QUERY PLAN {}", super::sql::scan(&table::THING, 1, Some("color"), 1));
         Ok(connection.query_row(&sql, ["i", "red", "a", "1"], |row| row.get::<_, String>("detail"))?)
     });

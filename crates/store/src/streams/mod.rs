@@ -32,7 +32,7 @@ use self::medium::Medium;
 use crate::error::StoreError;
 use crate::queue::{Queue, Rejected};
 use crate::store::{Durability, Location, Options, lock_directory};
-use crate::workers::{self, Asker, Workers};
+use crate::workers::{self, Workers};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,7 +230,7 @@ impl Streams {
             return Ok(Vec::new());
         }
         let log = Arc::clone(&self.0.log);
-        self.0.readers.run(move |(), _| reader::read(&log, &partition, from, count_max)).await
+        self.0.readers.run(move |()| reader::read(&log, &partition, from, count_max)).await
     }
 
     /// A reader that has caught up costs no other thread's time.
@@ -269,9 +269,7 @@ impl Streams {
     pub async fn trim(&self, stream: &StreamId, before: Timestamp) -> Result<(), StoreError> {
         for partition in self.partitions_of(stream) {
             let (log, wanted) = (Arc::clone(&self.0.log), partition.clone());
-            let find = move |(): &(), _: &Asker<'_, u64>| {
-                reader::first_sequence(&log, &wanted, Position::Time(before))
-            };
+            let find = move |(): &()| reader::first_sequence(&log, &wanted, Position::Time(before));
             let first_sequence = self.0.readers.run(find).await?;
             if self.0.log.partition(&partition).is_some_and(|state| state.first_sequence < first_sequence) {
                 self.change(Change::Trim { partition, first_sequence }).await?;

@@ -75,7 +75,7 @@ fn engines() -> Vec<Engine> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let file = move || {
-        let lock = lockdirectory(&path)?;
+        let lock = lock_directory(&path)?;
         Streams::open_at(Medium::Directory(path.clone()), SETTINGS, Some(lock))
     };
     let shared = Arc::new(Memory::default());

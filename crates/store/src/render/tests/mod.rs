@@ -263,7 +263,7 @@ fn a_position_of_another_query_is_refused() {
 fn steps(query: &str) -> Vec<String> {
     let statement = super::rows(&compile(query), "i", None, 100);
     RUNTIME
-        .block_on(STORE.read(move |connection, _| {
+        .block_on(STORE.read(move |connection| {
             let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql))?;
             let rows =
                 explain.query_map(rusqlite::params_from_iter(statement.parameters), |row| row.get(3))?;
