@@ -60,6 +60,12 @@ pub trait Machine: Send + Sync {
     fn resolves_to_us(&self, name: &str) -> bool;
     /// Starts listening on a further loopback address on every port; false when it may not.
     fn listen_also(&self, address: Ipv4Addr) -> bool;
+    /// The address that clients of this machine dial for the default instances.
+    fn default_address(&self) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+    /// An instance's own name is no longer in use.
+    fn forgotten(&self, _name: &str) {}
 }
 
 /// A machine that resolves nothing and may bind nothing: tests, and commands that do not serve.
@@ -123,18 +129,21 @@ impl Hosts {
     }
 
     /// Makes an instance known and decides once which host its answers carry: its own name where that resolves to us; else,
-    /// for a default instance, `127.0.0.1`; else a loopback address of its own, on which we then listen too.
+    /// for a default instance, the address that clients here dial (`127.0.0.1`); else a loopback address of its own, on which
+    /// we then listen too.
     pub fn register(&self, service: Service, name: &str, location: &str, is_default: bool) -> String {
         let key = (service, name.to_ascii_lowercase());
         if let Some(known) = self.0.known.read().get(&key) {
             return known.advertised.clone();
         }
         let canonical = self.canonical(service, name, location);
+        // Asked before the lock is taken: a resolver may be slow, and every request reads the table.
+        let resolves = self.0.machine.resolves_to_us(&canonical);
         let mut known = self.0.known.write();
         let (mut advertised, mut address) = (canonical.clone(), None);
-        if !self.0.machine.resolves_to_us(&canonical) {
+        if !resolves {
             if is_default {
-                advertised = Ipv4Addr::LOCALHOST.to_string();
+                advertised = self.0.machine.default_address().to_string();
             } else {
                 let taken = |candidate: &Ipv4Addr| known.values().any(|k| k.address == Some(*candidate));
                 let free = loopback_addresses(service, name).find(|candidate| !taken(candidate));
@@ -149,7 +158,10 @@ impl Hosts {
     }
 
     pub fn forget(&self, service: Service, name: &str) {
-        self.0.known.write().remove(&(service, name.to_ascii_lowercase()));
+        let known = self.0.known.write().remove(&(service, name.to_ascii_lowercase()));
+        if let Some(known) = known {
+            self.0.machine.forgotten(&known.canonical);
+        }
     }
 
     /// Every instance as (service, name, canonical host, advertised host), for `twinhub hosts`.

@@ -141,6 +141,15 @@ impl Directory {
         Ok(principal)
     }
 
+    /// The first application of this name, made when there is none.
+    pub async fn ensure_service_principal(&self, display_name: &str) -> Result<ServicePrincipal, Error> {
+        let named = self.service_principals().await?.into_iter().find(|one| one.display_name == display_name);
+        match named {
+            Some(principal) => Ok(principal),
+            None => self.create_service_principal(display_name).await,
+        }
+    }
+
     pub async fn service_principal(&self, object_id: &str) -> Result<Option<ServicePrincipal>, StoreError> {
         let key = ServicePrincipal::key_of(&object_id.to_ascii_lowercase());
         Ok(self.0.store.get::<ServicePrincipal>(&key).await?.map(|stored| stored.record))

@@ -1,1 +1,125 @@
-//! Door of one service; see the crate.
+//! Health, metrics and live control: `/healthz`, `/readyz`, `/metrics`, and `/_twinhub/…` with the admin key of the data
+//! directory. Nothing here is Azure's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base::hosts::{Hosts, Service};
+use base::{Clock, Secret};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Request, Response};
+
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+pub use metrics::{Kind, Metric};
+
+/// What the door is given of the server.
+pub struct Context {
+    pub key: Secret,
+    pub clock: Clock,
+    /// For tests: time may be moved.
+    pub allow_clock_control: bool,
+    pub hosts: Hosts,
+    pub metrics: Vec<Metric>,
+    /// Set while every listener accepts and shutdown has not begun.
+    pub is_ready: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+pub struct Admin(Arc<Context>);
+
+impl Admin {
+    pub fn new(context: Context) -> Self {
+        Self(Arc::new(context))
+    }
+}
+
+impl Door for Admin {
+    type Context = ();
+
+    fn routes() -> Routes<Self> {
+        Routes::new()
+            .on("GET", "/healthz", "Health_Get", |_, (), _| async { Response::text(200, "ok\n") })
+            .on("GET", "/readyz", "Readiness_Get", readiness)
+            .on("GET", "/metrics", "Metrics_Get", metrics::get)
+            .on("GET", "/_twinhub/instances", "Instances_List", instances)
+            .on("GET", "/_twinhub/clock", "Clock_Get", clock)
+            .on("POST", "/_twinhub/clock", "Clock_Advance", advance_clock)
+    }
+
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<(), Response> {
+        if !route.template.starts_with("/_twinhub/") {
+            return Ok(());
+        }
+        if head.bearer().is_some_and(|key| self.0.key.matches(key)) {
+            return Ok(());
+        }
+        Err(error(401, "Unauthorized", "Give the admin key of the data directory as a bearer token.")
+            .header("www-authenticate", "Bearer realm=\"twinhub\""))
+    }
+
+    fn refuse(&self, _: &Head, fault: Fault) -> Response {
+        match fault {
+            Fault::UnknownPath => error(404, "NotFound", "There is nothing here."),
+            Fault::MethodNotAllowed => error(405, "MethodNotAllowed", "The path knows other methods."),
+            Fault::BodyTooLarge { .. } => error(413, "BodyTooLarge", "The body is too large."),
+            Fault::BodyIncomplete => error(400, "BodyIncomplete", "The body did not arrive in time."),
+        }
+    }
+}
+
+fn error(status: u16, code: &str, message: &str) -> Response {
+    Response::json(status, &json!({"error": {"code": code, "message": message}}))
+}
+
+async fn readiness(door: Admin, (): (), _: Request) -> Response {
+    if door.0.is_ready.load(Ordering::Relaxed) {
+        Response::text(200, "ready\n")
+    } else {
+        Response::text(503, "not ready\n")
+    }
+}
+
+/// Every instance with its own name and the host that answers carry.
+async fn instances(door: Admin, (): (), _: Request) -> Response {
+    let kind = |service| match service {
+        Service::Hub => "hub",
+        Service::Provisioning => "provisioning",
+        Service::DigitalTwins => "digitalTwins",
+        Service::EventHubs => "eventHubs",
+    };
+    let row = |(service, name, host, advertised): (Service, String, String, String)| json!({"kind": kind(service), "name": name, "host": host, "advertisedHost": advertised});
+    let all: Vec<_> = door.0.hosts.all().into_iter().map(row).collect();
+    Response::json(200, &json!({ "instances": all }))
+}
+
+async fn clock(door: Admin, (): (), _: Request) -> Response {
+    Response::json(200, &json!({"now": door.0.clock.now()}))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Advance {
+    advance_seconds: u64,
+}
+
+/// Moves time forward; refused unless the server was started for it.
+async fn advance_clock(door: Admin, (): (), request: Request) -> Response {
+    if !door.0.allow_clock_control {
+        let hint = "Start the server with test.allow_clock_control to move its clock.";
+        return error(403, "ClockControlNotAllowed", hint);
+    }
+    match request.json::<Advance>() {
+        Ok(wish) => {
+            door.0.clock.advance(Duration::from_secs(wish.advance_seconds));
+            clock(door, (), request).await
+        }
+        Err(_) => error(400, "InvalidBody", "The body must be {\"advanceSeconds\": number}."),
+    }
+}
