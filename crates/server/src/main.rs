@@ -1,1 +1,43 @@
-fn main() {}
+//! The `twinhub` command. It parses the command line and hands over; every command has a file of its own.
+
+mod absent;
+mod admin_key;
+mod command_line;
+mod config;
+mod connections;
+mod data_directory;
+mod environment;
+mod first_start;
+mod hosts_file;
+mod listeners;
+mod logging;
+mod machine;
+mod metrics;
+mod run_file;
+mod serve;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use command_line::{Cli, Command, ConfigCommand};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => config::load(&args.layer()).map_err(Into::into).and_then(|c| serve::run(&c)),
+        Command::Env(args) => run_file::print_environment(&args),
+        Command::Hosts(args) => run_file::print_hosts(&args),
+        Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("twinhub: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command fails with: a text for the person at the terminal.
+type Failure = Box<dyn std::error::Error + Send + Sync>;

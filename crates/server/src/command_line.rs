@@ -1,0 +1,112 @@
+//! The command line as clap sees it (`design.md` §2). Flags become the topmost layer of the configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+
+/// IoT Hub, Device Provisioning, Digital Twins, Resource Manager and Entra endpoints on your own machine.
+#[derive(Parser)]
+#[command(name = "twinhub", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in the foreground until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Print what a client needs to reach a running server: eval "$(twinhub env)".
+    Env(EnvArgs),
+    /// Print the hosts-file lines of every instance of a running server.
+    Hosts(DataDirArgs),
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting with its value and where it came from.
+    Check(ServeArgs),
+}
+
+#[derive(Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Where everything is kept [default: the platform's place for application data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    listen: Option<String>,
+    /// The domain below which instances have their host names [default: localhost]
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// A configuration file [default: twinhub.toml here or in the data directory]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where records are kept: sqlite:// (in the data directory) or sqlite::memory: [default: sqlite://]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// full: acknowledged means synced; relaxed: for CI [default: full]
+    #[arg(long, value_name = "full|relaxed")]
+    durability: Option<String>,
+    /// Keep a marked block of the hosts file in sync while serving
+    #[arg(long)]
+    manage_hosts: bool,
+}
+
+impl ServeArgs {
+    /// The flags that were given, by the name of their setting.
+    pub(crate) fn layer(&self) -> Flags {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let given = [
+            ("data_dir", "--data-dir", self.data_dir.as_ref().map(path)),
+            ("listen", "--listen", self.listen.clone()),
+            ("domain", "--domain", self.domain.clone()),
+            ("store", "--store", self.store.clone()),
+            ("durability", "--durability", self.durability.clone()),
+            ("manage_hosts", "--manage-hosts", self.manage_hosts.then(|| "true".to_owned())),
+        ];
+        let values = given.into_iter().filter_map(|(name, flag, value)| Some((name, flag, value?))).collect();
+        Flags { values, config_file: self.config.clone() }
+    }
+}
+
+#[derive(Args, Default)]
+pub(crate) struct DataDirArgs {
+    /// The data directory of the running server
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArgs {
+    pub(crate) fn layer(&self) -> Flags {
+        ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct EnvArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgs,
+    #[arg(long, value_enum, default_value = "shell")]
+    pub(crate) format: Format,
+}
+
+/// How `twinhub env` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// export NAME='value' for POSIX shells
+    Shell,
+    /// NAME="value" lines
+    Dotenv,
+    /// One object of strings
+    Json,
+    /// The commands that point the Azure CLI at the server
+    Az,
+}

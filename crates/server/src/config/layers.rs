@@ -1,0 +1,262 @@
+//! The four layers of settings and how the topmost value of each is found and read. Pure but for reading the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Config, Ports};
+use crate::data_directory;
+
+/// What the command line gave: (setting, flag, value).
+#[derive(Default)]
+pub(crate) struct Flags {
+    pub(crate) values: Vec<(&'static str, &'static str, String)>,
+    pub(crate) config_file: Option<PathBuf>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Flag(&'static str),
+    Environment(String),
+    File(PathBuf),
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{setting} = {value:?} ({source_of_value}): {reason}")]
+    Value { setting: &'static str, value: String, source_of_value: Source, reason: String },
+    #[error("{path}: {reason}")]
+    File { path: PathBuf, reason: String },
+    #[error("{path}: there is no setting {name:?}")]
+    UnknownInFile { path: PathBuf, name: String },
+    #[error("{variable}: there is no setting {name:?}")]
+    UnknownInEnvironment { variable: String, name: String },
+    #[error("no place for data is known on this system: give --data-dir")]
+    NoDataDirectory,
+}
+
+/// Names and defaults of all settings; a dot stands for a level in the file and for `__` in the environment.
+const SETTINGS: &[(&str, &str)] = &[
+    ("data_dir", ""),
+    ("listen", "127.0.0.1"),
+    ("domain", "localhost"),
+    ("store", "sqlite://"),
+    ("durability", "full"),
+    ("manage_hosts", "false"),
+    ("hosts_file", "/etc/hosts"),
+    ("ports.https", "8443"),
+    ("ports.https_standard", "443"),
+    ("ports.mqtt", "8883"),
+    ("ports.mqtt_plain", "0"),
+    ("tls.certificate", ""),
+    ("tls.key", ""),
+    ("log", "info"),
+    ("workers", "0"),
+    ("test.allow_clock_control", "false"),
+];
+
+/// Variables with our prefix that are no settings: `twinhub env` prints the first, our tests read the second.
+const NOT_SETTINGS: &[&str] = &["TWINHUB_CA_FILE", "TWINHUB_SHARED", "TWINHUB_CONFIG"];
+const PREFIX: &str = "TWINHUB_";
+const FILE_NAME: &str = "twinhub.toml";
+
+pub(crate) struct Layers(BTreeMap<&'static str, (String, Source)>);
+
+impl Layers {
+    /// Lays the four layers over each other. An unknown name is refused: it is a misspelling.
+    pub(crate) fn gather(
+        flags: &Flags,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let environment: BTreeMap<String, String> =
+            environment.filter(|(n, _)| n.starts_with(PREFIX)).collect();
+        let mut layers =
+            Self(SETTINGS.iter().map(|(n, v)| (*n, ((*v).to_owned(), Source::Default))).collect());
+        if let Some(directory) = data_directory::platform_default() {
+            layers.set("data_dir", directory.to_string_lossy().into_owned(), Source::Default);
+        }
+        let mut upper = Self(BTreeMap::new());
+        for (variable, value) in environment.iter().filter(|(n, _)| !NOT_SETTINGS.contains(&n.as_str())) {
+            let name = variable[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
+            let known = setting(&name)
+                .ok_or_else(|| ConfigError::UnknownInEnvironment { variable: variable.clone(), name })?;
+            upper.set(known, value.clone(), Source::Environment(variable.clone()));
+        }
+        for (name, flag, value) in &flags.values {
+            upper.set(name, value.clone(), Source::Flag(flag));
+        }
+        let named =
+            flags.config_file.clone().or_else(|| environment.get("TWINHUB_CONFIG").map(PathBuf::from));
+        let data_dir =
+            upper.0.get("data_dir").or_else(|| layers.0.get("data_dir")).map(|(value, _)| value.clone());
+        if let Some(path) = named.or_else(|| find_file(data_dir.as_deref())) {
+            layers.add_file(&path)?;
+        }
+        layers.0.append(&mut upper.0);
+        Ok(layers)
+    }
+
+    fn set(&mut self, name: &'static str, value: String, source: Source) {
+        self.0.insert(name, (value, source));
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| failed(error.to_string()))?;
+        for (name, value) in flatten(&table, "") {
+            let known =
+                setting(&name).ok_or_else(|| ConfigError::UnknownInFile { path: path.to_owned(), name })?;
+            let text = scalar(&value).ok_or_else(|| failed(format!("{known} must be a single value")))?;
+            self.set(known, text, Source::File(path.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Every setting with its value and source, in the order of the table above.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &str, &Source)> {
+        SETTINGS.iter().map(|(name, _)| {
+            let (value, source) = &self.0[name];
+            (*name, value.as_str(), source)
+        })
+    }
+
+    fn text(&self, name: &'static str) -> &str {
+        &self.0[name].0
+    }
+
+    fn wrong(&self, setting: &'static str, reason: impl fmt::Display) -> ConfigError {
+        let (value, source) = self.0[setting].clone();
+        ConfigError::Value { setting, value, source_of_value: source, reason: reason.to_string() }
+    }
+
+    fn read<T: FromStr<Err: fmt::Display>>(&self, name: &'static str) -> Result<T, ConfigError> {
+        self.text(name).trim().parse().map_err(|error| self.wrong(name, error))
+    }
+
+    fn path(&self, name: &'static str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+
+    /// The settings as types, or the first that does not read.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        let data_dir = self.path("data_dir").ok_or(ConfigError::NoDataDirectory)?;
+        let hosts_file = self.path("hosts_file").filter(|_| self.text("manage_hosts") == "true");
+        self.read::<bool>("manage_hosts")?;
+        let ports = Ports {
+            https: self.read("ports.https")?,
+            https_standard: self.read("ports.https_standard")?,
+            mqtt: self.read("ports.mqtt")?,
+            mqtt_plain: self.read("ports.mqtt_plain")?,
+        };
+        if ports.https == 0 || ports.mqtt == 0 {
+            let which = if ports.https == 0 { "ports.https" } else { "ports.mqtt" };
+            return Err(self.wrong(which, "it cannot be switched off"));
+        }
+        Ok(Config {
+            listen: self.read("listen")?,
+            domain: self.domain()?,
+            store: self.store(&data_dir)?,
+            durability: self.durability()?,
+            hosts_file,
+            ports,
+            tls: self.tls()?,
+            log: self.text("log").to_owned(),
+            workers: self.read("workers")?,
+            allow_clock_control: self.read("test.allow_clock_control")?,
+            data_dir,
+        })
+    }
+
+    fn domain(&self) -> Result<String, ConfigError> {
+        let domain = self.text("domain").trim().trim_matches('.').to_ascii_lowercase();
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        if domain.split('.').all(label) {
+            Ok(domain)
+        } else {
+            Err(self.wrong("domain", "it is not a domain name"))
+        }
+    }
+
+    fn store(&self, data_dir: &Path) -> Result<store::Location, ConfigError> {
+        let url = self.text("store");
+        match url.split_once(':') {
+            Some(("sqlite", ":memory:")) => Ok(store::Location::Memory),
+            Some(("sqlite", "" | "//")) => Ok(store::Location::File(data_dir.to_owned())),
+            Some(("sqlite", path)) => {
+                Ok(store::Location::File(path.strip_prefix("//").unwrap_or(path).into()))
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                Err(self.wrong("store", "PostgreSQL comes in a later release; use sqlite://"))
+            }
+            _ => Err(self.wrong("store", "use sqlite://, sqlite:///a/directory or sqlite::memory:")),
+        }
+    }
+
+    fn durability(&self) -> Result<store::Durability, ConfigError> {
+        match self.text("durability") {
+            "full" => Ok(store::Durability::Full),
+            "relaxed" => Ok(store::Durability::Relaxed),
+            _ => Err(self.wrong("durability", "use full or relaxed")),
+        }
+    }
+
+    fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        match (self.path("tls.certificate"), self.path("tls.key")) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(self.wrong("tls.key", "tls.certificate needs its key")),
+            (None, Some(_)) => Err(self.wrong("tls.certificate", "tls.key needs its certificate")),
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<&'static str> {
+    SETTINGS.iter().map(|(known, _)| *known).find(|known| *known == name)
+}
+
+/// `twinhub.toml` where we stand, else in the data directory.
+fn find_file(data_dir: Option<&str>) -> Option<PathBuf> {
+    let in_data_dir = data_dir.map(|directory| Path::new(directory).join(FILE_NAME));
+    [Some(PathBuf::from(FILE_NAME)), in_data_dir].into_iter().flatten().find(|path| path.is_file())
+}
+
+fn flatten(table: &toml::Table, prefix: &str) -> Vec<(String, toml::Value)> {
+    let mut all = Vec::new();
+    for (name, value) in table {
+        let name = format!("{prefix}{name}");
+        match value {
+            // The format's own parser bounds the depth.
+            toml::Value::Table(inner) => all.extend(flatten(inner, &format!("{name}."))),
+            _ => all.push((name, value.clone())),
+        }
+    }
+    all
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,66 @@
+//! The configuration: flags over `TWINHUB_*` over `twinhub.toml` over defaults, each value knowing where it came from.
+//! `serve` reads it once at start; nothing else in the house reads the environment.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::Failure;
+
+mod layers;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use layers::{ConfigError, Flags, Layers};
+
+/// Every setting, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: IpAddr,
+    pub(crate) domain: String,
+    pub(crate) store: store::Location,
+    pub(crate) durability: store::Durability,
+    /// The hosts file to keep in sync, if any.
+    pub(crate) hosts_file: Option<PathBuf>,
+    pub(crate) ports: Ports,
+    /// The operator's own certificate and key, in PEM files.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) log: String,
+    /// 0: as many as there are cores.
+    pub(crate) workers: usize,
+    /// For tests: `/_twinhub/clock` may move time.
+    pub(crate) allow_clock_control: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    /// HTTPS on a port that needs no rights; it must be free.
+    pub(crate) https: u16,
+    /// HTTPS where clients expect it; used where the system lets us. 0: not at all.
+    pub(crate) https_standard: u16,
+    pub(crate) mqtt: u16,
+    /// MQTT without TLS, for benchmarks. 0: not at all.
+    pub(crate) mqtt_plain: u16,
+}
+
+pub(crate) fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    let environment =
+        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    Layers::gather(flags, environment)?.config()
+}
+
+/// `twinhub config check`: prints every setting and fails when one does not read.
+pub(crate) fn check(flags: &Flags) -> Result<ExitCode, Failure> {
+    let environment =
+        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    let layers = Layers::gather(flags, environment)?;
+    let rows: Vec<_> = layers.rows().collect();
+    let width = rows.iter().map(|(name, value, _)| name.len() + value.len()).max().unwrap_or_default() + 3;
+    for (name, value, source) in rows {
+        let setting = format!("{name} = {value}");
+        println!("{setting:width$}  # {source}");
+    }
+    layers.config()?;
+    Ok(ExitCode::SUCCESS)
+}

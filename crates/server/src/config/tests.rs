@@ -1,0 +1,79 @@
+//! Layers over each other, and what is refused.
+
+use super::layers::{Flags, Layers, Source};
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>().into_iter()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.toml");
+    std::fs::write(&path, text).unwrap();
+    (directory, path)
+}
+
+fn row(layers: &Layers, name: &str) -> (String, Source) {
+    let (_, value, source) = layers.rows().find(|(n, ..)| *n == name).unwrap();
+    (value.to_owned(), source.clone())
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let (_directory, path) =
+        file("listen = '127.0.0.3'\ndomain = 'file.test'\nlog = 'warn'\n[ports]\nhttps = 9443\nmqtt = 9883");
+    let flags =
+        Flags { values: vec![("listen", "--listen", "127.0.0.1".into())], config_file: Some(path.clone()) };
+    let variables =
+        [("TWINHUB_LISTEN", "127.0.0.2"), ("TWINHUB_PORTS__HTTPS", "7443"), ("TWINHUB_DOMAIN", "e.test")];
+    let layers = Layers::gather(&flags, environment(&variables)).unwrap();
+    assert_eq!(row(&layers, "listen"), ("127.0.0.1".into(), Source::Flag("--listen")));
+    assert_eq!(row(&layers, "domain"), ("e.test".into(), Source::Environment("TWINHUB_DOMAIN".into())));
+    assert_eq!(row(&layers, "log"), ("warn".into(), Source::File(path)));
+    assert_eq!(row(&layers, "durability"), ("full".into(), Source::Default));
+    let config = layers.config().unwrap();
+    assert_eq!(config.ports, Ports { https: 7443, https_standard: 443, mqtt: 9883, mqtt_plain: 0 });
+}
+
+#[test]
+fn a_misspelt_setting_is_refused_wherever_it_stands() {
+    let (_directory, path) = file("lisetn = '127.0.0.3'");
+    let flags = Flags { values: vec![], config_file: Some(path) };
+    assert!(matches!(Layers::gather(&flags, environment(&[])), Err(ConfigError::UnknownInFile { .. })));
+    let refused = Layers::gather(&Flags::default(), environment(&[("TWINHUB_LISETN", "x")]));
+    assert!(matches!(refused, Err(ConfigError::UnknownInEnvironment { .. })));
+    let ours = [("TWINHUB_CA_FILE", "/ca.pem"), ("TWINHUB_SHARED", "/s"), ("PATH", "/bin")];
+    assert!(Layers::gather(&Flags::default(), environment(&ours)).is_ok(), "what env prints is no setting");
+}
+
+#[test]
+fn a_value_that_does_not_read_names_itself_and_its_source() {
+    for (variable, value, reason) in [
+        ("TWINHUB_LISTEN", "here", "invalid IP address"),
+        ("TWINHUB_STORE", "postgres://db", "later release"),
+        ("TWINHUB_STORE", "redis://db", "sqlite"),
+        ("TWINHUB_DURABILITY", "perhaps", "full or relaxed"),
+        ("TWINHUB_PORTS__HTTPS", "70000", "too large"),
+        ("TWINHUB_PORTS__MQTT", "0", "switched off"),
+        ("TWINHUB_TLS__KEY", "/k.pem", "needs its certificate"),
+        ("TWINHUB_DOMAIN", "a b", "domain name"),
+        ("TWINHUB_MANAGE_HOSTS", "maybe", "true"),
+    ] {
+        let layers = Layers::gather(&Flags::default(), environment(&[(variable, value)])).unwrap();
+        let text = layers.config().unwrap_err().to_string();
+        assert!(text.contains(variable) || variable.contains("TLS"), "{text}");
+        assert!(text.contains(reason), "{variable}={value}: {text}");
+    }
+}
+
+#[test]
+fn records_lie_in_the_data_directory_unless_told_otherwise() {
+    let location = |store: &str| {
+        let variables = [("TWINHUB_STORE", store), ("TWINHUB_DATA_DIR", "/d")];
+        Layers::gather(&Flags::default(), environment(&variables)).unwrap().config().unwrap().store
+    };
+    assert_eq!(location("sqlite://"), store::Location::File("/d".into()));
+    assert_eq!(location("sqlite:///elsewhere"), store::Location::File("/elsewhere".into()));
+    assert_eq!(location("sqlite::memory:"), store::Location::Memory);
+}

@@ -1,0 +1,135 @@
+//! What becomes of an accepted connection: the TLS handshake in time, then the door of its protocol.
+//! Called by the listeners; each connection is a task that ends with its client or at shutdown.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base::caps;
+use base::tasks::Tasks;
+use bytes::Bytes;
+use rest::{Front, Peer};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::listeners::{Accept, Kind};
+use crate::tls::{Protocol, Tls};
+
+/// Bytes that rustls may hold for a connection before we read them.
+const TLS_BUFFER_BYTES: usize = 16 * 1024;
+
+pub(crate) struct Connections {
+    pub(crate) tls: Tls,
+    pub(crate) front: Arc<Front>,
+    pub(crate) tasks: Tasks,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// For `/metrics`.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) https_open: AtomicU64,
+    pub(crate) https_total: AtomicU64,
+    pub(crate) mqtt_open: AtomicU64,
+    pub(crate) mqtt_total: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) refused: AtomicU64,
+}
+
+/// Counts a connection as long as it lives.
+struct Open {
+    counters: Arc<Counters>,
+    kind: Kind,
+}
+
+impl Open {
+    fn new(counters: &Arc<Counters>, kind: Kind) -> Self {
+        let (open, total) = counters.of(kind);
+        open.fetch_add(1, Ordering::Relaxed);
+        total.fetch_add(1, Ordering::Relaxed);
+        Self { counters: counters.clone(), kind }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.counters.of(self.kind).0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    fn of(&self, kind: Kind) -> (&AtomicU64, &AtomicU64) {
+        match kind {
+            Kind::Https => (&self.https_open, &self.https_total),
+            Kind::Mqtt | Kind::MqttPlain => (&self.mqtt_open, &self.mqtt_total),
+        }
+    }
+}
+
+impl Accept for Connections {
+    fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr) {
+        // Without it, small answers wait for the client's delayed acknowledgement: 40 ms each.
+        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        match kind {
+            Kind::Https => self.accept_https(stream, remote, local),
+            Kind::Mqtt | Kind::MqttPlain => drop(stream),
+        }
+    }
+}
+
+impl Connections {
+    fn accept_https(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            // Closing at once tells the client more than a connection that nobody serves.
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let acceptor = self.acceptor(local.ip(), Protocol::Https);
+        let (front, stopping) = (self.front.clone(), self.tasks.stopping());
+        let counters = self.counters.clone();
+        self.tasks.spawn(async move {
+            let _place = place;
+            let _open = Open::new(&counters, Kind::Https);
+            let Some(stream) = handshake(acceptor, stream, &counters).await else { return };
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let peer = peer(&stream, remote, local);
+            rest::connection::serve(stream, is_http2, peer, front, stopping).await;
+        });
+    }
+
+    fn acceptor(&self, local: IpAddr, protocol: Protocol) -> TlsAcceptor {
+        TlsAcceptor::from(self.tls.configuration(local, protocol))
+    }
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    counters: &Counters,
+) -> Option<TlsStream<TcpStream>> {
+    let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+    let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+    let reason = match tokio::time::timeout(limit, handshake).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    tracing::debug!(reason, "a TLS handshake failed");
+    None
+}
+
+fn peer(stream: &TlsStream<TcpStream>, remote: SocketAddr, local: SocketAddr) -> Peer {
+    let session = stream.get_ref().1;
+    let certificates = session.peer_certificates().unwrap_or_default();
+    Peer {
+        remote: Some(remote),
+        local: Some(local),
+        sni: session.server_name().map(str::to_owned),
+        client_certificates: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+    }
+}

@@ -1,0 +1,54 @@
+//! The data directory: where it is unless told, and files in it that only their owner may read.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The platform's place for application data.
+pub(crate) fn platform_default() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        // The specification of XDG_DATA_HOME lets a relative path be ignored.
+        variable("XDG_DATA_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+    };
+    base.map(|base| base.join("twinhub"))
+}
+
+/// Makes the directory, for its owner alone: it holds keys. One that is there keeps its mode.
+pub(crate) fn make(directory: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Makes what the store keeps, before the store does, so that its owner alone may read it whatever the directory's mode.
+/// `SQLite` gives the mode of a database to the files beside it.
+pub(crate) fn prepare_store(directory: &Path) -> std::io::Result<()> {
+    make(directory)?;
+    make(&directory.join("log"))?;
+    private_file().create(true).append(true).open(directory.join("records.db"))?;
+    Ok(())
+}
+
+fn private_file() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Writes a file that its owner alone may read, in one step: a reader sees the old or the new one.
+pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = private_file().write(true).create(true).truncate(true).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}

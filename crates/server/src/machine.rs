@@ -1,0 +1,69 @@
+//! What only the running machine knows of names: whether they resolve to us, and which addresses we may take.
+//! `base::hosts` decides with it which host an answer carries.
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use base::hosts::Machine;
+
+use crate::hosts_file::HostsFile;
+use crate::listeners::Listeners;
+
+/// A resolver that does not answer must not hold the start up.
+const LOOKUP: Duration = Duration::from_millis(700);
+
+pub(crate) struct ThisMachine {
+    pub(crate) listeners: Arc<Listeners>,
+    pub(crate) hosts_file: Option<Arc<HostsFile>>,
+    /// Set once a look-up timed out; no further one is tried, as each would cost as much.
+    pub(crate) resolver_is_silent: AtomicBool,
+}
+
+impl Machine for ThisMachine {
+    fn resolves_to_us(&self, name: &str) -> bool {
+        if let Some(file) = &self.hosts_file {
+            if let Err(error) = file.add(name, self.listeners.dialled()) {
+                tracing::warn!(%error, name, "the hosts file cannot be kept");
+            }
+        }
+        if self.resolver_is_silent.load(Ordering::Relaxed) {
+            return false;
+        }
+        match look_up(name) {
+            Some(addresses) => addresses.iter().any(|address| self.listeners.covers(*address)),
+            None => {
+                self.resolver_is_silent.store(true, Ordering::Relaxed);
+                tracing::info!(name, "names do not resolve in time; addresses are advertised instead");
+                false
+            }
+        }
+    }
+
+    fn listen_also(&self, address: Ipv4Addr) -> bool {
+        self.listeners.listen_also(address)
+    }
+
+    fn default_address(&self) -> IpAddr {
+        self.listeners.dialled()
+    }
+
+    fn forgotten(&self, name: &str) {
+        if let Some(Err(error)) = self.hosts_file.as_ref().map(|file| file.remove(name)) {
+            tracing::warn!(%error, name, "the hosts file cannot be kept");
+        }
+    }
+}
+
+/// The addresses of a name, none when it has none; `None` when nobody answers in time.
+pub(crate) fn look_up(name: &str) -> Option<Vec<IpAddr>> {
+    let (answer, answered) = sync_channel(1);
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        let addresses = (name.as_str(), 0).to_socket_addrs().map(|found| found.map(|at| at.ip()).collect());
+        let _ = answer.send(addresses.unwrap_or_default());
+    });
+    answered.recv_timeout(LOOKUP).ok()
+}

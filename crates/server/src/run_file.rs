@@ -1,0 +1,72 @@
+//! `run.json`: what a running server tells the other commands through its data directory. Written when ready, removed at the
+//! end. It holds keys, so its owner alone may read it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command_line::{DataDirArgs, EnvArgs};
+use crate::{Failure, config, data_directory, environment};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunFile {
+    pub(crate) process_id: u32,
+    /// The address that clients on this machine dial, and the ports there.
+    pub(crate) address: IpAddr,
+    pub(crate) https_port: u16,
+    pub(crate) mqtt_port: u16,
+    /// The GUID; the environment says `adfs` in most forms.
+    pub(crate) tenant_id: String,
+    /// What `twinhub env` prints.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Lines of a hosts file.
+    pub(crate) hosts: Vec<(IpAddr, String)>,
+}
+
+impl RunFile {
+    pub(crate) fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("run.json")
+    }
+
+    pub(crate) fn write(&self, data_dir: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("plain data");
+        data_directory::write_private(&Self::path(data_dir), &text)
+    }
+
+    /// The file of a server that answers.
+    pub(crate) fn of_running(data_dir: &Path) -> Result<Self, Failure> {
+        let nobody = || {
+            format!("no server runs on {0}: start one with twinhub serve --data-dir {0}", data_dir.display())
+        };
+        let text = std::fs::read_to_string(Self::path(data_dir)).map_err(|_| nobody())?;
+        let run: Self = serde_json::from_str(&text)
+            .map_err(|error| format!("{}: {error}", Self::path(data_dir).display()))?;
+        // A server that was killed leaves its file behind.
+        let at = SocketAddr::new(run.address, run.https_port);
+        TcpStream::connect_timeout(&at, Duration::from_secs(2)).map_err(|_| nobody())?;
+        Ok(run)
+    }
+
+    fn of(args: &DataDirArgs) -> Result<Self, Failure> {
+        Self::of_running(&config::load(&args.layer())?.data_dir)
+    }
+}
+
+/// `twinhub env`.
+pub(crate) fn print_environment(args: &EnvArgs) -> Result<ExitCode, Failure> {
+    let run = RunFile::of(&args.data_dir)?;
+    print!("{}", environment::write(&run.environment, &run.tenant_id, args.format));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `twinhub hosts`.
+pub(crate) fn print_hosts(args: &DataDirArgs) -> Result<ExitCode, Failure> {
+    for (address, name) in RunFile::of(args)?.hosts {
+        println!("{address}\t{name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

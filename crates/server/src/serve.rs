@@ -1,0 +1,234 @@
+//! `twinhub serve`: builds the house from the ground up, opens its doors, and takes it down in the opposite order.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use access::{Certificates, Directory};
+use base::hosts::Hosts;
+use base::tasks::Tasks;
+use base::{Clock, Throttle, caps};
+use rest::Front;
+use store::{Store, StoreError, Streams};
+use tokio::sync::Semaphore;
+
+use crate::config::{Config, Ports};
+use crate::connections::{Connections, Counters};
+use crate::hosts_file::HostsFile;
+use crate::listeners::{CannotListen, Kind, Listeners};
+use crate::machine::ThisMachine;
+use crate::run_file::RunFile;
+use crate::tls::Tls;
+use crate::{Failure, admin_key, data_directory, first_start, logging, metrics};
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
+    run_until(config, |_| async { shutdown_signal().await })
+}
+
+/// Runs until `until` is done; it begins once the server is ready.
+pub(crate) fn run_until<F, Fut>(config: &Config, until: F) -> Result<ExitCode, Failure>
+where
+    F: FnOnce(RunFile) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    logging::start(&config.log)?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.workers > 0 {
+        builder.worker_threads(config.workers);
+    }
+    let runtime = builder.enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::start(config).await?;
+        until(server.run_file.clone()).await;
+        server.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Everything that lives as long as the server.
+struct Server {
+    config: Config,
+    tasks: Tasks,
+    is_ready: Arc<AtomicBool>,
+    hosts_file: Option<Arc<HostsFile>>,
+    run_file: RunFile,
+    /// Held to the end: dropping the last clone closes the files and gives up the directory.
+    _store: Store,
+}
+
+impl Server {
+    async fn start(config: &Config) -> Result<Self, Failure> {
+        data_directory::make(&config.data_dir)?;
+        if let store::Location::File(directory) = &config.store {
+            data_directory::prepare_store(directory)?;
+        }
+        let (store, streams) = open_store(config)?;
+        let key = admin_key::ensure(&config.data_dir)?;
+        let certificates = open_certificates(config)?;
+        let tasks = Tasks::new();
+        let (listeners, https_port) = listen(config, &tasks)?;
+        let hosts_file =
+            config.hosts_file.as_ref().map(|path| Arc::new(HostsFile::new(path, &config.data_dir)));
+        let machine = ThisMachine {
+            listeners: listeners.clone(),
+            hosts_file: hosts_file.clone(),
+            resolver_is_silent: AtomicBool::new(false),
+        };
+        let hosts = Hosts::new(&config.domain, https_port, machine);
+        let clock = Clock::system();
+        let own_hosts = vec![config.listen.to_string()];
+        let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
+        let house = first_start::House {
+            store: store.clone(),
+            streams,
+            clock: clock.clone(),
+            throttle: Throttle::unlimited(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            directory: directory.clone(),
+        };
+        let services = first_start::open(&house).await?;
+        let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
+        let admin = rest::admin::Admin::new(rest::admin::Context {
+            key,
+            clock: clock.clone(),
+            allow_clock_control: config.allow_clock_control,
+            hosts: hosts.clone(),
+            metrics: metrics::all(&counters, &clock),
+            is_ready: is_ready.clone(),
+        });
+        let front = Arc::new(Front {
+            hosts: hosts.clone(),
+            hub: services.hub_door(),
+            provisioning: services.provisioning_door(),
+            digital_twins: services.digital_twins_door(),
+            resource_manager: services.resource_manager_door(),
+            entra: rest::mount(rest::entra::Entra { directory, clock }),
+            admin: rest::mount(admin),
+        });
+        listeners.start(Arc::new(Connections {
+            tls: Tls::new(certificates.clone()),
+            front,
+            tasks: tasks.clone(),
+            places: Arc::new(Semaphore::new(caps::HTTP_CONNECTIONS_MAX)),
+            counters,
+        }));
+        let run_file = services.run_file(config, &listeners, https_port, &certificates);
+        run_file.write(&config.data_dir)?;
+        is_ready.store(true, Ordering::Relaxed);
+        announce(config, &run_file);
+        Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, _store: store })
+    }
+
+    /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
+    async fn stop(self) {
+        tracing::info!("draining");
+        self.is_ready.store(false, Ordering::Relaxed);
+        let patience = Duration::from_secs(caps::DRAIN_SECONDS_MAX);
+        let cut = tokio::select! {
+            cut = self.tasks.drain(patience) => cut,
+            () = shutdown_signal() => {
+                tracing::warn!("told twice: not waiting any longer");
+                return;
+            }
+        };
+        if cut > 0 {
+            tracing::warn!(tasks = cut, "not everything ended in time");
+        }
+        let run_file = RunFile::path(&self.config.data_dir);
+        if let Err(error) = std::fs::remove_file(&run_file) {
+            tracing::warn!(%error, path = %run_file.display(), "cannot be removed");
+        }
+        if let Some(Err(error)) = self.hosts_file.map(|file| file.clear()) {
+            tracing::warn!(%error, "the hosts file keeps our names");
+        }
+        tracing::info!("ended");
+    }
+}
+
+fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
+    if config.durability == store::Durability::Relaxed {
+        tracing::warn!(
+            "durability is relaxed: a power cut loses what was acknowledged last. For tests only."
+        );
+    }
+    let options = store::Options { location: config.store.clone(), durability: config.durability };
+    let store = Store::open(&options).map_err(|error| match error {
+        StoreError::InUse(directory) => {
+            format!("another server uses {directory}; give this one its own --data-dir")
+        }
+        error => error.to_string(),
+    })?;
+    let streams = Streams::open(&options)?;
+    Ok((store, streams))
+}
+
+fn open_certificates(config: &Config) -> Result<Certificates, Failure> {
+    // The clock of certificates is never moved by tests: clients judge validity by theirs.
+    let made = match &config.tls {
+        None => Certificates::open(&config.data_dir, Clock::system()),
+        Some((certificate, key)) => Certificates::operator(&config.data_dir, certificate, key),
+    };
+    Ok(made?)
+}
+
+/// Binds every port, and says once what does not work without 443. Gives the port that HTTPS addresses carry.
+fn listen(config: &Config, tasks: &Tasks) -> Result<(Arc<Listeners>, u16), Failure> {
+    let Ports { https, https_standard, mqtt, mqtt_plain } = config.ports;
+    let mut required = vec![(https, Kind::Https), (mqtt, Kind::Mqtt)];
+    if mqtt_plain != 0 {
+        tracing::warn!(port = mqtt_plain, "MQTT without TLS is open: for benchmarks only");
+        required.push((mqtt_plain, Kind::MqttPlain));
+    }
+    let wanted = https_standard != 0 && https_standard != https;
+    let optional: &[(u16, Kind)] = if wanted { &[(https_standard, Kind::Https)] } else { &[] };
+    let (listeners, failures) = Listeners::bind(config.listen, &required, optional, tasks)?;
+    for failure in &failures {
+        explain(failure, https);
+    }
+    let advertised = if wanted && listeners.has_port(https_standard) { https_standard } else { https };
+    Ok((listeners, advertised))
+}
+
+fn explain(failure: &CannotListen, https: u16) {
+    let remedy = if failure.source.kind() == std::io::ErrorKind::PermissionDenied {
+        "Allow it once with: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=443, or: sudo setcap cap_net_bind_service=+ep $(command -v twinhub), or run in a container."
+    } else {
+        "Stop what uses the port, or switch it off here with ports.https_standard = 0."
+    };
+    tracing::warn!(
+        "{failure}. HTTPS is on port {https} instead. Clients that cannot be given a port do not work meanwhile: devices over HTTPS and WebSockets, and service SDKs that take a bare host name. {remedy}"
+    );
+}
+
+fn announce(config: &Config, run: &RunFile) {
+    let authority = run.environment.get("AZURE_AUTHORITY_HOST").map_or("", String::as_str);
+    let line = format!(
+        "twinhub is ready at {authority}, MQTT on {}:{}, data in {}",
+        run.address,
+        run.mqtt_port,
+        config.data_dir.display()
+    );
+    // Whoever started us may have closed the pipe; that is no reason to end.
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(unix)]
+pub(crate) async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn shutdown_signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,183 @@
+//! The built binary as an operator meets it: starts, says so, refuses a second one, answers, drains.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use server::client::{Https, Trust};
+
+/// A loopback address of its own for every server of this test process, so that runs do not meet.
+fn own_address() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{}.{}", 100 + high % 100, low, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+struct Server {
+    child: Child,
+    address: String,
+    ready_line: String,
+}
+
+impl Server {
+    fn command(directory: &Path, address: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+        command
+            .args(["serve", "--durability", "relaxed", "--listen", address, "--data-dir"])
+            .arg(directory)
+            .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
+            .env("TWINHUB_TEST__ALLOW_CLOCK_CONTROL", "true")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn start(directory: &Path) -> Self {
+        let address = own_address();
+        Self::spawn(Self::command(directory, &address), address)
+    }
+
+    fn spawn(mut command: Command, address: String) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready_line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready_line).unwrap();
+        Self { child, address, ready_line }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}:8443{path}", self.address)
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn client(directory: &Path) -> Https {
+    let pem = std::fs::read_to_string(directory.join("ca.pem")).unwrap();
+    Https::new(Trust::only(&pem).unwrap())
+}
+
+fn twinhub(directory: &Path, arguments: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    let output = command.args(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn it_says_when_it_is_ready_and_answers_over_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    assert!(server.ready_line.starts_with("twinhub is ready "), "{:?}", server.ready_line);
+    let https = client(directory.path());
+    for path in ["/healthz", "/readyz", "/metrics", "/common/v2.0/.well-known/openid-configuration"] {
+        let answer = https.send("GET", &server.url(path), &[], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    let answer = https.send("GET", &server.url("/_twinhub/instances"), &[], "").await.unwrap();
+    assert_eq!(answer.status, 401, "live control wants the admin key");
+}
+
+#[tokio::test]
+async fn what_env_prints_logs_a_client_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let (_, json, _) = twinhub(directory.path(), &["env", "--format", "json"]);
+    let variables: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let value = |name: &str| variables[name].as_str().unwrap_or_default().to_owned();
+    let url = format!("{}/{}/oauth2/token", value("AZURE_AUTHORITY_HOST"), value("AZURE_TENANT_ID"));
+    let body = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
+        value("AZURE_CLIENT_ID"),
+        value("AZURE_CLIENT_SECRET"),
+        value("AZURE_RESOURCE_MANAGER_AUDIENCE"),
+    );
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = client(directory.path()).ask("POST", &url, &headers, body).await.unwrap();
+    assert!(answer.json()["access_token"].as_str().unwrap().matches('.').count() == 2);
+    assert!(Path::new(&value("SSL_CERT_FILE")).is_file() && Path::new(&value("TWINHUB_CA_FILE")).is_file());
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    let second = Server::command(directory.path(), &own_address()).output().unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("another server uses"), "{said}");
+}
+
+#[tokio::test]
+async fn it_drains_when_told_and_its_directory_can_be_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let https = client(directory.path());
+    // A kept connection must not hold the end up.
+    assert_eq!(https.send("GET", &server.url("/healthz"), &[], "").await.unwrap().status, 200);
+    assert!(server.terminate().success());
+    let (ok, _, said) = twinhub(directory.path(), &["env"]);
+    assert!(!ok && said.contains("no server runs on"), "{said}");
+    let root = std::fs::read(directory.path().join("ca.pem")).unwrap();
+    let again = Server::start(directory.path());
+    assert_eq!(std::fs::read(directory.path().join("ca.pem")).unwrap(), root, "clients keep their trust");
+    drop(again);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_with_keys_can_be_read_by_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    for name in ["admin.key", "ca-key.pem", "run.json", "records.db", "records.db-wal"] {
+        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_moves_for_tests_that_asked_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let https = client(directory.path());
+    let key = std::fs::read_to_string(directory.path().join("admin.key")).unwrap();
+    let authorization = format!("Bearer {}", key.trim());
+    let headers = [("authorization", authorization.as_str())];
+    let ask = async |method: &str, body: &'static str| -> base::Timestamp {
+        let answer = https.ask(method, &server.url("/_twinhub/clock"), &headers, body).await.unwrap();
+        answer.json()["now"].as_str().unwrap().parse().unwrap()
+    };
+    let before = ask("GET", "").await;
+    let after = ask("POST", "{\"advanceSeconds\": 3600}").await;
+    assert!(after.since(before) >= Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn the_hosts_file_holds_our_names_while_we_serve() {
+    let directory = tempfile::tempdir().unwrap();
+    let hosts = directory.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    let address = own_address();
+    let mut command = Server::command(directory.path(), &address);
+    command.arg("--manage-hosts").env("TWINHUB_HOSTS_FILE", &hosts);
+    let server = Server::spawn(command, address.clone());
+    let text = std::fs::read_to_string(&hosts).unwrap();
+    assert!(text.contains(&format!("{address}\thub.azure-devices.localhost\n")), "{text}");
+    let (_, printed, _) = twinhub(directory.path(), &["hosts"]);
+    assert!(printed.contains("hub.azure-devices.localhost"), "{printed}");
+    server.terminate();
+    assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "127.0.0.1 localhost\n");
+}
