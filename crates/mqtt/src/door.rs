@@ -45,7 +45,7 @@ pub struct Door(Arc<Context>);
 
 /// A client that may come in.
 enum Admitted<S> {
-    Hub(hub_door::Connection<S>),
+    Hub(Box<hub_door::Connection<S>>),
 }
 
 impl Door {
@@ -60,9 +60,11 @@ impl Door {
     {
         let door = self.clone();
         let link = Link::new(stream, &self.0.clock, self.0.tasks.stopping());
+        // Boxed because it takes more room than the connection that comes after it, and is given back before that.
+        let greeting = Box::pin(async move { door.greet(link, peer).await });
         async move {
-            // Boxed because it takes more room than the connection that comes after it.
-            match Box::pin(door.greet(link, peer)).await {
+            let admitted = greeting.await;
+            match admitted {
                 Some(Admitted::Hub(connection)) => connection.run().await,
                 None => {}
             }

@@ -28,9 +28,9 @@ pub(crate) enum End {
     /// A packet that is well formed but not allowed here.
     Violation(&'static str),
     /// An operation failed and MQTT has no answer that could say so.
-    Refused(String),
+    Refused(&'static str),
     /// The hub closed the session: taken over, disabled, deleted.
-    Closed(String),
+    Closed(hub::CloseReason),
     Stopping,
 }
 
@@ -85,6 +85,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub(crate) fn cut_at(&mut self, cut_at: Option<Timestamp>) {
         self.cut_at = cut_at;
         self.set_alarm();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn allow_packets_of(&mut self, packet_bytes_max: usize) {
@@ -186,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// Writes what is left to write, as long as the peer takes it, and closes.
-    pub(crate) async fn finish(mut self) {
+    pub(crate) async fn finish(&mut self) {
         let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
         let mut patience = alarm(self.clock.clone(), self.clock.now().plus(silence_max));
         std::future::poll_fn(|cx| {

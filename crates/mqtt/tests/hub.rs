@@ -1,4 +1,5 @@
 //! Devices at their hub, through the door: what they may do, what they get, and what ends a connection.
+#![allow(clippy::unwrap_used, reason = "a test may panic at a surprise")]
 
 mod fixture;
 
@@ -14,7 +15,7 @@ use mqtt::codec::{
 };
 use mqtt::topic::ToDevice;
 use serde_json::{Value, json};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const TELEMETRY: &str = "devices/dev1/messages/events/";
 const TWIN_RESPONSES: &str = "$iothub/twin/res/#";
@@ -136,7 +137,6 @@ async fn other_versions_of_the_protocol_are_told_so() {
         }
         other => panic!("{other:?}"),
     }
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut v5 = fixture.stream();
     v5.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 0]).await.unwrap();
     let mut answer = Vec::new();
@@ -160,6 +160,16 @@ async fn a_peer_that_has_not_connected_costs_little_and_not_for_long() {
     let mut out_of_order = fixture.unconnected();
     out_of_order.send(&Packet::PingReq).await.unwrap();
     assert!(closed(&mut out_of_order).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_small() {
+    let fixture = Fixture::new().await;
+    let (client, server) = tokio::io::duplex(16);
+    let connection = fixture.door.serve(server, Peer::default());
+    // A product number (design.md §4): what the task itself takes, without the stream, which is boxed once.
+    assert!(size_of_val(&connection) <= 640, "{} bytes", size_of_val(&connection));
+    drop(client);
 }
 
 // Telemetry.
@@ -448,22 +458,15 @@ async fn an_answer_that_nobody_waits_for_is_acknowledged_and_forgotten() {
 async fn a_device_that_does_not_listen_to_methods_is_not_online_for_them() {
     let fixture = Fixture::new().await;
     let mut device = fixture.device("dev1").await.connect().await;
-    let id = "dev1".parse().unwrap();
-    let refused = fixture.hub.invoke_method(&Caller::system(), &id, request("reboot")).await;
+    let identity = "dev1".parse().unwrap();
+    let refused = fixture.hub.invoke_method(&Caller::system(), &identity, request("reboot")).await;
     assert_eq!(refused.unwrap_err().code(), 404_103);
     device.subscribe(METHODS, Qos::AtLeastOnce).await.unwrap();
     let filters = vec![Text::try_from(METHODS).unwrap()];
-    device
-        .send(&Packet::Unsubscribe(mqtt::codec::Unsubscribe { packet_id: id_of(9), filters }))
-        .await
-        .unwrap();
-    assert_eq!(device.receive().await.unwrap(), Packet::UnsubAck(id_of(9)));
-    let refused = fixture.hub.invoke_method(&Caller::system(), &id, request("reboot")).await;
+    device.send(&Packet::Unsubscribe(mqtt::codec::Unsubscribe { packet_id: id(9), filters })).await.unwrap();
+    assert_eq!(device.receive().await.unwrap(), Packet::UnsubAck(id(9)));
+    let refused = fixture.hub.invoke_method(&Caller::system(), &identity, request("reboot")).await;
     assert_eq!(refused.unwrap_err().code(), 404_103);
-}
-
-fn id_of(number: u16) -> PacketId {
-    id(number)
 }
 
 // What ends a connection, and the will.

@@ -75,7 +75,7 @@ async fn restore(session: &Session, clean_session: bool) -> Result<Option<Subscr
 
 impl Admission {
     /// Answers the CONNECT; what the client has already sent behind it is handled next.
-    pub(crate) fn enter<S>(self, mut link: Link<S>, connect: Connect) -> Connection<S>
+    pub(crate) fn enter<S>(self, mut link: Link<S>, connect: Connect) -> Box<Connection<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -93,7 +93,7 @@ impl Admission {
             outlives_connection: !connect.clean_session,
             will: connect.will.map(|will| Box::new(detached(&will))),
         };
-        Connection { link, session: self.session, state }
+        Box::new(Connection { link, session: self.session, state })
     }
 }
 
@@ -124,9 +124,14 @@ enum Woken {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    pub(crate) async fn run(mut self) {
+    /// Boxed, because a future that takes it by value holds it more than once.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let end = self.drive().await;
         tracing::debug!(identity = %self.session.identity(), ?end, "a connection ended");
+        Box::pin(self.leave(end)).await;
+    }
+
+    async fn leave(mut self: Box<Self>, end: End) {
         if end != End::Disconnect {
             self.publish_will().await;
         }
@@ -190,7 +195,7 @@ impl State {
         next_command: Pin<&mut impl Future<Output = Command>>,
     ) -> Poll<Result<Woken, End>> {
         if let Poll::Ready(settled) = self.owed.poll_settle(cx, link.out()) {
-            return Poll::Ready(settled.map(|()| Woken::Moved).map_err(refused));
+            return Poll::Ready(settled.map(|()| Woken::Moved).map_err(End::from));
         }
         if !link.is_clogged()
             && let Poll::Ready(command) = next_command.poll(cx)
@@ -242,7 +247,7 @@ impl State {
         let granted = filters
             .map(|(filter, qos)| self.subscriptions.subscribe(session.identity(), filter, *qos))
             .collect();
-        self.apply(&before, session).await.map_err(refused)?;
+        self.apply(&before, session).await?;
         let suback = SubAck { packet_id: subscribe.packet_id, granted };
         self.owed.answer(out, |out| suback.encode(out).expect("shorter than the SUBSCRIBE"));
         Ok(())
@@ -258,7 +263,7 @@ impl State {
         for filter in &unsubscribe.filters {
             self.subscriptions.unsubscribe(session.identity(), filter);
         }
-        self.apply(&before, session).await.map_err(refused)?;
+        self.apply(&before, session).await?;
         let unsuback = Packet::UnsubAck(unsubscribe.packet_id);
         self.owed.answer(out, |out| unsuback.encode(out).expect("an UNSUBACK fits"));
         Ok(())
@@ -300,13 +305,15 @@ impl State {
                 let request_id = format!("{request_id:x}");
                 (ToDevice::Method { name: &name, request_id: &request_id }.text(), payload)
             }
-            Command::Close(reason) => return Err(End::Closed(format!("{reason:?}"))),
+            Command::Close(reason) => return Err(End::Closed(reason)),
         };
         let written = codec::write_publish(link.out(), Delivery::AtMostOnce, false, &topic, &payload);
         written.map_err(|_| End::Violation("a publish that does not fit"))
     }
 }
 
-fn refused(error: Error) -> End {
-    End::Refused(error.name().to_owned())
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Refused(error.name())
+    }
 }

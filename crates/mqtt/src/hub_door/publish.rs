@@ -108,10 +108,9 @@ async fn patch_reported(
 
 /// An answer that nobody waits for, or that makes no sense, is not a fault that could be told.
 fn complete_method(session: &Session, status: &str, request_id: &str, payload: Bytes) {
-    match (status.parse(), u64::from_str_radix(request_id, 16)) {
-        (Ok(status), Ok(request_id)) => {
-            session.hub().complete_method(session, request_id, status, payload);
-        }
-        _ => tracing::debug!(identity = %session.identity(), status, request_id, "an answer to no method"),
+    if let (Ok(status), Ok(request_id)) = (status.parse(), u64::from_str_radix(request_id, 16)) {
+        session.hub().complete_method(session, request_id, status, payload);
+    } else {
+        tracing::debug!(identity = %session.identity(), status, request_id, "an answer to no method");
     }
 }

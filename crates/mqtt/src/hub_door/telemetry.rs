@@ -54,12 +54,12 @@ fn build(session: &Session, bag: &str, flags: [(&str, &str, bool); 2]) -> Result
     for (key, value) in &properties {
         let is_ours = flags.iter().any(|(name, _, is_set)| *is_set && name == key);
         if !is_ours {
-            add(&mut message, key, value).map_err(super::refused)?;
+            add(&mut message, key, value)?;
         }
     }
     for (name, value, is_set) in flags {
         if is_set {
-            message.application(name, value).map_err(super::refused)?;
+            message.application(name, value)?;
         }
     }
     Ok(message)
