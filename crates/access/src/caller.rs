@@ -81,6 +81,17 @@ impl Caller {
         if allowed { Ok(()) } else { Err(self.denied(permission, scope)) }
     }
 
+    /// Whether this caller may do anything at all at `scope`, above it or below it: such a scope shows in lists.
+    pub fn may_enter(&self, scope: &Scope) -> bool {
+        match &*self.0 {
+            Kind::System => true,
+            Kind::Policy { .. } | Kind::Identity { .. } => false,
+            Kind::Principal { grants, .. } => {
+                grants.iter().any(|grant| grant.scope.contains(scope) || scope.contains(&grant.scope))
+            }
+        }
+    }
+
     /// Whether this caller may act as `identity` of the instance at `scope`: the identity itself, or a policy with the
     /// right to connect devices.
     pub fn require_identity(&self, identity: &IdentityId, scope: &Scope) -> Result<(), Denied> {

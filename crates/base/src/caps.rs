@@ -138,6 +138,13 @@ pub const TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARACTERS_MAX: usize = 512;
 pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
 pub const RESOURCE_PAGE: usize = 1000;
+/// ours: private endpoint connections that one Digital Twins instance shows.
+pub const PRIVATE_ENDPOINT_CONNECTIONS_MAX: usize = 50;
+/// Event Hubs quotas: event hubs of a standard namespace, authorization rules of a namespace.
+pub const EVENT_HUBS_PER_NAMESPACE_MAX: usize = 10;
+pub const AUTHORIZATION_RULES_MAX: usize = 12;
+/// Partitions of an event hub whose PUT names no number (Event Hubs REST reference).
+pub const EVENT_HUB_PARTITIONS_DEFAULT: u32 = 4;
 /// ours: a finished operation can be read this long.
 pub const OPERATION_KEPT_SECONDS: u64 = 24 * 3600;
 

@@ -73,6 +73,36 @@ pub const ACTIVITY: Table =
 pub const SUBSCRIPTION: Table =
     Table { name: "subscription", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
 
+/// key: subscription, group, type, parent name or empty, name, all in lower case · value: a resource of Resource Manager ·
+/// replaced by every write to it.
+pub const RESOURCE: Table = Table {
+    name: "resource",
+    keys: &["subscription", "resource_group", "type", "parent", "name"],
+    columns: &["resource_type"],
+};
+
+/// key: "names", type, name · value: the resource that holds a name which is unique beyond its group · never changed.
+pub const CLAIMED_NAME: Table =
+    Table { name: "claimed_name", keys: &["realm", "resource_type", "name"], columns: &[] };
+
+/// key: "operations", id · value: a long-running operation and what it has left to do · replaced once, when it ends.
+pub const OPERATION: Table = Table { name: "operation", keys: &["realm", "id"], columns: &["state"] };
+
+/// key: subscription, name · value: a resource group · replaced by every write to it.
+pub const RESOURCE_GROUP: Table =
+    Table { name: "resource_group", keys: &["subscription", "name"], columns: &[] };
+
+/// key: "subscriptions", id · value: an Azure subscription · never changed.
+pub const AZURE_SUBSCRIPTION: Table =
+    Table { name: "azure_subscription", keys: &["realm", "id"], columns: &[] };
+
+/// key: subscription, namespace · value: whether it may be used · replaced.
+pub const PROVIDER_REGISTRATION: Table =
+    Table { name: "provider_registration", keys: &["subscription", "namespace"], columns: &[] };
+
+/// key: "first_start" · value: when the default resources were made in full · written once.
+pub const FIRST_START: Table = Table { name: "first_start", keys: &["realm"], columns: &[] };
+
 /// For the contract suite alone.
 #[cfg(test)]
 pub(crate) const THING: Table =
@@ -96,6 +126,13 @@ pub const ALL: &[&Table] = &[
     &DEVICE_TWIN,
     &ACTIVITY,
     &SUBSCRIPTION,
+    &RESOURCE,
+    &CLAIMED_NAME,
+    &OPERATION,
+    &RESOURCE_GROUP,
+    &AZURE_SUBSCRIPTION,
+    &PROVIDER_REGISTRATION,
+    &FIRST_START,
     #[cfg(test)]
     &THING,
 ];

@@ -1,0 +1,149 @@
+//! What a first start makes: a subscription, a resource group, a hub, a provisioning service linked to it, a Digital Twins
+//! instance. Called by the server before its doors open; safe to repeat at every start.
+
+use access::Caller;
+
+use crate::error::Error;
+use crate::id::{GroupId, ResourceId};
+use crate::provider::ResourceType;
+use crate::subscription::Subscription;
+use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service};
+
+/// The names of the default resources.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    pub subscription_id: String,
+    pub subscription_name: String,
+    pub tenant_id: String,
+    pub resource_group: String,
+    pub location: String,
+    pub hub: String,
+    pub provisioning_service: String,
+    pub digital_twins: String,
+}
+
+/// The ids of what [`ResourceManager::ensure_defaults`] made or found.
+#[derive(Clone, Debug)]
+pub struct DefaultResources {
+    pub resource_group: GroupId,
+    pub hub: ResourceId,
+    pub provisioning_service: ResourceId,
+    pub digital_twins: ResourceId,
+}
+
+impl Defaults {
+    /// Azure's names for them in this product: `twinhub`, `hub`, `dps` and `twins` in `eastus`.
+    pub fn new(subscription_id: &str, tenant_id: &str) -> Self {
+        Self {
+            subscription_id: subscription_id.to_owned(),
+            subscription_name: "twinhub".to_owned(),
+            tenant_id: tenant_id.to_owned(),
+            resource_group: "twinhub".to_owned(),
+            location: "eastus".to_owned(),
+            hub: "hub".to_owned(),
+            provisioning_service: "dps".to_owned(),
+            digital_twins: "twins".to_owned(),
+        }
+    }
+
+    fn ids(&self) -> DefaultResources {
+        let group = GroupId::new(&self.subscription_id, &self.resource_group);
+        let id = |resource_type, name: &str| ResourceId::new(&group, resource_type, name);
+        DefaultResources {
+            hub: id(ResourceType::IotHub, &self.hub),
+            provisioning_service: id(ResourceType::ProvisioningService, &self.provisioning_service),
+            digital_twins: id(ResourceType::DigitalTwinsInstance, &self.digital_twins),
+            resource_group: group,
+        }
+    }
+}
+
+impl ResourceManager {
+    /// Makes what is missing of the defaults, and only on the very first start: what an operator deleted later stays deleted.
+    pub async fn ensure_defaults(&self, defaults: &Defaults) -> Result<DefaultResources, Error> {
+        let (ids, caller) = (defaults.ids(), Caller::system());
+        if self.subscription_must_exist(&defaults.subscription_id).await.is_ok()
+            && self.is_first_start_over().await?
+        {
+            return Ok(ids);
+        }
+        self.ensure_subscription(&Subscription {
+            id: defaults.subscription_id.clone(),
+            display_name: defaults.subscription_name.clone(),
+            tenant_id: defaults.tenant_id.clone(),
+        })
+        .await?;
+        let location = Some(defaults.location.clone());
+        let put = group::Put { location: location.clone(), ..group::Put::default() };
+        self.put_resource_group(&caller, &ids.resource_group, &put).await?;
+        self.ensure_default_hub(&caller, &ids.hub, location.clone()).await?;
+        self.ensure_default_service(&caller, &ids, location.clone()).await?;
+        if self.stored(&ids.digital_twins).await?.is_none() {
+            let put = instance::Put { location, is_default: true, ..instance::Put::default() };
+            let accepted = self.put_digital_twins_instance(&caller, &ids.digital_twins, &put).await?;
+            self.finish_accepted(&accepted).await?;
+        }
+        self.mark_first_start_over().await?;
+        Ok(ids)
+    }
+
+    async fn ensure_default_hub(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        location: Option<String>,
+    ) -> Result<(), Error> {
+        if self.stored(id).await?.is_some() {
+            return Ok(());
+        }
+        let properties = iot_hub::PropertiesRequest {
+            sku_name: Some("S1".to_owned()),
+            ..iot_hub::PropertiesRequest::default()
+        };
+        let put = iot_hub::Put { location, properties, is_default: true, ..iot_hub::Put::default() };
+        let accepted = self.put_iot_hub(caller, id, &put).await?;
+        self.finish_accepted(&accepted).await
+    }
+
+    async fn ensure_default_service(
+        &self,
+        caller: &Caller,
+        ids: &DefaultResources,
+        location: Option<String>,
+    ) -> Result<(), Error> {
+        if self.stored(&ids.provisioning_service).await?.is_some() {
+            return Ok(());
+        }
+        let owner = self.iot_hub_key(caller, &ids.hub, "iothubowner").await?;
+        let host = self.hub_host(&self.must_get(&ids.hub).await?)?;
+        let link = provisioning_service::LinkedHubRequest {
+            connection_string: format!(
+                "HostName={host};SharedAccessKeyName={};SharedAccessKey={}",
+                owner.key_name,
+                owner.primary_key.text()
+            ),
+            location: location.clone(),
+            ..provisioning_service::LinkedHubRequest::default()
+        };
+        let properties = provisioning_service::PropertiesRequest {
+            linked_hubs: vec![link],
+            ..provisioning_service::PropertiesRequest::default()
+        };
+        let put = provisioning_service::Put {
+            location,
+            properties,
+            is_default: true,
+            ..provisioning_service::Put::default()
+        };
+        let accepted = self.put_provisioning_service(caller, &ids.provisioning_service, &put).await?;
+        self.finish_accepted(&accepted).await
+    }
+
+    /// Does at once what would be left to the loop.
+    async fn finish_accepted(&self, accepted: &Accepted) -> Result<(), Error> {
+        match &accepted.operation {
+            Some(operation) => self.finish_now(operation).await?,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What can go wrong, in Resource Manager's words: the text of each is the message that a caller reads.
+//! Made by the operations here; the door adds status and code in one match.
+
+use access::Denied;
+use store::{CommitError, MayConflict, StoreError};
+
+use crate::id::{GroupId, ResourceId};
+use crate::location;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("The provided subscription identifier '{0}' is malformed or invalid.")]
+    InvalidSubscriptionId(String),
+    #[error("The subscription '{0}' could not be found.")]
+    SubscriptionNotFound(String),
+    #[error("Resource group '{0}' could not be found.")]
+    ResourceGroupNotFound(String),
+    #[error("The resource group '{0}' is in deprovisioning state and cannot perform this operation.")]
+    ResourceGroupBeingDeleted(String),
+    #[error(
+        "The provided resource group name '{0}' has these invalid characters or an invalid length: a name has 1 to 90 letters, digits, '-', '_', '.', '(' and ')' and does not end with a period."
+    )]
+    InvalidResourceGroupName(String),
+    #[error(
+        "Invalid resource group location '{wanted}'. The Resource group already exists in location '{existing}'."
+    )]
+    InvalidResourceGroupLocation { wanted: String, existing: String },
+    #[error(
+        "The Resource '{0}' under resource group '{1}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+    )]
+    ResourceNotFound(String, String),
+    #[error(
+        "Failed to perform '{verb}' on resource(s) of type '{kind}', because the parent resource '{parent}' could not be found."
+    )]
+    ParentResourceNotFound { verb: &'static str, kind: String, parent: String },
+    #[error("The resource namespace '{0}' is invalid.")]
+    InvalidResourceNamespace(String),
+    #[error("The location property is required for this definition.")]
+    LocationRequired,
+    #[error(
+        "The provided location '{wanted}' is not available for resource type '{kind}'. List of available regions for the resource type is '{}'.",
+        location::list()
+    )]
+    LocationNotAvailable { wanted: String, kind: String },
+    #[error(
+        "The resource '{name}' already exists in location '{existing}' in resource group '{group}'. A resource with the same name cannot be created in location '{wanted}'. Please select a new resource name."
+    )]
+    InvalidResourceLocation { name: String, existing: String, group: String, wanted: String },
+    #[error(
+        "The subscription is not registered to use namespace '{0}'. See https://aka.ms/rps-not-found for how to register subscriptions."
+    )]
+    MissingSubscriptionRegistration(String),
+    #[error("{0}")]
+    InvalidRequestContent(String),
+    /// A name that its type does not allow.
+    #[error("{0}")]
+    InvalidResourceName(String),
+    #[error("{0}")]
+    InvalidTags(String),
+    #[error("Invalid $filter '{0}' specified in the query string.")]
+    InvalidFilter(String),
+    #[error("The skiptoken is not one that this service gave out.")]
+    InvalidSkipToken,
+    /// The type's own rules refuse the values sent.
+    #[error("{0}")]
+    BadRequest(String),
+    /// Another resource has the name, which is unique beyond its group.
+    #[error("Name '{0}' is already taken. Please specify a different name")]
+    NameTaken(String),
+    /// The resource is in a state in which this may not be done.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    QuotaExceeded(String),
+    #[error("The condition '{0}' was not satisfied by the resource's present version.")]
+    PreconditionFailed(&'static str),
+    /// A policy or authorization rule that is not there.
+    #[error("{0}")]
+    KeyNotFound(String),
+    #[error("The operation '{0}' could not be found.")]
+    OperationNotFound(String),
+    /// Someone else wrote first; the operation is decided again.
+    #[error("The resource was changed by another request. Please retry.")]
+    WrittenMeanwhile,
+    #[error("The service is unavailable. Please retry.")]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    pub(crate) fn not_found(id: &ResourceId) -> Self {
+        Self::ResourceNotFound(id.relative(), id.group.name.clone())
+    }
+
+    pub(crate) fn group_not_found(group: &GroupId) -> Self {
+        Self::ResourceGroupNotFound(group.name.clone())
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::BadRequest(message.into())
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::WrittenMeanwhile,
+            CommitError::CounterLimit { counter, max } => {
+                Self::QuotaExceeded(format!("The quota of {max} for {counter} is used up."))
+            }
+            CommitError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl MayConflict for Error {
+    fn is_conflict(&self) -> bool {
+        *self == Self::WrittenMeanwhile
+    }
+}

@@ -1,0 +1,187 @@
+//! Names, sizes and keys of event hubs. Pure.
+
+use base::{Timestamp, caps};
+use serde::{Deserialize, Serialize};
+
+use super::record::{AuthorizationRule, EventHubProperties};
+use crate::error::Error;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessRight {
+    Listen,
+    Manage,
+    Send,
+}
+
+/// The writable members of an event hub's PUT.
+#[derive(Clone, Debug, Default)]
+pub struct EventHubRequest {
+    pub partition_count: Option<u32>,
+    pub retention_days: Option<u32>,
+}
+
+/// What `listKeys` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub key_name: String,
+    pub primary_key: String,
+    pub secondary_key: String,
+    pub primary_connection_string: String,
+    pub secondary_connection_string: String,
+}
+
+impl AccessRight {
+    pub const ALL: [Self; 3] = [Self::Listen, Self::Manage, Self::Send];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listen => "Listen",
+            Self::Manage => "Manage",
+            Self::Send => "Send",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|right| right.name().eq_ignore_ascii_case(text))
+    }
+}
+
+/// 6–50 letters, digits and hyphens, a letter first, a letter or digit last.
+pub(super) fn is_namespace_name(name: &str) -> bool {
+    (6..=50).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !name.ends_with('-')
+}
+
+pub(super) fn namespace_rule(name: &str) -> String {
+    format!(
+        "The namespace name '{name}' must have 6 to 50 letters, digits and hyphens, begin with a letter and end with a letter or digit."
+    )
+}
+
+fn is_hub_name(name: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_alphanumeric();
+    (1..=256).contains(&name.len())
+        && name.chars().all(|c| alphanumeric(c) || "-_.".contains(c))
+        && name.starts_with(alphanumeric)
+        && name.ends_with(alphanumeric)
+}
+
+pub(super) fn put(
+    name: &str,
+    old: Option<&EventHubProperties>,
+    request: &EventHubRequest,
+    now: Timestamp,
+) -> Result<EventHubProperties, Error> {
+    if !is_hub_name(name) {
+        return Err(Error::InvalidResourceName(format!(
+            "The event hub name '{name}' must have 1 to 256 letters, digits, '-', '_' and '.', and begin and end with a letter or digit."
+        )));
+    }
+    let partition_count = request
+        .partition_count
+        .or(old.map(|old| old.partition_count))
+        .unwrap_or(caps::EVENT_HUB_PARTITIONS_DEFAULT);
+    if !(1..=caps::PARTITIONS_MAX).contains(&partition_count) {
+        return Err(Error::bad_request(format!(
+            "The partition count must be between 1 and {}.",
+            caps::PARTITIONS_MAX
+        )));
+    }
+    if old.is_some_and(|old| old.partition_count != partition_count) {
+        return Err(Error::bad_request("The partition count of an event hub cannot be changed."));
+    }
+    let retention_days = request.retention_days.or(old.map(|old| old.retention_days)).unwrap_or(1);
+    if !(1..=7).contains(&retention_days) {
+        return Err(Error::bad_request("The message retention must be between 1 and 7 days."));
+    }
+    Ok(EventHubProperties {
+        created: old.map_or(now, |old| old.created),
+        updated: now,
+        partition_count,
+        retention_days,
+        rules: old.map(|old| old.rules.clone()).unwrap_or_default(),
+    })
+}
+
+pub(super) fn put_rule(
+    known: &mut Vec<AuthorizationRule>,
+    name: &str,
+    rights: &[String],
+) -> Result<AuthorizationRule, Error> {
+    let parsed: Option<Vec<AccessRight>> = rights.iter().map(|right| AccessRight::parse(right)).collect();
+    let rights = parsed
+        .filter(|rights| !rights.is_empty())
+        .ok_or_else(|| Error::bad_request("The rights must be some of 'Listen', 'Send' and 'Manage'."))?;
+    if rights.contains(&AccessRight::Manage) && rights.len() < AccessRight::ALL.len() {
+        return Err(Error::bad_request("The right 'Manage' needs 'Listen' and 'Send' too."));
+    }
+    if !is_hub_name(name) || name.len() > 50 {
+        return Err(Error::InvalidResourceName(format!(
+            "The rule name '{name}' must have 1 to 50 letters, digits, '-', '_' and '.'."
+        )));
+    }
+    if let Some(rule) = known.iter_mut().find(|rule| rule.name.eq_ignore_ascii_case(name)) {
+        rule.rights = rights;
+        return Ok(rule.clone());
+    }
+    if known.len() >= caps::AUTHORIZATION_RULES_MAX {
+        return Err(Error::QuotaExceeded(format!(
+            "At most {} authorization rules are allowed.",
+            caps::AUTHORIZATION_RULES_MAX
+        )));
+    }
+    let rule = AuthorizationRule::generate(name, &rights);
+    known.push(rule.clone());
+    Ok(rule)
+}
+
+pub(super) fn keys(rule: &AuthorizationRule, host: &str, entity_path: Option<&str>) -> Keys {
+    let entity = entity_path.map(|path| format!(";EntityPath={path}")).unwrap_or_default();
+    let string = |key: &base::Key| {
+        format!(
+            "Endpoint=sb://{host}/;SharedAccessKeyName={};SharedAccessKey={}{entity}",
+            rule.name,
+            key.text()
+        )
+    };
+    Keys {
+        key_name: rule.name.clone(),
+        primary_key: rule.primary_key.text().to_owned(),
+        secondary_key: rule.secondary_key.text().to_owned(),
+        primary_connection_string: string(&rule.primary_key),
+        secondary_connection_string: string(&rule.secondary_key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::ConnectionString;
+
+    #[test]
+    fn names_and_sizes_are_held_to_their_limits() {
+        assert!(is_namespace_name("abcdef") && !is_namespace_name("abcde") && !is_namespace_name("1bcdef"));
+        let make = |partitions, days| {
+            let request = EventHubRequest { partition_count: Some(partitions), retention_days: Some(days) };
+            put("hub", None, &request, Timestamp::UNIX_EPOCH)
+        };
+        assert!(make(1, 1).is_ok() && make(32, 7).is_ok());
+        assert!(make(0, 1).is_err() && make(33, 1).is_err() && make(1, 0).is_err() && make(1, 8).is_err());
+        assert!(put("-x", None, &EventHubRequest::default(), Timestamp::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn the_keys_of_an_event_hub_make_a_connection_string_for_an_endpoint() {
+        let mut known = Vec::new();
+        let rule = put_rule(&mut known, "send", &["Send".into()]).unwrap();
+        let keys = keys(&rule, "ns.servicebus.localhost", Some("hub"));
+        let parsed = ConnectionString::parse(&keys.primary_connection_string).unwrap();
+        assert_eq!((parsed.host.as_str(), parsed.entity_path.as_str()), ("ns.servicebus.localhost", "hub"));
+        assert!(rule.has_key(&parsed.key) && rule.may_send());
+        assert_eq!(put_rule(&mut known, "SEND", &["Listen".into()]).unwrap().primary_key, rule.primary_key);
+        assert!(put_rule(&mut known, "m", &["Manage".into()]).is_err());
+        assert!(put_rule(&mut known, "m", &[]).is_err());
+    }
+}

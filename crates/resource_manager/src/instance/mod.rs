@@ -1,0 +1,299 @@
+//! `Microsoft.DigitalTwins/digitalTwinsInstances`: create, read, update, delete, name check, private endpoint connections.
+//! Called by the Resource Manager door. The graph inside an instance is the affair of the `digital_twins` crate.
+
+use access::Caller;
+use base::{Continuation, InstanceId, Page};
+use store::{Batch, Stored, retry_on_conflict};
+
+pub use self::record::{LinkState, LinkStatus, PrivateEndpointConnection, Properties};
+pub use self::rules::ConnectionRequest;
+use crate::error::Error;
+use crate::id::{GroupId, ResourceId};
+use crate::identity::{IdentityRequest, Users};
+use crate::operation::Work;
+use crate::provider::ResourceType;
+use crate::resource::{self, Accepted, NetworkAccess, ProvisioningState, Resource, Tags};
+use crate::{ResourceManager, location};
+
+mod record;
+mod rules;
+
+/// The writable members of a PUT. What a body leaves out is `None` and falls back to its default.
+#[derive(Clone, Debug, Default)]
+pub struct Put {
+    pub location: Option<String>,
+    pub tags: Option<Tags>,
+    pub identity: Option<IdentityRequest>,
+    pub public_network_access: Option<NetworkAccess>,
+    pub connections: Option<Vec<ConnectionRequest>>,
+    /// Only the first start asks for it: the instance that answers at `localhost`.
+    pub is_default: bool,
+}
+
+/// The members of a PATCH. The outer `None` is "not mentioned", the inner one `null`.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    pub tags: Option<Option<Tags>>,
+    pub identity: Option<Option<IdentityRequest>>,
+    pub public_network_access: Option<Option<NetworkAccess>>,
+}
+
+/// The answer to "may I have this name?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameAvailability {
+    Available,
+    Invalid(String),
+    AlreadyExists,
+}
+
+const TYPE: ResourceType = ResourceType::DigitalTwinsInstance;
+const READ: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/read";
+const WRITE: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/write";
+const DELETE: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/delete";
+const CONNECTION_READ: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/read";
+const CONNECTION_WRITE: &str =
+    "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/write";
+const CONNECTION_DELETE: &str =
+    "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/delete";
+
+impl ResourceManager {
+    /// `DigitalTwins_Get`.
+    pub async fn digital_twins_instance(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
+        self.allow(caller, READ, &id.scope(), &id.group.subscription).await?;
+        self.must_get(id).await
+    }
+
+    /// `DigitalTwins_List`.
+    pub async fn digital_twins_instances(
+        &self,
+        caller: &Caller,
+        subscription: &str,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.list_in_subscription(caller, READ, subscription, TYPE, after).await
+    }
+
+    /// `DigitalTwins_ListByResourceGroup`.
+    pub async fn digital_twins_instances_of(
+        &self,
+        caller: &Caller,
+        group: &GroupId,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.list_in_group(caller, READ, group, TYPE, after).await
+    }
+
+    /// `DigitalTwins_CreateOrUpdate`.
+    pub async fn put_digital_twins_instance(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        put: &Put,
+    ) -> Result<Accepted, Error> {
+        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
+        if !rules::is_name(&id.name) {
+            return Err(Error::InvalidResourceName(rules::name_rule(&id.name)));
+        }
+        resource::check_tags(put.tags.as_ref())?;
+        retry_on_conflict(async || {
+            let (mut batch, old) = self.open_for_put(id).await?;
+            let next = self.instance_after_put(caller, id, put, old.as_ref().map(|old| &old.record)).await?;
+            let Some(old) = old else {
+                self.claim_name(&mut batch, id).await?;
+                return self.accept(None, next, Work::Create, batch).await;
+            };
+            // The live service shows the tags of a PUT only once it is done (recorded with New-/Update-AzDigitalTwinsInstance).
+            let work = Work::Update { tags: Some(next.tags.clone()), previous: Box::new(old.record.clone()) };
+            let shown = Resource { tags: old.record.tags.clone(), ..next };
+            self.accept(Some(&old), shown, work, batch).await
+        })
+        .await
+    }
+
+    async fn instance_after_put(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        put: &Put,
+        old: Option<&Resource>,
+    ) -> Result<Resource, Error> {
+        let location = resource::check_location(put.location.as_deref(), id, old)?;
+        let system_data = resource::system_data(old.map(|old| &old.system_data), caller, self.clock.now());
+        let make_id = || InstanceId::generate("twins", &id.name);
+        let connections = put.connections.as_deref();
+        let old_properties = old.map(properties).transpose()?;
+        let mut properties =
+            rules::put(old_properties, make_id, put.public_network_access, connections, &system_data)?;
+        properties.is_default |= put.is_default;
+        let request = put.identity.clone().unwrap_or_default();
+        let identity = self.apply_identity(id, old, &request, Users::Replace).await?;
+        Ok(Resource {
+            id: old.map_or_else(|| id.clone(), |old| old.id.clone()),
+            location: Some(location::normalise(&location)),
+            tags: put.tags.clone(),
+            identity,
+            system_data,
+            version: resource::next_version(old, self.clock.now()),
+            provisioning_state: old.map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
+            operation: None,
+            properties: resource::Properties::DigitalTwinsInstance(properties),
+        })
+    }
+
+    /// `DigitalTwins_Update`.
+    pub async fn update_digital_twins_instance(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        patch: &Patch,
+    ) -> Result<Accepted, Error> {
+        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
+        resource::check_tags(patch.tags.as_ref().and_then(Option::as_ref))?;
+        retry_on_conflict(async || {
+            let old = self.open_for_update(id).await?;
+            let now = self.clock.now();
+            let mut next = old.record.clone();
+            if let Some(tags) = &patch.tags {
+                next.tags.clone_from(tags);
+            }
+            if let Some(request) = &patch.identity {
+                let request = request.clone().unwrap_or_default();
+                next.identity = self.apply_identity(id, Some(&old.record), &request, Users::Merge).await?;
+            }
+            let properties = properties_mut(&mut next)?;
+            if let Some(access) = patch.public_network_access {
+                properties.public_network_access = access.unwrap_or_default();
+            }
+            properties.last_updated = now;
+            next.system_data = resource::system_data(Some(&old.record.system_data), caller, now);
+            next.version = resource::next_version(Some(&old.record), now);
+            next.provisioning_state = ProvisioningState::Updating;
+            let work = Work::Update { tags: patch.tags.clone(), previous: Box::new(old.record.clone()) };
+            self.accept(Some(&old), next, work, Batch::default()).await
+        })
+        .await
+    }
+
+    /// `DigitalTwins_Delete`; `None` when there is nothing to delete.
+    pub async fn delete_digital_twins_instance(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+    ) -> Result<Option<Accepted>, Error> {
+        self.allow(caller, DELETE, &id.scope(), &id.group.subscription).await?;
+        self.delete(id).await
+    }
+
+    /// `DigitalTwins_CheckNameAvailability`. Names are looked for beyond the subscription, since they become host names.
+    pub async fn check_digital_twins_name(
+        &self,
+        caller: &Caller,
+        subscription: &str,
+        name: &str,
+    ) -> Result<NameAvailability, Error> {
+        const CHECK: &str = "Microsoft.DigitalTwins/locations/checkNameAvailability/action";
+        self.allow(caller, CHECK, &crate::subscription::scope(subscription), subscription).await?;
+        if !rules::is_name(name) {
+            return Ok(NameAvailability::Invalid(rules::name_rule(name)));
+        }
+        let is_taken = self.name_holder(TYPE, name).await?.is_some();
+        Ok(if is_taken { NameAvailability::AlreadyExists } else { NameAvailability::Available })
+    }
+
+    /// `PrivateEndpointConnections_List`.
+    pub async fn private_endpoint_connections(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+    ) -> Result<Vec<PrivateEndpointConnection>, Error> {
+        self.allow(caller, CONNECTION_READ, &id.scope(), &id.group.subscription).await?;
+        Ok(properties(&self.must_get(id).await?)?.connections.clone())
+    }
+
+    /// `PrivateEndpointConnections_Get`.
+    pub async fn private_endpoint_connection(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        name: &str,
+    ) -> Result<PrivateEndpointConnection, Error> {
+        self.allow(caller, CONNECTION_READ, &id.scope(), &id.group.subscription).await?;
+        find_connection(&self.must_get(id).await?, name).ok_or_else(|| connection_not_found(id, name))
+    }
+
+    /// `PrivateEndpointConnections_CreateOrUpdate`: changes the state of a connection that is there.
+    pub async fn put_private_endpoint_connection(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        name: &str,
+        state: &LinkState,
+    ) -> Result<Accepted, Error> {
+        self.allow(caller, CONNECTION_WRITE, &id.scope(), &id.group.subscription).await?;
+        self.change_connection(id, name, |connection| {
+            let now = self.clock.now();
+            connection.system_data = resource::system_data(Some(&connection.system_data), caller, now);
+            Work::UpdateConnection { name: connection.name.clone(), state: state.clone() }
+        })
+        .await?
+        .ok_or_else(|| connection_not_found(id, name))
+    }
+
+    /// `PrivateEndpointConnections_Delete`; `None` when there is nothing to delete.
+    pub async fn delete_private_endpoint_connection(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        name: &str,
+    ) -> Result<Option<Accepted>, Error> {
+        self.allow(caller, CONNECTION_DELETE, &id.scope(), &id.group.subscription).await?;
+        self.change_connection(id, name, |connection| {
+            connection.is_being_deleted = true;
+            Work::DeleteConnection { name: connection.name.clone() }
+        })
+        .await
+    }
+
+    async fn change_connection(
+        &self,
+        id: &ResourceId,
+        name: &str,
+        change: impl Fn(&mut PrivateEndpointConnection) -> Work,
+    ) -> Result<Option<Accepted>, Error> {
+        retry_on_conflict(async || {
+            let old: Stored<Resource> = self.open_for_update(id).await?;
+            let mut next = old.record.clone();
+            next.version = resource::next_version(Some(&old.record), self.clock.now());
+            let connections = &mut properties_mut(&mut next)?.connections;
+            let found = connections.iter_mut().find(|known| known.name.eq_ignore_ascii_case(name));
+            let Some(connection) = found else { return Ok(None) };
+            let work = change(connection);
+            self.accept(Some(&old), next, work, Batch::default()).await.map(Some)
+        })
+        .await
+    }
+}
+
+pub fn properties(resource: &Resource) -> Result<&Properties, Error> {
+    match &resource.properties {
+        resource::Properties::DigitalTwinsInstance(properties) => Ok(properties),
+        _ => Err(resource::damaged(&resource.id)),
+    }
+}
+
+pub(crate) fn properties_mut(resource: &mut Resource) -> Result<&mut Properties, Error> {
+    match &mut resource.properties {
+        resource::Properties::DigitalTwinsInstance(properties) => Ok(properties),
+        _ => Err(resource::damaged(&resource.id)),
+    }
+}
+
+fn find_connection(resource: &Resource, name: &str) -> Option<PrivateEndpointConnection> {
+    let connections = &properties(resource).ok()?.connections;
+    connections.iter().find(|known| known.name.eq_ignore_ascii_case(name)).cloned()
+}
+
+fn connection_not_found(id: &ResourceId, name: &str) -> Error {
+    let path = format!("{}/privateEndpointConnections/{name}", id.relative());
+    Error::ResourceNotFound(path, id.group.name.clone())
+}

@@ -1,0 +1,180 @@
+//! How a Digital Twins instance changes: PUT replaces, PATCH changes what it names. Pure.
+
+use base::{InstanceId, caps};
+
+use super::record::{LinkState, LinkStatus, PrivateEndpointConnection, Properties};
+use crate::error::Error;
+use crate::resource::{NetworkAccess, SystemData};
+
+/// One element of `privateEndpointConnections` in a PUT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionRequest {
+    /// From `name` or the end of `id`.
+    pub name: Option<String>,
+    pub private_endpoint: Option<String>,
+    pub group_ids: Option<Vec<String>>,
+    pub state: Option<LinkState>,
+}
+
+/// 3–63 letters, digits and hyphens, no hyphen at either end (`arm-and-auth.md` §2.1).
+pub(super) fn is_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// What is wrong with a name, in the words of the name check.
+pub(super) fn name_rule(name: &str) -> String {
+    format!(
+        "'{name}' must be between 3 and 63 characters. Alphanumerics and hyphens are allowed. Value must start and end with an alphanumeric."
+    )
+}
+
+/// The properties after a PUT at `system_data.last_modified_at`. Connections that the body does not mention at all stay; a
+/// list that is given replaces the old one.
+pub(super) fn put(
+    old: Option<&Properties>,
+    new_instance: impl FnOnce() -> InstanceId,
+    access: Option<NetworkAccess>,
+    connections: Option<&[ConnectionRequest]>,
+    system_data: &SystemData,
+) -> Result<Properties, Error> {
+    let now = system_data.last_modified_at;
+    let kept = old.map(|old| old.connections.clone()).unwrap_or_default();
+    let connections = match connections {
+        None => kept,
+        Some(requests) => put_connections(&kept, requests, system_data)?,
+    };
+    Ok(Properties {
+        instance: old.map_or_else(new_instance, |old| old.instance.clone()),
+        is_default: old.is_some_and(|old| old.is_default),
+        created: old.map_or(now, |old| old.created),
+        last_updated: now,
+        public_network_access: access.unwrap_or_default(),
+        connections,
+    })
+}
+
+/// An element takes over the connection of its name; one without a name that of its place in the list, so that the same PUT
+/// twice changes nothing.
+fn put_connections(
+    old: &[PrivateEndpointConnection],
+    requests: &[ConnectionRequest],
+    system_data: &SystemData,
+) -> Result<Vec<PrivateEndpointConnection>, Error> {
+    if requests.len() > caps::PRIVATE_ENDPOINT_CONNECTIONS_MAX {
+        return Err(Error::bad_request(format!(
+            "An instance has at most {} private endpoint connections.",
+            caps::PRIVATE_ENDPOINT_CONNECTIONS_MAX
+        )));
+    }
+    let mut next: Vec<PrivateEndpointConnection> = Vec::with_capacity(requests.len());
+    for (at, request) in requests.iter().enumerate() {
+        let before = match &request.name {
+            Some(name) => old.iter().find(|known| known.name.eq_ignore_ascii_case(name)),
+            None => old.get(at),
+        };
+        let name = before.map(|known| known.name.clone()).or_else(|| request.name.clone());
+        let name = name.unwrap_or_else(|| format!("connection-{}", at + 1));
+        if next.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            return Err(Error::bad_request(format!(
+                "The private endpoint connection '{name}' is given twice."
+            )));
+        }
+        next.push(PrivateEndpointConnection {
+            name,
+            private_endpoint: request
+                .private_endpoint
+                .clone()
+                .or_else(|| before.and_then(|known| known.private_endpoint.clone())),
+            group_ids: request
+                .group_ids
+                .clone()
+                .or_else(|| before.map(|known| known.group_ids.clone()))
+                .unwrap_or_default(),
+            state: request
+                .state
+                .clone()
+                .or_else(|| before.map(|known| known.state.clone()))
+                .unwrap_or_else(pending),
+            system_data: before.map_or_else(
+                || system_data.clone(),
+                |known| SystemData {
+                    last_modified_by: system_data.last_modified_by.clone(),
+                    last_modified_by_type: system_data.last_modified_by_type.clone(),
+                    last_modified_at: system_data.last_modified_at,
+                    ..known.system_data.clone()
+                },
+            ),
+            is_being_deleted: false,
+        });
+    }
+    Ok(next)
+}
+
+fn pending() -> LinkState {
+    LinkState { status: LinkStatus::Pending, description: String::new(), actions_required: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Timestamp;
+
+    fn by(who: &str, seconds: i64) -> SystemData {
+        let at = Timestamp::from_unix_seconds(seconds);
+        SystemData {
+            created_by: who.into(),
+            created_by_type: "User".into(),
+            created_at: at,
+            last_modified_by: who.into(),
+            last_modified_by_type: "User".into(),
+            last_modified_at: at,
+        }
+    }
+
+    fn request(name: Option<&str>) -> ConnectionRequest {
+        ConnectionRequest { name: name.map(str::to_owned), ..ConnectionRequest::default() }
+    }
+
+    #[test]
+    fn names_have_3_to_63_letters_digits_and_inner_hyphens() {
+        for good in ["abc", "1-2", "A".repeat(63).as_str()] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["ab", "-abc", "abc-", "a.c", "a_c", "!testName", "A".repeat(64).as_str()] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_put_replaces_what_it_names_and_keeps_what_was_made_once() {
+        let make = || InstanceId::from_stored("i1");
+        let disabled = Some(NetworkAccess::Disabled);
+        let first = put(None, make, disabled, Some(&[request(None)]), &by("a", 1)).unwrap();
+        assert_eq!(first.connections[0].name, "connection-1");
+        let second = put(Some(&first), || InstanceId::from_stored("i2"), None, None, &by("b", 2)).unwrap();
+        assert_eq!(second.instance, first.instance);
+        assert_eq!(second.created, first.created);
+        assert_eq!(second.public_network_access, NetworkAccess::Enabled);
+        assert_eq!(second.connections, first.connections);
+        let third =
+            put(Some(&second), make, None, Some(&[request(Some("CONNECTION-1"))]), &by("c", 3)).unwrap();
+        assert_eq!(third.connections[0].name, "connection-1");
+        assert_eq!(third.connections[0].system_data.created_by, "a");
+        assert_eq!(third.connections[0].system_data.last_modified_by, "c");
+        assert!(put(Some(&third), make, None, Some(&[]), &by("d", 4)).unwrap().connections.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_is_given_twice_or_too_many_of_them_are_refused() {
+        let make = || InstanceId::from_stored("i1");
+        let twice = [request(Some("x")), request(Some("X"))];
+        assert!(put(None, make, None, Some(&twice), &by("a", 1)).is_err());
+        let many = vec![request(None); caps::PRIVATE_ENDPOINT_CONNECTIONS_MAX];
+        assert!(put(None, make, None, Some(&many), &by("a", 1)).is_ok());
+        let too_many = vec![request(None); caps::PRIVATE_ENDPOINT_CONNECTIONS_MAX + 1];
+        assert!(put(None, make, None, Some(&too_many), &by("a", 1)).is_err());
+    }
+}

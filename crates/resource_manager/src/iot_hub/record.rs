@@ -1,0 +1,30 @@
+//! The stored properties of an IoT hub.
+
+use base::{InstanceId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::policy::SharedAccessPolicy;
+use crate::resource::NetworkAccess;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    pub instance: InstanceId,
+    pub is_default: bool,
+    pub created: Timestamp,
+    pub sku: Sku,
+    pub policies: Vec<SharedAccessPolicy>,
+    pub partition_count: u32,
+    pub retention_days: u32,
+    /// `None`: never said; shown only once it was.
+    pub public_network_access: Option<NetworkAccess>,
+    pub disable_local_auth: bool,
+    /// Kept and shown as sent: routing, file upload, cloud-to-device settings and the like.
+    pub sections: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sku {
+    pub name: String,
+    pub capacity: u32,
+}

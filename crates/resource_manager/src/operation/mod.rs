@@ -1,0 +1,55 @@
+//! Long-running operations: what was accepted, what is still to do, how it ended.
+//! Started together with the change of a resource, finished by the reconciler, read by clients that poll.
+
+use access::Caller;
+use base::Timestamp;
+
+pub use self::record::{Kind, Operation, State, Target, Work};
+use crate::ResourceManager;
+use crate::error::Error;
+use crate::id::GroupId;
+
+mod record;
+
+impl ResourceManager {
+    /// The status of an operation in a subscription. Its id is unguessable and its content harmless, so that whoever may
+    /// read the subscription's resources at all may poll it, as Resource Manager lets them.
+    pub async fn operation(
+        &self,
+        _caller: &Caller,
+        subscription: &str,
+        id: &str,
+    ) -> Result<Operation, Error> {
+        let stored = self.store.get::<Operation>(&Operation::key_of(id)).await?;
+        stored
+            .map(|stored| stored.record)
+            .filter(|operation| operation.group().subscription.eq_ignore_ascii_case(subscription))
+            .ok_or_else(|| Error::OperationNotFound(id.chars().take(64).collect()))
+    }
+}
+
+impl Operation {
+    /// A new operation on `target` that is due at `due`.
+    pub(crate) fn begin(target: Target, work: Work, location: &str, now: Timestamp, due: Timestamp) -> Self {
+        let id = uuid::Uuid::new_v4().to_string();
+        Self { id, target, work, location: location.to_owned(), started: now, state: State::Running { due } }
+    }
+
+    pub fn group(&self) -> &GroupId {
+        match &self.target {
+            Target::Resource(id) => &id.group,
+            Target::Group(group) => group,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.work {
+            Work::Create | Work::Update { .. } | Work::UpdateConnection { .. } => Kind::Create,
+            Work::Delete | Work::DeleteConnection { .. } | Work::DeleteGroup => Kind::Delete,
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+}

@@ -1,0 +1,145 @@
+//! Shared access policies of hubs and provisioning services, as Resource Manager keeps them.
+//! Called by the two nouns that have them. Pure; keys come from the system's randomness.
+
+use access::Right;
+use base::{Key, caps};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedAccessPolicy {
+    pub key_name: String,
+    pub primary_key: Key,
+    pub secondary_key: Key,
+    pub rights: Vec<Right>,
+}
+
+/// One element of `authorizationPolicies`. A key that is left out is kept, or made.
+#[derive(Clone, Debug)]
+pub struct PolicyRequest {
+    pub key_name: String,
+    pub primary_key: Option<String>,
+    pub secondary_key: Option<String>,
+    pub rights: String,
+}
+
+const KEY_BYTES: usize = 32;
+
+impl SharedAccessPolicy {
+    pub fn generate(key_name: &str, rights: &[Right]) -> Self {
+        Self {
+            key_name: key_name.to_owned(),
+            primary_key: Key::generate(KEY_BYTES),
+            secondary_key: Key::generate(KEY_BYTES),
+            rights: rights.to_vec(),
+        }
+    }
+
+    /// Whether `key` is one of the two.
+    pub fn has_key(&self, key: &str) -> bool {
+        [&self.primary_key, &self.secondary_key]
+            .iter()
+            .any(|own| base::secret::same_bytes(own.text().as_bytes(), key.as_bytes()))
+    }
+}
+
+/// The policies after a PUT: the list given replaces the old one, no list keeps it.
+pub fn put(
+    old: &[SharedAccessPolicy],
+    requests: Option<&[PolicyRequest]>,
+    allowed: &[Right],
+) -> Result<Vec<SharedAccessPolicy>, Error> {
+    let Some(requests) = requests else { return Ok(old.to_vec()) };
+    if requests.len() > caps::POLICIES_PER_HUB_MAX {
+        return Err(Error::bad_request(format!(
+            "At most {} shared access policies are allowed.",
+            caps::POLICIES_PER_HUB_MAX
+        )));
+    }
+    let mut next: Vec<SharedAccessPolicy> = Vec::with_capacity(requests.len());
+    for request in requests {
+        let name = &request.key_name;
+        let is_name = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+@!#".contains(&b));
+        if !is_name || next.iter().any(|other| other.key_name.eq_ignore_ascii_case(name)) {
+            return Err(Error::bad_request(format!(
+                "The policy name '{name}' is not valid or is given twice."
+            )));
+        }
+        let rights = Right::parse_list(&request.rights)
+            .filter(|rights| rights.iter().all(|right| allowed.contains(right)));
+        let rights = rights.ok_or_else(|| {
+            Error::bad_request(format!("The rights '{}' of policy '{name}' are not valid.", request.rights))
+        })?;
+        let before = old.iter().find(|known| known.key_name.eq_ignore_ascii_case(name));
+        next.push(SharedAccessPolicy {
+            key_name: name.clone(),
+            primary_key: key(request.primary_key.as_deref(), before.map(|known| &known.primary_key), name)?,
+            secondary_key: key(
+                request.secondary_key.as_deref(),
+                before.map(|known| &known.secondary_key),
+                name,
+            )?,
+            rights,
+        });
+    }
+    Ok(next)
+}
+
+fn key(sent: Option<&str>, old: Option<&Key>, name: &str) -> Result<Key, Error> {
+    match (sent.filter(|sent| !sent.is_empty()), old) {
+        (None, Some(old)) => Ok(old.clone()),
+        (None, None) => Ok(Key::generate(KEY_BYTES)),
+        (Some(sent), _) => sent.parse().map_err(|_| {
+            Error::bad_request(format!("A key of policy '{name}' is not base64 of 16 to 64 bytes."))
+        }),
+    }
+}
+
+pub fn find<'a>(policies: &'a [SharedAccessPolicy], key_name: &str) -> Result<&'a SharedAccessPolicy, Error> {
+    policies.iter().find(|policy| policy.key_name.eq_ignore_ascii_case(key_name)).ok_or_else(|| {
+        Error::KeyNotFound(format!("The shared access policy '{key_name}' could not be found."))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, rights: &str, primary: Option<&str>) -> PolicyRequest {
+        PolicyRequest {
+            key_name: name.into(),
+            primary_key: primary.map(str::to_owned),
+            secondary_key: None,
+            rights: rights.into(),
+        }
+    }
+
+    #[test]
+    fn a_list_replaces_the_policies_and_keeps_the_keys_it_does_not_name() {
+        let old = [
+            SharedAccessPolicy::generate("a", &[Right::RegistryRead]),
+            SharedAccessPolicy::generate("b", &[Right::RegistryRead]),
+        ];
+        let next =
+            put(&old, Some(&[request("A", "ServiceConnect, RegistryRead", None)]), &Right::ALL).unwrap();
+        assert_eq!(next.len(), 1);
+        assert_eq!(next[0].primary_key, old[0].primary_key);
+        assert_eq!(next[0].rights, [Right::ServiceConnect, Right::RegistryRead]);
+        assert_eq!(put(&old, None, &Right::ALL).unwrap(), old);
+    }
+
+    #[test]
+    fn bad_rights_names_and_keys_are_refused() {
+        for bad in [
+            request("a", "Everything", None),
+            request("a", "EnrollmentRead", None),
+            request("", "RegistryRead", None),
+            request("a/b", "RegistryRead", None),
+            request("a", "RegistryRead", Some("no key")),
+        ] {
+            assert!(put(&[], Some(&[bad]), &[Right::RegistryRead]).is_err());
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What outlives a request: making, changing and deleting the instances behind resources, and deleting whole groups.
+//! One loop, woken by a poke or by time, without input: everything it needs is stored, and everything it does may be done twice.
+
+use std::time::Duration;
+
+use base::{Timestamp, caps};
+use store::{Batch, Counter, Find, Key, Record, StoreError, Stored, retry_on_conflict};
+
+use crate::ResourceManager;
+use crate::error::Error;
+use crate::id::{GroupId, ResourceId};
+use crate::operation::{Operation, State, Target, Work};
+use crate::provider::ResourceType;
+use crate::resource::{ClaimedName, Properties, ProvisioningState, Resource};
+use crate::{event_hub, instance};
+
+/// After a failure of the store or of a service, the next attempt.
+const RETRY: Duration = Duration::from_secs(1);
+/// Without anything to do, expired operations are looked for this often.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Why an operation could not be finished.
+pub(crate) enum Fault {
+    /// Try again: nothing is wrong with the request.
+    Later(Error),
+    /// The service behind the resource refuses it for good.
+    Refused { code: &'static str, message: String },
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Later(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Later(Error::Store(error))
+    }
+}
+
+impl ResourceManager {
+    /// Starts the loop. What a stopped server left undone is done first.
+    pub fn start(&self) {
+        let (manager, mut stopping) = (self.clone(), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            loop {
+                let next = manager.reconcile().await;
+                tokio::select! {
+                    () = stopping.wait() => return,
+                    () = manager.wake.notified() => {}
+                    () = manager.clock.sleep_until(next) => {}
+                }
+            }
+        });
+    }
+
+    /// Finishes every operation that is due. Returns when to look again.
+    pub async fn reconcile(&self) -> Timestamp {
+        let idle = self.clock.now().plus(IDLE);
+        match self.reconcile_due().await {
+            Ok(next) => next.unwrap_or(idle),
+            Err(error) => {
+                tracing::warn!(?error, "operations could not be read; trying again");
+                self.clock.now().plus(RETRY)
+            }
+        }
+    }
+
+    async fn reconcile_due(&self) -> Result<Option<Timestamp>, Error> {
+        let mut running = self.operations_in("running").await?;
+        running.sort_by_key(|operation| operation.record.started);
+        let mut next: Option<Timestamp> = None;
+        for operation in running {
+            let State::Running { due } = operation.record.state else { continue };
+            let again = if due > self.clock.now() {
+                due
+            } else {
+                match self.finish(&operation.record).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        tracing::warn!(
+                            ?error,
+                            operation = operation.record.id,
+                            "an operation waits; trying again"
+                        );
+                        self.clock.now().plus(RETRY)
+                    }
+                }
+            };
+            next = Some(next.map_or(again, |next| next.min(again)));
+        }
+        self.forget_old_operations().await?;
+        Ok(next)
+    }
+
+    async fn operations_in(&self, state: &str) -> Result<Vec<Stored<Operation>>, Error> {
+        let find = Find::new(Key::new([Operation::REALM]), "state", state, caps::RESOURCE_PAGE);
+        Ok(self.store.find::<Operation>(find).await?)
+    }
+
+    async fn forget_old_operations(&self) -> Result<(), Error> {
+        let oldest = self.clock.now().minus(Duration::from_secs(caps::OPERATION_KEPT_SECONDS));
+        let mut batch = Batch::default();
+        for stored in self.operations_in("ended").await? {
+            let (State::Succeeded { ended } | State::Failed { ended, .. }) = &stored.record.state else {
+                continue;
+            };
+            if *ended < oldest {
+                batch.remove::<Operation>(stored.record.key());
+            }
+        }
+        if !batch.is_empty() {
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn begin_operation(&self, target: Target, work: Work, location: Option<&str>) -> Operation {
+        let now = self.clock.now();
+        let delay = if self.settings.is_synchronous { Duration::ZERO } else { self.settings.delay };
+        let location = crate::location::normalise(location.unwrap_or("global"));
+        Operation::begin(target, work, &location, now, now.plus(delay))
+    }
+
+    /// Finishes an operation within its request. The outer error is ours, the inner one the operation's.
+    pub(crate) async fn finish_now(&self, operation: &Operation) -> Result<Result<(), Error>, Error> {
+        self.finish(operation).await?;
+        let stored = self.store.get::<Operation>(&operation.key()).await?;
+        Ok(match stored.map(|stored| stored.record.state) {
+            Some(State::Failed { message, .. }) => Err(Error::Conflict(message)),
+            _ => Ok(()),
+        })
+    }
+
+    async fn finish(&self, operation: &Operation) -> Result<(), Error> {
+        let outcome = match &operation.target {
+            Target::Group(group) => self.finish_group_delete(operation, group).await,
+            Target::Resource(id) => self.finish_resource(operation, id).await,
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Fault::Later(error)) => Err(error),
+            Err(Fault::Refused { code, message }) => self.fail(operation, code, message).await,
+        }
+    }
+
+    async fn finish_resource(&self, operation: &Operation, id: &ResourceId) -> Result<(), Fault> {
+        let Some(stored) = self.stored(id).await? else {
+            return Ok(self.end(operation, Batch::default()).await?);
+        };
+        match &operation.work {
+            Work::Delete => {
+                self.remove_resource(&stored.record).await?;
+                Ok(self.end(operation, Batch::default()).await?)
+            }
+            Work::DeleteGroup => Ok(()),
+            Work::Create | Work::Update { .. } => {
+                self.ensure_behind(&stored.record).await?;
+                Ok(self.settle(operation, id).await?)
+            }
+            Work::UpdateConnection { .. } | Work::DeleteConnection { .. } => {
+                Ok(self.settle(operation, id).await?)
+            }
+        }
+    }
+
+    /// Writes what the end of an operation shows in its resource, together with the end itself.
+    async fn settle(&self, operation: &Operation, id: &ResourceId) -> Result<(), Error> {
+        retry_on_conflict(async || {
+            let mut batch = Batch::default();
+            if let Some(old) = self.stored(id).await? {
+                let mut next = old.record.clone();
+                self.apply_end(operation, &mut next)?;
+                batch.replace(&old, &next);
+            }
+            self.end(operation, batch).await
+        })
+        .await
+    }
+
+    fn apply_end(&self, operation: &Operation, next: &mut Resource) -> Result<(), Error> {
+        let now = self.clock.now();
+        match &operation.work {
+            Work::Update { tags: Some(tags), .. } => next.tags.clone_from(tags),
+            Work::UpdateConnection { name, state } => {
+                let connections = &mut instance::properties_mut(next)?.connections;
+                if let Some(connection) = connections.iter_mut().find(|known| known.name == *name) {
+                    connection.state.clone_from(state);
+                }
+            }
+            Work::DeleteConnection { name } => {
+                instance::properties_mut(next)?.connections.retain(|known| known.name != *name)
+            }
+            Work::Create | Work::Update { .. } | Work::Delete | Work::DeleteGroup => {}
+        }
+        let is_last = next.operation.as_deref() == Some(operation.id.as_str());
+        if is_last && next.provisioning_state != ProvisioningState::Deleting {
+            next.provisioning_state = ProvisioningState::Succeeded;
+        }
+        next.version = crate::resource::next_version(Some(next), now);
+        if let Properties::DigitalTwinsInstance(properties) = &mut next.properties {
+            properties.last_updated = now;
+        }
+        Ok(())
+    }
+
+    /// Ends an operation well, with `batch`. One that has ended already stays as it is.
+    async fn end(&self, operation: &Operation, mut batch: Batch) -> Result<(), Error> {
+        let Some(old) = self.store.get::<Operation>(&operation.key()).await? else { return Ok(()) };
+        if !old.record.is_running() {
+            return Ok(());
+        }
+        let state = State::Succeeded { ended: self.clock.now() };
+        batch.replace(&old, &Operation { state, ..old.record.clone() });
+        self.store.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Ends an operation badly: an update gives back what was there before.
+    async fn fail(&self, operation: &Operation, code: &str, message: String) -> Result<(), Error> {
+        retry_on_conflict(async || {
+            let mut batch = Batch::default();
+            let Some(old) = self.store.get::<Operation>(&operation.key()).await? else { return Ok(()) };
+            let (code, message) = (code.to_owned(), message.clone());
+            let state = State::Failed { ended: self.clock.now(), code, message };
+            batch.replace(&old, &Operation { state, ..old.record.clone() });
+            if let Target::Resource(id) = &operation.target
+                && let Some(old) = self.stored(id).await?
+                && old.record.operation.as_deref() == Some(operation.id.as_str())
+            {
+                let mut next = match &operation.work {
+                    Work::Update { previous, .. } => (**previous).clone(),
+                    _ => old.record.clone(),
+                };
+                next.provisioning_state = ProvisioningState::Failed;
+                next.version = crate::resource::next_version(Some(&old.record), self.clock.now());
+                batch.replace(&old, &next);
+            }
+            self.store.commit(batch).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn finish_group_delete(&self, operation: &Operation, group: &GroupId) -> Result<(), Fault> {
+        // Children come with their parents, and what a caller adds meanwhile is refused, so that this ends.
+        for resource in self.all_in_group(group).await? {
+            if resource.id.parent.is_none() {
+                self.remove_resource(&resource).await?;
+            }
+        }
+        let mut batch = Batch::default();
+        batch.remove::<crate::group::ResourceGroup>(group.key());
+        Ok(self.end(operation, batch).await?)
+    }
+
+    /// Removes a resource, its children first, and what stands behind each.
+    async fn remove_resource(&self, resource: &Resource) -> Result<(), Fault> {
+        for child_type in resource.id.resource_type.children() {
+            while let Some(child) = self.first_child(&resource.id, *child_type).await? {
+                self.remove_one(&child).await?;
+            }
+        }
+        self.remove_one(resource).await
+    }
+
+    async fn first_child(
+        &self,
+        parent: &ResourceId,
+        child_type: ResourceType,
+    ) -> Result<Option<Resource>, Error> {
+        let page = self.scan_page(parent.children_key(child_type), None).await?;
+        Ok(page.items.into_iter().next())
+    }
+
+    async fn remove_one(&self, resource: &Resource) -> Result<(), Fault> {
+        self.remove_behind(resource).await?;
+        retry_on_conflict(async || {
+            let Some(stored) = self.stored(&resource.id).await? else { return Ok(()) };
+            let mut batch = Batch::default();
+            batch.delete(&stored);
+            let holder = self.name_holder(resource.id.resource_type, &resource.id.name).await?;
+            if holder.is_some_and(|holder| holder == resource.id) {
+                batch.remove::<ClaimedName>(ClaimedName::of(&resource.id).key());
+            }
+            if let Some(counter) = self.counter_of(&stored.record).await? {
+                batch.add(counter, -1, i64::MAX);
+            }
+            self.store.commit(batch).await?;
+            Ok::<_, Error>(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The counter that holds how many children of this type a parent has.
+    async fn counter_of(&self, resource: &Resource) -> Result<Option<Counter>, Error> {
+        let Some(parent_id) = resource.id.parent_id() else { return Ok(None) };
+        let Some(parent) = self.stored(&parent_id).await? else { return Ok(None) };
+        Ok(match resource.id.resource_type {
+            ResourceType::DigitalTwinsEndpoint => {
+                Some(Counter::new(&instance::properties(&parent.record)?.instance, "endpoints"))
+            }
+            ResourceType::EventHub => {
+                Some(Counter::new(&event_hub::namespace(&parent.record)?.instance, "eventhubs"))
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,336 @@
+//! What all resources share: reading, listing, accepting a change together with its operation, deleting, names that are unique.
+//! Called by the nouns of this crate. It must never know what a type's properties mean.
+
+use std::collections::HashSet;
+
+use access::{Caller, Permission};
+use base::{Continuation, Page, Scope};
+use store::{Batch, Find, Key, Scan, StoreError, Stored, retry_on_conflict};
+
+pub use self::record::{
+    ClaimedName, NetworkAccess, Properties, ProvisioningState, Resource, SystemData, Tags,
+};
+pub use self::rules::etag;
+pub(crate) use self::rules::{check_if_match, check_location, is_common_name, next_version, system_data};
+use crate::error::Error;
+use crate::group::{self, ResourceGroup};
+use crate::id::{GroupId, ResourceId};
+use crate::identity::{self, IdentityRequest, ManagedIdentity, SystemIdentity, UserIdentity, Users};
+use crate::operation::{Operation, Target, Work};
+use crate::provider::ResourceType;
+use crate::{ResourceManager, subscription, user_assigned_identity};
+
+mod record;
+mod rules;
+
+/// A change that was taken on. Without an operation it is done already.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub resource: Resource,
+    pub operation: Option<Operation>,
+    pub is_new: bool,
+}
+
+/// Stored properties of another type than their id says. Only a damaged store holds such a row.
+pub(crate) fn damaged(id: &ResourceId) -> Error {
+    Error::Store(StoreError::Corrupt(format!("{id} has the properties of another type")))
+}
+
+pub(crate) fn check_tags(tags: Option<&Tags>) -> Result<(), Error> {
+    tags.map_or(Ok(()), rules::check_tags)
+}
+
+impl ResourceManager {
+    /// Asks the caller's permission. Below a subscription that is malformed or unknown nobody has one, and the answer says so
+    /// instead, as Resource Manager's does.
+    pub(crate) async fn allow(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        scope: &Scope,
+        subscription: &str,
+    ) -> Result<(), Error> {
+        let allowed = caller.require(Permission::Management(action), scope);
+        self.subscription_must_exist(subscription).await?;
+        Ok(allowed?)
+    }
+
+    pub(crate) async fn stored(&self, id: &ResourceId) -> Result<Option<Stored<Resource>>, Error> {
+        Ok(self.store.get::<Resource>(&id.key()).await?)
+    }
+
+    /// The resource, or the refusal that names the first thing missing: group, parent or itself.
+    pub(crate) async fn must_find(&self, id: &ResourceId) -> Result<Stored<Resource>, Error> {
+        if let Some(stored) = self.stored(id).await? {
+            return Ok(stored);
+        }
+        self.group_must_exist(&id.group).await?;
+        self.parent_must_exist(id, "read").await?;
+        Err(Error::not_found(id))
+    }
+
+    pub(crate) async fn must_get(&self, id: &ResourceId) -> Result<Resource, Error> {
+        Ok(self.must_find(id).await?.record)
+    }
+
+    pub(crate) async fn parent_must_exist(
+        &self,
+        id: &ResourceId,
+        verb: &'static str,
+    ) -> Result<Option<Stored<Resource>>, Error> {
+        let Some(parent_id) = id.parent_id() else { return Ok(None) };
+        let parent = self.stored(&parent_id).await?.ok_or_else(|| Error::ParentResourceNotFound {
+            verb,
+            kind: id.resource_type.full_name(),
+            parent: parent_id.path(),
+        })?;
+        Ok(Some(parent))
+    }
+
+    /// What a PUT starts from: the resource, if there is one, and a batch that fails should the group or the parent vanish.
+    pub(crate) async fn open_for_put(
+        &self,
+        id: &ResourceId,
+    ) -> Result<(Batch, Option<Stored<Resource>>), Error> {
+        let mut batch = Batch::default();
+        let group = self.group_must_exist(&id.group).await?;
+        if group.record.state == group::State::Deleting {
+            return Err(Error::ResourceGroupBeingDeleted(group.record.id.name));
+        }
+        self.namespace_must_be_registered(&id.group.subscription, id.resource_type.namespace()).await?;
+        batch.guard(&group);
+        if let Some(parent) = self.parent_must_exist(id, "write").await? {
+            must_be_steady(&parent.record)?;
+            batch.guard_exists::<Resource>(parent.record.id.key());
+        }
+        let old = self.stored(id).await?;
+        if let Some(old) = &old {
+            must_not_be_deleting(&old.record)?;
+        }
+        Ok((batch, old))
+    }
+
+    /// What a PATCH starts from.
+    pub(crate) async fn open_for_update(&self, id: &ResourceId) -> Result<Stored<Resource>, Error> {
+        let old = self.must_find(id).await?;
+        must_not_be_deleting(&old.record)?;
+        Ok(old)
+    }
+
+    /// Commits `next` and the operation that finishes it. `old` must still be there as it was read.
+    pub(crate) async fn accept(
+        &self,
+        old: Option<&Stored<Resource>>,
+        mut next: Resource,
+        work: Work,
+        mut batch: Batch,
+    ) -> Result<Accepted, Error> {
+        let operation =
+            self.begin_operation(Target::Resource(next.id.clone()), work, next.location.as_deref());
+        if next.provisioning_state.is_terminal() {
+            // Work on a part of the resource leaves the state of the whole alone.
+        } else {
+            next.operation = Some(operation.id.clone());
+        }
+        match old {
+            Some(old) => batch.replace(old, &next),
+            None => batch.insert(&next),
+        }
+        batch.insert(&operation);
+        self.store.commit(batch).await?;
+        let is_new = old.is_none();
+        if self.settings.is_synchronous {
+            let ended = self.finish_now(&operation).await?;
+            let resource = self.stored(&next.id).await?.map_or(next, |stored| stored.record);
+            return ended.map(|()| Accepted { resource, operation: None, is_new });
+        }
+        self.wake.notify_one();
+        Ok(Accepted { resource: next, operation: Some(operation), is_new })
+    }
+
+    /// Marks a resource as being deleted; the reconciler does the rest. `None` when there is none.
+    pub(crate) async fn delete(&self, id: &ResourceId) -> Result<Option<Accepted>, Error> {
+        retry_on_conflict(async || {
+            self.group_must_exist(&id.group).await?;
+            let Some(old) = self.stored(id).await? else { return Ok(None) };
+            let mut next = old.record.clone();
+            next.provisioning_state = ProvisioningState::Deleting;
+            next.version = next_version(Some(&old.record), self.clock.now());
+            self.accept(Some(&old), next, Work::Delete, Batch::default()).await.map(Some)
+        })
+        .await
+    }
+
+    /// Applies a change that nothing outside the record needs to learn of.
+    pub(crate) async fn write_through(
+        &self,
+        old: Option<&Stored<Resource>>,
+        next: Resource,
+        mut batch: Batch,
+    ) -> Result<Accepted, Error> {
+        match old {
+            Some(old) => batch.replace(old, &next),
+            None => batch.insert(&next),
+        }
+        self.store.commit(batch).await?;
+        Ok(Accepted { resource: next, operation: None, is_new: old.is_none() })
+    }
+
+    /// Deletes a resource that is nothing but its record; false when there is none.
+    pub(crate) async fn remove_at_once(&self, id: &ResourceId) -> Result<bool, Error> {
+        retry_on_conflict(async || {
+            self.group_must_exist(&id.group).await?;
+            let Some(old) = self.stored(id).await? else { return Ok(false) };
+            let mut batch = Batch::default();
+            batch.delete(&old);
+            self.store.commit(batch).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    pub(crate) async fn list_in_subscription(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        subscription: &str,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.allow(caller, action, &subscription::scope(subscription), subscription).await?;
+        let name = resource_type.full_name().to_ascii_lowercase();
+        let prefix = Key::new([subscription.to_ascii_lowercase()]);
+        let find =
+            Find::new(prefix, "resource_type", name, self.settings.page_size + 1).after(decode(after)?);
+        Ok(self.page(self.store.find::<Resource>(find).await?))
+    }
+
+    pub(crate) async fn list_in_group(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        group: &GroupId,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.allow(caller, action, &group.scope(), &group.subscription).await?;
+        self.group_must_exist(group).await?;
+        let prefix = group.key().child(resource_type.full_name().to_ascii_lowercase());
+        self.scan_page(prefix, after).await
+    }
+
+    pub(crate) async fn list_children(
+        &self,
+        parent: &ResourceId,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.must_find(parent).await?;
+        self.scan_page(parent.children_key(resource_type), after).await
+    }
+
+    pub(crate) async fn scan_page(
+        &self,
+        prefix: Key,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        let scan = Scan::new(prefix, self.settings.page_size + 1).after(decode(after)?);
+        Ok(self.page(self.store.scan::<Resource>(scan).await?))
+    }
+
+    /// A page of what was read with one row more than a page holds.
+    fn page(&self, mut rows: Vec<Stored<Resource>>) -> Page<Resource> {
+        let has_more = rows.len() > self.settings.page_size;
+        rows.truncate(self.settings.page_size);
+        let next = rows.last().filter(|_| has_more).map(|row| Continuation::encode(&row.record.id.key()));
+        Page { items: rows.into_iter().map(|row| row.record).collect(), next }
+    }
+
+    /// Takes a name that must be unique beyond the group, in the batch that creates its resource.
+    pub(crate) async fn claim_name(&self, batch: &mut Batch, id: &ResourceId) -> Result<(), Error> {
+        if self.name_holder(id.resource_type, &id.name).await?.is_some() {
+            return Err(Error::NameTaken(id.name.clone()));
+        }
+        batch.insert(&ClaimedName::of(id));
+        Ok(())
+    }
+
+    /// The resource that holds a name that is unique beyond its group.
+    pub(crate) async fn name_holder(
+        &self,
+        resource_type: ResourceType,
+        name: &str,
+    ) -> Result<Option<ResourceId>, Error> {
+        let key = ClaimedName::key_of(&resource_type.full_name(), name);
+        Ok(self.store.get::<ClaimedName>(&key).await?.map(|stored| stored.record.id))
+    }
+
+    /// The identity that a request leads to. User-assigned identities that are resources here lend their ids; for others ids
+    /// are made up once and kept with the resource.
+    pub(crate) async fn apply_identity(
+        &self,
+        id: &ResourceId,
+        old: Option<&Resource>,
+        request: &IdentityRequest,
+        users: Users,
+    ) -> Result<Option<ManagedIdentity>, Error> {
+        let mut known: Vec<(String, UserIdentity)> = Vec::new();
+        for (text, is_wanted) in &request.users {
+            let user_id = text.parse::<ResourceId>().ok().filter(|_| *is_wanted);
+            let Some(user_id) = user_id else { continue };
+            let stored = self.stored(&user_id).await?;
+            let ids = stored.as_ref().and_then(|stored| user_assigned_identity::ids(&stored.record));
+            known.push((text.clone(), ids.unwrap_or_else(user_assigned_identity::make_ids)));
+        }
+        let tenant_id = self.tenant_of(&id.group.subscription).await?;
+        let new_system = || SystemIdentity { principal_id: uuid::Uuid::new_v4().to_string(), tenant_id };
+        let lookup = |text: &str| {
+            let found = known.iter().find(|(known, _)| known == text);
+            found.map_or_else(user_assigned_identity::make_ids, |(_, ids)| ids.clone())
+        };
+        identity::apply(old.and_then(|old| old.identity.as_ref()), request, users, new_system, lookup)
+    }
+
+    /// Every resource of a group, children included, in key order.
+    pub(crate) async fn all_in_group(&self, group: &GroupId) -> Result<Vec<Resource>, Error> {
+        let mut all = Vec::new();
+        let mut after = None;
+        let mut seen = HashSet::new();
+        loop {
+            let page = self.scan_page(group.key(), after.as_ref()).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) if seen.insert(next.as_str().to_owned()) => after = Some(next),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    pub(crate) async fn group_must_exist(&self, group: &GroupId) -> Result<Stored<ResourceGroup>, Error> {
+        let stored = self.store.get::<ResourceGroup>(&group.key()).await?;
+        stored.ok_or_else(|| Error::group_not_found(group))
+    }
+}
+
+pub(crate) fn decode(after: Option<&Continuation>) -> Result<Option<Key>, Error> {
+    after.map(|token| token.decode::<Key>().map_err(|_| Error::InvalidSkipToken)).transpose()
+}
+
+fn must_not_be_deleting(resource: &Resource) -> Result<(), Error> {
+    if resource.provisioning_state == ProvisioningState::Deleting {
+        return Err(Error::Conflict(format!("The resource '{}' is being deleted.", resource.id.name)));
+    }
+    Ok(())
+}
+
+/// A child may be written once its parent exists beyond its record. An update of the parent under way does not matter.
+fn must_be_steady(parent: &Resource) -> Result<(), Error> {
+    match parent.provisioning_state {
+        ProvisioningState::Succeeded | ProvisioningState::Updating => Ok(()),
+        state => Err(Error::Conflict(format!(
+            "The resource '{}' is in state '{}'. Please retry once it is 'Succeeded'.",
+            parent.id.name,
+            state.name()
+        ))),
+    }
+}

@@ -1,0 +1,150 @@
+//! What holds for every resource whatever its type: tags, locations, who wrote it.
+
+use access::Caller;
+use base::{IfMatch, Timestamp, caps};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::record::{Resource, SystemData, Tags};
+use crate::error::Error;
+use crate::id::ResourceId;
+use crate::location;
+
+/// Number and lengths of tags (`arm-and-auth.md` §1.3).
+pub(super) fn check_tags(tags: &Tags) -> Result<(), Error> {
+    if tags.len() > caps::TAGS_MAX {
+        return Err(Error::InvalidTags(format!(
+            "The number of tags '{}' exceeds the maximum of '{}'.",
+            tags.len(),
+            caps::TAGS_MAX
+        )));
+    }
+    for (name, value) in tags {
+        if name.is_empty() || name.chars().count() > caps::TAG_KEY_CHARACTERS_MAX {
+            return Err(Error::InvalidTags(format!(
+                "A tag name must have 1 to {} characters.",
+                caps::TAG_KEY_CHARACTERS_MAX
+            )));
+        }
+        if name.chars().any(|c| "<>%&\\?/".contains(c) || c.is_control()) {
+            return Err(Error::InvalidTags(format!(
+                "The tag name '{name}' has characters that are not allowed."
+            )));
+        }
+        if value.chars().count() > caps::TAG_VALUE_CHARACTERS_MAX {
+            return Err(Error::InvalidTags(format!(
+                "The value of tag '{name}' exceeds the maximum of {} characters.",
+                caps::TAG_VALUE_CHARACTERS_MAX
+            )));
+        }
+    }
+    let mut names: Vec<String> = tags.keys().map(|name| name.to_lowercase()).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Error::InvalidTags("Two tag names differ in nothing but case.".into()));
+    }
+    Ok(())
+}
+
+/// The location that a PUT asks for, held against the one that is there. Returned as the caller wrote it.
+pub(crate) fn check_location(
+    wanted: Option<&str>,
+    id: &ResourceId,
+    old: Option<&Resource>,
+) -> Result<String, Error> {
+    let wanted = wanted.map(str::trim).filter(|text| !text.is_empty()).ok_or(Error::LocationRequired)?;
+    if location::find(wanted).is_none() {
+        let kind = id.resource_type.full_name();
+        return Err(Error::LocationNotAvailable { wanted: wanted.to_owned(), kind });
+    }
+    let existing = old.and_then(|old| old.location.as_deref());
+    match existing {
+        Some(existing) if location::normalise(existing) != location::normalise(wanted) => {
+            Err(Error::InvalidResourceLocation {
+                name: id.name.clone(),
+                existing: location::normalise(existing),
+                group: id.group.name.clone(),
+                wanted: wanted.to_owned(),
+            })
+        }
+        Some(existing) => Ok(existing.to_owned()),
+        None => Ok(wanted.to_owned()),
+    }
+}
+
+/// `If-Match`, or an `etag` that came in the body: the resource must be there and of that version.
+pub(crate) fn check_if_match(if_match: &IfMatch, old: Option<&Resource>) -> Result<(), Error> {
+    let holds = match old {
+        Some(old) => if_match.allows(&etag(old.version)),
+        None => if_match.is_absent(),
+    };
+    if holds { Ok(()) } else { Err(Error::PreconditionFailed("If-Match")) }
+}
+
+/// A version as the services print it: base64 of eight bytes, `AAAAAAFD6M4=`.
+pub fn etag(version: u64) -> String {
+    STANDARD.encode(version.to_be_bytes())
+}
+
+/// `systemData` after a write by `caller`.
+pub(crate) fn system_data(old: Option<&SystemData>, caller: &Caller, now: Timestamp) -> SystemData {
+    let (by, kind) = (caller.object_id().to_owned(), caller.kind_name().to_owned());
+    let created = old.map_or_else(
+        || (by.clone(), kind.clone(), now),
+        |old| (old.created_by.clone(), old.created_by_type.clone(), old.created_at),
+    );
+    SystemData {
+        created_by: created.0,
+        created_by_type: created.1,
+        created_at: created.2,
+        last_modified_by: by,
+        last_modified_by_type: kind,
+        last_modified_at: now,
+    }
+}
+
+/// A version that no earlier state of the resource had, not even of one of the same name before it.
+pub(crate) fn next_version(old: Option<&Resource>, now: Timestamp) -> u64 {
+    let ticks = u64::try_from(now.ticks()).unwrap_or(0);
+    old.map_or(ticks, |old| ticks.max(old.version + 1))
+}
+
+/// 2–49 letters, digits and hyphens and a last letter or digit, not all digits, no hyphen first: the pattern of hubs, services
+/// and Digital Twins endpoints.
+pub(crate) fn is_common_name(name: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(count: usize, name: usize, value: usize) -> Tags {
+        (0..count).map(|at| (format!("{at:0name$}"), "v".repeat(value))).collect()
+    }
+
+    #[test]
+    fn tags_are_accepted_up_to_their_limits() {
+        assert!(check_tags(&tags(caps::TAGS_MAX, 2, 1)).is_ok());
+        assert!(check_tags(&tags(caps::TAGS_MAX + 1, 2, 1)).is_err());
+        assert!(check_tags(&tags(1, 512, 256)).is_ok());
+        assert!(check_tags(&tags(1, 513, 1)).is_err());
+        assert!(check_tags(&tags(1, 1, 257)).is_err());
+        assert!(check_tags(&Tags::from([("a/b".into(), String::new())])).is_err());
+        assert!(check_tags(&Tags::from([("A".into(), String::new()), ("a".into(), String::new())])).is_err());
+    }
+
+    #[test]
+    fn a_common_name_has_letters_digits_and_inner_hyphens() {
+        for good in ["abc", "a-b", "1a2"] {
+            assert!(is_common_name(good, 3..=50), "{good}");
+        }
+        for bad in ["ab", "-ab", "ab-", "123", "a_b", "a.b", "äbc"] {
+            assert!(!is_common_name(bad, 3..=50), "{bad}");
+        }
+    }
+}
