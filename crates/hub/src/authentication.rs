@@ -23,13 +23,19 @@ pub struct DeviceAuthentication {
 }
 
 impl Hub {
-    /// A service's token: policy by name, either key, host and expiry. `presented_host` is the host the caller addressed.
-    pub fn authenticate_service(&self, presented_host: &str, token: &SasToken) -> Result<Caller, Error> {
+    /// A service's token: policy by name, either key, resource and expiry. `presented_host` and `path` are what the caller
+    /// addressed.
+    pub fn authenticate_service(
+        &self,
+        presented_host: &str,
+        path: &str,
+        token: &SasToken,
+    ) -> Result<Caller, Error> {
         let policy = self.verified_policy(token)?;
-        if token.covers(&self.audiences(presented_host), "") {
+        if token.covers(&self.audiences(presented_host), path) {
             return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
         }
-        tracing::debug!(hub = self.name(), ?token, "the token is made out to another host");
+        tracing::debug!(hub = self.name(), ?token, "the token is made out to another resource");
         Err(Error::IotHubUnauthorizedAccess)
     }
 

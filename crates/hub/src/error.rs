@@ -21,8 +21,8 @@ pub enum Error {
     IotHubNotFound,
     #[error("Unauthorized")]
     IotHubUnauthorizedAccess,
-    /// A directory principal without the role. The door knows method and path and words the refusal.
-    #[error("{0}")]
+    /// The caller is known but may not do this. The door knows method and path, with which the refusal is worded.
+    #[error("Unauthorized")]
     PrincipalUnauthorized(Denied),
     #[error("The hub holds as many identities as it may.")]
     IotHubQuotaExceeded,

@@ -1,1 +1,150 @@
-//! Door of one service; see the crate.
+//! The hub's face to back ends over HTTPS: registry, twins, direct methods, statistics (`iothub-service.md` §0–§6).
+//! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
+
+mod device;
+mod error;
+mod method;
+mod module;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod twin;
+
+use access::{Caller, Directory, audiences};
+use base::ids::IdentityId;
+use base::sas::SasToken;
+use base::{Clock, DeviceId, IfMatch, ModuleId};
+use hub::{Hub, Hubs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::error::Refusal;
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Request, Response};
+
+#[derive(Clone)]
+pub struct HubDoor {
+    pub hubs: Hubs,
+    pub directory: Directory,
+    pub clock: Clock,
+}
+
+/// The hub that the host name chose, and who calls.
+pub struct HubAt {
+    hub: Hub,
+    caller: Caller,
+}
+
+impl Door for HubDoor {
+    type Context = HubAt;
+
+    fn routes() -> Routes<Self> {
+        device::routes()
+            .and(module::routes())
+            .and(twin::routes())
+            .and(method::routes())
+            .and(statistics::routes())
+    }
+
+    async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<HubAt, Response> {
+        let at = self.caller(head).await.map_err(|refusal| refusal.answer(head, None, self.clock.now()))?;
+        match check_version(head) {
+            Ok(()) => Ok(at),
+            Err(refusal) => Err(refusal.answer(head, Some(&at.caller), self.clock.now())),
+        }
+    }
+
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
+        Refusal::from(fault).answer(head, None, self.clock.now())
+    }
+
+    fn finish(&self, _: &Head, response: Response) -> Response {
+        response.header("x-ms-request-id", &uuid::Uuid::new_v4().to_string())
+    }
+}
+
+impl HubDoor {
+    async fn caller(&self, head: &Head) -> Result<HubAt, Refusal> {
+        let local = head.peer.local.map(|address| address.ip());
+        let hub = self.hubs.at_host(&head.host, local).ok_or(hub::Error::IotHubNotFound)?;
+        let is_foreign = head.peer.remote.is_some_and(|address| !address.ip().is_loopback());
+        if is_foreign && !hub.settings().public_network_access {
+            return Err(hub::Error::IotHubUnauthorizedAccess.into());
+        }
+        let caller = match (head.bearer(), head.authorization()) {
+            (Some(token), _) => {
+                self.directory.authenticate_bearer(token, audiences::HUB).await.map_err(|error| {
+                    tracing::debug!(%error, "a bearer token was refused");
+                    hub::Error::IotHubUnauthorizedAccess
+                })?
+            }
+            (None, Some(signature)) => {
+                let token = SasToken::parse(signature).map_err(|_| hub::Error::IotHubUnauthorizedAccess)?;
+                hub.authenticate_service(&head.host, &head.segments.join("/"), &token)?
+            }
+            (None, None) => return Err(hub::Error::IotHubUnauthorizedAccess.into()),
+        };
+        Ok(HubAt { hub, caller })
+    }
+
+    /// Writes an answer or its refusal.
+    fn answer(&self, at: &HubAt, head: &Head, result: Result<Response, Refusal>) -> Response {
+        result.unwrap_or_else(|refusal| refusal.answer(head, Some(&at.caller), self.clock.now()))
+    }
+}
+
+/// Any well-formed date counts as the newest version: installed SDKs ask for many.
+fn check_version(head: &Head) -> Result<(), Refusal> {
+    let version = head.api_version().unwrap_or_default();
+    let date = version.strip_suffix("-preview").unwrap_or(version);
+    let is_date = date.len() == 10
+        && date.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    if is_date { Ok(()) } else { Err(Refusal::InvalidProtocolVersion(version.to_owned())) }
+}
+
+/// Makes a handler of an operation: `operation(at, request)` answers or refuses.
+macro_rules! handler {
+    ($operation:path) => {
+        |door: $crate::hub::HubDoor, at: $crate::hub::HubAt, request: $crate::wire::Request| async move {
+            let result = $operation(&at, &request).await;
+            door.answer(&at, &request.head, result)
+        }
+    };
+}
+use handler;
+
+fn device_id(request: &Request) -> Result<DeviceId, Refusal> {
+    request.param("id").parse().map_err(|error: base::ids::InvalidId| Refusal::Malformed(error.to_string()))
+}
+
+fn module_id(request: &Request) -> Result<ModuleId, Refusal> {
+    request.param("mid").parse().map_err(|error: base::ids::InvalidId| Refusal::Malformed(error.to_string()))
+}
+
+fn device(request: &Request) -> Result<IdentityId, Refusal> {
+    Ok(IdentityId::device(device_id(request)?))
+}
+
+fn module(request: &Request) -> Result<IdentityId, Refusal> {
+    Ok(IdentityId::module(device_id(request)?, module_id(request)?))
+}
+
+fn if_match(request: &Request) -> IfMatch {
+    IfMatch::parse(request.header("if-match"))
+}
+
+fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    request.json().map_err(|error| Refusal::Malformed(error.to_string()))
+}
+
+fn tagged<T: Serialize>(etag: &str, value: &T) -> Response {
+    Response::json(200, value).header("etag", &format!("\"{etag}\""))
+}
+
+/// Azure's dates: seven digits of a second, and none at all for "never".
+fn date(at: base::Timestamp) -> String {
+    if at == base::Timestamp::NEVER { format!("{}Z", at.iso_seconds()) } else { at.iso7() }
+}

@@ -1,0 +1,160 @@
+//! Refusals on the wire: Azure's two envelopes and the header that names the error (`iothub-service.md` §2).
+//! The hub names what went wrong; here it only gets its dress.
+
+use access::Caller;
+use base::Timestamp;
+use base::secret::random_hex;
+use serde::Serialize;
+
+use crate::router::Fault;
+use crate::wire::{Head, Response};
+
+/// What this door answers when it does not answer what was asked for.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Hub(hub::Error),
+    /// `api-version` is missing or not a version.
+    InvalidProtocolVersion(String),
+    /// The body is not what the operation takes.
+    Malformed(String),
+    Incomplete,
+    UnknownPath,
+    MethodNotAllowed,
+    BodyTooLarge {
+        max_bytes: usize,
+    },
+}
+
+impl From<hub::Error> for Refusal {
+    fn from(error: hub::Error) -> Self {
+        Self::Hub(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::UnknownPath => Self::UnknownPath,
+            Fault::MethodNotAllowed => Self::MethodNotAllowed,
+            Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
+            Fault::BodyIncomplete => Self::Incomplete,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Envelope {
+    /// `ErrorCode:Name;text`, which Node splits and .NET understands.
+    Text,
+    /// JSON inside a string: direct methods.
+    Nested,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body {
+    message: String,
+    exception_message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Nested<'a> {
+    error_code: u32,
+    message: &'a str,
+    tracking_id: String,
+    timestamp_utc: String,
+    /// An object here breaks .NET, which reads every member as a string.
+    info: Option<()>,
+}
+
+impl Refusal {
+    fn code(&self) -> u32 {
+        match self {
+            Self::Hub(error) => error.code(),
+            Self::InvalidProtocolVersion(_) => 400_001,
+            Self::Malformed(_) => 400_004,
+            Self::Incomplete => 400_000,
+            Self::UnknownPath => 404_000,
+            Self::MethodNotAllowed => 405_000,
+            Self::BodyTooLarge { .. } => 413_001,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Hub(error) => error.name(),
+            Self::InvalidProtocolVersion(_) => "InvalidProtocolVersion",
+            Self::Malformed(_) => "ArgumentInvalid",
+            Self::Incomplete => "GenericBadRequest",
+            Self::UnknownPath => "GenericNotFound",
+            Self::MethodNotAllowed => "GenericMethodNotAllowed",
+            Self::BodyTooLarge { .. } => "MessageTooLarge",
+        }
+    }
+
+    fn text(&self, head: &Head, caller: Option<&Caller>) -> String {
+        match self {
+            Self::Hub(hub::Error::PrincipalUnauthorized(denied)) if caller.is_some_and(Caller::is_principal) => {
+                format!(
+                    "Principal {} is not authorized for {} on {} due to no assigned permissions",
+                    denied.name, head.method, head.raw_path
+                )
+            }
+            Self::Hub(error) => error.to_string(),
+            Self::InvalidProtocolVersion(version) => format!("Invalid API version: '{version}'"),
+            Self::Malformed(why) => format!("BadRequest: {why}"),
+            Self::Incomplete => "The request body is incomplete.".to_owned(),
+            Self::UnknownPath => format!("The requested resource {} was not found.", head.raw_path),
+            Self::MethodNotAllowed => format!("{} is not allowed on {}.", head.method, head.raw_path),
+            Self::BodyTooLarge { max_bytes } => {
+                format!("The request body exceeds the limit of {max_bytes} bytes.")
+            }
+        }
+    }
+
+    pub(super) fn answer(&self, head: &Head, caller: Option<&Caller>, now: Timestamp) -> Response {
+        let code = self.code();
+        let status = u16::try_from(code / 1000).expect("every code has six digits");
+        let body = match envelope_of(head) {
+            Envelope::Text => self.in_text(head, caller, now),
+            Envelope::Nested => self.nested(head, caller, now),
+        };
+        let response = Response::json(status, &body).header("iothub-errorcode", self.name());
+        match self {
+            // Azure sends no Retry-After; it closes the connection.
+            Self::Hub(hub::Error::ThrottlingException { .. }) => response.header("connection", "close"),
+            _ => response,
+        }
+    }
+
+    fn in_text(&self, head: &Head, caller: Option<&Caller>, now: Timestamp) -> Body {
+        let exception_message = format!("Tracking ID:{}", tracking_id(now));
+        Body { message: format!("ErrorCode:{};{}", self.name(), self.text(head, caller)), exception_message }
+    }
+
+    fn nested(&self, head: &Head, caller: Option<&Caller>, now: Timestamp) -> Body {
+        let message = self.text(head, caller);
+        let nested = Nested {
+            error_code: self.code(),
+            message: &message,
+            tracking_id: tracking_id(now),
+            timestamp_utc: now.iso7(),
+            info: None,
+        };
+        let message = serde_json::to_string(&nested).expect("wire structs are plain data");
+        Body { message, exception_message: String::new() }
+    }
+}
+
+fn tracking_id(now: Timestamp) -> String {
+    format!("{}-G2:-TimeStamp:{}", random_hex(16).to_uppercase(), now.iso7())
+}
+
+/// Direct methods speak in the nested form, whatever went wrong; everything else in the one that Node understands.
+fn envelope_of(head: &Head) -> Envelope {
+    let is_method = head.method == http::Method::POST
+        && head.segments.first().is_some_and(|first| first.eq_ignore_ascii_case("twins"))
+        && head.segments.last().is_some_and(|last| last.eq_ignore_ascii_case("methods"));
+    if is_method { Envelope::Nested } else { Envelope::Text }
+}
