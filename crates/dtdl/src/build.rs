@@ -1,7 +1,10 @@
 //! Valid elements as models. Called only when nothing is wrong, so that what is required is there and nesting is bounded.
 //! Reports nothing: what cannot be built has been told before.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     About, Annotation, Command, Component, Content, Dtmi, Enumeration, EnumerationValue, Field, Model,
@@ -35,7 +38,8 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
                 named.entry(element.interface).or_default().push(id);
             }
         }
-        let inner = all.into_iter().filter(|id| !self.reader.roots.contains(id)).collect::<Vec<_>>();
+        let roots: HashSet<Id> = self.reader.roots.iter().copied().collect();
+        let inner = all.into_iter().filter(|id| !roots.contains(id)).collect::<Vec<_>>();
         let ordered = self.reader.roots.iter().copied().chain(inner);
         ordered.filter_map(|id| self.model(id, named.get(&id).map_or(&[], Vec::as_slice))).collect()
     }
@@ -145,13 +149,13 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
         Some(Annotation { annotates: element.annotates.clone()?, overrides: element.overrides.clone() })
     }
 
-    fn payload(&mut self, id: Id, link: Link) -> Option<Payload> {
+    fn payload(&mut self, id: Id, link: Link) -> Option<Box<Payload>> {
         let end = self.reader.ends(id, link).first().copied()?;
-        Some(Payload {
+        Some(Box::new(Payload {
             name: self.element(end).name.clone()?,
             about: self.about(end),
             schema: self.schema_of(end, Link::Schema)?,
-        })
+        }))
     }
 
     fn schema_of(&mut self, id: Id, link: Link) -> Option<Arc<Schema>> {

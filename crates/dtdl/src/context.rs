@@ -94,7 +94,7 @@ fn read<'n>(
     context
 }
 
-fn version<'n>(text: &str, place: &Place<'n>, options: &Options, issues: &mut Issues) -> Option<u8> {
+fn version(text: &str, place: &Place<'_>, options: &Options, issues: &mut Issues) -> Option<u8> {
     if text.contains('#') {
         issues.add(place, "disallowedContextFragment", format!("'{text}' may not have a fragment"));
         return None;
@@ -116,13 +116,7 @@ fn version<'n>(text: &str, place: &Place<'n>, options: &Options, issues: &mut Is
     found.map(|language| language.version)
 }
 
-fn extension<'n>(
-    text: &str,
-    place: &Place<'n>,
-    context: &mut Context,
-    options: &Options,
-    issues: &mut Issues,
-) {
+fn extension(text: &str, place: &Place<'_>, context: &mut Context, options: &Options, issues: &mut Issues) {
     if !text.starts_with("dtmi:") {
         return issues.add(place, "nonDtmiContextSpecifier", format!("'{text}' is not a DTMI"));
     }

@@ -213,12 +213,11 @@ impl<'a> Scanner<'a> {
         if plain {
             return Ok(Cow::Borrowed(&self.text[start + 1..end]));
         }
-        match serde_json::from_str(&self.text[start..=end]) {
-            Ok(text) => Ok(Cow::Owned(text)),
-            Err(_) => {
-                self.at = start;
-                Err(self.error("the string has a bad escape or a bare control character"))
-            }
+        if let Ok(text) = serde_json::from_str(&self.text[start..=end]) {
+            Ok(Cow::Owned(text))
+        } else {
+            self.at = start;
+            Err(self.error("the string has a bad escape or a bare control character"))
         }
     }
 
@@ -334,7 +333,7 @@ impl<'a> Place<'a> {
         for step in steps.iter().rev() {
             match &step.segment {
                 Segment::Root => {}
-                Segment::Index(index) => path += &format!("/{index}"),
+                Segment::Index(index) => path = path + "/" + &index.to_string(),
                 Segment::Name(name) => path = path + "/" + &name.replace('~', "~0").replace('/', "~1"),
             }
         }

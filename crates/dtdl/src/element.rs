@@ -1,7 +1,7 @@
 //! Elements of a document, read one by one into a flat list with links between them.
 //! Reports what can be said of an element alone; what takes others is in `rules`, and references stay names until `link`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -11,11 +11,12 @@ use crate::{
     dtmi,
     issue::Issues,
     literal::Reading,
+    types::{Slot, Types, Word},
     vocabulary::{
         Context, Meaning, RESERVED_PREFIXES, Standard, StandardElement,
         classes::{Class, Link, LinkRule, Member, language, members},
         extensions::{Added, AddedKind, Supplemental},
-        is_keyword, is_unit_of, units_in,
+        is_keyword,
     },
 };
 
@@ -85,12 +86,6 @@ pub(crate) struct Reader<'n, 'o> {
     pub(crate) ids: HashMap<Dtmi, Id>,
     /// Top-level interfaces in order.
     pub(crate) roots: Vec<Id>,
-}
-
-/// What an element is read as.
-struct Slot {
-    rule: LinkRule,
-    outer: Option<Id>,
 }
 
 impl<'n, 'o> Reader<'n, 'o> {
@@ -183,10 +178,10 @@ impl<'n, 'o> Reader<'n, 'o> {
             .outer
             .filter(|_| class != Class::Interface)
             .map_or(position, |outer| self.elements[outer].interface);
-        if let Some(id) = &id {
-            if self.ids.insert(id.clone(), position).is_some() {
-                self.issues.add(place, "duplicateDefinition", format!("'{id}' is defined more than once"));
-            }
+        if let Some(id) = &id
+            && self.ids.insert(id.clone(), position).is_some()
+        {
+            self.issues.add(place, "duplicateDefinition", format!("'{id}' is defined more than once"));
         }
         let outer = (class == Class::Interface).then(|| self.issues.enter(id.clone()));
         self.elements.push(Element {
@@ -295,8 +290,10 @@ impl<'n, 'o> Reader<'n, 'o> {
         let (class, context) = (self.elements[id].class, self.elements[id].context);
         let rules = members(class, context.version);
         let mut seen: Vec<&str> = Vec::new();
+        let mut spelled: HashSet<&str> = HashSet::new();
         for member in node.members().unwrap_or_default() {
-            if is_keyword(&member.name) {
+            // One spelled the same again has been told already.
+            if is_keyword(&member.name) || !spelled.insert(&member.name) {
                 continue;
             }
             let place = place.name(&member.name, &member.value);
@@ -318,7 +315,7 @@ impl<'n, 'o> Reader<'n, 'o> {
             seen.push(name);
             match (rule, added) {
                 (Some((_, rule, _)), _) => self.member(id, rule, required, &member.value, place),
-                (None, Some((by, added))) => self.added_member(id, by, added, &member.value, place),
+                (None, Some((by, added))) => self.added_member(id, by, added, &member.value, &place),
                 (None, None) => {}
             }
         }
@@ -366,13 +363,13 @@ impl<'n, 'o> Reader<'n, 'o> {
         if has_undefined_type && (tolerant || word.is_tenable() && context.open) {
             return;
         }
-        if !has_undefined_type {
+        if has_undefined_type {
+            let rule = word.rules().1;
+            self.issues.add(place, rule, format!("'{name}' is not known to DTDL {} here", context.version));
+        } else {
             let rule = if inferred { "inferredTypeDoesNotAllow" } else { "noTypeThatAllows" };
             let class = self.elements[id].class.name();
             self.issues.add(place, rule, format!("'{name}' is no member of {class}"));
-        } else {
-            let rule = word.rules().1;
-            self.issues.add(place, rule, format!("'{name}' is not known to DTDL {} here", context.version));
         }
     }
 
@@ -392,7 +389,7 @@ impl<'n, 'o> Reader<'n, 'o> {
             Member::Comment => element.comment = reading.comment(),
             Member::Description => element.description = reading.language_map(limits.text_characters_max),
             Member::DisplayName => {
-                element.display_name = reading.language_map(limits.display_name_characters_max)
+                element.display_name = reading.language_map(limits.display_name_characters_max);
             }
             Member::Name => element.name = reading.name(),
             Member::EnumValue => element.enum_value = reading.enum_value(),
@@ -402,99 +399,6 @@ impl<'n, 'o> Reader<'n, 'o> {
             Member::Target => element.target = reading.identifier(),
             Member::Link(_) => {}
         }
-    }
-
-    fn added_member(
-        &mut self,
-        id: Id,
-        by: Supplemental,
-        added: &Added,
-        node: &'n Node<'n>,
-        place: Place<'n>,
-    ) {
-        let context = self.elements[id].context;
-        let unit_type = match added.kind {
-            AddedKind::Unit => by.unit_type,
-            AddedKind::UnitOf(unit_type) => Some(unit_type),
-            _ => None,
-        };
-        if let Some(unit_type) = unit_type {
-            self.elements[id].unit = self.unit(context, unit_type, node, &place);
-            return;
-        }
-        let version = context.version;
-        let mut reading = Reading {
-            node,
-            place: place.clone(),
-            version,
-            required: added.required,
-            issues: &mut self.issues,
-        };
-        if added.kind == AddedKind::Index {
-            let index = reading.integer();
-            if index.is_some_and(|index| index < 1) {
-                self.issues.add(&place, "valueBelowMin", "the value must be at least 1");
-            }
-            self.elements[id].index = index;
-            return;
-        }
-        let Some(text) = reading.text(usize::MAX) else { return };
-        let element = &mut self.elements[id];
-        match added.kind {
-            AddedKind::Annotates => element.annotates = Some(text),
-            AddedKind::Overrides => element.overrides = Some(text),
-            AddedKind::Duration if !crate::schema::is_duration(&text) => {
-                self.issues.add(&place, "durationInvalid", format!("'{text}' is not an ISO 8601 duration"));
-            }
-            AddedKind::Topic
-                if !text.split('/').enumerate().all(|(level, text)| is_topic_part(text, level == 0)) =>
-            {
-                self.issues.add(&place, "stringInvalid", format!("'{text}' is not a topic pattern"));
-            }
-            AddedKind::TopicLevel if !is_topic_label(&text) => {
-                self.issues.add(&place, "stringInvalid", format!("'{text}' is not one level of a topic"));
-            }
-            _ => {}
-        }
-    }
-
-    fn unit(
-        &mut self,
-        context: Context,
-        unit_type: &'static str,
-        node: &'n Node<'n>,
-        place: &Place<'n>,
-    ) -> Option<&'static str> {
-        let found = values(node, place);
-        if found.is_empty() {
-            self.issues.add(place, "objectCountBelowMin", "a unit is required");
-        }
-        if found.len() > 1 {
-            self.issues.add(place, "objectMultipleValues", "only one unit is allowed");
-        }
-        let mut read = None;
-        for (node, place) in found {
-            let Some(text) = node.text() else {
-                self.issues.add(&place, "refObjectNotAllowed", "a string that names a unit is expected");
-                continue;
-            };
-            match context.meaning(text) {
-                Meaning::Standard(Standard { version, is: StandardElement::Unit(unit) })
-                    if version == context.version && is_unit_of(unit, unit_type, context.version) =>
-                {
-                    read = read.or(Some(unit));
-                }
-                Meaning::Standard(_) | Meaning::NoElement => {
-                    let units: Vec<_> = units_in(unit_type, context.version).collect();
-                    let message = format!("'{text}' is no {unit_type}; these are: {}", units.join(", "));
-                    self.issues.add(&place, "wrongParent", message);
-                }
-                Meaning::Author => {
-                    self.issues.add(&place, "badDtmiOrTerm", format!("'{text}' names no unit"));
-                }
-            }
-        }
-        read
     }
 
     fn link(&mut self, id: Id, link: Link, required: bool, node: &'n Node<'n>, place: &Place<'n>) {
@@ -640,189 +544,4 @@ fn allowed_terms(link: Link) -> &'static str {
         Link::Fields => "fields",
         Link::MapKey | Link::MapValue => "map keys and values",
     }
-}
-
-/// A word that is neither a class nor a member, as the rules of unknown words sort it.
-enum Word {
-    InvalidDtmi,
-    NotDtmiNorTerm,
-    Irrelevant,
-    Undefined,
-}
-
-impl Word {
-    fn of(word: &str, context: Context) -> Self {
-        if word.starts_with("dtmi:") {
-            let valid = word.parse::<Dtmi>().is_ok_and(|id| id.allowed_in(context.version));
-            if valid { Self::Irrelevant } else { Self::InvalidDtmi }
-        } else if context.is_term(word) {
-            Self::Irrelevant
-        } else if word.contains(':') {
-            Self::NotDtmiNorTerm
-        } else {
-            Self::Undefined
-        }
-    }
-
-    /// Whether an unknown extension could define it.
-    fn is_tenable(&self) -> bool {
-        matches!(self, Self::Irrelevant | Self::Undefined)
-    }
-
-    /// As a type, as a member.
-    fn rules(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::InvalidDtmi => ("typeInvalidDtmi", "propertyInvalidDtmi"),
-            Self::NotDtmiNorTerm => ("typeNotDtmiNorTerm", "propertyNotDtmiNorTerm"),
-            Self::Irrelevant => ("typeIrrelevantDtmiOrTerm", "propertyIrrelevantDtmiOrTerm"),
-            Self::Undefined => ("typeUndefinedTerm", "propertyUndefinedTerm"),
-        }
-    }
-}
-
-/// What `@type` says.
-struct Types {
-    class: Option<Class>,
-    inferred: bool,
-    supplemental: Vec<Supplemental>,
-    undefined: Vec<String>,
-}
-
-impl Types {
-    fn read<'n>(
-        node: &'n Node<'n>,
-        place: &Place<'n>,
-        context: Context,
-        slot: &Slot,
-        issues: &mut Issues,
-    ) -> Self {
-        let mut types =
-            Self { class: None, inferred: false, supplemental: Vec::new(), undefined: Vec::new() };
-        let Some(declared) = node.member("@type") else {
-            if slot.rule.type_optional {
-                types.inferred = true;
-                types.class = slot.rule.classes.first().copied();
-            } else {
-                issues.add(place, "badType", format!("'@type' is missing: {}", names(slot.rule.classes)));
-            }
-            return types;
-        };
-        let place = place.name("@type", declared);
-        let mut classes: Vec<Class> = Vec::new();
-        let mut other_class = false;
-        for (value, place) in values(declared, &place) {
-            let Some(word) = value.text() else {
-                issues.add(&place, "typeNotString", "a type is a string");
-                continue;
-            };
-            if let Some(class) = context.class(word) {
-                if !classes.contains(&class) {
-                    classes.push(class);
-                }
-            } else if context.is_other_class(word) {
-                other_class = true;
-            } else if let Some(found) = context.supplemental(word) {
-                if !types.supplemental.contains(&found) {
-                    types.supplemental.push(found);
-                }
-            } else {
-                types.unknown(word, &place, context, issues);
-            }
-        }
-        match classes[..] {
-            [class] if slot.rule.classes.contains(&class) && !other_class => types.class = Some(class),
-            [_, _, ..] => issues.add(&place, "multipleMaterialTypes", "'@type' names more than one class"),
-            _ => issues.add(
-                &place,
-                "badType",
-                format!("'@type' must include one of: {}", names(slot.rule.classes)),
-            ),
-        }
-        if let Some(class) = types.class {
-            types.fit(class, context, &place, issues);
-        }
-        types
-    }
-
-    fn unknown(&mut self, word: &str, place: &Place, context: Context, issues: &mut Issues) {
-        let tolerant = language(context.version).tolerant;
-        let kind = Word::of(word, context);
-        let allowed = match kind {
-            Word::InvalidDtmi => false,
-            Word::NotDtmiNorTerm => tolerant,
-            Word::Irrelevant => context.open,
-            Word::Undefined => tolerant || context.open,
-        };
-        if !allowed {
-            issues.add(
-                place,
-                kind.rules().0,
-                format!("'{word}' is no type of DTDL {} here", context.version),
-            );
-        }
-        self.undefined.push(word.to_owned());
-    }
-
-    /// Drops the types that may not stand beside the class, having told so.
-    fn fit(&mut self, class: Class, context: Context, place: &Place, issues: &mut Issues) {
-        let all = std::mem::take(&mut self.supplemental);
-        for found in all {
-            let mut fits = true;
-            if found.row.is_abstract {
-                fits = false;
-                issues.add(place, "abstractSupplementalType", format!("{} is abstract", found.term));
-            }
-            if !found.row.beside.contains(&class) {
-                fits = false;
-                let message = format!("{} may only stand beside: {}", found.term, names(found.row.beside));
-                issues.add(place, "invalidCotype", message);
-            }
-            if !found.row.versions.contains(&context.version) {
-                fits = false;
-                let message = format!("{} is not for elements of DTDL {}", found.term, context.version);
-                issues.add(place, "invalidCotypeVersion", message);
-            }
-            if fits {
-                self.supplemental.push(found);
-            }
-        }
-        self.conflicts(place, issues);
-    }
-
-    fn conflicts(&mut self, place: &Place, issues: &mut Issues) {
-        for (position, one) in self.supplemental.iter().enumerate() {
-            for other in &self.supplemental[position + 1..] {
-                let shared = one
-                    .row
-                    .members
-                    .iter()
-                    .find(|member| other.row.members.iter().any(|added| added.term == member.term));
-                if let Some(member) = shared {
-                    let message = format!("{} and {} both add '{}'", one.term, other.term, member.term);
-                    issues.add(place, "conflictingSupplementalTypes", message);
-                }
-            }
-        }
-    }
-}
-
-fn names(classes: &[Class]) -> String {
-    classes.iter().map(|class| class.name()).collect::<Vec<_>>().join(", ")
-}
-
-/// A label or a token in braces; the first label may not begin with `$`.
-fn is_topic_part(text: &str, is_first: bool) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if let Some(token) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        return token.split_once(':').map_or(is_word(token), |(scope, name)| is_word(scope) && is_word(name));
-    }
-    is_topic_label(text) && !(is_first && text.starts_with('$'))
-}
-
-/// Printable ASCII without blanks, quotes, `#`, `+`, `/` and braces.
-fn is_topic_label(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'!' | b'$'..=b'*' | b',' | b'-' | b'.' | b'0'..=b'z' | b'|' | b'~'))
 }

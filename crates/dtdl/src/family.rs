@@ -9,13 +9,14 @@ use std::{
 };
 
 use crate::{
-    Content, Dtmi, Model,
+    Content, Dtmi, Model, Schema,
     element::{Id, Reader, To},
+    graph,
     resolved::Known,
     rules::{adds_member, unit_type_of},
     vocabulary::{
         self, Standard, StandardElement,
-        classes::{Class, Language, Link, language, members},
+        classes::{Class, LANGUAGES, Language, Link, language, members},
     },
 };
 
@@ -42,15 +43,27 @@ struct Entry {
     is_annotation: bool,
     /// Members that its types add.
     added: HashSet<String>,
+    /// Of its own unit.
     unit_type: Option<&'static str>,
+    /// The unit type that its schema is the enumeration of.
+    schema_unit_type: Option<&'static str>,
 }
 
-type Outlines<'a> = RefCell<HashMap<Dtmi, Option<Rc<Outline>>>>;
+type Outlines = RefCell<HashMap<Dtmi, Option<Rc<Outline>>>>;
 
 /// Outlines of this call and, when asked for, of what is known.
 struct Family<'a> {
-    outlines: Outlines<'a>,
+    outlines: Outlines,
+    /// The name of a component inside an interface, if it has one.
+    nested: RefCell<HashMap<Dtmi, Option<String>>>,
     known: &'a Known<'a>,
+}
+
+/// Where an interface stands.
+struct Height {
+    /// The longest way up, as far as is allowed and one more.
+    steps: usize,
+    circular: bool,
 }
 
 impl Family<'_> {
@@ -61,6 +74,45 @@ impl Family<'_> {
         let found = (self.known)(id).map(|model| Rc::new(outline_of_model(&model)));
         self.outlines.borrow_mut().insert(id.clone(), found.clone());
         found
+    }
+
+    fn component_in(&self, id: &Dtmi) -> Option<String> {
+        if let Some(found) = self.nested.borrow().get(id) {
+            return found.clone();
+        }
+        let ancestors = self.ancestors(id);
+        let mut contents = ancestors.iter().flat_map(|(_, outline)| &outline.contents);
+        let found = contents.find(|entry| entry.class == Class::Component).map(|entry| entry.name.clone());
+        self.nested.borrow_mut().insert(id.clone(), found.clone());
+        found
+    }
+
+    /// How far `extends` leads away from each interface.
+    fn heights<'d>(&self, ids: impl Iterator<Item = &'d Dtmi>) -> HashMap<Dtmi, Height> {
+        let mut positions: HashMap<Dtmi, usize> = HashMap::new();
+        let mut waiting: Vec<Dtmi> = ids.cloned().collect();
+        let mut found: Vec<(Dtmi, Vec<Dtmi>)> = Vec::new();
+        while let Some(id) = waiting.pop() {
+            if !positions.contains_key(&id) {
+                positions.insert(id.clone(), found.len());
+                let extends = self.get(&id).map_or_else(Vec::new, |outline| outline.extends.clone());
+                waiting.extend(extends.iter().cloned());
+                found.push((id, extends));
+            }
+        }
+        let ends: Vec<Vec<usize>> = found
+            .iter()
+            .map(|(_, extends)| extends.iter().map(|parent| positions[parent]).collect())
+            .collect();
+        let circular = graph::circular(&ends);
+        let mut steps = vec![0; ends.len()];
+        // By rounds instead of recursion: a chain may be as long as the document.
+        let rounds = LANGUAGES.iter().map(|language| language.extends_depth_max).max().unwrap_or(0) + 1;
+        for _ in 0..rounds {
+            steps = ends.iter().map(|to| to.iter().map(|end| steps[*end] + 1).max().unwrap_or(0)).collect();
+        }
+        let height = |position: usize| Height { steps: steps[position], circular: circular[position] };
+        found.into_iter().enumerate().map(|(position, (id, _))| (id, height(position))).collect()
     }
 
     /// The interface and all it extends, each once, nearest first.
@@ -92,19 +144,30 @@ impl Reader<'_, '_> {
                 outlines.entry(dtmi).or_insert_with(|| Some(Rc::new(self.outline(*id))));
             }
         }
-        let family = Family { outlines: RefCell::new(outlines), known };
+        let family = Family { outlines: RefCell::new(outlines), nested: RefCell::default(), known };
+        let mut all = Vec::new();
         for id in interfaces {
             let Some(dtmi) = self.elements[id].id.clone() else { continue };
-            let Some(outline) = family.get(&dtmi).filter(|outline| outline.element == Some(id)) else {
-                continue;
-            };
-            let outer = self.issues.enter(Some(dtmi.clone()));
+            let outline = family.get(&dtmi).filter(|outline| outline.element == Some(id));
+            all.extend(outline.map(|outline| (id, dtmi, outline)));
+        }
+        let heights = family.heights(all.iter().map(|(_, dtmi, _)| dtmi));
+        self.chains(&all, &heights);
+        for (id, dtmi, outline) in all {
             let limits = language(outline.language_version);
+            if heights[&dtmi].steps > limits.extends_depth_max {
+                continue;
+            }
+            let outer = self.issues.enter(Some(dtmi.clone()));
             let ancestors = family.ancestors(&dtmi);
-            self.extends(id, &dtmi, &family, limits, ancestors.len() - 1);
+            if let Some(max) = limits.extends_closure_max.filter(|max| ancestors.len() - 1 > *max) {
+                let place = self.elements[id].place.clone();
+                let message = format!("{} interfaces are extended; {max} are allowed", ancestors.len() - 1);
+                self.issues.add(&place, "excessiveCount", message);
+            }
             self.inherited_names(id, &ancestors, limits);
             self.nested_components(&outline, &family);
-            self.annotations(&outline, &ancestors);
+            self.annotations(id, &outline, &ancestors, &family);
             self.issues.enter(outer);
         }
     }
@@ -145,37 +208,32 @@ impl Reader<'_, '_> {
                 .map(|added| added.term.to_owned())
                 .collect(),
             unit_type: unit_type_of(element),
+            schema_unit_type: element.linked(Link::Schema).find_map(|linked| match linked.to {
+                To::Standard(Standard { is: StandardElement::UnitType(unit_type), .. }) => Some(unit_type),
+                _ => None,
+            }),
         })
     }
 
-    fn extends(&mut self, id: Id, dtmi: &Dtmi, family: &Family, limits: &Language, closure: usize) {
-        let place = self.elements[id].place.clone();
-        // Level by level: what is left after as many steps as are allowed is too far away, or a cycle.
-        let mut level: HashSet<Dtmi> = HashSet::from([dtmi.clone()]);
-        for _ in 0..=limits.extends_depth_max {
-            level = level
-                .iter()
-                .filter_map(|id| family.get(id))
-                .flat_map(|outline| outline.extends.clone())
-                .collect();
-            if level.contains(dtmi) {
-                return self.issues.add(&place, "recursiveStructureNarrow", "the interface extends itself");
+    /// Chains of `extends`: how long, and whether they end.
+    fn chains(&mut self, all: &[(Id, Dtmi, Rc<Outline>)], heights: &HashMap<Dtmi, Height>) {
+        let too_long = |(_, dtmi, outline): &&(Id, Dtmi, Rc<Outline>)| {
+            heights[dtmi].steps > language(outline.language_version).extends_depth_max
+        };
+        for (id, dtmi, outline) in all.iter().filter(too_long) {
+            let outer = self.issues.enter(Some(dtmi.clone()));
+            let place = self.elements[*id].place.clone();
+            if heights[dtmi].circular {
+                self.issues.add(&place, "recursiveStructureNarrow", "the interface extends itself");
+            } else {
+                let max = language(outline.language_version).extends_depth_max;
+                self.issues.add(
+                    &place,
+                    "excessiveDepthNarrow",
+                    format!("the chain of 'extends' is longer than {max}"),
+                );
             }
-        }
-        if !level.is_empty() {
-            let max = limits.extends_depth_max;
-            self.issues.add(
-                &place,
-                "excessiveDepthNarrow",
-                format!("the chain of 'extends' is longer than {max}"),
-            );
-        }
-        if let Some(max) = limits.extends_closure_max.filter(|max| closure > *max) {
-            self.issues.add(
-                &place,
-                "excessiveCount",
-                format!("{closure} interfaces are extended; {max} are allowed"),
-            );
+            self.issues.enter(outer);
         }
     }
 
@@ -211,71 +269,87 @@ impl Reader<'_, '_> {
     fn nested_components(&mut self, outline: &Outline, family: &Family) {
         for entry in &outline.contents {
             let (Some(component), Some(element)) = (&entry.component, entry.element) else { continue };
-            let inside = family.ancestors(component);
-            let nested = inside
-                .iter()
-                .flat_map(|(_, outline)| &outline.contents)
-                .find(|inner| inner.class == Class::Component);
-            if let Some(nested) = nested {
+            if let Some(nested) = family.component_in(component) {
                 let place = self.elements[element].place.clone();
                 let message =
-                    format!("{component} has the component '{}'; a component may not have one", nested.name);
+                    format!("{component} has the component '{nested}'; a component may not have one");
                 self.issues.add(&place, "excludedType", message);
             }
         }
     }
 
-    /// What a content annotates must be a property or telemetry beside it and no annotation itself.
-    fn annotations(&mut self, outline: &Outline, ancestors: &[(Dtmi, Rc<Outline>)]) {
-        let all = || ancestors.iter().flat_map(|(_, outline)| &outline.contents);
-        for entry in &outline.contents {
-            let (Some(name), Some(element)) = (&entry.annotates, entry.element) else { continue };
-            if let Some(sibling) = all().find(|sibling| sibling.name == *name) {
-                self.annotation(element, entry, sibling);
+    /// What a content annotates must be a property or telemetry beside it and no annotation itself. Inherited contents stand beside
+    /// own ones, so an inherited annotation is judged again where it meets others.
+    fn annotations(&mut self, id: Id, outline: &Outline, ancestors: &[(Dtmi, Rc<Outline>)], family: &Family) {
+        if ancestors
+            .iter()
+            .all(|(_, ancestor)| ancestor.contents.iter().all(|entry| entry.annotates.is_none()))
+        {
+            return;
+        }
+        let told: Vec<HashSet<Dtmi>> = outline
+            .extends
+            .iter()
+            .map(|parent| family.ancestors(parent).into_iter().map(|(owner, _)| owner).collect())
+            .collect();
+        let is_new = |one: &Dtmi, other: &Dtmi| {
+            !told.iter().any(|closure| closure.contains(one) && closure.contains(other))
+        };
+        let mut siblings: HashMap<&str, (&Dtmi, &Entry)> = HashMap::new();
+        for (owner, ancestor) in ancestors {
+            for entry in &ancestor.contents {
+                siblings.entry(&entry.name).or_insert((owner, entry));
             }
-            let same =
-                |other: &&Entry| other.annotates == entry.annotates && other.overrides == entry.overrides;
-            if entry.overrides.is_some() && all().filter(same).count() > 1 {
-                let place = self.elements[element].place.clone();
-                let message = format!("'{name}' is overridden twice in the same member");
-                self.issues.add(&place, "multipleReference", message);
+        }
+        let mut overrides: HashMap<(&str, &str), &Dtmi> = HashMap::new();
+        for (owner, ancestor) in ancestors {
+            for entry in &ancestor.contents {
+                let Some(name) = &entry.annotates else { continue };
+                let place = self.elements[entry.element.filter(|_| *owner == ancestors[0].0).unwrap_or(id)]
+                    .place
+                    .clone();
+                let sibling = siblings.get(name.as_str()).filter(|(other, _)| is_new(owner, other));
+                if let Some((rule, message)) =
+                    sibling.and_then(|(_, sibling)| annotation_fault(entry, sibling))
+                {
+                    self.issues.add(&place, rule, message);
+                }
+                let Some(overridden) = &entry.overrides else { continue };
+                if let Some(other) =
+                    overrides.insert((name, overridden), owner).filter(|other| is_new(owner, other))
+                {
+                    let message =
+                        format!("'{overridden}' of '{name}' is overridden in {owner} and in {other}");
+                    self.issues.add(&place, "multipleReference", message);
+                }
             }
         }
     }
+}
 
-    fn annotation(&mut self, element: Id, entry: &Entry, sibling: &Entry) {
-        let place = self.elements[element].place.clone();
-        let name = &sibling.name;
-        if !matches!(sibling.class, Class::Property | Class::Telemetry) {
-            let message = format!("'{name}' is neither a property nor telemetry");
-            return self.issues.add(&place, "notSiblingRequiredType", message);
-        }
-        if sibling.is_annotation && entry.overrides.is_none() {
-            return self.issues.add(&place, "disallowedType", format!("'{name}' is an annotation itself"));
-        }
-        let Some(overridden) = &entry.overrides else { return };
-        let version = self.elements[element].context.version;
-        if members(sibling.class, version).iter().any(|(term, ..)| term == overridden) {
-            let message = format!("'{overridden}' of '{name}' is no member that an extension adds");
-            return self.issues.add(&place, "matchingPropertyNotSupplemental", message);
-        }
-        if !sibling.added.contains(overridden) {
-            let message = format!("'{name}' has no member '{overridden}' to override");
-            return self.issues.add(&place, "noMatchingSupplementalProperty", message);
-        }
-        let own_unit_type = self.elements[element].linked(Link::Schema).find_map(|linked| match linked.to {
-            To::Standard(Standard { is: StandardElement::UnitType(unit_type), .. }) => Some(unit_type),
-            _ => None,
-        });
-        if overridden == "unit" && own_unit_type != sibling.unit_type {
-            let wanted = sibling.unit_type.unwrap_or("the unit type");
-            self.issues.add(
-                &place,
-                "siblingPropertyMismatch",
-                format!("the schema must be {wanted}, as in '{name}'"),
-            );
-        }
+/// What is wrong between an annotation and what it annotates.
+fn annotation_fault(entry: &Entry, sibling: &Entry) -> Option<(&'static str, String)> {
+    let name = &sibling.name;
+    if !matches!(sibling.class, Class::Property | Class::Telemetry) {
+        return Some(("notSiblingRequiredType", format!("'{name}' is neither a property nor telemetry")));
     }
+    if sibling.is_annotation {
+        return Some(("disallowedType", format!("'{name}' is an annotation itself")));
+    }
+    let overridden = entry.overrides.as_ref()?;
+    if members(sibling.class, 3).iter().any(|(term, ..)| term == overridden) {
+        let message = format!("'{overridden}' of '{name}' is no member that an extension adds");
+        return Some(("matchingPropertyNotSupplemental", message));
+    }
+    if !sibling.added.contains(overridden) {
+        return Some((
+            "noMatchingSupplementalProperty",
+            format!("'{name}' has no member '{overridden}' to override"),
+        ));
+    }
+    let fits = overridden != "unit" || entry.schema_unit_type == sibling.unit_type;
+    let wanted = sibling.unit_type.unwrap_or("the unit type");
+    (!fits).then(|| ("siblingPropertyMismatch", format!("the schema must be {wanted}, as in '{name}'")))
 }
 
 /// The last part of an identifier of an added member.
@@ -327,18 +401,29 @@ fn entry_of_content(content: &Content, version: u8) -> Entry {
         is_annotation: annotation.is_some(),
         added,
         unit_type,
+        schema_unit_type: content.schema().and_then(|schema| enumerated_unit_type(schema, version)),
     }
+}
+
+/// A known model keeps the values of a unit enumeration but not its name.
+fn enumerated_unit_type(schema: &Schema, version: u8) -> Option<&'static str> {
+    let Schema::Enum(enumeration) = schema else { return None };
+    let units: Vec<&str> = enumeration.values.iter().map(|value| value.name.as_str()).collect();
+    vocabulary::unit_types()
+        .find(|unit_type| vocabulary::units_in(unit_type, version).eq(units.iter().copied()))
 }
 
 /// How many contents, fields, values and schemas an interface has, with all it inherits and composes.
 pub(crate) struct Weights<'a> {
     pub(crate) known: &'a Known<'a>,
     own: RefCell<HashMap<Dtmi, u64>>,
+    /// With what it extends, without its components.
+    lines: RefCell<HashMap<Dtmi, u64>>,
 }
 
 impl<'a> Weights<'a> {
     pub(crate) fn new(known: &'a Known<'a>) -> Self {
-        Self { known, own: RefCell::new(HashMap::new()) }
+        Self { known, own: RefCell::default(), lines: RefCell::default() }
     }
 
     /// Components do not nest, so this is two levels deep.
@@ -349,11 +434,17 @@ impl<'a> Weights<'a> {
                 Content::Component(component) => Some(&component.schema),
                 _ => None,
             });
-        let composed: u64 = components
-            .flat_map(|schema| crate::resolved::ancestors(schema, self.known))
-            .map(|model| self.own(&model))
-            .fold(0, u64::saturating_add);
-        ancestors.iter().map(|model| self.own(model)).fold(composed, u64::saturating_add)
+        components.map(|schema| self.line(schema)).fold(self.line(id), u64::saturating_add)
+    }
+
+    fn line(&self, id: &Dtmi) -> u64 {
+        if let Some(found) = self.lines.borrow().get(id) {
+            return *found;
+        }
+        let ancestors = crate::resolved::ancestors(id, self.known);
+        let found = ancestors.iter().map(|model| self.own(model)).fold(0, u64::saturating_add);
+        self.lines.borrow_mut().insert(id.clone(), found);
+        found
     }
 
     fn own(&self, model: &Arc<Model>) -> u64 {

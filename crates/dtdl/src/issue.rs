@@ -72,7 +72,7 @@ impl Issues {
 
     /// In the order of the document.
     pub(crate) fn into_sorted(mut self) -> Vec<Issue> {
-        self.found.sort_by(|one, other| one.position.cmp(&other.position));
+        self.found.sort_by_key(|one| one.position);
         self.found
     }
 }

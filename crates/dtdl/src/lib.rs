@@ -1,12 +1,14 @@
 //! DTDL: models, their rules, and whether values fit them. Called by digital twins, queries and `twinhub models check`.
 //! Pure: no I/O, no clock. Reports every issue with its place, not only the first.
 
+mod added;
 mod build;
 mod context;
 mod document;
 mod dtmi;
 mod element;
 mod family;
+mod graph;
 mod issue;
 mod literal;
 mod model;
@@ -15,6 +17,7 @@ mod parse;
 mod resolved;
 mod rules;
 mod schema;
+mod types;
 mod vocabulary;
 
 use document::{Node, Place};

@@ -80,7 +80,7 @@ impl Type {
     }
 }
 
-impl<'n> Reading<'_, 'n> {
+impl Reading<'_, '_> {
     fn language(&self) -> &'static Language {
         language(self.version)
     }
@@ -220,12 +220,11 @@ impl<'n> Reading<'_, 'n> {
         let mut read = None;
         for (node, place) in found {
             let of = literal_type(node);
-            let value = match of {
-                Some(of) => self.scalar(node, &place, of),
-                None => {
-                    self.issues.add(&place, "literalNotValid", "a JSON string or integer is expected");
-                    None
-                }
+            let value = if let Some(of) = of {
+                self.scalar(node, &place, of)
+            } else {
+                self.issues.add(&place, "literalNotValid", "a JSON string or integer is expected");
+                None
             };
             read = read.or(value);
         }
@@ -426,4 +425,21 @@ fn is_language_code(code: &str) -> bool {
         parts.next();
     }
     parts.next().is_none_or(is_region) && parts.next().is_none()
+}
+
+/// A label or a token in braces; the first label may not begin with `$`.
+pub(crate) fn is_topic_part(text: &str, is_first: bool) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if let Some(token) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        return token.split_once(':').map_or(is_word(token), |(scope, name)| is_word(scope) && is_word(name));
+    }
+    is_topic_label(text) && !(is_first && text.starts_with('$'))
+}
+
+/// Printable ASCII without blanks, quotes, `#`, `+`, `/` and braces.
+pub(crate) fn is_topic_label(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'!' | b'$'..=b'*' | b',' | b'-' | b'.' | b'0'..=b'z' | b'|' | b'~'))
 }

@@ -95,8 +95,8 @@ pub struct Component {
 pub struct Command {
     pub name: String,
     pub about: About,
-    pub request: Option<Payload>,
-    pub response: Option<Payload>,
+    pub request: Option<Box<Payload>>,
+    pub response: Option<Box<Payload>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -138,6 +138,15 @@ impl Content {
         }
     }
 
+    /// Of a property or telemetry.
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        match self {
+            Self::Property(property) => Some(&property.schema),
+            Self::Telemetry(telemetry) => Some(&telemetry.schema),
+            _ => None,
+        }
+    }
+
     /// What annotates a sibling.
     pub fn annotation(&self) -> Option<&Annotation> {
         match self {
@@ -173,7 +182,7 @@ pub(crate) fn weight(model: &Model) -> u64 {
 }
 
 fn content_weight(content: &Content, seen: &mut HashMap<*const Schema, u64>) -> u64 {
-    let mut payload = |payload: &Option<Payload>| {
+    let mut payload = |payload: &Option<Box<Payload>>| {
         payload.as_ref().map_or(0, |payload| 2 + schema_weight(&payload.schema, seen))
     };
     match content {

@@ -49,7 +49,7 @@ impl Options {
     }
 
     /// The rules of the service (concepts-models, "Service-specific DTDL notes").
-    /// Commands are accepted and have no effect: published models carry them, and the documentation only says not to define them.
+    /// Commands are accepted and have no effect: device models carry them, and the documentation says only not to define them.
     pub fn azure_digital_twins() -> Self {
         Self { extensions: Some(&AZURE_EXTENSIONS), inline_interfaces: false, ..Self::language() }
     }

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base::caps;
 use serde_json::Value;
 
 use crate::{
     Dtmi,
     element::{Element, Id, Linked, Reader, To, accepts_version},
+    graph,
     resolved::Known,
     vocabulary::{
         Primitive, Standard, StandardElement,
@@ -123,10 +123,10 @@ impl<'n> Reader<'n, '_> {
         let mut ends = Vec::new();
         let mut seen = HashSet::new();
         for linked in self.elements[id].linked(link) {
-            if let To::Element(end) = linked.to {
-                if seen.insert(end) {
-                    ends.push(end);
-                }
+            if let To::Element(end) = linked.to
+                && seen.insert(end)
+            {
+                ends.push(end);
             }
         }
         ends
@@ -318,23 +318,24 @@ impl<'n> Reader<'n, '_> {
                 _ => None,
             })
             .collect();
-        // The search for a cycle is long; a document with so many is told of the first ones.
-        let told: Vec<Id> = too_deep
-            .iter()
-            .copied()
-            .take(caps::MODEL_ISSUES_MAX)
-            .filter(|id| !inside.contains(id) || self.reaches_itself(*id))
-            .collect();
-        for id in if told.is_empty() { too_deep.iter().copied().take(1).collect() } else { told } {
-            self.tell_nesting(id);
+        let ends = (0..self.elements.len()).map(|id| {
+            let inner = self.schemas_in(id).filter_map(|linked| match linked.to {
+                To::Element(end) => Some(end),
+                _ => None,
+            });
+            inner.collect()
+        });
+        let circular = graph::circular(&ends.collect::<Vec<_>>());
+        for id in too_deep.iter().filter(|id| circular[**id] || !inside.contains(id)) {
+            self.tell_nesting(*id, circular[*id]);
         }
     }
 
-    fn tell_nesting(&mut self, id: Id) {
+    fn tell_nesting(&mut self, id: Id, circular: bool) {
         let max = language(self.elements[id].context.version).schema_depth_max;
         let outer = self.issues.enter(self.interface_id(id));
         let place = self.elements[id].place.clone();
-        if self.reaches_itself(id) {
+        if circular {
             self.issues.add(&place, "recursiveStructureWide", "the schema contains itself");
         } else {
             self.issues.add(
@@ -375,24 +376,6 @@ impl<'n> Reader<'n, '_> {
         own.chain(inner)
     }
 
-    fn reaches_itself(&self, id: Id) -> bool {
-        let mut waiting = vec![id];
-        let mut seen = HashSet::new();
-        while let Some(at) = waiting.pop() {
-            for linked in self.schemas_in(at) {
-                if let To::Element(end) = linked.to {
-                    if end == id {
-                        return true;
-                    }
-                    if seen.insert(end) {
-                        waiting.push(end);
-                    }
-                }
-            }
-        }
-        false
-    }
-
     fn arrays_in_property(&mut self, id: Id, nesting: &HashMap<Id, Nesting>) {
         let element = &self.elements[id];
         if element.class != Class::Property || language(element.context.version).array_in_property {
@@ -419,7 +402,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    /// GeoJSON objects hold arrays of positions, which are arrays of doubles.
+    /// `GeoJSON` objects hold arrays of positions, which are arrays of doubles.
     fn of(standard: Standard) -> Self {
         use crate::Geometry as G;
         match standard.is {

@@ -48,7 +48,7 @@ pub struct Field {
     pub schema: Arc<Schema>,
 }
 
-/// The GeoJSON geometries.
+/// The `GeoJSON` geometries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Geometry {
     Point,
@@ -92,7 +92,9 @@ struct Judge {
 impl Judge {
     fn value(&mut self, schema: &Schema, value: &Value) {
         match (schema, value) {
-            (Schema::Boolean, Value::Bool(_)) | (Schema::String, Value::String(_)) => {}
+            (Schema::Boolean, Value::Bool(_))
+            | (Schema::String, Value::String(_))
+            | (Schema::Double, Value::Number(_)) => {}
             (Schema::Boolean, _) => self.refuse("a boolean is expected"),
             (Schema::String, _) => self.refuse("a string is expected"),
             (Schema::Integer, Value::Number(number))
@@ -100,7 +102,6 @@ impl Judge {
             (Schema::Integer, _) => self.refuse("a whole number of 32 bits is expected"),
             (Schema::Long, Value::Number(number)) if is_integer(number, i64::MIN, i64::MAX) => {}
             (Schema::Long, _) => self.refuse("a whole number of 64 bits is expected"),
-            (Schema::Double, Value::Number(_)) => {}
             (Schema::Double, _) => self.refuse("a number is expected"),
             (Schema::Float, Value::Number(number)) if is_single(number) => {}
             (Schema::Float, _) => self.refuse("a number of single precision is expected"),
@@ -109,10 +110,10 @@ impl Judge {
                 self.temporal(value, temporal::is_date_time, "a date and time with an offset is expected");
             }
             (Schema::Time, _) => {
-                self.temporal(value, temporal::is_time, "a time of day with an offset is expected")
+                self.temporal(value, temporal::is_time, "a time of day with an offset is expected");
             }
             (Schema::Duration, _) => {
-                self.temporal(value, temporal::is_duration, "an ISO 8601 duration is expected")
+                self.temporal(value, temporal::is_duration, "an ISO 8601 duration is expected");
             }
             (Schema::Geospatial(geometry), _) => self.geometry(*geometry, value),
             (Schema::Array(element), Value::Array(items)) => {
@@ -188,7 +189,7 @@ fn is_single(number: &Number) -> bool {
 }
 
 impl Geometry {
-    /// The GeoJSON type.
+    /// The `GeoJSON` type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Point => "Point",

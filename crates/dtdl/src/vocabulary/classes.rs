@@ -1,8 +1,6 @@
 //! The DTDL classes, the members each may have in each version, and the limits of the versions.
 //! Read by the element reader. Numbers are those of the language specification; a version is a row.
 
-use serde::Serialize;
-
 /// What one version of the language limits. A later version is another row.
 #[derive(Debug)]
 pub(crate) struct Language {
@@ -81,7 +79,7 @@ pub(crate) fn language(version: u8) -> &'static Language {
 }
 
 /// Classes that a document may define elements of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
     Interface,
     Command,
@@ -238,6 +236,7 @@ const SCHEMAS: &[Class] = &[Class::Array, Class::Enum, Class::Map, Class::Object
 
 /// What a link takes.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent yes-or-no columns of a table")]
 pub(crate) struct LinkRule {
     /// Classes that may be defined there or referred to; the first is assumed where `@type` may be left out.
     pub(crate) classes: &'static [Class],
@@ -269,9 +268,8 @@ impl Link {
             Self::ComponentSchema => LinkRule { classes: &[Class::Interface], id_required: true, ..rule },
             Self::KeySchema | Self::ValueSchema => LinkRule { classes: &[], ..rule },
             Self::CommandType => LinkRule { classes: &[], earlier: false, ..rule },
-            Self::Request if version == 2 => inferred(&[Class::CommandPayload]),
+            Self::Request | Self::Response if version == 2 => inferred(&[Class::CommandPayload]),
             Self::Request => inferred(&[Class::CommandRequest]),
-            Self::Response if version == 2 => inferred(&[Class::CommandPayload]),
             Self::Response => inferred(&[Class::CommandResponse]),
             Self::Properties => LinkRule { classes: &[Class::Property], plural: true, ..rule },
             Self::EnumValues => LinkRule { plural: true, ..inferred(&[Class::EnumValue]) },

@@ -321,6 +321,10 @@ pub(crate) fn units_in(unit_type: &str, version: u8) -> impl Iterator<Item = &'s
         .flat_map(move |found| units_of(found, version).split_ascii_whitespace())
 }
 
+pub(crate) fn unit_types() -> impl Iterator<Item = &'static str> {
+    units::UNIT_TYPES.iter().map(|unit_type| unit_type.name)
+}
+
 /// The unit type of a semantic type.
 pub(crate) fn unit_type_for(semantic_type: &str, version: u8) -> Option<&'static str> {
     quantity(semantic_type, version).map(|quantity| unit_type_of(quantity, version))

@@ -1,0 +1,272 @@
+//! What an author sees: each issue with its rule, its place in the document, and its line and column in text.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are tests too")]
+
+use std::sync::Arc;
+
+use dtdl::{
+    Commands, Content, Dtmi, Issue, Model, ModelSet, Options, Schema, check_text, parse_models, parse_text,
+};
+use serde_json::{Value, json};
+
+fn nothing_known(_: &Dtmi) -> Option<Arc<Model>> {
+    None
+}
+
+fn id(text: &str) -> Dtmi {
+    text.parse().unwrap()
+}
+
+/// Rule and path of each issue.
+fn issues(values: &[Value]) -> Vec<(&'static str, String)> {
+    let answer = parse_models(values, &nothing_known, &Options::language());
+    answer.err().unwrap_or_default().into_iter().map(|issue| (issue.rule, issue.path)).collect()
+}
+
+fn parsed(values: &[Value]) -> Vec<Model> {
+    parse_models(values, &nothing_known, &Options::azure_digital_twins()).unwrap()
+}
+
+fn interface(name: &str, members: &Value) -> Value {
+    let mut model = json!({"@context": "dtmi:dtdl:context;3", "@id": format!("dtmi:test:{name};1"), "@type": "Interface"});
+    model.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    model
+}
+
+fn property(name: &str) -> Value {
+    json!({"@type": "Property", "name": name, "schema": "double"})
+}
+
+#[test]
+fn every_issue_is_told_and_not_only_the_first() {
+    let model = interface(
+        "Room",
+        &json!({"contents": [
+            {"@type": "Property", "name": "9lives", "schema": "double"},
+            {"@type": "Property", "name": "height", "schema": "tall", "writable": "yes"},
+            {"@type": "Telemetry", "schema": {"@type": "Enum", "valueSchema": "double", "enumValues": []}},
+            {"@type": "Relationship", "name": "height", "target": "room", "minMultiplicity": 2},
+        ]}),
+    );
+    let expected = [
+        ("stringInvalid", "/0/contents/0/name"),
+        ("badDtmiOrTerm", "/0/contents/1/schema"),
+        ("booleanNotBoolean", "/0/contents/1/writable"),
+        ("badType", "/0/contents/2/schema/valueSchema"),
+        ("missingLiteralProperty", "/0/contents/2"),
+        ("identifierNotDtmi", "/0/contents/3/target"),
+        ("valueNotExact", "/0/contents/3/minMultiplicity"),
+        ("nonUniquePropertyValue", "/0/contents/3"),
+    ];
+    assert_eq!(issues(&[model]), expected.map(|(rule, path)| (rule, path.to_owned())));
+}
+
+#[test]
+fn issues_of_a_text_carry_line_and_column() {
+    let text = r#"{
+  "@context": "dtmi:dtdl:context;2",
+  "@id": "dtmi:test:Room;1",
+  "@type": "Interface",
+  "contents": [
+    { "@type": "Property", "name": "größe", "schema": "double" },
+    { "@type": "Property", "name": "ok", "name": "twice", "schema": "nothing" }
+  ]
+}"#;
+    let shown: Vec<String> =
+        check_text(text, &nothing_known, &Options::language()).iter().map(Issue::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "6:36: dtmi:test:Room;1 /contents/0/name: 'größe' is not a name: letters, digits and '_' inside, \
+             a letter first [stringInvalid]",
+            "7:50: dtmi:test:Room;1 /contents/1/name: 'name' is given twice [duplicatePropertyName]",
+            "7:69: dtmi:test:Room;1 /contents/1/schema: 'nothing' is neither a DTMI nor a term of DTDL 2 [badDtmiOrTerm]",
+        ]
+    );
+}
+
+#[test]
+fn text_that_is_no_json_is_told_with_its_place() {
+    let issue = &check_text("{\n \"@id\": }", &nothing_known, &Options::language())[0];
+    assert_eq!(
+        (issue.rule, issue.position.unwrap().line, issue.position.unwrap().column),
+        ("invalidJson", 2, 9)
+    );
+}
+
+#[test]
+fn models_of_one_call_refer_to_each_other_in_any_order() {
+    let models = parsed(&[
+        interface(
+            "Room",
+            &json!({"extends": "dtmi:test:Space;1", "contents": [
+                {"@type": "Component", "name": "lamp", "schema": "dtmi:test:Lamp;1"},
+                {"@type": "Relationship", "name": "feeds", "target": "dtmi:test:NotHere;1"},
+            ]}),
+        ),
+        interface("Space", &json!({"contents": [property("area")]})),
+        interface("Lamp", &json!({"contents": [property("power")]})),
+    ]);
+    assert_eq!(models[0].dependencies(), [&id("dtmi:test:Space;1"), &id("dtmi:test:Lamp;1")]);
+    let mut set = ModelSet::default();
+    for model in models {
+        set.insert(Arc::new(model));
+    }
+    let room = set.resolve(&id("dtmi:test:Room;1")).unwrap();
+    assert_eq!(
+        room.contents().map(|(_, content)| content.name()).collect::<Vec<_>>(),
+        ["lamp", "feeds", "area"]
+    );
+    assert!(matches!(*room.property("area").unwrap().schema, Schema::Double));
+    assert!(room.is_of_model(&id("dtmi:test:Space;1")) && !room.is_of_model(&id("dtmi:test:Lamp;1")));
+    assert!(set.is_subtype(&id("dtmi:test:Room;1"), &id("dtmi:test:Space;1")));
+    assert_eq!(set.subtypes(&id("dtmi:test:Space;1")), [id("dtmi:test:Space;1"), id("dtmi:test:Room;1")]);
+    assert_eq!(set.with_dependencies([&id("dtmi:test:Room;1")]).unwrap().len(), 3);
+    assert_eq!(set.with_dependencies([&id("dtmi:test:Gone;1")]).unwrap_err(), id("dtmi:test:Gone;1"));
+}
+
+#[test]
+fn a_known_model_can_be_extended_and_its_names_are_taken() {
+    let space = Arc::new(parsed(&[interface("Space", &json!({"contents": [property("area")]}))]).remove(0));
+    let known = |id: &Dtmi| (*id == space.id).then(|| space.clone());
+    let parse = |name: &str| {
+        let room = interface("Room", &json!({"extends": "dtmi:test:Space;1", "contents": [property(name)]}));
+        parse_models(&[room], &known, &Options::azure_digital_twins())
+    };
+    assert_eq!(parse("height").unwrap()[0].extends, std::slice::from_ref(&space.id));
+    let issue = &parse("area").unwrap_err()[0];
+    assert_eq!((issue.rule, issue.path.as_str()), ("nonUniqueImportedPropertyValue", "/0/contents/0"));
+}
+
+#[test]
+fn the_same_content_by_two_ways_is_no_conflict() {
+    let diamond = [
+        interface("Top", &json!({"contents": [property("area")]})),
+        interface("Left", &json!({"extends": "dtmi:test:Top;1"})),
+        interface("Right", &json!({"extends": "dtmi:test:Top;1"})),
+        interface("Bottom", &json!({"extends": ["dtmi:test:Left;1", "dtmi:test:Right;1"]})),
+    ];
+    assert_eq!(issues(&diamond), []);
+}
+
+#[test]
+fn interfaces_that_extend_in_a_circle_are_refused() {
+    let circle = [
+        interface("One", &json!({"extends": "dtmi:test:Two;1"})),
+        interface("Two", &json!({"extends": "dtmi:test:One;1"})),
+    ];
+    let rules: Vec<_> = issues(&circle).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(rules, ["recursiveStructureNarrow", "recursiveStructureNarrow"]);
+}
+
+#[test]
+fn an_earlier_version_may_not_build_on_a_later_one() {
+    let mut room = interface("Room", &json!({"extends": "dtmi:test:Space;1"}));
+    let mut space = interface("Space", &json!({}));
+    space["@context"] = json!("dtmi:dtdl:context;2");
+    assert_eq!(issues(&[room.clone(), space.clone()]), []);
+    room["@context"] = json!("dtmi:dtdl:context;2");
+    space["@context"] = json!("dtmi:dtdl:context;3");
+    assert_eq!(issues(&[room, space]), [("disallowedVersionReference", "/0/extends".to_owned())]);
+}
+
+#[test]
+fn a_semantic_type_wants_a_unit_of_its_kind() {
+    let model = |unit: &str| {
+        let mut model = interface(
+            "Room",
+            &json!({"contents": [
+                {"@type": ["Property", "Temperature"], "name": "warmth", "schema": "double", "unit": unit},
+            ]}),
+        );
+        model["@context"] = json!(["dtmi:dtdl:context;3", "dtmi:dtdl:extension:quantitativeTypes;1"]);
+        model
+    };
+    let models = parsed(&[model("degreeCelsius")]);
+    let about = models[0].contents[0].about();
+    assert_eq!(
+        (about.types.as_slice(), about.unit.as_deref()),
+        (&["Temperature".to_owned()][..], Some("degreeCelsius"))
+    );
+    assert_eq!(issues(&[model("metre")]), [("wrongParent", "/0/contents/0/unit".to_owned())]);
+    assert_eq!(issues(&[model("warm")]), [("badDtmiOrTerm", "/0/contents/0/unit".to_owned())]);
+}
+
+#[test]
+fn an_inherited_annotation_is_judged_where_it_meets_what_it_annotates() {
+    let with_annotations = |mut model: Value| {
+        model["@context"] = json!(["dtmi:dtdl:context;3", "dtmi:dtdl:extension:annotation;1"]);
+        model
+    };
+    let note = json!({"@type": ["Property", "ValueAnnotation"], "name": "note", "annotates": "reset", "schema": "string"});
+    let base = with_annotations(interface("Base", &json!({"contents": [note]})));
+    let device = interface(
+        "Device",
+        &json!({"extends": "dtmi:test:Base;1", "contents": [{"@type": "Command", "name": "reset"}]}),
+    );
+    assert_eq!(issues(std::slice::from_ref(&base)), []);
+    assert_eq!(issues(&[base.clone(), device.clone()]), [("notSiblingRequiredType", "/1".to_owned())]);
+    // The same when the base is known already.
+    let base = Arc::new(parsed(&[base]).remove(0));
+    let known = |id: &Dtmi| (*id == base.id).then(|| base.clone());
+    let issue = &parse_models(&[device], &known, &Options::language()).unwrap_err()[0];
+    assert_eq!((issue.rule, issue.path.as_str()), ("notSiblingRequiredType", "/0"));
+}
+
+#[test]
+fn the_service_takes_its_own_extensions_and_no_inline_interfaces() {
+    let service = Options::azure_digital_twins();
+    let rules = |value: Value, options: &Options| -> Vec<&'static str> {
+        let answer = parse_models(&[value], &nothing_known, options);
+        answer.err().unwrap_or_default().iter().map(|issue| issue.rule).collect()
+    };
+    let mut mqtt = interface("Room", &json!({}));
+    mqtt["@context"] = json!(["dtmi:dtdl:context;3", "dtmi:dtdl:extension:mqtt;1"]);
+    assert_eq!(rules(mqtt.clone(), &Options::language()), Vec::<&str>::new());
+    assert_eq!(rules(mqtt, &service), ["unresolvableContextVersion"]);
+    let inline = json!({"@id": "dtmi:test:Lamp;1", "@type": "Interface"});
+    let room =
+        interface("Room", &json!({"contents": [{"@type": "Component", "name": "lamp", "schema": inline}]}));
+    assert_eq!(rules(room, &service), ["inlineInterface"]);
+    let mut later = interface("Room", &json!({}));
+    later["@context"] = json!("dtmi:dtdl:context;4");
+    assert_eq!(rules(later, &service), ["unrecognizedContextVersion"]);
+}
+
+#[test]
+fn commands_are_taken_or_refused_as_the_options_say() {
+    let model = interface("Room", &json!({"contents": [{"@type": "Command", "name": "open"}]}));
+    assert!(matches!(parsed(std::slice::from_ref(&model))[0].contents[0], Content::Command(_)));
+    let options = Options { commands: Commands::Refuse, ..Options::azure_digital_twins() };
+    let issues = parse_models(&[model], &nothing_known, &options).unwrap_err();
+    assert_eq!((issues[0].rule, issues[0].path.as_str()), ("commandNotSupported", "/0/contents/0"));
+}
+
+#[test]
+fn an_interface_may_be_a_mebibyte_of_text_and_no_more() {
+    let comment = "x".repeat(500);
+    let model = |count: usize| {
+        let contents: Vec<Value> = (0..count)
+            .map(|number| json!({"@type": "Telemetry", "name": format!("t{number}"), "schema": "double", "comment": comment}))
+            .collect();
+        interface("Big", &json!({"contents": contents})).to_string()
+    };
+    assert!(parse_text(&model(1000), &nothing_known, &Options::language()).is_ok());
+    let issues = parse_text(&model(2000), &nothing_known, &Options::language()).unwrap_err();
+    assert_eq!((issues[0].rule, issues.len()), ("partitionTooLarge", 1));
+}
+
+#[test]
+fn the_elements_of_a_whole_hierarchy_are_counted() {
+    let fields: Vec<Value> =
+        (0..300).map(|number| json!({"name": format!("f{number}"), "schema": "double"})).collect();
+    let model = |count: usize| {
+        let contents: Vec<Value> = (0..count)
+            .map(|number| json!({"@type": "Telemetry", "name": format!("t{number}"), "schema": "dtmi:test:wide;1"}))
+            .collect();
+        let wide = json!({"@id": "dtmi:test:wide;1", "@type": "Object", "fields": fields});
+        interface("Big", &json!({"schemas": wide, "contents": contents}))
+    };
+    assert_eq!(issues(&[model(100)]), []);
+    assert_eq!(issues(&[model(200)]), [("excessiveCount", "/0".to_owned())]);
+}
