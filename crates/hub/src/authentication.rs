@@ -146,3 +146,179 @@ impl Hub {
         Ok(self.store().get::<Identity>(&identity_key(self.instance(), id)).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base::sas;
+
+    use super::*;
+    use crate::device::{AuthenticationSpec, DeviceSpec, Status};
+    use crate::testing::{HOST, TestHub, settings, system};
+
+    /// The status of a device's token for `sr`, signed with `key`.
+    async fn device(hub: &TestHub, id: &str, sr: &str, key: &Key, key_name: Option<&str>) -> Result<(), u32> {
+        let token = hub.token(sr, key, key_name);
+        let result = hub.authenticate_device(HOST, &id.parse().unwrap(), &token).await;
+        result.map(drop).map_err(|error| error.code())
+    }
+
+    fn keys(identity: &Identity) -> [Key; 2] {
+        match &identity.authentication {
+            Authentication::Sas { primary_key, secondary_key } => {
+                [primary_key.clone(), secondary_key.clone()]
+            }
+            other => panic!("{other:?} has no keys"),
+        }
+    }
+
+    #[tokio::test]
+    async fn either_key_of_a_device_opens_its_own_resource_and_nothing_else() {
+        let hub = TestHub::with_module().await;
+        let (device_keys, module_keys) =
+            (keys(&hub.stored("dev1").await), keys(&hub.stored("dev1/mod1").await));
+        let (device_path, module_path) =
+            (format!("{HOST}/devices/dev1"), format!("{HOST}/devices/dev1/modules/mod1"));
+        for key in &device_keys {
+            assert_eq!(device(&hub, "dev1", &device_path, key, None).await, Ok(()));
+            assert_eq!(device(&hub, "dev1", &format!("{HOST}/devices/dev2"), key, None).await, Err(401_002));
+            assert_eq!(
+                device(&hub, "dev1", "other.azure-devices.localhost/devices/dev1", key, None).await,
+                Err(401_002)
+            );
+            assert_eq!(
+                device(&hub, "dev1/mod1", &module_path, key, None).await,
+                Err(401_002),
+                "not a module's"
+            );
+            assert_eq!(device(&hub, "dev2", &format!("{HOST}/devices/dev2"), key, None).await, Err(401_002));
+        }
+        for key in &module_keys {
+            assert_eq!(device(&hub, "dev1/mod1", &module_path, key, None).await, Ok(()));
+            assert_eq!(device(&hub, "dev1", &device_path, key, None).await, Err(401_002), "not the device's");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_may_connect_devices_opens_every_device() {
+        let hub = TestHub::with_module().await;
+        for policy in hub.policies() {
+            let expected = if policy.rights.contains(&Right::DeviceConnect) { Ok(()) } else { Err(401_002) };
+            for sr in [HOST.to_owned(), format!("{HOST}/devices"), format!("{HOST}/devices/dev1")] {
+                for key in [&policy.primary_key, &policy.secondary_key] {
+                    assert_eq!(device(&hub, "dev1", &sr, key, Some(&policy.key_name)).await, expected);
+                    assert_eq!(device(&hub, "dev1/mod1", &sr, key, Some(&policy.key_name)).await, expected);
+                }
+            }
+            assert_eq!(device(&hub, "dev1", HOST, &policy.primary_key, Some("nobody")).await, Err(401_002));
+        }
+        let policy = hub.policy_with(&[Right::DeviceConnect]).unwrap();
+        let token = hub.token(HOST, &policy.primary_key, Some(&policy.key_name));
+        let authentication = hub.authenticate_device(HOST, &"dev1".parse().unwrap(), &token).await.unwrap();
+        assert!(authentication.auth_method.contains(r#""scope":"hub""#));
+        assert!(hub.open_session(authentication, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_five_minutes_after_its_expiry() {
+        let hub = TestHub::with_device("dev1").await;
+        let [key, _] = keys(&hub.stored("dev1").await);
+        let token = hub.token(&format!("{HOST}/devices/dev1"), &key, None);
+        let id = "dev1".parse().unwrap();
+        hub.clock.advance(Duration::from_secs(3600 + 299));
+        let authentication = hub.authenticate_device(HOST, &id, &token).await.unwrap();
+        assert_eq!(authentication.expires_at, Some(token.expires_at()));
+        hub.clock.advance(Duration::from_secs(2));
+        assert_eq!(hub.authenticate_device(HOST, &id, &token).await.unwrap_err().code(), 401_002);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_disabled_or_has_certificates_is_refused() {
+        let hub = TestHub::with_module().await;
+        let (device_key, module_key) =
+            (keys(&hub.stored("dev1").await)[0].clone(), keys(&hub.stored("dev1/mod1").await)[0].clone());
+        let mut spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
+        spec.authentication.primary_key = Some(device_key.text().to_owned());
+        spec.authentication.secondary_key = Some(device_key.text().to_owned());
+        hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
+        let path = format!("{HOST}/devices/dev1");
+        assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Err(401_002));
+        let module_path = format!("{path}/modules/mod1");
+        assert_eq!(device(&hub, "dev1/mod1", &module_path, &module_key, None).await, Err(401_002));
+
+        spec.status = Status::Enabled;
+        hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
+        assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Ok(()));
+        spec.authentication =
+            AuthenticationSpec { primary_thumbprint: Some("ab".repeat(20)), ..AuthenticationSpec::default() };
+        hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
+        assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Err(401_002));
+    }
+
+    #[tokio::test]
+    async fn a_service_needs_a_policys_key_a_live_token_and_this_hub() {
+        let hub = TestHub::with_device("dev1").await;
+        let policy = hub.settings().policy("service").unwrap().clone();
+        let check = |token: &SasToken, host: &str| {
+            hub.authenticate_service(host, "twins/dev1", token).map(drop).map_err(|error| error.code())
+        };
+        for key in [&policy.primary_key, &policy.secondary_key] {
+            let token = hub.token(HOST, key, Some("service"));
+            assert_eq!(check(&token, HOST), Ok(()));
+            assert_eq!(check(&token, "HUB.azure-devices.localhost:8443"), Ok(()));
+        }
+        let key = &policy.primary_key;
+        let refused = [
+            hub.token(HOST, &Key::generate(32), Some("service")),
+            hub.token(HOST, key, Some("iothubowner")),
+            hub.token(HOST, key, Some("nobody")),
+            hub.token(HOST, key, None),
+            hub.token("other.azure-devices.localhost", key, Some("service")),
+            hub.token(&format!("{HOST}/devices"), key, Some("service")),
+        ];
+        for token in refused {
+            assert_eq!(check(&token, HOST), Err(401_002), "{token:?}");
+        }
+        let old = sas::build(HOST, key, hub.clock.now().minus(Duration::from_secs(301)), Some("service"));
+        assert_eq!(check(&SasToken::parse(&old).unwrap(), HOST), Err(401_002));
+        let [device_key, _] = keys(&hub.stored("dev1").await);
+        assert_eq!(check(&hub.token(HOST, &device_key, None), HOST), Err(401_002));
+
+        let second = hub.hubs.ensure(settings("second")).await.unwrap();
+        let foreign = hub.token("second.azure-devices.localhost", key, Some("service"));
+        assert!(second.authenticate_service("second.azure-devices.localhost", "", &foreign).is_err());
+        assert_eq!(
+            check(&foreign, "second.azure-devices.localhost"),
+            Err(401_002),
+            "the names of others are not ours"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cloud_name_that_was_pointed_here_is_a_good_audience() {
+        let hub = TestHub::with_device("dev1").await;
+        let [key, _] = keys(&hub.stored("dev1").await);
+        let token = hub.token("myhub.azure-devices.net/devices/dev1", &key, None);
+        let id = "dev1".parse().unwrap();
+        assert!(hub.authenticate_device("myhub.azure-devices.net", &id, &token).await.is_ok());
+        assert!(hub.authenticate_device(HOST, &id, &token).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn policies_can_be_switched_off_and_changed() {
+        let hub = TestHub::with_device("dev1").await;
+        let policy = hub.settings().policy("service").unwrap().clone();
+        let token = hub.token(HOST, &policy.primary_key, Some("service"));
+        let mut changed = (*hub.settings()).clone();
+        changed.disable_local_auth = true;
+        hub.hubs.ensure(changed.clone()).await.unwrap();
+        assert!(hub.authenticate_service(HOST, "", &token).is_err());
+        changed.disable_local_auth = false;
+        hub.hubs.ensure(changed.clone()).await.unwrap();
+        assert!(hub.authenticate_service(HOST, "", &token).is_ok());
+        changed.policies.retain(|policy| policy.key_name != "service");
+        hub.hubs.ensure(changed).await.unwrap();
+        assert!(hub.authenticate_service(HOST, "", &token).is_err());
+    }
+}

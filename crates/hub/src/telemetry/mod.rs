@@ -148,6 +148,5 @@ pub fn partition_of(device_id: &str, partition_count: u32) -> u32 {
     let hash = device_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // The low bits of FNV are its weak ones.
-    u32::try_from((hash >> 32) % u64::from(partition_count.max(1))).expect("a remainder is below its divisor")
+    u32::try_from(hash % u64::from(partition_count.max(1))).expect("a remainder is below its divisor")
 }
