@@ -24,6 +24,7 @@ const TLS_BUFFER_BYTES: usize = 16 * 1024;
 pub(crate) struct Connections {
     pub(crate) tls: Tls,
     pub(crate) front: Arc<Front>,
+    pub(crate) mqtt: mqtt::Door,
     pub(crate) tasks: Tasks,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
@@ -76,7 +77,8 @@ impl Accept for Connections {
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         match kind {
             Kind::Https => self.accept_https(stream, remote, local),
-            Kind::Mqtt | Kind::MqttPlain => drop(stream),
+            Kind::Mqtt => self.accept_mqtt(stream, remote, local),
+            Kind::MqttPlain => self.accept_mqtt_plain(stream, remote, local),
         }
     }
 }
@@ -98,6 +100,36 @@ impl Connections {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local);
             rest::connection::serve(stream, is_http2, peer, front, stopping).await;
+        });
+    }
+
+    /// Devices are not counted against a limit of ours: the system's open files are the bound, and those who do not prove
+    /// themselves are gone within seconds.
+    fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+        let acceptor = self.acceptor(local.ip(), Protocol::Mqtt);
+        let (door, counters) = (self.mqtt.clone(), self.counters.clone());
+        self.tasks.spawn(async move {
+            let _open = Open::new(&counters, Kind::Mqtt);
+            // Boxed, so that an idle device does not carry the room of its handshake.
+            let Some(stream) = Box::pin(handshake(acceptor, stream, &counters)).await else { return };
+            let session = stream.get_ref().1;
+            let certificates = session.peer_certificates().unwrap_or_default();
+            let peer = mqtt::Peer {
+                local_address: Some(local.ip()),
+                remote_address: Some(remote.ip()),
+                sni: session.server_name().map(str::to_owned),
+                client_certificates: certificates.iter().map(|der| der.clone().into_owned()).collect(),
+            };
+            door.serve(stream, peer).await;
+        });
+    }
+
+    fn accept_mqtt_plain(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+        let (door, counters) = (self.mqtt.clone(), self.counters.clone());
+        self.tasks.spawn(async move {
+            let _open = Open::new(&counters, Kind::MqttPlain);
+            let (local_address, remote_address) = (Some(local.ip()), Some(remote.ip()));
+            door.serve(stream, mqtt::Peer { local_address, remote_address, ..mqtt::Peer::default() }).await;
         });
     }
 

@@ -35,6 +35,7 @@ pub(crate) struct Services {
     directory: Directory,
     principal: ServicePrincipal,
     hubs: Hubs,
+    instances: Instances,
 }
 
 /// The name of the one service principal that a first start makes.
@@ -80,20 +81,37 @@ pub(crate) async fn open(house: &House) -> Result<Services, Failure> {
         };
         instances.ensure(settings).await?;
     }
-    Ok(Services { hosts: house.hosts.clone(), directory: house.directory.clone(), principal, hubs })
+    Ok(Services {
+        hosts: house.hosts.clone(),
+        directory: house.directory.clone(),
+        principal,
+        hubs,
+        instances,
+    })
 }
 
 impl Services {
-    pub(crate) fn hub_door(&self) -> Arc<dyn AnyDoor> {
-        rest::mount(absent::Absent)
+    pub(crate) fn mqtt_door(&self, house: &House) -> mqtt::Door {
+        mqtt::Door::new(mqtt::Context {
+            hubs: self.hubs.clone(),
+            hosts: house.hosts.clone(),
+            clock: house.clock.clone(),
+            tasks: house.tasks.clone(),
+        })
+    }
+
+    pub(crate) fn hub_door(&self, house: &House) -> Arc<dyn AnyDoor> {
+        let (directory, clock) = (house.directory.clone(), house.clock.clone());
+        rest::mount(rest::hub::HubDoor { hubs: self.hubs.clone(), directory, clock })
     }
 
     pub(crate) fn provisioning_door(&self) -> Arc<dyn AnyDoor> {
         rest::mount(absent::Absent)
     }
 
-    pub(crate) fn digital_twins_door(&self) -> Arc<dyn AnyDoor> {
-        rest::mount(absent::Absent)
+    pub(crate) fn digital_twins_door(&self, house: &House) -> Arc<dyn AnyDoor> {
+        let (directory, hosts) = (house.directory.clone(), house.hosts.clone());
+        rest::mount(rest::digital_twins::DigitalTwins { instances: self.instances.clone(), directory, hosts })
     }
 
     pub(crate) fn resource_manager_door(&self) -> Arc<dyn AnyDoor> {

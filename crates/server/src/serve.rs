@@ -102,9 +102,9 @@ impl Server {
         });
         let front = Arc::new(Front {
             hosts: hosts.clone(),
-            hub: services.hub_door(),
+            hub: services.hub_door(&house),
             provisioning: services.provisioning_door(),
-            digital_twins: services.digital_twins_door(),
+            digital_twins: services.digital_twins_door(&house),
             resource_manager: services.resource_manager_door(),
             entra: rest::mount(rest::entra::Entra { directory, clock }),
             admin: rest::mount(admin),
@@ -112,6 +112,7 @@ impl Server {
         listeners.start(Arc::new(Connections {
             tls: Tls::new(certificates.clone()),
             front,
+            mqtt: services.mqtt_door(&house),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(caps::HTTP_CONNECTIONS_MAX)),
             counters,
