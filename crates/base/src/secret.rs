@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, hmac, rand};
+use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,13 @@ pub fn random_bytes(count: usize) -> Vec<u8> {
 /// `count` random bytes in lower-case hex.
 pub fn random_hex(count: usize) -> String {
     random_bytes(count).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first eight bytes of the SHA-256 of `bytes`: the same on every machine and in every release.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let first = digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+    u64::from_be_bytes(*first)
 }
 
 /// Constant-time equality; lengths are not secret.

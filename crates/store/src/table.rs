@@ -102,6 +102,16 @@ pub const PROVIDER_REGISTRATION: Table =
 
 /// key: "first_start" · value: when the default resources were made in full · written once.
 pub const FIRST_START: Table = Table { name: "first_start", keys: &["realm"], columns: &[] };
+/// key: instance · value: settings of a provisioning service · replaced by the resource manager.
+pub const PROVISIONING_SERVICE: Table =
+    Table { name: "provisioning_service", keys: &["instance"], columns: &[] };
+
+/// key: instance, `individual` or `group`, id in lower case · value: an enrollment with its secrets · replaced by its owner.
+pub const ENROLLMENT: Table = Table { name: "enrollment", keys: &["instance", "kind", "id"], columns: &[] };
+
+/// key: instance, registration id in lower case · value: what became of a device's registration · replaced by the next one.
+pub const REGISTRATION: Table =
+    Table { name: "registration", keys: &["instance", "id"], columns: &["enrollment_group", "pending"] };
 
 /// For the contract suite alone.
 #[cfg(test)]
@@ -133,6 +143,9 @@ pub const ALL: &[&Table] = &[
     &AZURE_SUBSCRIPTION,
     &PROVIDER_REGISTRATION,
     &FIRST_START,
+    &PROVISIONING_SERVICE,
+    &ENROLLMENT,
+    &REGISTRATION,
     #[cfg(test)]
     &THING,
 ];

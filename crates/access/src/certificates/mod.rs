@@ -15,11 +15,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 mod authority;
 mod bundle;
 mod cache;
+mod description;
 #[cfg(test)]
 mod tests;
 
 use authority::Authority;
 use cache::Cache;
+pub use description::{Description, describe};
 
 /// Leaves live as long as the longest-lived that every platform accepts, and are minted anew at half of that.
 const LEAF_LIFETIME: Duration = Duration::from_secs(397 * 24 * 3600);

@@ -95,7 +95,9 @@ impl Refusal {
 
     fn text(&self, head: &Head, caller: Option<&Caller>) -> String {
         match self {
-            Self::Hub(hub::Error::PrincipalUnauthorized(denied)) if caller.is_some_and(Caller::is_principal) => {
+            Self::Hub(hub::Error::PrincipalUnauthorized(denied))
+                if caller.is_some_and(Caller::is_principal) =>
+            {
                 format!(
                     "Principal {} is not authorized for {} on {} due to no assigned permissions",
                     denied.name, head.method, head.raw_path

@@ -1,0 +1,98 @@
+//! Which hub a device gets. Pure functions; the hubs and their weights are given.
+
+use base::secret;
+
+use crate::enrollment::Enrollment;
+use crate::registration::FailureReason;
+use crate::settings::{AllocationPolicy, LinkedHub, ServiceSettings};
+
+/// Weight of a link that names none.
+const WEIGHT_DEFAULT: u32 = 1;
+
+/// The hub for `registration_id` under the enrollment's policy, or why there is none (`dps.md` §4.1, §4.2).
+pub fn choose<'a>(
+    enrollment: &Enrollment,
+    settings: &'a ServiceSettings,
+    registration_id: &str,
+) -> Result<&'a LinkedHub, FailureReason> {
+    if let Some(host) = &enrollment.iot_hub_host_name {
+        return settings.linked_hub(host).ok_or(FailureReason::NoHub);
+    }
+    let policy = enrollment.allocation_policy.unwrap_or(settings.allocation_policy);
+    let named: Vec<&LinkedHub> =
+        enrollment.iot_hubs.iter().filter_map(|hub| settings.linked_hub(hub)).collect();
+    let chosen = match policy {
+        AllocationPolicy::Static => named.first().copied(),
+        AllocationPolicy::Custom => return Err(FailureReason::CustomAllocationUnavailable),
+        // Without measurements every latency is the same, and a tie falls back to the hash.
+        AllocationPolicy::Hashed | AllocationPolicy::GeoLatency if enrollment.iot_hubs.is_empty() => {
+            let takes_part = |hub: &&LinkedHub| hub.apply_allocation_policy.unwrap_or(true);
+            hashed(registration_id, settings.linked_hubs.iter().filter(takes_part))
+        }
+        AllocationPolicy::Hashed | AllocationPolicy::GeoLatency => hashed(registration_id, named.into_iter()),
+    };
+    chosen.ok_or(FailureReason::NoHub)
+}
+
+/// Weighted rendezvous hashing: the same id gets the same hub as long as the hubs stay, shares follow the weights, and a hub that
+/// comes or goes moves only its own share.
+fn hashed<'a>(registration_id: &str, hubs: impl Iterator<Item = &'a LinkedHub>) -> Option<&'a LinkedHub> {
+    let score = |hub: &LinkedHub| {
+        let weight = f64::from(hub.allocation_weight.unwrap_or(WEIGHT_DEFAULT).max(1));
+        let text =
+            format!("{}\0{}", hub.host_name.to_ascii_lowercase(), registration_id.to_ascii_lowercase());
+        let hash = secret::stable_hash(text.as_bytes());
+        // The 53 upper bits, as a number above zero and below one.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+        let unit = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        -weight / unit.ln()
+    };
+    hubs.max_by(|a, b| score(a).total_cmp(&score(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Secret;
+
+    fn hub(name: &str, weight: Option<u32>) -> LinkedHub {
+        LinkedHub {
+            host_name: name.to_owned(),
+            connection_string: Secret::new(""),
+            location: "eastus".to_owned(),
+            allocation_weight: weight,
+            apply_allocation_policy: None,
+        }
+    }
+
+    fn count(hubs: &[LinkedHub], name: &str) -> usize {
+        let ids = (0..10_000).map(|n| format!("device-{n}"));
+        ids.filter(|id| hashed(id, hubs.iter()).is_some_and(|hub| hub.host_name == name)).count()
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        let hubs = [hub("a", Some(3)), hub("b", None)];
+        let share = count(&hubs, "a");
+        assert!((7_300..7_700).contains(&share), "{share} of 10000 for a weight of 3 in 4");
+    }
+
+    #[test]
+    fn a_new_hub_takes_only_its_own_share() {
+        let (two, three) =
+            ([hub("a", None), hub("b", None)], [hub("a", None), hub("b", None), hub("c", None)]);
+        for n in 0..1_000 {
+            let id = format!("device-{n}");
+            let (before, after) = (hashed(&id, two.iter()), hashed(&id, three.iter()));
+            let moved = before.map(|hub| &hub.host_name) != after.map(|hub| &hub.host_name);
+            assert!(!moved || after.is_some_and(|hub| hub.host_name == "c"), "{id} moved between old hubs");
+        }
+    }
+
+    #[test]
+    fn the_same_id_in_any_case_gets_the_same_hub() {
+        let hubs = [hub("a", None), hub("b", None), hub("c", None)];
+        assert_eq!(hashed("Device-7", hubs.iter()), hashed("device-7", hubs.iter()));
+        assert_eq!(hashed("x", [].iter()), None);
+    }
+}

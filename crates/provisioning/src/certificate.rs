@@ -1,0 +1,68 @@
+//! X.509 certificates of enrollments: every form that tools send becomes base64 of DER with the description that the service gives back.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// ours: a certificate with every extension in use stays well below.
+const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct X509Certificate {
+    /// Base64 of DER.
+    pub certificate: String,
+    pub info: CertificateInfo,
+}
+
+/// The description that the service puts beside a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateInfo {
+    pub subject_name: String,
+    pub sha1_thumbprint: String,
+    pub sha256_thumbprint: String,
+    pub issuer_name: String,
+    pub not_before_utc: String,
+    pub not_after_utc: String,
+    pub serial_number: String,
+    pub version: u32,
+}
+
+/// Takes PEM with or without newlines, bare base64 of DER, or base64 of a PEM file (`dps.md` §2.2).
+pub fn parse(text: &str) -> Result<X509Certificate, Error> {
+    let der = der_of(text).ok_or_else(|| Error::bad("The certificate is neither PEM nor base64 of DER."))?;
+    let info =
+        access::certificates::describe(&der).ok_or_else(|| Error::bad("The certificate cannot be read."))?;
+    let info = CertificateInfo {
+        subject_name: info.subject,
+        sha1_thumbprint: info.sha1_thumbprint,
+        sha256_thumbprint: info.sha256_thumbprint,
+        issuer_name: info.issuer,
+        not_before_utc: info.not_before.iso_trimmed(),
+        not_after_utc: info.not_after.iso_trimmed(),
+        serial_number: info.serial_number,
+        version: info.version,
+    };
+    Ok(X509Certificate { certificate: STANDARD.encode(der), info })
+}
+
+fn der_of(text: &str) -> Option<Vec<u8>> {
+    if text.len() > CERTIFICATE_BYTES_MAX {
+        return None;
+    }
+    let bare: String = text
+        .replace("-----BEGIN CERTIFICATE-----", "")
+        .split("-----END CERTIFICATE-----")
+        .next()?
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    let bytes = STANDARD.decode(bare).ok().filter(|bytes| !bytes.is_empty())?;
+    match std::str::from_utf8(&bytes) {
+        Ok(inner) if inner.trim_start().starts_with("-----BEGIN CERTIFICATE-----") => der_of(inner),
+        _ => Some(bytes),
+    }
+}

@@ -1,0 +1,194 @@
+//! Enrollments: which devices may register, how they prove themselves, and what they are given. The service API's core (`dps.md` §3).
+//! Doors call it. An enrollment and the count of its kind commit together.
+
+mod record;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use access::{Caller, Permission};
+use base::{Continuation, IfMatch, Page, caps};
+use store::{Batch, Counter, Key, Scan, Stored, retry_on_conflict};
+
+pub use self::record::{CustomAllocation, Enrollment, EnrollmentKind, ReprovisionPolicy};
+pub(crate) use self::record::{enrollment_key, new_etag};
+pub use self::rules::EnrollmentDraft;
+use crate::attestation::Attestation;
+use crate::error::Error;
+use crate::ids::RegistrationId;
+use crate::registration::Registration;
+use crate::service::Service;
+
+impl Service {
+    /// `IndividualEnrollment_Get`, `EnrollmentGroup_Get`.
+    pub async fn get_enrollment(
+        &self,
+        caller: &Caller,
+        kind: EnrollmentKind,
+        id: &RegistrationId,
+    ) -> Result<Enrollment, Error> {
+        self.admit(caller, read_permission(kind))?;
+        Ok(self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?.record)
+    }
+
+    /// `IndividualEnrollment_CreateOrUpdate`, `EnrollmentGroup_CreateOrUpdate`: a full replacement, except for secrets that the
+    /// caller left out because it was never shown them.
+    pub async fn put_enrollment(
+        &self,
+        caller: &Caller,
+        draft: &EnrollmentDraft,
+        if_match: &IfMatch,
+    ) -> Result<Enrollment, Error> {
+        self.admit(caller, write_permission(draft.kind))?;
+        retry_on_conflict(async || {
+            let old = self.enrollment(draft.kind, &draft.id).await?;
+            rules::check_put(old.as_ref().map(|old| &old.record), if_match)?;
+            let settings = self.settings();
+            let new = rules::put(
+                self.instance(),
+                old.as_ref().map(|old| &old.record),
+                draft,
+                &settings,
+                self.now(),
+            )?;
+            let mut batch = Batch::default();
+            match &old {
+                Some(old) => batch.replace(old, &new),
+                None => {
+                    batch.insert(&new);
+                    batch.add(self.count(draft.kind), 1, count_max(draft.kind));
+                }
+            }
+            self.store().commit(batch).await?;
+            Ok(new)
+        })
+        .await
+    }
+
+    /// `IndividualEnrollment_Delete`, `EnrollmentGroup_Delete`. An individual's registration goes with it; those of a group stay.
+    pub async fn delete_enrollment(
+        &self,
+        caller: &Caller,
+        kind: EnrollmentKind,
+        id: &RegistrationId,
+        if_match: &IfMatch,
+    ) -> Result<(), Error> {
+        let permission = match kind {
+            EnrollmentKind::Individual => Permission::EnrollmentDelete,
+            EnrollmentKind::Group => Permission::EnrollmentGroupDelete,
+        };
+        self.admit(caller, permission)?;
+        retry_on_conflict(async || {
+            let old = self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?;
+            if !if_match.allows(&old.record.etag) {
+                return Err(Error::PreconditionFailed);
+            }
+            let mut batch = Batch::default();
+            batch.delete(&old);
+            batch.add(self.count(kind), -1, count_max(kind));
+            if kind == EnrollmentKind::Individual {
+                batch.remove::<Registration>(Key::new([self.instance().as_str(), &id.folded()]));
+            }
+            Ok(self.store().commit(batch).await.map(drop)?)
+        })
+        .await
+    }
+
+    /// `IndividualEnrollment_GetAttestationMechanism`, `EnrollmentGroup_GetAttestationMechanism`: the one read that shows keys.
+    pub async fn get_attestation_mechanism(
+        &self,
+        caller: &Caller,
+        kind: EnrollmentKind,
+        id: &RegistrationId,
+    ) -> Result<Attestation, Error> {
+        self.admit(caller, Permission::AttestationMechanismRead)?;
+        Ok(self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?.record.attestation)
+    }
+
+    /// `IndividualEnrollment_Query`, `EnrollmentGroup_Query`: in the order of ids. `keep` decides over the stored document.
+    pub async fn query_enrollments(
+        &self,
+        caller: &Caller,
+        kind: EnrollmentKind,
+        keep: impl Fn(&Enrollment) -> bool,
+        page_size: usize,
+        from: Option<&Continuation>,
+    ) -> Result<Page<Enrollment>, Error> {
+        self.admit(caller, read_permission(kind))?;
+        let prefix = Key::new([self.instance().as_str(), kind.key_text()]);
+        let mut after = match from {
+            Some(token) => Some(token.decode::<String>().map_err(|error| Error::bad(error.to_string()))?),
+            None => None,
+        };
+        let mut items = Vec::new();
+        loop {
+            let start = after.as_ref().map(|id| enrollment_key(self.instance(), kind, id));
+            let page: Vec<Stored<Enrollment>> =
+                self.store().scan(Scan::new(prefix.clone(), caps::SCAN_PAGE).after(start)).await?;
+            let is_last = page.len() < caps::SCAN_PAGE;
+            for stored in page {
+                if items.len() == page_size {
+                    let next = after.as_ref().map(Continuation::encode);
+                    return Ok(Page { items, next });
+                }
+                after = Some(stored.record.id.folded());
+                if keep(&stored.record) {
+                    items.push(stored.record);
+                }
+            }
+            if is_last {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    pub(crate) async fn enrollment(
+        &self,
+        kind: EnrollmentKind,
+        id: &RegistrationId,
+    ) -> Result<Option<Stored<Enrollment>>, Error> {
+        Ok(self.store().get(&enrollment_key(self.instance(), kind, &id.folded())).await?)
+    }
+
+    /// Every group, oldest first: when several fit a device, the first one made wins.
+    pub(crate) async fn groups(&self) -> Result<Vec<Enrollment>, Error> {
+        let prefix = Key::new([self.instance().as_str(), EnrollmentKind::Group.key_text()]);
+        let limit = usize::try_from(caps::ENROLLMENT_GROUPS_MAX).unwrap_or(usize::MAX);
+        let stored: Vec<Stored<Enrollment>> = self.store().scan(Scan::new(prefix, limit)).await?;
+        let mut groups: Vec<Enrollment> = stored.into_iter().map(|stored| stored.record).collect();
+        groups.sort_by(|a, b| (a.created, a.id.as_str()).cmp(&(b.created, b.id.as_str())));
+        Ok(groups)
+    }
+
+    fn count(&self, kind: EnrollmentKind) -> Counter {
+        Counter::new(self.instance(), &format!("enrollments/{}", kind.key_text()))
+    }
+}
+
+fn count_max(kind: EnrollmentKind) -> i64 {
+    match kind {
+        EnrollmentKind::Individual => caps::ENROLLMENTS_MAX,
+        EnrollmentKind::Group => caps::ENROLLMENT_GROUPS_MAX,
+    }
+}
+
+fn read_permission(kind: EnrollmentKind) -> Permission {
+    match kind {
+        EnrollmentKind::Individual => Permission::EnrollmentRead,
+        EnrollmentKind::Group => Permission::EnrollmentGroupRead,
+    }
+}
+
+fn write_permission(kind: EnrollmentKind) -> Permission {
+    match kind {
+        EnrollmentKind::Individual => Permission::EnrollmentWrite,
+        EnrollmentKind::Group => Permission::EnrollmentGroupWrite,
+    }
+}
+
+pub(crate) fn not_found(kind: EnrollmentKind) -> Error {
+    match kind {
+        EnrollmentKind::Individual => Error::EnrollmentNotFound,
+        EnrollmentKind::Group => Error::EnrollmentGroupNotFound,
+    }
+}

@@ -1,0 +1,125 @@
+//! What an enrollment may be, and what a PUT makes of it. Values in, value out.
+
+use base::{DeviceId, IfMatch, InstanceId, Timestamp};
+use serde_json::Value;
+
+use super::record::{CustomAllocation, Enrollment, EnrollmentKind, ReprovisionPolicy, new_etag};
+use crate::attestation::AttestationDraft;
+use crate::error::Error;
+use crate::ids::RegistrationId;
+use crate::settings::{AllocationPolicy, ServiceSettings};
+
+/// The oldest version of the webhook's body that can be asked for.
+const CUSTOM_ALLOCATION_VERSION_MIN: &str = "2018-09-01-preview";
+
+/// What a caller writes: a full replacement. Read-only members are not in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnrollmentDraft {
+    pub kind: EnrollmentKind,
+    pub id: RegistrationId,
+    pub device_id: Option<DeviceId>,
+    pub optional_device_information: Option<Value>,
+    pub attestation: AttestationDraft,
+    pub iot_edge: bool,
+    pub iot_hub_host_name: Option<String>,
+    pub initial_twin: Option<Value>,
+    pub is_enabled: bool,
+    pub reprovision_policy: Option<ReprovisionPolicy>,
+    pub allocation_policy: Option<AllocationPolicy>,
+    pub iot_hubs: Vec<String>,
+    pub custom_allocation: Option<CustomAllocation>,
+    pub credential_policy_name: Option<String>,
+}
+
+/// The stored enrollment after a PUT over `old`.
+pub fn put(
+    instance: &InstanceId,
+    old: Option<&Enrollment>,
+    draft: &EnrollmentDraft,
+    settings: &ServiceSettings,
+    now: Timestamp,
+) -> Result<Enrollment, Error> {
+    check(draft, settings)?;
+    let is_group = draft.kind == EnrollmentKind::Group;
+    let attestation = draft.attestation.resolve(old.map(|old| &old.attestation), settings, is_group)?;
+    Ok(Enrollment {
+        instance: instance.clone(),
+        kind: draft.kind,
+        id: old.map_or_else(|| draft.id.clone(), |old| old.id.clone()),
+        device_id: draft.device_id.clone(),
+        optional_device_information: draft.optional_device_information.clone(),
+        attestation,
+        iot_edge: draft.iot_edge,
+        iot_hub_host_name: draft.iot_hub_host_name.clone(),
+        initial_twin: draft.initial_twin.clone(),
+        etag: new_etag(),
+        is_enabled: draft.is_enabled,
+        reprovision_policy: draft.reprovision_policy,
+        created: old.map_or(now, |old| old.created),
+        last_updated: now,
+        allocation_policy: draft.allocation_policy,
+        iot_hubs: draft.iot_hubs.clone(),
+        // A definition beside another policy is accepted and ignored, but kept out of what is shown.
+        custom_allocation: draft.custom_allocation.clone(),
+        credential_policy_name: draft.credential_policy_name.clone(),
+    })
+}
+
+/// Whether a PUT may go ahead (`dps.md` §3.3).
+pub fn check_put(old: Option<&Enrollment>, if_match: &IfMatch) -> Result<(), Error> {
+    match (old, if_match) {
+        (None, IfMatch::Absent | IfMatch::Any) => Ok(()),
+        (None, IfMatch::Tag(_)) => Err(Error::PreconditionFailed),
+        (Some(_), IfMatch::Absent) => Err(Error::AlreadyExists),
+        (Some(old), _) if if_match.allows(&old.etag) => Ok(()),
+        (Some(_), _) => Err(Error::PreconditionFailed),
+    }
+}
+
+fn check(draft: &EnrollmentDraft, settings: &ServiceSettings) -> Result<(), Error> {
+    for hub in draft.iot_hubs.iter().chain(&draft.iot_hub_host_name) {
+        if settings.linked_hub(hub).is_none() {
+            return Err(Error::bad(format!("IoT hub '{hub}' is not linked to the provisioning service.")));
+        }
+    }
+    match draft.allocation_policy {
+        Some(AllocationPolicy::Static) if draft.iot_hubs.len() != 1 => {
+            return Err(Error::bad("The static allocation policy needs exactly one IoT hub."));
+        }
+        Some(AllocationPolicy::Custom) => match &draft.custom_allocation {
+            Some(custom) => check_custom(custom)?,
+            None => {
+                return Err(Error::bad("The custom allocation policy needs a customAllocationDefinition."));
+            }
+        },
+        _ => {}
+    }
+    check_twin(draft.initial_twin.as_ref())
+}
+
+fn check_custom(custom: &CustomAllocation) -> Result<(), Error> {
+    let url = &custom.webhook_url;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Err(Error::bad(format!("webhookUrl '{url}' is not an absolute http or https URL.")));
+    }
+    if custom.api_version.as_str() < CUSTOM_ALLOCATION_VERSION_MIN {
+        return Err(Error::bad(format!("apiVersion must be {CUSTOM_ALLOCATION_VERSION_MIN} or later.")));
+    }
+    Ok(())
+}
+
+fn check_twin(twin: Option<&Value>) -> Result<(), Error> {
+    let Some(twin) = twin else { return Ok(()) };
+    let is_object_or_absent = |value: Option<&Value>| value.is_none_or(|v| v.is_object() || v.is_null());
+    let properties = twin.get("properties");
+    let desired = properties.and_then(|properties| properties.get("desired"));
+    if twin.is_object()
+        && is_object_or_absent(twin.get("tags"))
+        && is_object_or_absent(properties)
+        && is_object_or_absent(desired)
+    {
+        return Ok(());
+    }
+    Err(Error::bad("initialTwin must be an object with 'tags' and 'properties.desired' as objects."))
+}

@@ -1,0 +1,180 @@
+use access::{Caller, Right};
+use base::IfMatch;
+use serde_json::json;
+
+use super::*;
+use crate::attestation::AttestationDraft;
+use crate::settings::{AllocationPolicy, CaCertificate};
+use crate::testing::{TestService, group, individual, primary_key, registration_id};
+
+#[tokio::test]
+async fn an_enrollment_is_created_once_and_replaced_only_under_its_etag() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let created = test.put(&individual("dev-1")).await.unwrap();
+    assert_eq!(test.put(&individual("DEV-1")).await, Err(Error::AlreadyExists));
+    let owner = test.owner();
+    let put = |tag: String| {
+        let (service, owner) = (test.service.clone(), owner.clone());
+        async move { service.put_enrollment(&owner, &individual("dev-1"), &IfMatch::parse(Some(&tag))).await }
+    };
+    assert_eq!(put("\"stale\"".into()).await, Err(Error::PreconditionFailed));
+    let replaced = put(created.etag_text()).await.unwrap();
+    assert_ne!(replaced.etag, created.etag);
+    assert_eq!(put(created.etag_text()).await, Err(Error::PreconditionFailed));
+    let nobody = test.service.put_enrollment(&owner, &individual("dev-2"), &IfMatch::Tag("x".into())).await;
+    assert_eq!(nobody, Err(Error::PreconditionFailed));
+}
+
+#[tokio::test]
+async fn keys_are_made_when_absent_and_kept_when_a_put_leaves_them_out() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let made = test.put(&individual("dev-1")).await.unwrap();
+    assert_eq!(primary_key(&made).bytes().len(), 64);
+    let empty = Some(String::new());
+    let mut again = individual("dev-1");
+    again.attestation = AttestationDraft::SymmetricKey { primary_key: empty.clone(), secondary_key: empty };
+    again.is_enabled = false;
+    let kept = test.put_again(&again).await;
+    assert_eq!(kept.attestation, made.attestation);
+    assert!(!kept.is_enabled);
+    assert_eq!(kept.created, made.created);
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_and_nothing_is_stored() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let cases: Vec<(&str, fn(&mut EnrollmentDraft))> = vec![
+        ("a hub that is not linked", |d| d.iot_hubs = vec!["elsewhere.azure-devices.net".into()]),
+        ("static with two hubs", |d| {
+            d.allocation_policy = Some(AllocationPolicy::Static);
+            d.iot_hubs = vec!["hub".into(), "hub.azure-devices.example.test".into()];
+        }),
+        ("custom without a webhook", |d| d.allocation_policy = Some(AllocationPolicy::Custom)),
+        ("a webhook that is no URL", |d| {
+            d.allocation_policy = Some(AllocationPolicy::Custom);
+            d.custom_allocation =
+                Some(CustomAllocation { webhook_url: "ftp://x".into(), api_version: "2021-10-01".into() });
+        }),
+        ("a twin that is no object", |d| d.initial_twin = Some(json!([1]))),
+        ("tags that are no object", |d| d.initial_twin = Some(json!({"tags": 1}))),
+        ("a short key", |d| {
+            d.attestation =
+                AttestationDraft::SymmetricKey { primary_key: Some("AAAA".into()), secondary_key: None };
+        }),
+        ("a TPM key that is not base64", |d| {
+            d.attestation = AttestationDraft::Tpm { endorsement_key: "?".into(), storage_root_key: None };
+        }),
+        ("a CA that is not there", |d| {
+            let pair = crate::attestation::Pair { primary: Some("root".to_owned()), secondary: None };
+            d.attestation = AttestationDraft::X509(crate::attestation::X509Draft::CaReferences(pair));
+        }),
+    ];
+    for (what, spoil) in cases {
+        let mut draft = individual("dev-1");
+        spoil(&mut draft);
+        let refused = test.put(&draft).await;
+        assert!(matches!(refused, Err(Error::BadRequest(_))), "{what}: {refused:?}");
+    }
+    let (owner, id) = (test.owner(), registration_id("dev-1"));
+    let found = test.service.get_enrollment(&owner, EnrollmentKind::Individual, &id).await;
+    assert_eq!(found, Err(Error::EnrollmentNotFound));
+}
+
+#[tokio::test]
+async fn a_ca_reference_needs_a_verified_certificate() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let pair = crate::attestation::Pair { primary: Some("Root".to_owned()), secondary: None };
+    let mut draft = individual("dev-1");
+    draft.attestation = AttestationDraft::X509(crate::attestation::X509Draft::CaReferences(pair));
+    let mut settings = (*test.service.settings()).clone();
+    settings.certificates =
+        vec![CaCertificate { name: "root".into(), certificate: String::new(), is_verified: false }];
+    test.services.ensure(settings.clone()).await.unwrap();
+    assert!(test.put(&draft).await.is_err());
+    settings.certificates[0].is_verified = true;
+    test.services.ensure(settings).await.unwrap();
+    assert!(test.put(&draft).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_tpm_attests_a_device_but_never_a_group() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let tpm = AttestationDraft::Tpm { endorsement_key: "AAAA".into(), storage_root_key: None };
+    let mut one = individual("dev-1");
+    one.attestation = tpm.clone();
+    assert!(test.put(&one).await.is_ok());
+    let mut many = group("group", &base::Key::generate(32));
+    many.attestation = tpm;
+    assert!(matches!(test.put(&many).await, Err(Error::BadRequest(_))));
+}
+
+#[tokio::test]
+async fn a_reader_may_read_but_neither_write_nor_see_keys() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    test.put(&individual("dev-1")).await.unwrap();
+    let reader = Caller::policy(test.service.scope().clone(), "reader", &[Right::EnrollmentRead]);
+    let id = registration_id("dev-1");
+    let kind = EnrollmentKind::Individual;
+    assert!(test.service.get_enrollment(&reader, kind, &id).await.is_ok());
+    assert!(test.service.get_attestation_mechanism(&reader, kind, &id).await.is_err());
+    assert!(test.service.put_enrollment(&reader, &individual("dev-2"), &IfMatch::Absent).await.is_err());
+    assert!(test.service.delete_enrollment(&reader, kind, &id, &IfMatch::Any).await.is_err());
+    let foreign = Caller::policy(base::Scope::new("/other"), "owner", &[Right::EnrollmentWrite]);
+    assert!(test.service.get_enrollment(&foreign, kind, &id).await.is_err());
+}
+
+#[tokio::test]
+async fn a_query_pages_through_everything_in_order_and_only_once() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    for n in 0..7 {
+        test.put(&individual(&format!("dev-{n}"))).await.unwrap();
+    }
+    let (mut seen, mut from) = (Vec::new(), None);
+    loop {
+        let (owner, kind) = (test.owner(), EnrollmentKind::Individual);
+        let page = test.service.query_enrollments(&owner, kind, |_| true, 3, from.as_ref()).await.unwrap();
+        seen.extend(page.items.iter().map(|e| e.id.to_string()));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..7).map(|n| format!("dev-{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_number_of_groups_is_bounded_and_a_deleted_one_makes_room() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    for n in 0..caps::ENROLLMENT_GROUPS_MAX {
+        test.put(&group(&format!("group-{n}"), &base::Key::generate(32))).await.unwrap();
+    }
+    let one_more = group("one-more", &base::Key::generate(32));
+    assert_eq!(test.put(&one_more).await, Err(Error::QuotaExceeded));
+    let first = registration_id("group-0");
+    test.service
+        .delete_enrollment(&test.owner(), EnrollmentKind::Group, &first, &IfMatch::Absent)
+        .await
+        .unwrap();
+    assert!(test.put(&one_more).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_service_token_opens_its_own_service_only() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let policy = test.service.settings().policies[0].clone();
+    let host = "dps.azure-devices-provisioning.example.test";
+    let at = |seconds| test.clock.now().plus(std::time::Duration::from_secs(seconds));
+    let token = |resource: &str, key: &base::Key, name: &str, until| {
+        base::sas::SasToken::parse(&base::sas::build(resource, key, until, Some(name))).unwrap()
+    };
+    let open = |token| test.service.authenticate_service(host, "/enrollments/x", &token).is_ok();
+    let name = policy.key_name.as_str();
+    assert!(open(token(host, &policy.primary_key, name, at(60))));
+    assert!(open(token(&format!("{host}/enrollments"), &policy.secondary_key, name, at(60))));
+    assert!(!open(token(&format!("{host}/registrations"), &policy.primary_key, name, at(60))));
+    assert!(!open(token("other.azure-devices-provisioning.example.test", &policy.primary_key, name, at(60))));
+    assert!(!open(token(host, &base::Key::generate(32), name, at(60))));
+    assert!(!open(token(host, &policy.primary_key, "nobody", at(60))));
+    let old = test.clock.now().minus(std::time::Duration::from_secs(301));
+    assert!(!open(token(host, &policy.primary_key, name, old)));
+}

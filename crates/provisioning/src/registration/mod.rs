@@ -1,0 +1,253 @@
+//! Registrations: a device proves itself, is given a hub, and reads what became of it (`dps.md` §1, §2, §4).
+//! The doors call `authenticate`, `register` and `operation_status`. What the hub needs is written before the device is told.
+
+mod assign;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use access::{Caller, Permission};
+use base::sas::SasToken;
+use base::{Continuation, IfMatch, Key as SharedKey, Meter, Page};
+use store::{Batch, Find, Key, Stored, retry_on_conflict};
+
+pub use self::record::{Assignment, FailureReason, Registration, RegistrationState, Substatus};
+use crate::attestation::Attestation;
+use crate::enrollment::{Enrollment, EnrollmentKind, not_found};
+use crate::error::Error;
+use crate::ids::RegistrationId;
+use crate::service::Service;
+
+/// A device that has proved to belong to an enrollment, with the keys it will use at its hub.
+#[derive(Clone, Debug)]
+pub struct Attested {
+    pub registration_id: RegistrationId,
+    pub(crate) enrollment: Enrollment,
+    pub(crate) primary_key: SharedKey,
+    pub(crate) secondary_key: SharedKey,
+}
+
+/// What register and poll answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistrationOperation {
+    pub operation_id: String,
+    pub registration: Registration,
+}
+
+/// Versions up to this one keep their assignment when the enrollment says nothing of reprovisioning.
+const STICKY_VERSION_MAX: &str = "2018-04-01";
+const RANDOM_BYTES: usize = 8;
+
+impl Service {
+    /// Whether `token` opens `registration_id`: an individual enrollment if there is one, else the first group that fits. An
+    /// unknown id and a wrong key look the same from outside.
+    pub async fn authenticate(
+        &self,
+        registration_id: &RegistrationId,
+        token: Option<&SasToken>,
+    ) -> Result<Attested, Error> {
+        let token = token.ok_or(Error::Unauthorized)?;
+        let resource = token.resource();
+        let expected = format!("{}/registrations/{registration_id}", self.id_scope());
+        let is_ours = resource.eq_ignore_ascii_case(&expected)
+            || base_decoded(&resource).eq_ignore_ascii_case(&expected);
+        let names_registration = token.key_name().is_none_or(|name| name == "registration");
+        if !is_ours || !names_registration || token.is_expired(self.now()) {
+            return Err(Error::Unauthorized);
+        }
+        if let Some(individual) = self.enrollment(EnrollmentKind::Individual, registration_id).await? {
+            let Attestation::SymmetricKey { primary_key, secondary_key } = &individual.record.attestation
+            else {
+                return Err(Error::Unauthorized);
+            };
+            let keys = (primary_key.clone(), secondary_key.clone());
+            return attested(registration_id, individual.record, keys, token).ok_or(Error::Unauthorized);
+        }
+        for group in self.groups().await? {
+            let Attestation::SymmetricKey { primary_key, secondary_key } = &group.attestation else {
+                continue;
+            };
+            // Devices hash the id as they were given it, which need not be how they write it now.
+            for id in [registration_id.as_str(), &registration_id.folded()] {
+                let keys = (primary_key.derive(id), secondary_key.derive(id));
+                if let Some(attested) = attested(registration_id, group.clone(), keys, token) {
+                    return Ok(attested);
+                }
+            }
+        }
+        tracing::debug!(service = self.name(), %registration_id, "no enrollment lets the device in");
+        Err(Error::Unauthorized)
+    }
+
+    /// `RuntimeRegistration_RegisterDevice`. The assignment is under way when this returns, and usually done.
+    pub async fn register(
+        &self,
+        device: &Attested,
+        api_version: &str,
+    ) -> Result<RegistrationOperation, Error> {
+        self.charge(Meter::DeviceRegistration)?;
+        let sticky_when_unset = api_version <= STICKY_VERSION_MAX;
+        let begun = retry_on_conflict(async || {
+            let old = self.registration(&device.registration_id).await?;
+            let new = begin(self, device, old.as_ref().map(|old| &old.record), sticky_when_unset);
+            let mut batch = Batch::default();
+            match &old {
+                Some(old) => batch.replace(old, &new),
+                None => batch.insert(&new),
+            }
+            self.store().commit(batch).await?;
+            Ok::<_, Error>(new)
+        })
+        .await?;
+        if begun.state == RegistrationState::Assigning {
+            self.assign(&begun, device).await?;
+        }
+        Ok(RegistrationOperation { operation_id: begun.operation_id.clone(), registration: begun })
+    }
+
+    /// `RuntimeRegistration_OperationStatusLookup`.
+    pub async fn operation_status(
+        &self,
+        device: &Attested,
+        operation_id: &str,
+    ) -> Result<RegistrationOperation, Error> {
+        self.charge(Meter::DeviceRegistrationPoll)?;
+        let stored = self.registration(&device.registration_id).await?.ok_or(Error::OperationNotFound)?;
+        if stored.record.operation_id != operation_id {
+            return Err(Error::OperationNotFound);
+        }
+        // Whoever cut the assignment off, the device that asks for it completes it.
+        let registration = match stored.record.state {
+            RegistrationState::Assigning => self.assign(&stored.record, device).await?,
+            _ => stored.record,
+        };
+        Ok(RegistrationOperation { operation_id: registration.operation_id.clone(), registration })
+    }
+
+    /// `RuntimeRegistration_DeviceRegistrationStatusLookup`: the bare state, as the device itself may read it.
+    pub async fn lookup(&self, device: &Attested) -> Result<Registration, Error> {
+        self.charge(Meter::DeviceRegistrationPoll)?;
+        let stored = self.registration(&device.registration_id).await?;
+        Ok(stored.ok_or(Error::RegistrationNotFound)?.record)
+    }
+
+    /// `DeviceRegistrationState_Get`.
+    pub async fn get_registration(
+        &self,
+        caller: &Caller,
+        id: &RegistrationId,
+    ) -> Result<Registration, Error> {
+        self.admit(caller, Permission::RegistrationRead)?;
+        Ok(self.registration(id).await?.ok_or(Error::RegistrationNotFound)?.record)
+    }
+
+    /// `DeviceRegistrationState_Delete`: the device in the hub stays; its next registration is a first one.
+    pub async fn delete_registration(
+        &self,
+        caller: &Caller,
+        id: &RegistrationId,
+        if_match: &IfMatch,
+    ) -> Result<(), Error> {
+        self.admit(caller, Permission::RegistrationDelete)?;
+        retry_on_conflict(async || {
+            let old = self.registration(id).await?.ok_or(Error::RegistrationNotFound)?;
+            if !if_match.allows(&old.record.etag) && !if_match.allows(&old.record.etag_text()) {
+                return Err(Error::PreconditionFailed);
+            }
+            let mut batch = Batch::default();
+            batch.delete(&old);
+            Ok(self.store().commit(batch).await.map(drop)?)
+        })
+        .await
+    }
+
+    /// `DeviceRegistrationState_Query`: the registrations of one group, in the order of ids.
+    pub async fn query_registrations(
+        &self,
+        caller: &Caller,
+        group: &RegistrationId,
+        page_size: usize,
+        from: Option<&Continuation>,
+    ) -> Result<Page<Registration>, Error> {
+        self.admit(caller, Permission::RegistrationRead)?;
+        let after = match from {
+            Some(token) => Some(token.decode::<String>().map_err(|error| Error::bad(error.to_string()))?),
+            None if self.enrollment(EnrollmentKind::Group, group).await?.is_none() => {
+                let orphans = self.of_group(group, None, 1).await?;
+                if orphans.is_empty() {
+                    return Err(not_found(EnrollmentKind::Group));
+                }
+                None
+            }
+            None => None,
+        };
+        let mut items = self.of_group(group, after.as_deref(), page_size + 1).await?;
+        let has_more = items.len() > page_size;
+        items.truncate(page_size);
+        let last = items.last().filter(|_| has_more);
+        let next = last.map(|last| Continuation::encode(&last.registration_id.folded()));
+        Ok(Page { items, next })
+    }
+
+    async fn of_group(
+        &self,
+        group: &RegistrationId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Registration>, Error> {
+        let after = after.map(|id| Key::new([self.instance().as_str(), id]));
+        let find = Find::new(Key::instance(self.instance()), "enrollment_group", &group.folded(), limit)
+            .after(after);
+        let stored: Vec<Stored<Registration>> = self.store().find(find).await?;
+        Ok(stored.into_iter().map(|stored| stored.record).collect())
+    }
+
+    pub(crate) async fn registration(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<Option<Stored<Registration>>, Error> {
+        Ok(self.store().get(&Key::new([self.instance().as_str(), &id.folded()])).await?)
+    }
+}
+
+fn attested(
+    registration_id: &RegistrationId,
+    enrollment: Enrollment,
+    (primary_key, secondary_key): (SharedKey, SharedKey),
+    token: &SasToken,
+) -> Option<Attested> {
+    let is_signed = token.is_signed_by(&primary_key) || token.is_signed_by(&secondary_key);
+    let registration_id = registration_id.clone();
+    is_signed.then_some(Attested { registration_id, enrollment, primary_key, secondary_key })
+}
+
+/// The registration as it stands when a device has just asked.
+fn begin(
+    service: &Service,
+    device: &Attested,
+    old: Option<&Registration>,
+    sticky_when_unset: bool,
+) -> Registration {
+    let now = service.now();
+    let state =
+        if device.enrollment.is_enabled { RegistrationState::Assigning } else { RegistrationState::Disabled };
+    let operation = format!("5.{}.{}", base::secret::random_hex(RANDOM_BYTES), uuid::Uuid::new_v4());
+    Registration {
+        instance: service.instance().clone(),
+        registration_id: old
+            .map_or_else(|| device.registration_id.clone(), |old| old.registration_id.clone()),
+        enrollment_kind: device.enrollment.kind,
+        enrollment_id: device.enrollment.id.clone(),
+        operation_id: operation,
+        sticky_when_unset,
+        state,
+        assignment: old.and_then(|old| old.assignment.clone()),
+        created: old.map_or(now, |old| old.created),
+        last_updated: now,
+        etag: crate::enrollment::new_etag(),
+    }
+}
+
+fn base_decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}

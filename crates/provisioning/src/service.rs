@@ -1,0 +1,127 @@
+//! One provisioning service. Operations are written beside their nouns; here is what they share, and who may call.
+
+use std::sync::Arc;
+
+use access::{Caller, Permission};
+use base::hosts::{Host, Service as HostedService, strip_port};
+use base::sas::SasToken;
+use base::{InstanceId, Meter, Scope, Timestamp};
+use hub::{Hub, Hubs};
+use parking_lot::RwLock;
+use store::Store;
+
+use crate::error::Error;
+use crate::services::Context;
+use crate::settings::ServiceSettings;
+
+/// Clones share it.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    instance: InstanceId,
+    name: String,
+    scope: Scope,
+    id_scope: String,
+    settings: RwLock<Arc<ServiceSettings>>,
+}
+
+impl Service {
+    pub(crate) fn new(context: Context, settings: ServiceSettings) -> Self {
+        Self(Arc::new(Inner {
+            instance: settings.instance.clone(),
+            name: settings.name.clone(),
+            scope: settings.scope.clone(),
+            id_scope: settings.id_scope.clone(),
+            settings: RwLock::new(Arc::new(settings)),
+            context,
+        }))
+    }
+
+    pub(crate) fn apply(&self, settings: ServiceSettings) {
+        *self.0.settings.write() = Arc::new(settings);
+    }
+
+    pub fn instance(&self) -> &InstanceId {
+        &self.0.instance
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub fn scope(&self) -> &Scope {
+        &self.0.scope
+    }
+
+    pub fn id_scope(&self) -> &str {
+        &self.0.id_scope
+    }
+
+    /// The address that answers carry.
+    pub fn host_name(&self) -> String {
+        let settings = self.settings();
+        let hosts = &self.0.context.hosts;
+        hosts.register(HostedService::Provisioning, &settings.name, &settings.location, settings.is_default)
+    }
+
+    pub fn settings(&self) -> Arc<ServiceSettings> {
+        Arc::clone(&self.0.settings.read())
+    }
+
+    /// A back end's token: policy by name, either key, host and expiry. `presented_host` is the host the caller addressed, and
+    /// `path` the one it asks for.
+    pub fn authenticate_service(
+        &self,
+        presented_host: &str,
+        path: &str,
+        token: &SasToken,
+    ) -> Result<Caller, Error> {
+        let settings = self.settings();
+        let policy = token.key_name().and_then(|name| settings.policy(name));
+        let policy = policy.filter(|_| !settings.disable_local_auth).ok_or(Error::Unauthorized)?;
+        let signed = token.is_signed_by(&policy.primary_key) || token.is_signed_by(&policy.secondary_key);
+        if signed && !token.is_expired(self.now()) && token.covers(&self.audiences(presented_host), path) {
+            return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
+        }
+        tracing::debug!(service = self.name(), ?token, "a service token was refused");
+        Err(Error::Unauthorized)
+    }
+
+    fn audiences(&self, presented_host: &str) -> Vec<String> {
+        let hosts = &self.0.context.hosts;
+        let mut names = hosts.names_of(HostedService::Provisioning, &self.0.name);
+        if hosts.resolve(presented_host, None) == Host::Unnamed {
+            names.push(strip_port(presented_host).to_owned());
+        }
+        names
+    }
+
+    /// First line of every operation of the service API.
+    pub(crate) fn admit(&self, caller: &Caller, permission: Permission) -> Result<(), Error> {
+        caller.require(permission, self.scope())?;
+        self.charge(Meter::ServiceOperation)
+    }
+
+    pub(crate) fn charge(&self, meter: Meter) -> Result<(), Error> {
+        Ok(self.0.context.throttle.charge(meter, &self.0.instance)?)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.context.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.context.clock.now()
+    }
+
+    pub(crate) fn hubs(&self) -> &Hubs {
+        &self.0.context.hubs
+    }
+
+    /// The hub that a linked host name stands for.
+    pub(crate) fn hub_at(&self, host_name: &str) -> Option<Hub> {
+        self.hubs().at_host(host_name, None)
+    }
+}

@@ -1,0 +1,138 @@
+//! What an operator decides of a provisioning service. Stored as one record; Resource Manager makes it, `Services::ensure` applies it.
+
+use access::Right;
+use base::{InstanceId, Scope, Secret};
+use hub::SharedAccessPolicy;
+use serde::{Deserialize, Serialize};
+use store::{Key, Record, Table, table};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSettings {
+    pub instance: InstanceId,
+    pub name: String,
+    /// The service's path in Resource Manager.
+    pub scope: Scope,
+    pub location: String,
+    /// `0ne` and eight hex digits; made once, never changed.
+    pub id_scope: String,
+    pub allocation_policy: AllocationPolicy,
+    pub policies: Vec<SharedAccessPolicy>,
+    pub linked_hubs: Vec<LinkedHub>,
+    /// CA certificates that were uploaded to the service; enrollments name them.
+    #[serde(default)]
+    pub certificates: Vec<CaCertificate>,
+    #[serde(default)]
+    pub disable_local_auth: bool,
+    #[serde(default = "yes")]
+    pub public_network_access: bool,
+    /// The default service answers at `localhost` and at unknown host names.
+    #[serde(default)]
+    pub is_default: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How a device's hub is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AllocationPolicy {
+    #[default]
+    Hashed,
+    GeoLatency,
+    Static,
+    Custom,
+}
+
+impl AllocationPolicy {
+    /// In any case, as the service takes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Hashed, Self::GeoLatency, Self::Static, Self::Custom]
+            .into_iter()
+            .find(|policy| policy.name().eq_ignore_ascii_case(text))
+    }
+
+    /// The spelling of the service API; Resource Manager writes it with a capital.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hashed => "hashed",
+            Self::GeoLatency => "geoLatency",
+            Self::Static => "static",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkedHub {
+    /// The host name of the connection string, which is also the link's name.
+    pub host_name: String,
+    pub connection_string: Secret,
+    pub location: String,
+    /// 1 to 1000.
+    #[serde(default)]
+    pub allocation_weight: Option<u32>,
+    #[serde(default)]
+    pub apply_allocation_policy: Option<bool>,
+}
+
+/// A CA certificate as uploaded, and whether its owner proved to hold the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaCertificate {
+    pub name: String,
+    /// Base64 of the DER form.
+    pub certificate: String,
+    pub is_verified: bool,
+}
+
+impl ServiceSettings {
+    /// A service with the one default policy and no hub.
+    pub fn new(instance: InstanceId, name: &str, scope: Scope, location: &str) -> Self {
+        use Right::{DeviceConnect, EnrollmentWrite, ServiceConfig};
+        let owner = SharedAccessPolicy::generate(
+            "provisioningserviceowner",
+            &[ServiceConfig, DeviceConnect, EnrollmentWrite],
+        );
+        Self {
+            instance,
+            name: name.to_owned(),
+            scope,
+            location: location.to_owned(),
+            id_scope: format!("0ne{}", base::secret::random_hex(4).to_ascii_uppercase()),
+            allocation_policy: AllocationPolicy::Hashed,
+            policies: vec![owner],
+            linked_hubs: Vec::new(),
+            certificates: Vec::new(),
+            disable_local_auth: false,
+            public_network_access: true,
+            is_default: false,
+        }
+    }
+
+    pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {
+        self.policies.iter().find(|policy| policy.key_name == key_name)
+    }
+
+    /// A linked hub by its host name (with or without port), or by its first label.
+    pub fn linked_hub(&self, text: &str) -> Option<&LinkedHub> {
+        let bare = base::hosts::strip_port;
+        let by_host = |hub: &&LinkedHub| bare(&hub.host_name).eq_ignore_ascii_case(bare(text));
+        let by_label = |hub: &&LinkedHub| {
+            hub.host_name.parse::<std::net::IpAddr>().is_err()
+                && hub.host_name.split('.').next().is_some_and(|label| label.eq_ignore_ascii_case(text))
+        };
+        self.linked_hubs.iter().find(by_host).or_else(|| self.linked_hubs.iter().find(by_label))
+    }
+}
+
+impl Record for ServiceSettings {
+    const TABLE: Table = table::PROVISIONING_SERVICE;
+
+    fn key(&self) -> Key {
+        Key::instance(&self.instance)
+    }
+}

@@ -1,0 +1,143 @@
+//! The crate's one fixture: a service with linked hubs on a store in memory and a clock that stands still.
+
+use std::time::Duration;
+
+use access::{Caller, Right};
+use base::hosts::{Hosts, NoMachine};
+use base::sas::{self, SasToken};
+use base::tasks::Tasks;
+use base::{Clock, IfMatch, InstanceId, Key, Scope, Secret, Throttle, Timestamp};
+use hub::{HubSettings, Hubs};
+use store::{Durability, Location, Options, Store, Streams};
+
+use crate::attestation::AttestationDraft;
+use crate::enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
+use crate::error::Error;
+use crate::registration::{Registration, RegistrationOperation};
+use crate::settings::{LinkedHub, ServiceSettings};
+use crate::{Context, RegistrationId, Service, Services};
+
+pub(crate) struct TestService {
+    pub service: Service,
+    pub services: Services,
+    pub hubs: Hubs,
+    pub clock: Clock,
+}
+
+pub(crate) const TODAY: &str = "2019-04-15";
+
+impl TestService {
+    /// A service with the hubs `names` linked.
+    pub async fn with_hubs(names: &[&str]) -> Self {
+        let clock = Clock::manual(Timestamp::from_unix_seconds(1_700_000_000));
+        let options = Options { location: Location::Memory, durability: Durability::Full };
+        let store = Store::open(&options).unwrap();
+        let streams = Streams::open(&options).unwrap();
+        let hosts = Hosts::new("example.test", 443, NoMachine);
+        let (throttle, tasks) = (Throttle::unlimited(), Tasks::new());
+        let hubs = Hubs::new(hub::Context {
+            store: store.clone(),
+            streams,
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+        });
+        let mut settings =
+            ServiceSettings::new(InstanceId::from_stored("dps"), "dps", Scope::new("/dps"), "eastus");
+        for name in names {
+            let scope = Scope::new(&format!("/hubs/{name}"));
+            hubs.ensure(HubSettings::new(InstanceId::from_stored(*name), name, scope, "eastus"))
+                .await
+                .unwrap();
+            settings.linked_hubs.push(LinkedHub {
+                host_name: format!("{name}.azure-devices.example.test"),
+                connection_string: Secret::new("HostName=…"),
+                location: "eastus".into(),
+                allocation_weight: None,
+                apply_allocation_policy: None,
+            });
+        }
+        let services = Services::new(Context {
+            store,
+            clock: clock.clone(),
+            throttle,
+            hosts,
+            tasks,
+            hubs: hubs.clone(),
+        });
+        let service = services.ensure(settings).await.unwrap();
+        Self { service, services, hubs, clock }
+    }
+
+    pub fn owner(&self) -> Caller {
+        let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
+        Caller::policy(self.service.scope().clone(), "provisioningserviceowner", &rights)
+    }
+
+    pub async fn put(&self, draft: &EnrollmentDraft) -> Result<Enrollment, Error> {
+        self.service.put_enrollment(&self.owner(), draft, &IfMatch::Absent).await
+    }
+
+    pub async fn put_again(&self, draft: &EnrollmentDraft) -> Enrollment {
+        self.service.put_enrollment(&self.owner(), draft, &IfMatch::Any).await.unwrap()
+    }
+
+    pub fn token(&self, id: &str, key: &Key) -> SasToken {
+        let resource = format!("{}/registrations/{id}", self.service.id_scope());
+        let expires_at = self.clock.now().plus(Duration::from_secs(60));
+        SasToken::parse(&sas::build(&resource, key, expires_at, Some("registration"))).unwrap()
+    }
+
+    /// What a device with `key` is told in the end.
+    pub async fn register(&self, id: &str, key: &Key) -> Result<Registration, Error> {
+        self.register_as(id, key, TODAY).await
+    }
+
+    pub async fn register_as(&self, id: &str, key: &Key, api_version: &str) -> Result<Registration, Error> {
+        let device = self.service.authenticate(&registration_id(id), Some(&self.token(id, key))).await?;
+        let RegistrationOperation { operation_id, .. } = self.service.register(&device, api_version).await?;
+        Ok(self.service.operation_status(&device, &operation_id).await?.registration)
+    }
+}
+
+pub(crate) fn registration_id(id: &str) -> RegistrationId {
+    id.parse().unwrap()
+}
+
+pub(crate) fn draft(kind: EnrollmentKind, id: &str) -> EnrollmentDraft {
+    EnrollmentDraft {
+        kind,
+        id: registration_id(id),
+        device_id: None,
+        optional_device_information: None,
+        attestation: AttestationDraft::SymmetricKey { primary_key: None, secondary_key: None },
+        iot_edge: false,
+        iot_hub_host_name: None,
+        initial_twin: None,
+        is_enabled: true,
+        reprovision_policy: None,
+        allocation_policy: None,
+        iot_hubs: vec![],
+        custom_allocation: None,
+        credential_policy_name: None,
+    }
+}
+
+pub(crate) fn individual(id: &str) -> EnrollmentDraft {
+    draft(EnrollmentKind::Individual, id)
+}
+
+pub(crate) fn group(id: &str, key: &Key) -> EnrollmentDraft {
+    let text = Some(key.text().to_owned());
+    let attestation = AttestationDraft::SymmetricKey { primary_key: text.clone(), secondary_key: text };
+    EnrollmentDraft { attestation, ..draft(EnrollmentKind::Group, id) }
+}
+
+/// The primary key of a symmetric-key enrollment.
+pub(crate) fn primary_key(enrollment: &Enrollment) -> Key {
+    match &enrollment.attestation {
+        crate::attestation::Attestation::SymmetricKey { primary_key, .. } => primary_key.clone(),
+        other => panic!("{other:?} has no keys"),
+    }
+}
