@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run everything in the foreground until SIGTERM or SIGINT.
     Serve(ServeArgs),
+    /// Run the main job: devices, provisioning, twins and a graph, seen to work; then keep serving.
+    Demo(DemoArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
     /// Print the hosts-file lines of every instance of a running server.
@@ -85,6 +87,22 @@ pub(crate) struct DataDirArgs {
 }
 
 impl DataDirArgs {
+    pub(crate) fn layer(&self) -> Flags {
+        ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
+    }
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct DemoArgs {
+    /// Where the demo keeps its data [default: beside the default data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// End after the summary instead of serving on
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+impl DemoArgs {
     pub(crate) fn layer(&self) -> Flags {
         ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
     }

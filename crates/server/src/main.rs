@@ -6,6 +6,7 @@ mod command_line;
 mod config;
 mod connections;
 mod data_directory;
+mod demonstrate;
 mod environment;
 mod first_start;
 mod hosts_file;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(args) => config::load(&args.layer()).map_err(Into::into).and_then(|c| serve::run(&c)),
+        Command::Demo(args) => demonstrate::run(&args),
         Command::Env(args) => run_file::print_environment(&args),
         Command::Hosts(args) => run_file::print_hosts(&args),
         Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),

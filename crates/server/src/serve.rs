@@ -25,15 +25,17 @@ use crate::{Failure, admin_key, data_directory, first_start, logging, metrics};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
-    run_until(config, |_| async { shutdown_signal().await })
+    run_until(config, async |_| {
+        shutdown_signal().await;
+        ExitCode::SUCCESS
+    })
 }
 
-/// Runs until `until` is done; it begins once the server is ready.
-pub(crate) fn run_until<F, Fut>(config: &Config, until: F) -> Result<ExitCode, Failure>
-where
-    F: FnOnce(RunFile) -> Fut,
-    Fut: Future<Output = ()>,
-{
+/// Runs until `until` is done, and ends with its code; it begins once the server is ready.
+pub(crate) fn run_until(
+    config: &Config,
+    until: impl AsyncFnOnce(RunFile) -> ExitCode,
+) -> Result<ExitCode, Failure> {
     logging::start(&config.log)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
@@ -42,9 +44,9 @@ where
     let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
         let server = Server::start(config).await?;
-        until(server.run_file.clone()).await;
+        let code = until(server.run_file.clone()).await;
         server.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     })
 }
 

@@ -1,0 +1,72 @@
+//! `twinhub demo`: serves on a data directory of its own, tells the story of [`server::demo`] to itself over the public wire, and
+//! then serves on with what a first visitor needs.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use base::Clock;
+use server::demo::{self, Report, Target};
+
+use crate::command_line::DemoArgs;
+use crate::run_file::RunFile;
+use crate::{Failure, admin_key, config, data_directory, serve};
+
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let mut args = args.clone();
+    if args.data_dir.is_none() {
+        // Beside the real one, never in it: a demo must not leave its devices among somebody's own.
+        args.data_dir = data_directory::platform_default().map(|path| path.with_file_name("twinhub-demo"));
+    }
+    let config = config::load(&args.layer())?;
+    let data_dir = config.data_dir.clone();
+    serve::run_until(&config, async |run: RunFile| match tell(&run, &data_dir).await {
+        Err(failure) => {
+            eprintln!("\ntwinhub demo: {failure}");
+            ExitCode::FAILURE
+        }
+        Ok(()) if args.exit => ExitCode::SUCCESS,
+        Ok(()) => {
+            println!("\nServing on. Ctrl-C ends it; the same data is there at the next start.");
+            serve::shutdown_signal().await;
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+async fn tell(run: &RunFile, data_dir: &Path) -> Result<(), Failure> {
+    let trust_file = run.environment.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
+    let target = Target {
+        variables: run.environment.clone(),
+        trust_pem: std::fs::read_to_string(trust_file)?,
+        admin_url: format!("https://{}:{}", run.address, run.https_port),
+        admin_key: admin_key::read(data_dir)?.expose().to_owned(),
+        mqtt_port: run.mqtt_port,
+    };
+    let clock = Clock::system();
+    println!("\nThe main job, through the public wire:\n");
+    let mut report = Report::new(clock.clone(), std::io::stdout().is_terminal());
+    let summary = demo::run(&target, &clock, &mut report).await?;
+    println!("{}", summary.text());
+    println!("{}", addresses(run, data_dir));
+    println!("One more device, with the official Python SDK:\n\n{}", summary.sample);
+    Ok(())
+}
+
+/// Where everything is.
+fn addresses(run: &RunFile, data_dir: &Path) -> String {
+    let rows = [
+        ("IoT Hub", "IOTHUB_HOSTNAME"),
+        ("Device Provisioning", "PROVISIONING_HOST"),
+        ("  id scope", "PROVISIONING_IDSCOPE"),
+        ("Digital Twins", "AZURE_DIGITALTWINS_URL"),
+        ("Resource Manager and Entra", "AZURE_RESOURCE_MANAGER_ENDPOINT"),
+        ("trust this certificate", "TWINHUB_CA_FILE"),
+    ];
+    let line = |(what, name): (&str, &str)| {
+        format!("  {what:<28}{}\n", run.environment.get(name).map_or("", String::as_str))
+    };
+    let rows: String = rows.into_iter().map(line).collect();
+    let data_dir = data_dir.display();
+    format!("{rows}  {:<28}eval \"$(twinhub env --data-dir {data_dir})\"\n", "everything a client needs")
+}
