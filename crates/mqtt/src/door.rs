@@ -39,6 +39,13 @@ pub struct Peer {
     pub client_certificates: Vec<CertificateDer<'static>>,
 }
 
+impl Peer {
+    /// Whether the client is on this machine: some instances take no other.
+    pub(crate) fn is_local(&self) -> bool {
+        self.remote_address.is_none_or(|address| address.is_loopback())
+    }
+}
+
 /// Clones share the surroundings.
 #[derive(Clone)]
 pub struct Door(Arc<Context>);

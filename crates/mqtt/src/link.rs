@@ -115,8 +115,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let packet = self.wire.next_packet().map_err(End::Malformed)?;
         if packet.is_some() {
             self.heard_at = self.clock.now();
+            // The alarm is looked at only when there is nothing to read, and some peers never stop.
+            if self.is_cut(self.heard_at) {
+                return Err(End::Expired);
+            }
         }
         Ok(packet)
+    }
+
+    fn is_cut(&self, now: Timestamp) -> bool {
+        self.cut_at.is_some_and(|cut_at| now >= cut_at)
     }
 
     /// Writes what is to go out, reads if it `may_read`, and watches the time.
@@ -160,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));
             let now = self.clock.now();
-            if self.cut_at.is_some_and(|cut_at| now >= cut_at) {
+            if self.is_cut(now) {
                 return Poll::Ready(End::Expired);
             }
             if now >= self.heard_at.plus(self.silence_max) {

@@ -65,8 +65,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Takes some bytes from the socket; zero is its end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // There is room for one packet of the largest kind and no more; a whole one has been taken before.
+        let room = self.packet_bytes_max.saturating_sub(self.incoming.len()).clamp(1, READ_BYTES);
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
-        let mut space = ReadBuf::uninit(&mut space);
+        let mut space = ReadBuf::uninit(&mut space[..room]);
         ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut space))?;
         self.incoming.extend_from_slice(space.filled());
         Poll::Ready(Ok(space.filled().len()))

@@ -42,8 +42,7 @@ pub(crate) async fn admit(
     peer: &Peer,
     clean_session: bool,
 ) -> Result<Admission, Error> {
-    let is_local = peer.remote_address.is_none_or(|address| address.is_loopback());
-    if !is_local && !hub.settings().public_network_access {
+    if !peer.is_local() && !hub.settings().public_network_access {
         return Err(Error::IotHubUnauthorizedAccess);
     }
     let authentication = match credential {
