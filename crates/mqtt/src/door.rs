@@ -9,18 +9,20 @@ use base::hosts::{Host, Hosts, Service};
 use base::tasks::Tasks;
 use base::{Clock, caps};
 use hub::{Hub, Hubs};
+use provisioning::Services;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Packet};
-use crate::connect::{self, Refusal, Request};
-use crate::hub_door;
+use crate::connect::{self, Credential, Refusal, Request};
 use crate::link::{End, Link};
-use crate::user_name::HubUserName;
+use crate::user_name::{HubUserName, ProvisioningUserName};
+use crate::{hub_door, provisioning_door};
 
 /// What the door is given of its surroundings.
 pub struct Context {
     pub hubs: Hubs,
+    pub services: Services,
     pub hosts: Hosts,
     pub clock: Clock,
     pub tasks: Tasks,
@@ -53,6 +55,7 @@ pub struct Door(Arc<Context>);
 /// A client that may come in.
 enum Admitted<S> {
     Hub(Box<hub_door::Connection<S>>),
+    Provisioning(Box<provisioning_door::Connection<S>>),
 }
 
 impl Door {
@@ -73,6 +76,7 @@ impl Door {
             let admitted = greeting.await;
             match admitted {
                 Some(Admitted::Hub(connection)) => connection.run().await,
+                Some(Admitted::Provisioning(connection)) => connection.run().await,
                 None => {}
             }
         }
@@ -115,8 +119,27 @@ impl Door {
                 let admission = hub_door::admit(hub, &name, &credential, peer, connect.clean_session).await;
                 admission.map(Admission::Hub).map_err(|error| return_code(&error).into())
             }
-            Request::Provisioning { .. } => Err(ConnectReturnCode::NotAuthorized.into()),
+            Request::Provisioning { name, credential } => {
+                self.admit_registration(name, credential, peer).await
+            }
         }
+    }
+
+    /// The id scope chooses the service, whatever host was called.
+    async fn admit_registration(
+        &self,
+        name: ProvisioningUserName,
+        credential: Credential,
+        peer: &Peer,
+    ) -> Result<Admission, Refusal> {
+        let service = self.0.services.by_id_scope(&name.id_scope);
+        let service = service.filter(|service| peer.is_local() || service.settings().public_network_access);
+        let service = service.ok_or(ConnectReturnCode::NotAuthorized)?;
+        let registration_id =
+            name.registration_id.parse().map_err(|_| ConnectReturnCode::IdentifierRejected)?;
+        let api_version = name.api_version.ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
+        let admission = provisioning_door::admit(service, registration_id, api_version, credential).await;
+        Ok(Admission::Provisioning(admission))
     }
 
     /// The hub that the user name's host names; where that names none of ours, the hub that the handshake asked for. Two
@@ -139,6 +162,7 @@ impl Door {
 
 enum Admission {
     Hub(hub_door::Admission),
+    Provisioning(provisioning_door::Admission),
 }
 
 impl Admission {
@@ -148,6 +172,7 @@ impl Admission {
     {
         match self {
             Self::Hub(admission) => Admitted::Hub(admission.enter(link, connect)),
+            Self::Provisioning(admission) => Admitted::Provisioning(admission.enter(link, &connect)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod hub_door;
 mod link;
 mod owed;
 pub mod property_bag;
+mod provisioning_door;
 mod subscriptions;
 pub mod topic;
 pub mod user_name;

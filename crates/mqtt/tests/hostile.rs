@@ -62,7 +62,9 @@ fn packet() -> impl Strategy<Value = Packet> {
 fn said() -> impl Strategy<Value = Vec<u8>> {
     let packets = vec(packet(), 0..30).prop_map(|packets| {
         let mut bytes = BytesMut::new();
-        packets.iter().for_each(|packet| packet.encode(&mut bytes).unwrap());
+        for packet in packets {
+            packet.encode(&mut bytes).unwrap();
+        }
         bytes.to_vec()
     });
     (packets, prop_oneof![2 => Just(Vec::new()), 1 => vec(any::<u8>(), 1..40)])

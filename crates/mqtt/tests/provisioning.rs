@@ -1,0 +1,249 @@
+//! Devices at their provisioning service, through the door: registered, told of their hub, and then at that hub.
+#![allow(clippy::unwrap_used, reason = "a test may panic at a surprise")]
+
+mod fixture;
+
+use base::Key;
+use fixture::client::{Client, hub_connect, provisioning_connect};
+use fixture::{Fixture, closed};
+use mqtt::Peer;
+use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text};
+use mqtt::topic::ToDevice;
+use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+
+const RESPONSES: &str = "$dps/registrations/res/#";
+const REGISTER: &str = "$dps/registrations/PUT/iotdps-register/?$rid=r1";
+
+type Device = Client<DuplexStream>;
+
+async fn connected(fixture: &Fixture, connect: Connect) -> Device {
+    let mut device = fixture.connect(connect).await.unwrap();
+    assert!(!device.session_present());
+    assert_eq!(device.subscribe(RESPONSES, Qos::AtLeastOnce).await.unwrap(), Some(Qos::AtLeastOnce));
+    device
+}
+
+/// Publishes and reads the response: status, seconds to wait, body.
+async fn ask(device: &mut Device, topic: &str, body: &str) -> (u16, Option<u64>, Value) {
+    device.publish(topic, body.as_bytes()).await.unwrap();
+    let response = device.next_publish().await.unwrap();
+    assert!(matches!(response.delivery, Delivery::AtLeastOnce { is_duplicate: false, .. }));
+    match ToDevice::parse(&response.topic).unwrap() {
+        ToDevice::ProvisioningResponse { status, request_id: "r1", retry_after_seconds } => {
+            (status, retry_after_seconds, serde_json::from_slice(&response.payload).unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn poll(device: &mut Device, operation_id: &str) -> (u16, Option<u64>, Value) {
+    let topic =
+        format!("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=r1&operationId={operation_id}");
+    ask(device, &topic, " ").await
+}
+
+#[tokio::test]
+async fn a_device_of_a_group_is_assigned_and_comes_in_at_its_hub() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let (status, retry_after, body) =
+        ask(&mut device, REGISTER, r#"{"payload": null, "registrationId": "dev-01"}"#).await;
+    assert_eq!((status, retry_after), (202, Some(3)));
+    assert_eq!(body["status"], "assigning");
+    assert!(body.get("registrationState").is_none());
+    let (status, retry_after, body) = poll(&mut device, body["operationId"].as_str().unwrap()).await;
+    assert_eq!((status, retry_after), (200, None));
+    assert_eq!(body["status"], "assigned");
+    let state = &body["registrationState"];
+    assert_eq!(state["status"], "assigned");
+    assert_eq!(state["substatus"], "initialAssignment");
+    assert_eq!(state["registrationId"], "dev-01");
+    assert_eq!(state["symmetricKey"], json!({"enrollmentGroupId": "group1"}));
+    for member in ["createdDateTimeUtc", "lastUpdatedDateTimeUtc", "etag"] {
+        assert!(state[member].is_string(), "{member}");
+    }
+    device.disconnect().await.unwrap();
+    // The device key is derived: the device goes on with what it has.
+    let (host, device_id) = (state["assignedHub"].as_str().unwrap(), state["deviceId"].as_str().unwrap());
+    let expires_at = fixture.clock.now().plus(std::time::Duration::from_mins(1));
+    let token = base::sas::build(&format!("{host}/devices/{device_id}"), &key, expires_at, None);
+    let connect = hub_connect(host, &device_id.parse().unwrap(), Some(&token)).unwrap();
+    assert!(fixture.connect(connect).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_older_device_is_not_told_that_it_was_reprovisioned() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    for (api_version, expected) in [
+        ("2019-03-31", "initialAssignment"),
+        ("2019-03-31", "initialAssignment"),
+        ("2021-06-01", "reprovisionedToInitialAssignment"),
+    ] {
+        let mut connect = fixture.registration("dev-01", &key);
+        let login = connect.login.as_mut().unwrap();
+        login.user_name = Text::try_from(login.user_name.replace("2019-03-31", api_version)).unwrap();
+        let mut device = connected(&fixture, connect).await;
+        let (_, _, body) = ask(&mut device, REGISTER, "").await;
+        let (_, _, body) = poll(&mut device, body["operationId"].as_str().unwrap()).await;
+        assert_eq!(body["registrationState"]["substatus"], expected, "{api_version}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_told_with_the_registration() {
+    let fixture = Fixture::new().await;
+    let group_key = fixture.enrollment_group(true).await;
+    let scope = fixture.service.id_scope();
+    let no_token = provisioning_connect(scope, "dev-01", None).unwrap();
+    let mut other_device = fixture.registration("dev-02", &group_key.derive("dev-02"));
+    other_device.client_id = Text::try_from("dev-01").unwrap();
+    let login = other_device.login.as_mut().unwrap();
+    login.user_name = Text::try_from(login.user_name.replace("dev-02", "dev-01")).unwrap();
+    for (what, connect) in [
+        ("none", no_token),
+        ("a random key", fixture.registration("dev-01", &Key::generate(64))),
+        ("the group's own key", fixture.registration("dev-01", &group_key)),
+        ("another device's token", other_device),
+    ] {
+        let mut device = connected(&fixture, connect).await;
+        let (status, retry_after, body) = ask(&mut device, REGISTER, "").await;
+        assert_eq!((status, retry_after), (401, None), "{what}");
+        assert_eq!(
+            (body["errorCode"].clone(), body["message"].clone()),
+            (json!(401_000), json!("Unauthorized"))
+        );
+        for member in ["trackingId", "timestampUtc"] {
+            assert!(body[member].is_string(), "{member}");
+        }
+    }
+    let sessions = fixture.hub.get_device(&access::Caller::system(), &"dev-01".parse().unwrap()).await;
+    assert!(sessions.is_err(), "nothing was made");
+}
+
+#[tokio::test]
+async fn who_is_not_attested_stays_ten_seconds() {
+    let fixture = Fixture::new().await;
+    let mut device = connected(&fixture, fixture.registration("dev-01", &Key::generate(64))).await;
+    fixture.advance(5).await;
+    device.send(&Packet::PingReq).await.unwrap();
+    assert_eq!(device.receive().await.unwrap(), Packet::PingResp);
+    fixture.advance(5).await;
+    assert!(closed(&mut device).await.is_empty());
+    let mut large = connected(&fixture, fixture.registration("dev-01", &Key::generate(64))).await;
+    // More than anybody may send before a CONNECT.
+    large.send_bytes(&[0x30, 0xff, 0xff, 0x01]).await.unwrap();
+    assert!(closed(&mut large).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_scope_or_a_missing_version_is_refused_at_once() {
+    let fixture = Fixture::new().await;
+    let unknown = provisioning_connect("0ne00000000", "dev-01", None).unwrap();
+    assert_eq!(fixture.refusal(unknown).await, ConnectReturnCode::NotAuthorized);
+    let mut no_version = provisioning_connect(fixture.service.id_scope(), "dev-01", None).unwrap();
+    let login = no_version.login.as_mut().unwrap();
+    login.user_name = Text::try_from(login.user_name.replace("api-version=2019-03-31&", "")).unwrap();
+    assert_eq!(fixture.refusal(no_version).await, ConnectReturnCode::BadUserNameOrPassword);
+    let bad_id = provisioning_connect(fixture.service.id_scope(), "dev 01", None).unwrap();
+    assert_eq!(fixture.refusal(bad_id).await, ConnectReturnCode::IdentifierRejected);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_closed_to_the_network_takes_local_callers_only() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    fixture.close_to_the_network().await;
+    for connect in [device.connect_packet(), fixture.registration("dev-01", &key)] {
+        for (remote, comes_in) in [("127.0.0.1", true), ("192.0.2.7", false)] {
+            let peer = Peer { remote_address: remote.parse().ok(), ..Peer::default() };
+            let attempt = Client::connect(fixture.stream_from(peer), connect.clone()).await;
+            assert_eq!(attempt.is_ok(), comes_in, "{remote}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_enrollment_is_an_answer_and_not_an_error() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(false).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let (status, _, body) = ask(&mut device, REGISTER, "{}").await;
+    assert_eq!((status, body["status"].clone()), (200, json!("disabled")));
+    assert_eq!(body["registrationState"]["status"], "disabled");
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_refused_and_registers_nobody() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    for body in ["no json", "[1]", "3", r#"{"registrationId": "dev-02"}"#, r#"{"registrationId": 1}"#] {
+        let (status, _, answer) = ask(&mut device, REGISTER, body).await;
+        assert_eq!((status, answer["errorCode"].clone()), (400, json!(400_004)), "{body}");
+    }
+    let (status, _, _) = poll(&mut device, "5.0.0").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn the_acknowledgement_comes_before_the_response_and_qos_follows_the_subscription() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = fixture.connect(fixture.registration("dev-01", &key)).await.unwrap();
+    // Not subscribed: acknowledged, not answered.
+    device.publish(REGISTER, b"").await.unwrap();
+    device.send(&Packet::PingReq).await.unwrap();
+    assert_eq!(device.receive().await.unwrap(), Packet::PingResp);
+    device.subscribe(RESPONSES, Qos::AtMostOnce).await.unwrap();
+    let packet_id = device.publish_unacknowledged(REGISTER, b"").await.unwrap();
+    assert_eq!(device.receive().await.unwrap(), Packet::PubAck(packet_id));
+    let Packet::Publish(response) = device.receive().await.unwrap() else { panic!("a response") };
+    assert_eq!(response.delivery, Delivery::AtMostOnce);
+    assert_eq!(
+        device.subscribe("devices/dev-01/messages/devicebound/#", Qos::AtMostOnce).await.unwrap(),
+        None
+    );
+    assert_eq!(device.subscribe("$dps/#", Qos::AtMostOnce).await.unwrap(), None);
+    assert_eq!(device.subscribe(RESPONSES, Qos::ExactlyOnce).await.unwrap(), Some(Qos::AtLeastOnce));
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_ends_the_connection() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let publish = |topic: &str, delivery| {
+        let (topic, payload) = (Text::try_from(topic).unwrap(), bytes::Bytes::new());
+        Packet::Publish(Publish { delivery, retain: false, topic, payload })
+    };
+    let exactly_once = Delivery::ExactlyOnce { packet_id: PacketId::MIN, is_duplicate: false };
+    for packet in [
+        publish("devices/dev-01/messages/events/", Delivery::AtMostOnce),
+        publish("$dps/registrations/PUT/iotdps-register/", Delivery::AtMostOnce),
+        publish(REGISTER, exactly_once),
+        Packet::Connect(Box::new(fixture.registration("dev-01", &key))),
+        Packet::PubRel(PacketId::MIN),
+        Packet::PingResp,
+    ] {
+        let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+        device.send(&packet).await.unwrap();
+        assert!(closed(&mut device).await.is_empty(), "{packet:?}");
+    }
+}
+
+#[tokio::test]
+async fn responses_that_nobody_acknowledges_do_not_pile_up() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let topic = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=r1&operationId=x";
+    for _ in 0..17 {
+        let (topic, payload) = (Text::try_from(topic).unwrap(), bytes::Bytes::new());
+        let publish = Publish { delivery: Delivery::AtMostOnce, retain: false, topic, payload };
+        device.send(&Packet::Publish(publish)).await.unwrap();
+    }
+    assert_eq!(closed(&mut device).await.len(), 16);
+}
