@@ -35,6 +35,7 @@ pub(crate) struct Services {
     directory: Directory,
     principal: ServicePrincipal,
     hubs: Hubs,
+    provisioning: provisioning::Services,
     instances: Instances,
 }
 
@@ -52,6 +53,15 @@ pub(crate) async fn open(house: &House) -> Result<Services, Failure> {
         tasks: house.tasks.clone(),
     });
     hubs.load().await?;
+    let provisioning = provisioning::Services::new(provisioning::Context {
+        store: house.store.clone(),
+        clock: house.clock.clone(),
+        throttle: house.throttle.clone(),
+        hosts: house.hosts.clone(),
+        tasks: house.tasks.clone(),
+        hubs: hubs.clone(),
+    });
+    provisioning.load().await?;
     let instances = Instances::new(digital_twins::Context {
         store: house.store.clone(),
         clock: house.clock.clone(),
@@ -86,6 +96,7 @@ pub(crate) async fn open(house: &House) -> Result<Services, Failure> {
         directory: house.directory.clone(),
         principal,
         hubs,
+        provisioning,
         instances,
     })
 }
@@ -94,6 +105,7 @@ impl Services {
     pub(crate) fn mqtt_door(&self, house: &House) -> mqtt::Door {
         mqtt::Door::new(mqtt::Context {
             hubs: self.hubs.clone(),
+            services: self.provisioning.clone(),
             hosts: house.hosts.clone(),
             clock: house.clock.clone(),
             tasks: house.tasks.clone(),
