@@ -136,7 +136,11 @@ fn if_match(request: &Request) -> IfMatch {
     IfMatch::parse(request.header("if-match"))
 }
 
+/// Every body of this door is an object. serde would read a list as a struct's members in their order.
 fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    if request.body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::Malformed("the body must be a JSON object".to_owned()));
+    }
     request.json().map_err(|error| Refusal::Malformed(error.to_string()))
 }
 

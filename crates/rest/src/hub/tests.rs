@@ -1,1 +1,721 @@
-//! Tests.
+//! The hub's door against a hub in memory: the exchanges of the specification to the byte, and every refusal of every operation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::directory::{ClientCredentials, NewRoleAssignment};
+use base::hosts::{Hosts, NoMachine};
+use base::sas;
+use base::tasks::Tasks;
+use base::{InstanceId, Key, Scope, Throttle};
+use bytes::Bytes;
+use hub::{Command, Context, HubSettings, SharedAccessPolicy};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use store::{Options, Store, Streams};
+
+use super::*;
+use crate::front::{AnyDoor, mount};
+use crate::wire::Peer;
+
+const HOST: &str = "hub.azure-devices.localhost";
+const VERSION: &str = "api-version=2021-04-12";
+/// Every operation of this door, with a body that it takes.
+const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("GET", "/devices", ""),
+    ("GET", "/devices/dev1", ""),
+    ("PUT", "/devices/dev1", "{}"),
+    ("DELETE", "/devices/dev1", ""),
+    ("GET", "/devices/dev1/modules", ""),
+    ("GET", "/devices/dev1/modules/mod1", ""),
+    ("PUT", "/devices/dev1/modules/mod1", "{}"),
+    ("DELETE", "/devices/dev1/modules/mod1", ""),
+    ("GET", "/twins/dev1", ""),
+    ("PATCH", "/twins/dev1", r#"{"tags":{"changed":1}}"#),
+    ("PUT", "/twins/dev1", r#"{"tags":{"changed":1}}"#),
+    ("GET", "/twins/dev1/modules/mod1", ""),
+    ("PATCH", "/twins/dev1/modules/mod1", r#"{"tags":{"changed":1}}"#),
+    ("PUT", "/twins/dev1/modules/mod1", r#"{"tags":{"changed":1}}"#),
+    ("POST", "/twins/dev1/methods", r#"{"methodName":"reboot"}"#),
+    ("POST", "/twins/dev1/modules/mod1/methods", r#"{"methodName":"reboot"}"#),
+    ("GET", "/statistics/devices", ""),
+    ("GET", "/statistics/service", ""),
+];
+
+struct TestDoor {
+    door: Arc<dyn AnyDoor>,
+    hubs: Hubs,
+    hub: Hub,
+    clock: Clock,
+    directory: Directory,
+}
+
+/// One request, built up and sent.
+struct Ask<'a> {
+    test: &'a TestDoor,
+    method: &'a str,
+    path: &'a str,
+    query: String,
+    host: &'a str,
+    authorization: Option<String>,
+    if_match: Option<&'a str>,
+    body: String,
+    remote: Option<&'a str>,
+}
+
+fn settings(name: &str) -> HubSettings {
+    let scope =
+        Scope::new(&format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/{name}"));
+    let instance = InstanceId::from_stored(format!("hub-{name}-1"));
+    HubSettings { is_default: name == "hub", ..HubSettings::new(instance, name, scope, "eastus") }
+}
+
+impl TestDoor {
+    /// A hub with the device `dev1` and its module `mod1`.
+    async fn new() -> Self {
+        let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
+        let store = Store::open(&Options::memory()).unwrap();
+        let hubs = Hubs::new(Context {
+            store: store.clone(),
+            streams: Streams::open(&Options::memory()).unwrap(),
+            clock: clock.clone(),
+            throttle: Throttle::unlimited(),
+            hosts: Hosts::new("localhost", 443, NoMachine),
+            tasks: Tasks::new(),
+        });
+        let hub = hubs.ensure(settings("hub")).await.unwrap();
+        let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
+        let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
+        let test = Self { door, hubs, hub, clock, directory };
+        test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);
+        test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
+        test
+    }
+
+    fn policy(&self, name: &str) -> SharedAccessPolicy {
+        self.hub.settings().policy(name).unwrap().clone()
+    }
+
+    fn token_of(&self, policy: &str) -> String {
+        self.token(HOST, &self.policy(policy).primary_key, Some(policy), 3600)
+    }
+
+    fn token(&self, resource: &str, key: &Key, key_name: Option<&str>, seconds: i64) -> String {
+        let expires_at = base::Timestamp::from_unix_seconds(self.clock.now().unix_seconds() + seconds);
+        sas::build(resource, key, expires_at, key_name)
+    }
+
+    fn ask<'a>(&'a self, method: &'a str, path: &'a str, body: &str) -> Ask<'a> {
+        Ask {
+            test: self,
+            method,
+            path,
+            query: VERSION.to_owned(),
+            host: HOST,
+            authorization: None,
+            if_match: None,
+            body: body.to_owned(),
+            remote: None,
+        }
+    }
+
+    async fn owner(&self, method: &str, path: &str, body: &str) -> Response {
+        self.ask(method, path, body).as_owner().send().await
+    }
+
+    /// A bearer token of a new application that has `roles` on the hub.
+    async fn bearer(&self, roles: &[&str], audience: &str) -> String {
+        let principal = self.directory.create_service_principal("app").await.unwrap();
+        for role in roles {
+            let new = NewRoleAssignment {
+                id: uuid::Uuid::new_v4().to_string(),
+                scope_path: self.hub.scope().as_str().to_owned(),
+                role_definition_id: (*role).to_owned(),
+                principal_id: principal.object_id.clone(),
+                principal_type: None,
+                description: None,
+            };
+            self.directory.put_role_assignment(&Caller::system(), new).await.unwrap();
+        }
+        let credentials = ClientCredentials {
+            client_id: &principal.app_id,
+            client_secret: principal.secrets[0].secret.expose(),
+            resource: audience,
+            base_url: "https://login.localhost",
+        };
+        format!("Bearer {}", self.directory.issue(&credentials).await.unwrap().access_token)
+    }
+
+    /// Everything that an operation of this door could have changed.
+    async fn state(&self) -> String {
+        let mut state = String::new();
+        for path in [
+            "/devices",
+            "/devices/dev1/modules",
+            "/twins/dev1",
+            "/twins/dev1/modules/mod1",
+            "/statistics/devices",
+        ] {
+            let response = self.owner("GET", path, "").await;
+            state.push_str(&String::from_utf8(response.body_bytes().to_vec()).unwrap());
+        }
+        state
+    }
+}
+
+impl<'a> Ask<'a> {
+    fn as_owner(self) -> Self {
+        let token = self.test.token_of("iothubowner");
+        self.with(token)
+    }
+
+    fn with(mut self, authorization: String) -> Self {
+        self.authorization = Some(authorization);
+        self
+    }
+
+    fn if_match(mut self, tag: &'a str) -> Self {
+        self.if_match = Some(tag);
+        self
+    }
+
+    fn query(mut self, query: &str) -> Self {
+        self.query = query.to_owned();
+        self
+    }
+
+    fn at(mut self, host: &'a str) -> Self {
+        self.host = host;
+        self
+    }
+
+    fn from(mut self, remote: &'a str) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
+    async fn send(self) -> Response {
+        let uri = format!("{}?{}", self.path, self.query);
+        let mut request = http::Request::builder().method(self.method).uri(uri).header("host", self.host);
+        for (name, value) in [("authorization", self.authorization.as_deref()), ("if-match", self.if_match)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let peer = Peer { remote: self.remote.map(|address| address.parse().unwrap()), ..Peer::default() };
+        let head = Head::new(&parts, peer).unwrap();
+        let body = Bytes::from(self.body);
+        let read = Box::new(move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+            let fits = body.len() <= max_bytes;
+            Box::pin(async move { if fits { Ok(body) } else { Err(Fault::BodyTooLarge { max_bytes }) } })
+        });
+        self.test.door.serve(head, read).await
+    }
+}
+
+trait Shown {
+    fn status_is(&self, status: u16);
+    /// Status and name of a refusal, in the envelope that most operations use.
+    fn refused(&self, status: u16, name: &str);
+    /// The same in the nested envelope of direct methods, with the code.
+    fn refused_nested(&self, code: u32, name: &str);
+}
+
+impl Shown for Response {
+    fn status_is(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+    }
+
+    fn refused(&self, status: u16, name: &str) {
+        self.status_is(status);
+        assert_eq!(self.header_value("iothub-errorcode"), Some(name));
+        assert_eq!(self.header_value("content-type"), Some("application/json; charset=utf-8"));
+        let body = self.body_json();
+        let message = body["Message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("ErrorCode:{name};")), "{message}");
+        assert!(body["ExceptionMessage"].as_str().unwrap().starts_with("Tracking ID:"));
+    }
+
+    fn refused_nested(&self, code: u32, name: &str) {
+        self.status_is(u16::try_from(code / 1000).unwrap());
+        assert_eq!(self.header_value("iothub-errorcode"), Some(name));
+        let body = self.body_json();
+        assert_eq!(body["ExceptionMessage"], "");
+        let nested: Value = serde_json::from_str(body["Message"].as_str().unwrap()).unwrap();
+        assert_eq!((&nested["errorCode"], &nested["info"]), (&json!(code), &Value::Null));
+        assert!(nested["trackingId"].is_string() && nested["timestampUtc"].is_string());
+    }
+}
+
+fn refused(path: &str, response: &Response, code: u32, name: &str) {
+    if path.ends_with("/methods") {
+        response.refused_nested(code, name);
+    } else {
+        response.refused(u16::try_from(code / 1000).unwrap(), name);
+    }
+}
+
+#[tokio::test]
+async fn the_patch_of_a_module_twin_is_answered_to_the_byte() {
+    let test = TestDoor::new().await;
+    let body = r#"{"tags":{"env":"test"},"properties":{"desired":{"interval":30,"old":null}}}"#;
+    let identity = test.owner("GET", "/devices/dev1/modules/mod1", "").await.body_json();
+    let path = "/twins/dev1/modules/mod1";
+    test.clock.advance(Duration::from_secs(60));
+    let response = test.ask("PATCH", path, body).as_owner().if_match("\"AAAAAAAAAAE=\"").send().await;
+    response.status_is(200);
+    assert_eq!(response.header_value("etag"), Some("\"AAAAAAAAAAI=\""));
+    assert_eq!(response.header_value("content-type"), Some("application/json; charset=utf-8"));
+    let expected = concat!(
+        r#"{"deviceId":"dev1","moduleId":"mod1","etag":"AAAAAAAAAAI=","deviceEtag":"@","status":"enabled","#,
+        r#""statusReason":null,"statusUpdateTime":"0001-01-01T00:00:00Z","connectionState":"Disconnected","#,
+        r#""lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authenticationType":"sas","#,
+        r#""x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"modelId":"","version":3,"#,
+        r#""tags":{"env":"test"},"properties":{"desired":{"interval":30,"$metadata":{"#,
+        r#""$lastUpdated":"2026-01-02T03:05:05.1234567Z","$lastUpdatedVersion":2,"interval":{"#,
+        r#""$lastUpdated":"2026-01-02T03:05:05.1234567Z","$lastUpdatedVersion":2}},"$version":2},"#,
+        r#""reported":{"$metadata":{"$lastUpdated":"2026-01-02T03:04:05.1234567Z"},"$version":1}},"#,
+        r#""capabilities":{"iotEdge":false}}"#,
+    );
+    let expected = expected.replace('@', identity["etag"].as_str().unwrap());
+    assert_eq!(String::from_utf8(response.body_bytes().to_vec()).unwrap(), expected);
+
+    let stale = test.ask("PATCH", path, body).as_owner().if_match("\"AAAAAAAAAAE=\"").send().await;
+    stale.refused(412, "PreconditionFailed");
+    let read = test.owner("GET", path, "").await;
+    assert_eq!(String::from_utf8(read.body_bytes().to_vec()).unwrap(), expected, "nothing changed");
+    for unknown in ["/twins/dev1/modules/other", "/twins/other/modules/mod1"] {
+        test.owner("PATCH", unknown, body).await.refused(404, "DeviceNotFound");
+    }
+}
+
+#[tokio::test]
+async fn every_spelling_of_an_etag_is_taken() {
+    let test = TestDoor::new().await;
+    for (path, body) in [("/twins/dev1", r#"{"tags":{"n":1}}"#), ("/devices/dev1", "{}")] {
+        for spell in ["*", "\"*\"", "@", "\"@\"", "W/\"@\""] {
+            let method = if path.starts_with("/twins") { "PATCH" } else { "PUT" };
+            let current = test.owner("GET", path, "").await.body_json();
+            let tag = spell.replace('@', current["etag"].as_str().unwrap());
+            test.ask(method, path, body).as_owner().if_match(&tag).send().await.status_is(200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_created_read_replaced_and_deleted() {
+    let test = TestDoor::new().await;
+    let spec = r#"{"deviceId":"a#b%c","status":"disabled","statusReason":"new","authentication":null,"etag":"x","unknown":1}"#;
+    let created = test.owner("PUT", "/devices/a%23b%25c", spec).await;
+    created.status_is(200);
+    let body = created.body_json();
+    let etag = body["etag"].as_str().unwrap();
+    assert_eq!(created.header_value("etag"), Some(format!("\"{etag}\"").as_str()));
+    let members: Vec<&String> = body.as_object().unwrap().keys().collect();
+    let expected = [
+        "deviceId",
+        "generationId",
+        "etag",
+        "connectionState",
+        "status",
+        "statusReason",
+        "connectionStateUpdatedTime",
+        "statusUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authentication",
+        "capabilities",
+    ];
+    assert_eq!(members, expected);
+    assert_eq!((&body["status"], &body["statusReason"]), (&json!("disabled"), &json!("new")));
+    assert_eq!(body["statusUpdatedTime"], "0001-01-01T00:00:00Z");
+    assert_eq!(body["authentication"]["type"], "sas");
+    assert!(body["authentication"]["symmetricKey"]["primaryKey"].is_string());
+    assert_eq!(body["generationId"].as_str().unwrap().len(), 18);
+    let read = test.owner("GET", "/Devices/a%23b%25c/", "").await;
+    assert_eq!(read.body_json(), body);
+
+    test.owner("PUT", "/devices/a%23b%25c", spec).await.refused(409, "DeviceAlreadyExists");
+    let replaced = test.ask("PUT", "/devices/a%23b%25c", "{}").as_owner().if_match(etag).send().await;
+    assert_eq!(replaced.body_json()["status"], "enabled");
+    assert_ne!(replaced.body_json()["statusUpdatedTime"], "0001-01-01T00:00:00Z");
+    test.owner("DELETE", "/devices/a%23b%25c", "").await.refused(412, "PreconditionFailed");
+    test.ask("DELETE", "/devices/a%23b%25c", "")
+        .as_owner()
+        .if_match(etag)
+        .send()
+        .await
+        .refused(412, "PreconditionFailed");
+    let deleted = test.ask("DELETE", "/devices/a%23b%25c", "").as_owner().if_match("\"*\"").send().await;
+    assert_eq!((deleted.status.as_u16(), deleted.body_bytes().len()), (204, 0));
+    test.owner("GET", "/devices/a%23b%25c", "").await.refused(404, "DeviceNotFound");
+}
+
+#[tokio::test]
+async fn a_module_is_created_read_replaced_and_deleted() {
+    let test = TestDoor::new().await;
+    let spec = r#"{"deviceId":"dev1","moduleId":"m","managedBy":"me","authentication":{"type":"none"}}"#;
+    let created = test.owner("PUT", "/devices/dev1/modules/m", spec).await;
+    created.status_is(200);
+    let body = created.body_json();
+    let members: Vec<&String> = body.as_object().unwrap().keys().collect();
+    let expected = [
+        "moduleId",
+        "managedBy",
+        "deviceId",
+        "generationId",
+        "etag",
+        "connectionState",
+        "connectionStateUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authentication",
+    ];
+    assert_eq!(members, expected);
+    assert_eq!((&body["managedBy"], &body["authentication"]["type"]), (&json!("me"), &json!("sas")));
+    test.owner("PUT", "/devices/dev1/modules/m", spec).await.refused(409, "ModuleAlreadyExistsOnDevice");
+    let etag = body["etag"].as_str().unwrap();
+    let replaced = test.ask("PUT", "/devices/dev1/modules/m", "{}").as_owner().if_match(etag).send().await;
+    assert_eq!(replaced.body_json()["managedBy"], Value::Null);
+    let listed = test.owner("GET", "/devices/dev1/modules/", "").await.body_json();
+    let ids: Vec<_> = listed.as_array().unwrap().iter().map(|module| module["moduleId"].clone()).collect();
+    assert_eq!(ids, ["m", "mod1"]);
+    test.ask("DELETE", "/devices/dev1/modules/m", "").as_owner().if_match("*").send().await.status_is(204);
+    test.owner("GET", "/devices/dev1/modules/m", "").await.refused(404, "ModuleNotFound");
+}
+
+#[tokio::test]
+async fn authentications_are_written_as_azure_writes_them() {
+    let test = TestDoor::new().await;
+    let thumbprint = "AB".repeat(20);
+    let spec = json!({"authentication": {
+        "symmetricKey": {"primaryKey": null, "secondaryKey": null},
+        "x509Thumbprint": {"primaryThumbprint": thumbprint, "secondaryThumbprint": null},
+    }});
+    let created = test.owner("PUT", "/devices/x", &spec.to_string()).await.body_json();
+    let expected = json!({
+        "symmetricKey": {"primaryKey": null, "secondaryKey": null},
+        "x509Thumbprint": {"primaryThumbprint": thumbprint, "secondaryThumbprint": null},
+        "type": "selfSigned",
+    });
+    assert_eq!(created["authentication"], expected);
+    let twin = test.owner("GET", "/twins/x", "").await.body_json();
+    assert_eq!(
+        (&twin["authenticationType"], &twin["x509Thumbprint"]),
+        (&json!("selfSigned"), &expected["x509Thumbprint"])
+    );
+    assert_eq!(twin["deviceEtag"], created["etag"]);
+    let ca = test.owner("PUT", "/devices/ca", r#"{"authentication":{"type":"certificateAuthority"}}"#).await;
+    assert_eq!(ca.body_json()["authentication"]["type"], "certificateAuthority");
+}
+
+#[tokio::test]
+async fn an_iot_edge_device_shows_its_scope_and_its_parent() {
+    let test = TestDoor::new().await;
+    let edge = test.owner("PUT", "/devices/edge", r#"{"capabilities":{"iotEdge":true}}"#).await.body_json();
+    let scope = edge["deviceScope"].as_str().unwrap();
+    assert!(scope.starts_with("ms-azure-iot-edge://edge-"));
+    assert_eq!(edge["capabilities"], json!({"iotEdge": true}));
+    let leaf =
+        test.owner("PUT", "/devices/leaf", &json!({ "deviceScope": scope }).to_string()).await.body_json();
+    assert_eq!(leaf["parentScopes"], json!([scope]));
+    let twin = test.owner("GET", "/twins/leaf", "").await.body_json();
+    assert_eq!((&twin["deviceScope"], &twin["parentScopes"]), (&json!(scope), &json!([scope])));
+    let stray = r#"{"deviceScope":"5f0e0c4e-0000-0000-0000-000000000000"}"#;
+    test.owner("PUT", "/devices/stray", stray).await.refused(400, "InvalidDeviceScope");
+}
+
+#[tokio::test]
+async fn lists_and_statistics_count_what_is_there() {
+    let test = TestDoor::new().await;
+    test.owner("PUT", "/devices/dev0", r#"{"status":"disabled"}"#).await.status_is(200);
+    let top = async |query: &str| {
+        let response =
+            test.ask("GET", "/devices/", "").as_owner().query(&format!("{query}&{VERSION}")).send().await;
+        response.status_is(200);
+        response.body_json().as_array().unwrap().len()
+    };
+    assert_eq!((top("").await, top("top=1").await, top("top=1000").await), (2, 1, 2));
+    for bad in ["top=0", "top=1001", "top=-1", "top=x"] {
+        let response =
+            test.ask("GET", "/devices", "").as_owner().query(&format!("{bad}&{VERSION}")).send().await;
+        response.refused(400, "ArgumentInvalid");
+    }
+    let devices = test.owner("GET", "/statistics/devices", "").await.body_json();
+    assert_eq!(devices, json!({"totalDeviceCount": 2, "enabledDeviceCount": 1, "disabledDeviceCount": 1}));
+    let service = test.owner("GET", "/statistics/service", "").await.body_json();
+    assert_eq!(service, json!({"connectedDeviceCount": 0}));
+}
+
+#[tokio::test]
+async fn a_twin_that_is_sent_back_whole_changes_only_what_may_change() {
+    let test = TestDoor::new().await;
+    let mut twin = test.owner("GET", "/twins/dev1", "").await.body_json();
+    twin["tags"]["a"] = json!(1);
+    twin["properties"]["desired"]["b"] = json!(1.0);
+    twin["properties"]["reported"]["c"] = json!(1);
+    twin["status"] = json!("disabled");
+    let patched = test.owner("PATCH", "/twins/dev1", &twin.to_string()).await;
+    patched.status_is(200);
+    assert!(
+        String::from_utf8(patched.body_bytes().to_vec()).unwrap().contains(r#""b":1.0"#),
+        "numbers are kept verbatim"
+    );
+    let patched = patched.body_json();
+    assert_eq!((&patched["tags"], &patched["status"]), (&json!({"a": 1}), &json!("enabled")));
+    assert_eq!(patched["properties"]["reported"]["c"], Value::Null);
+    let replaced =
+        test.owner("PUT", "/twins/dev1", r#"{"properties":{"desired":{"d":1}}}"#).await.body_json();
+    assert_eq!((&replaced["tags"], &replaced["properties"]["desired"]["b"]), (&json!({}), &Value::Null));
+    assert_eq!(replaced["etag"], "AAAAAAAAAAM=");
+}
+
+#[tokio::test]
+async fn a_method_reaches_the_device_and_its_answer_comes_back() {
+    let test = TestDoor::new().await;
+    let policy = test.policy("device");
+    let token = test.token(HOST, &policy.primary_key, Some("device"), 60);
+    let token = SasToken::parse(&token).unwrap();
+    let authentication = test.hub.authenticate_device(HOST, &"dev1".parse().unwrap(), &token).await.unwrap();
+    let session = test.hub.open_session(authentication, None).await.unwrap();
+    session.listen_to_methods(true);
+    let body = r#"{"methodName":"reboot","payload":{"a":[1, 2.0]}}"#;
+    let device = async {
+        let Command::InvokeMethod { request_id, name, payload } = session.next_command().await else {
+            panic!("no method")
+        };
+        assert_eq!((name.as_str(), &payload[..]), ("reboot", &br#"{"a":[1, 2.0]}"#[..]));
+        test.hub.complete_method(&session, request_id, 299, Bytes::from_static(br#"{"b":1.50}"#));
+    };
+    let (response, ()) = tokio::join!(test.owner("POST", "/twins/dev1/methods", body), device);
+    response.status_is(200);
+    assert_eq!(response.body_bytes(), r#"{"status":299,"payload":{"b":1.50}}"#);
+    assert_eq!(test.owner("GET", "/twins/dev1", "").await.body_json()["connectionState"], "Connected");
+    let service = test.owner("GET", "/statistics/service", "").await.body_json();
+    assert_eq!(service, json!({"connectedDeviceCount": 1}));
+}
+
+#[tokio::test]
+async fn refusals_of_methods_are_nested() {
+    let test = TestDoor::new().await;
+    let body =
+        r#"{"methodName":"reboot","responseTimeoutInSeconds":30,"connectTimeoutInSeconds":0,"payload":null}"#;
+    test.owner("POST", "/twins/dev1/methods", body).await.refused_nested(404_103, "DeviceNotOnline");
+    test.owner("POST", "/twins/other/methods", body).await.refused_nested(404_001, "DeviceNotFound");
+    test.owner("POST", "/twins/dev1/modules/other/methods", body)
+        .await
+        .refused_nested(404_010, "ModuleNotFound");
+    test.owner("POST", "/twins/dev1/methods", "{}").await.refused_nested(400_005, "ArgumentNull");
+    test.owner("POST", "/twins/dev1/methods", "[").await.refused_nested(400_004, "ArgumentInvalid");
+    let late = r#"{"methodName":"x","responseTimeoutInSeconds":10,"connectTimeoutInSeconds":20}"#;
+    test.owner("POST", "/twins/dev1/methods", late).await.refused_nested(400_004, "ArgumentInvalid");
+    let large = format!(r#"{{"methodName":"x","payload":"{}"}}"#, "x".repeat(128 * 1024));
+    test.owner("POST", "/twins/dev1/methods", &large).await.refused_nested(413_001, "MessageTooLarge");
+}
+
+#[tokio::test]
+async fn every_operation_refuses_everyone_who_has_not_proved_who_they_are() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    let owner = test.policy("iothubowner");
+    let device = test.owner("GET", "/devices/dev1", "").await.body_json();
+    let device_key: Key =
+        device["authentication"]["symmetricKey"]["primaryKey"].as_str().unwrap().parse().unwrap();
+    test.hubs.ensure(settings("second")).await.unwrap();
+    let second = test.hubs.find("second").unwrap().settings().policy("iothubowner").unwrap().clone();
+    let foreign_host = "second.azure-devices.localhost";
+    let named = Some("iothubowner");
+    let wrong = [
+        String::new(),
+        "Basic eDp5".to_owned(),
+        "Bearer nonsense".to_owned(),
+        "SharedAccessSignature nonsense".to_owned(),
+        test.token(HOST, &Key::generate(32), named, 3600),
+        test.token(HOST, &owner.primary_key, named, -301),
+        test.token(HOST, &owner.primary_key, None, 3600),
+        test.token(HOST, &owner.primary_key, Some("service"), 3600),
+        test.token(HOST, &second.primary_key, named, 3600),
+        test.token(foreign_host, &second.primary_key, named, 3600),
+        test.token(foreign_host, &owner.primary_key, named, 3600),
+        test.token(&format!("{HOST}/devices/dev1"), &device_key, None, 3600),
+        test.bearer(&["4fc6c259-987e-4a07-842e-c321cc9d413f"], "https://digitaltwins.azure.net").await,
+    ];
+    for (method, path, body) in OPERATIONS {
+        let nobody = test.ask(method, path, body).if_match("*").send().await;
+        refused(path, &nobody, 401_002, "IotHubUnauthorizedAccess");
+        for authorization in &wrong {
+            let ask = test.ask(method, path, body).if_match("*").with(authorization.clone());
+            refused(path, &ask.send().await, 401_002, "IotHubUnauthorizedAccess");
+        }
+    }
+    assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn every_operation_asks_for_the_right_that_it_needs() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    let registry = |path: &str| path.starts_with("/devices") || path == "/statistics/devices";
+    for (method, path, body) in OPERATIONS {
+        let may = |policy: &str| match policy {
+            "service" => !registry(path),
+            "registryRead" => registry(path) && *method == "GET",
+            _ => false,
+        };
+        for policy in ["service", "device", "registryRead", "registryReadWrite"] {
+            if !may(policy) && !(policy == "registryReadWrite" && registry(path)) {
+                let ask = test.ask(method, path, body).if_match("*").with(test.token_of(policy));
+                refused(path, &ask.send().await, 401_002, "IotHubUnauthorizedAccess");
+            }
+        }
+        if *method == "GET" {
+            let policy = if registry(path) { "registryRead" } else { "service" };
+            test.ask(method, path, body).with(test.token_of(policy)).send().await.status_is(200);
+        }
+    }
+    assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn a_principal_may_do_what_its_roles_say() {
+    let test = TestDoor::new().await;
+    let (contributor, twins_only) =
+        ("4fc6c259-987e-4a07-842e-c321cc9d413f", "494bdba2-168f-4f31-a0a1-191d2f7c028c");
+    let all = test.bearer(&[contributor], "https://iothubs.azure.net").await;
+    let twins = test.bearer(&[twins_only], "https://iothubs.azure.net").await;
+    let none = test.bearer(&[], "https://iothubs.azure.net").await;
+    test.ask("GET", "/devices/dev1", "").with(all.clone()).send().await.status_is(200);
+    test.ask("PATCH", "/twins/dev1", r#"{"tags":{"a":1}}"#).with(twins.clone()).send().await.status_is(200);
+    test.ask("GET", "/devices/dev9/modules", "").with(all).send().await.refused(404, "DeviceNotFound");
+    for (authorization, path) in [(twins, "/devices/dev1"), (none, "/twins/dev1")] {
+        let response = test.ask("GET", path, "").with(authorization).send().await;
+        response.refused(401, "IotHubUnauthorizedAccess");
+        let message = response.body_json()["Message"].as_str().unwrap().to_owned();
+        let expected = format!("is not authorized for GET on {path} due to no assigned permissions");
+        assert!(message.contains("Principal ") && message.ends_with(&expected), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_bodies_change_nothing() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for (method, path, _) in OPERATIONS.iter().filter(|(method, ..)| !matches!(*method, "GET" | "DELETE")) {
+        for body in
+            ["", "{", "[]", "1", "null", "\u{0}", deep.as_str(), "[null,null,null,null,null,null,null]"]
+        {
+            let response = test.ask(method, path, body).as_owner().if_match("*").send().await;
+            refused(path, &response, 400_004, "ArgumentInvalid");
+        }
+    }
+    let wrong: &[(&str, &str, &str)] = &[
+        ("PUT", "/devices/dev1", r#"{"deviceId":"other"}"#),
+        ("PUT", "/devices/dev1", r#"{"status":"maybe"}"#),
+        ("PUT", "/devices/dev1", r#"{"authentication":{"type":"magic"}}"#),
+        ("PUT", "/devices/dev1", r#"{"authentication":{"type":"none"}}"#),
+        (
+            "PUT",
+            "/devices/dev1",
+            r#"{"authentication":{"symmetricKey":{"primaryKey":"AAAA","secondaryKey":"AAAA"}}}"#,
+        ),
+        ("PUT", "/devices/a%20b", "{}"),
+        ("PUT", "/devices/dev1/modules/mod1", r#"{"moduleId":"other"}"#),
+        ("PUT", "/devices/dev1/modules/mod1", r#"{"deviceId":"other"}"#),
+        ("PATCH", "/twins/dev1", r#"{"tags":{"a.b":1}}"#),
+        ("PATCH", "/twins/dev1", r#"{"tags":{"ok":1},"properties":{"desired":{"a":[null]}}}"#),
+        ("PUT", "/twins/dev1/modules/mod1", r#"{"tags":7}"#),
+        ("PATCH", "/twins/dev1", r#"{"tags":{"a":1e999}}"#),
+    ];
+    for (method, path, body) in wrong {
+        let response = test.ask(method, path, body).as_owner().if_match("*").send().await;
+        response.refused(400, "ArgumentInvalid");
+    }
+    let huge = format!(r#"{{"tags":{{"a":"{}"}}}}"#, "x".repeat(base::caps::HTTP_BODY_BYTES_MAX));
+    test.owner("PATCH", "/twins/dev1", &huge).await.refused(413, "MessageTooLarge");
+    assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn an_api_version_is_a_date_whichever() {
+    let test = TestDoor::new().await;
+    for version in ["2016-11-14", "2018-06-30", "2020-05-31-preview", "2021-04-12", "2024-03-31"] {
+        let ask = test.ask("GET", "/twins/dev1", "").as_owner().query(&format!("API-Version={version}"));
+        ask.send().await.status_is(200);
+    }
+    for query in
+        ["", "api-version=", "api-version=latest", "api-version=2021-4-12", "api-version=2021-04-12-beta"]
+    {
+        let response = test.ask("GET", "/twins/dev1", "").as_owner().query(query).send().await;
+        response.refused(400, "InvalidProtocolVersion");
+        assert_eq!(test.ask("GET", "/twins/dev1", "").query(query).send().await.status.as_u16(), 401);
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_refused_and_at_an_unknown_host_the_default_hub_answers() {
+    let test = TestDoor::new().await;
+    test.owner("GET", "/nowhere", "").await.refused(404, "GenericNotFound");
+    test.owner("GET", "/devices/dev1/modules/mod1/more", "").await.refused(404, "GenericNotFound");
+    test.owner("DELETE", "/twins/dev1", "").await.refused(405, "GenericMethodNotAllowed");
+    let elsewhere =
+        test.ask("GET", "/devices", "").as_owner().at("other.azure-devices.localhost").send().await;
+    elsewhere.status_is(200);
+}
+
+#[tokio::test]
+async fn a_hub_without_public_access_answers_this_machine_only() {
+    let test = TestDoor::new().await;
+    let private = HubSettings { public_network_access: false, ..(*test.hub.settings()).clone() };
+    test.hubs.ensure(private).await.unwrap();
+    let ask = || test.ask("GET", "/devices", "").as_owner();
+    ask().from("127.0.0.1:5000").send().await.status_is(200);
+    ask().from("192.0.2.7:5000").send().await.refused(401, "IotHubUnauthorizedAccess");
+}
+
+#[test]
+fn every_route_is_an_operation_of_the_published_list() {
+    let list =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/spec/openapi/iothub/service-2021-04-12.json");
+    let path = std::env::var("TWINHUB_SHARED").map_or_else(
+        |_| list.to_owned(),
+        |shared| format!("{shared}/spec/openapi/iothub/service-2021-04-12.json"),
+    );
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        assert!(std::env::var_os("CI").is_none(), "the operation list of the hub is missing at {path}");
+        eprintln!("did not run: the operation list of the hub is not at {path}");
+        return;
+    };
+    let published: Value = serde_json::from_str(&text).unwrap();
+    for route in HubDoor::routes().describe() {
+        let shape = |path: &str| -> Vec<String> {
+            path.split('/')
+                .map(|part| if part.starts_with('{') { "{}".into() } else { part.to_owned() })
+                .collect()
+        };
+        let paths = published["paths"].as_object().unwrap();
+        let found = paths.iter().find(|(path, methods)| {
+            shape(path) == shape(route.template) && methods.get(route.method.to_ascii_lowercase()).is_some()
+        });
+        let (_, methods) =
+            found.unwrap_or_else(|| panic!("{} {} is not published", route.method, route.template));
+        assert_eq!(methods[route.method.to_ascii_lowercase()]["operationId"], route.operation);
+    }
+    assert_eq!(HubDoor::routes().describe().count(), OPERATIONS.len(), "every route is in this file's list");
+}
+
+#[test]
+fn no_body_and_no_etag_makes_the_door_fail() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = runtime.block_on(TestDoor::new());
+    let body = ".{0,80}|\\{\"(tags|properties|deviceId)\":.{0,40}\\}";
+    let requests = (body, "[ -~]{0,30}", prop::sample::select(OPERATIONS));
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let outcome = runner.run(&requests, |(body, etag, (method, path, _))| {
+        let response = runtime.block_on(test.ask(method, path, &body).as_owner().if_match(&etag).send());
+        prop_assert!(response.status.as_u16() < 500, "{method} {path}: {response:?}");
+        Ok(())
+    });
+    outcome.unwrap();
+}
