@@ -178,6 +178,14 @@ pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
 // Events.
 pub const OUTBOX_CLAIM_MAX: usize = 500;
 pub const RELAY_RETRY_SECONDS_MAX: u64 = 60;
+/// An event that no endpoint took for so long is given up (Event Grid's retry schedule, which routed events follow).
+pub const EVENT_WAITS_SECONDS_MAX: u64 = 24 * 3600;
+/// ours: a try to deliver to another server.
+pub const DELIVERY_SECONDS_MAX: u64 = 30;
+/// ours: events of one delivery to another server.
+pub const DELIVERY_EVENTS_MAX: usize = 100;
+/// ours: how often event streams forget what is older than their retention.
+pub const STREAM_TRIM_SECONDS: u64 = 60;
 /// Retention of an event stream (1 to 7 days; default 1).
 pub const STREAM_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
 

@@ -3,7 +3,8 @@
 
 use base::Timestamp;
 use base::json::Object;
-use query::filter;
+use events::headers::{self, SystemProperty};
+use events::outbox::{self, Destination, Envelope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::Batch;
@@ -69,26 +70,6 @@ impl CloudEvent {
         ];
         let present = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
         present.map(|(name, value)| (format!("cloudEvents:{name}"), value.clone())).collect()
-    }
-}
-
-impl filter::Message for CloudEvent {
-    fn attribute(&self, name: &str) -> Option<&str> {
-        match name {
-            "type" => Some(&self.kind),
-            "source" => Some(&self.source),
-            "subject" => self.subject.as_deref(),
-            "dataschema" => self.dataschema.as_deref(),
-            "datacontenttype" => Some(&self.datacontenttype),
-            "specversion" => Some(&self.specversion),
-            "id" => Some(&self.id),
-            "time" => Some(&self.time),
-            _ => None,
-        }
-    }
-
-    fn body(&self) -> Option<&Value> {
-        Some(&self.data)
     }
 }
 
@@ -264,8 +245,18 @@ fn without_metadata(value: &Value) -> Value {
 
 /// Events of one twin, its edges and its telemetry keep their order: the twin is the partition key.
 fn push(instance: &Instance, batch: &mut Batch, twin: &str, event: CloudEvent) {
-    let payload = serde_json::to_vec(&event).expect("an event is plain data");
-    let entry =
-        store::OutboxEntry { instance: instance.id().clone(), partition_key: twin.to_owned(), payload };
-    batch.outbox(entry);
+    let mut headers = headers::begin();
+    headers::push_system(&mut headers, SystemProperty::ContentType, &event.datacontenttype);
+    for (name, value) in event.properties() {
+        headers::push_application(&mut headers, &name, &value);
+    }
+    let envelope = Envelope {
+        instance: instance.id().clone(),
+        partition_key: twin.to_owned(),
+        time: instance.now(),
+        destination: Destination::Routes,
+        headers,
+        body: serde_json::to_vec(&event.data).expect("an event is plain data"),
+    };
+    outbox::push(batch, &envelope);
 }

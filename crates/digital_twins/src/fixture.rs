@@ -7,6 +7,8 @@ use access::Caller;
 use base::hosts::{Hosts, NoMachine};
 use base::json::Object;
 use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp};
+use events::headers::{self, Property};
+use events::outbox::Envelope;
 use serde_json::{Value, json};
 use store::{Options, Store};
 
@@ -187,6 +189,23 @@ impl Fixture {
     /// What waits in the outbox.
     pub(crate) async fn events(&self) -> Vec<CloudEvent> {
         let rows = self.store.outbox(0, 1000).await.unwrap();
-        rows.iter().map(|row| serde_json::from_slice(&row.payload).unwrap()).collect()
+        let envelope = |row: &store::OutboxRow| {
+            Envelope::decode(&row.instance, &row.partition_key, &row.payload).unwrap()
+        };
+        rows.iter().map(|row| cloud_event(&envelope(row))).collect()
     }
+}
+
+/// The event that an envelope carries, put together again as a subscriber does.
+fn cloud_event(envelope: &Envelope) -> CloudEvent {
+    let mut event = Object::new();
+    for property in headers::read(&envelope.headers) {
+        let (name, value) = match property {
+            Property::System(_, value) => ("datacontenttype", value),
+            Property::Application(name, value) => (name.strip_prefix("cloudEvents:").unwrap(), value),
+        };
+        event.insert(name.to_owned(), value.into());
+    }
+    event.insert("data".to_owned(), serde_json::from_slice(&envelope.body).unwrap());
+    serde_json::from_value(Value::Object(event)).unwrap()
 }

@@ -1,1 +1,79 @@
-//! events
+//! Events after the commit that raised them: the outbox, the relay that empties it, the streams and endpoints it fills.
+//! Domain crates push envelopes and ensure streams; nothing here knows what an event means.
+
+pub mod endpoint;
+pub mod headers;
+pub mod outbox;
+mod relay;
+pub mod route;
+pub mod stream;
+
+use std::sync::Arc;
+
+use base::hosts::Hosts;
+use base::outbound::Outbound;
+use base::tasks::Tasks;
+use base::{Clock, InstanceId};
+use store::{Store, StoreError, Streams};
+
+pub use endpoint::{Address, Endpoint, Target};
+pub use outbox::{Destination, Envelope};
+pub use route::Route;
+pub use stream::{Event, EventStream, EventStreamSettings};
+
+/// What the events of one server need of the process.
+#[derive(Clone)]
+pub struct Context {
+    pub store: Store,
+    pub streams: Streams,
+    pub clock: Clock,
+    pub hosts: Hosts,
+    pub tasks: Tasks,
+    /// The way to targets that are not on this server.
+    pub outbound: Arc<dyn Outbound>,
+}
+
+/// Streams, endpoints, routes and the relay of one server. Clones share them.
+#[derive(Clone)]
+pub struct Events(Arc<Shared>);
+
+struct Shared {
+    context: Context,
+    streams: stream::Known,
+    /// Told when an endpoint or a stream may have become reachable.
+    retry: tokio::sync::Notify,
+}
+
+impl Events {
+    pub fn new(context: Context) -> Self {
+        Self(Arc::new(Shared {
+            context,
+            streams: stream::Known::default(),
+            retry: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// Finds every stored stream again and starts the relay, the delivery to other servers, and retention.
+    pub async fn start(&self) -> Result<(), StoreError> {
+        self.load_streams().await?;
+        relay::start(self).await
+    }
+
+    /// Forgets everything of an instance but its records, which its owner removes with it.
+    pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        for stream in self.streams_of(instance) {
+            self.remove_stream(instance, stream.name()).await?;
+        }
+        for stream in self.context().streams.of_instance(instance) {
+            self.context().streams.remove(&stream).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+}
+
+#[cfg(test)]
+mod tests;

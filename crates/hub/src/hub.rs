@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::hosts::{Host, Service, strip_port};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
+use events::outbox::{self, Destination, Envelope};
 use parking_lot::RwLock;
 use store::{Batch, Store, StreamId, Streams};
 
@@ -123,12 +124,16 @@ impl Hub {
 
     /// An event that reaches the hub's event stream if, and only if, the batch commits; in order per device.
     pub(crate) fn push_event(&self, batch: &mut Batch, device_id: &str, headers: Vec<u8>, body: Vec<u8>) {
-        let payload = [headers, body].concat();
-        batch.outbox(store::OutboxEntry {
+        let name = EVENT_STREAM.to_owned();
+        let envelope = Envelope {
             instance: self.0.instance.clone(),
             partition_key: device_id.to_owned(),
-            payload,
-        });
+            time: self.now(),
+            destination: Destination::Stream { name, partition_count: self.partition_count() },
+            headers,
+            body,
+        };
+        outbox::push(batch, &envelope);
     }
 
     /// Counts the operation against the hub's limits.

@@ -11,15 +11,16 @@ pub struct Table {
     pub columns: &'static [&'static str],
 }
 
-/// key: instance, endpoint name · value: where routed events go · replaced by its owner.
+/// key: instance, endpoint name · value: where routed events go · replaced by Resource Manager.
 pub const ENDPOINT: Table = Table { name: "endpoint", keys: &["instance", "name"], columns: &[] };
 
-/// key: instance, route id · value: endpoint and filter · replaced by its owner.
-pub const ROUTE: Table = Table { name: "route", keys: &["instance", "id"], columns: &[] };
-
-/// key: instance, endpoint name, outbox id as 20 digits · value: an event that waits for its endpoint · written once, then removed.
+/// key: instance, endpoint name, outbox id as 20 digits, route id · value: an event that waits for its endpoint · written once,
+/// then removed.
 pub const PARKED_EVENT: Table =
-    Table { name: "parked_event", keys: &["instance", "endpoint", "outbox_id"], columns: &[] };
+    Table { name: "parked_event", keys: &["instance", "endpoint", "outbox_id", "route"], columns: &[] };
+
+/// key: instance, name · value: partitions and retention of an event stream · replaced by whoever owns the instance.
+pub const EVENT_STREAM: Table = Table { name: "event_stream", keys: &["instance", "name"], columns: &[] };
 
 /// key: realm · value: the one tenant with its token signing key · written once.
 pub const TENANT: Table = Table { name: "tenant", keys: &["realm"], columns: &[] };
@@ -120,8 +121,8 @@ pub(crate) const THING: Table =
 
 pub const ALL: &[&Table] = &[
     &ENDPOINT,
-    &ROUTE,
     &PARKED_EVENT,
+    &EVENT_STREAM,
     &TENANT,
     &SERVICE_PRINCIPAL,
     &ROLE_ASSIGNMENT,

@@ -1,7 +1,6 @@
 //! Messages from devices: checked, stamped and appended to the hub's event stream, durable before they are acknowledged.
 //! Doors build a `Message` from what the wire says and send it; the hub decides what a message may hold.
 
-pub mod headers;
 #[cfg(test)]
 mod tests;
 
@@ -10,11 +9,12 @@ use base::ids::IdentityId;
 use bytes::Bytes;
 use store::{NewRecord, StoreError};
 
-pub use self::headers::SystemProperty;
 use crate::authentication::DeviceAuthentication;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::sessions::Session;
+pub use events::headers::{self, SystemProperty};
+pub use events::stream::partition_of;
 
 /// What the hub writes into every message of one connection, encoded once.
 #[derive(Clone, Debug)]
@@ -141,12 +141,4 @@ impl Hub {
         let partition = partition_of(&key, self.partition_count());
         Ok((partition, NewRecord { time: self.now(), key, headers: message.headers.into(), body }))
     }
-}
-
-/// The partition of a device: FNV-1a over its id, the same on every start and every machine.
-pub fn partition_of(device_id: &str, partition_count: u32) -> u32 {
-    let hash = device_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    u32::try_from(hash % u64::from(partition_count.max(1))).expect("a remainder is below its divisor")
 }

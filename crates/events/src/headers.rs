@@ -70,16 +70,17 @@ pub enum Property<'a> {
     Application(&'a str, &'a str),
 }
 
-pub(crate) fn begin() -> Vec<u8> {
+/// Headers without a property.
+pub fn begin() -> Vec<u8> {
     vec![VERSION]
 }
 
-pub(crate) fn push_system(headers: &mut Vec<u8>, property: SystemProperty, value: &str) {
+pub fn push_system(headers: &mut Vec<u8>, property: SystemProperty, value: &str) {
     headers.push(property as u8);
     push_text(headers, value);
 }
 
-pub(crate) fn push_application(headers: &mut Vec<u8>, name: &str, value: &str) {
+pub fn push_application(headers: &mut Vec<u8>, name: &str, value: &str) {
     headers.push(APPLICATION);
     push_text(headers, name);
     push_text(headers, value);

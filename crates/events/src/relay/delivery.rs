@@ -1,0 +1,182 @@
+//! Brings parked events to their endpoint: to an event hub of ours that came up meanwhile, or out of the process. Each endpoint
+//! is tried on its own, so that one that hangs holds up nobody else, and less and less often while it fails.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::caps;
+use base::outbound::{Message, OutboundError};
+use base::tasks::Stopping;
+use store::{Batch, NewRecord, Record, StoreError};
+use tokio::task::JoinSet;
+
+use super::parked::{self, EndpointKey, ParkedEvent, Retry, Waiting};
+use super::source_of;
+use crate::Events;
+use crate::endpoint::Endpoint;
+use crate::headers::{self, Property, SystemProperty};
+use crate::stream::{EventStream, store_error};
+
+pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
+    while !stopping.has_begun() {
+        pass(&events, &waiting).await;
+        let next = waiting.lock().await.next_at();
+        let clock = &events.context().clock;
+        let due = async {
+            match next {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = waiting.added() => {}
+            () = events.0.retry.notified() => waiting.lock().await.all_due(),
+            () = stopping.wait() => {}
+        }
+    }
+}
+
+/// Tries every endpoint that is due, all at once.
+pub(crate) async fn pass(events: &Events, waiting: &Waiting) {
+    let due = waiting.lock().await.due(events.context().clock.now());
+    let mut tries = JoinSet::new();
+    for key in due {
+        let (events, waiting) = (events.clone(), waiting.clone());
+        tries.spawn(async move {
+            let outcome = drain(&events, &waiting, &key).await;
+            settle(&events, &waiting, &key, outcome).await;
+        });
+    }
+    while tries.join_next().await.is_some() {}
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    #[error("the endpoint did not answer in time")]
+    TimedOut,
+}
+
+async fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result<(), Fault>) {
+    let mut waiting = waiting.lock().await;
+    let Err(fault) = outcome else { return };
+    let failures = waiting.retry(key).map_or(1, |retry| retry.failures.saturating_add(1));
+    let pause = 1_u64.checked_shl(failures.min(16)).unwrap_or(u64::MAX).min(caps::RELAY_RETRY_SECONDS_MAX);
+    let at = events.context().clock.now().plus(Duration::from_secs(pause));
+    waiting.set_retry(key, Retry { failures, at });
+    // Once is enough: the endpoint is in the log, and every later try would say the same.
+    if failures == 1 {
+        tracing::warn!(%fault, instance = %key.0, endpoint = key.1, "events wait for their endpoint");
+    }
+}
+
+/// Delivers until nothing waits for the endpoint any more.
+async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<(), Fault> {
+    loop {
+        let mut parked = parked::oldest(events, key).await?;
+        if parked.is_empty() {
+            // Look again with the relay held off: it may have parked more since.
+            let mut waiting = waiting.lock().await;
+            if parked::oldest(events, key).await?.is_empty() {
+                waiting.remove(key);
+                return Ok(());
+            }
+            continue;
+        }
+        let given_up = give_up(events, &mut parked);
+        let endpoint = events.endpoint(&key.0, &key.1).await?;
+        let delivered = match endpoint {
+            Some(endpoint) => deliver(events, &endpoint, &parked).await,
+            // Nobody will take them any more.
+            None => Ok(()),
+        };
+        if delivered.is_ok() || !given_up.is_empty() {
+            let done = if delivered.is_ok() { &parked[..] } else { &[] };
+            forget(events, given_up.iter().chain(done)).await?;
+        }
+        delivered?;
+    }
+}
+
+/// Takes out what has waited too long.
+fn give_up(events: &Events, parked: &mut Vec<ParkedEvent>) -> Vec<ParkedEvent> {
+    let oldest = events.context().clock.now().minus(Duration::from_secs(caps::EVENT_WAITS_SECONDS_MAX));
+    let (old, kept): (Vec<_>, Vec<_>) = parked.drain(..).partition(|event| event.time < oldest);
+    *parked = kept;
+    if let Some(first) = old.first() {
+        tracing::error!(
+            count = old.len(), instance = %first.instance, endpoint = first.endpoint,
+            "events were given up: their endpoint took none of them for too long"
+        );
+    }
+    old
+}
+
+async fn forget<'a>(events: &Events, done: impl Iterator<Item = &'a ParkedEvent>) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    for event in done {
+        batch.remove::<ParkedEvent>(event.key());
+    }
+    events.context().store.commit(batch).await.map(drop).map_err(store_error)
+}
+
+async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -> Result<(), Fault> {
+    if parked.is_empty() {
+        return Ok(());
+    }
+    if let Some(hub) = events.own_event_hub(&endpoint.target) {
+        return Ok(append(events, &hub, parked).await?);
+    }
+    let messages: Vec<Message> = parked.iter().map(message).collect();
+    let address = endpoint.target.address();
+    let sent = events.context().outbound.deliver(&address, &messages);
+    match tokio::time::timeout(Duration::from_secs(caps::DELIVERY_SECONDS_MAX), sent).await {
+        Err(_) => Err(Fault::TimedOut),
+        Ok(Err(OutboundError::Refused(why))) => {
+            // Trying again would not help these; those behind them may fare better.
+            tracing::error!(why, %endpoint, count = messages.len(), "an endpoint refused events for good");
+            Ok(())
+        }
+        Ok(sent) => Ok(sent?),
+    }
+}
+
+async fn append(events: &Events, hub: &EventStream, parked: &[ParkedEvent]) -> Result<(), StoreError> {
+    let mut appends: BTreeMap<(u32, u64), Vec<(u64, NewRecord)>> = BTreeMap::new();
+    for event in parked {
+        let source = source_of(&event.instance, &event.endpoint, &event.route);
+        let lane = (hub.partition_of(&event.partition_key), source);
+        appends.entry(lane).or_default().push((event.outbox_id, event.record()));
+    }
+    for ((partition, source), records) in appends {
+        events.context().streams.append_once(hub.id(), partition, source, records).await?;
+    }
+    Ok(())
+}
+
+fn message(parked: &ParkedEvent) -> Message {
+    let mut message = Message {
+        partition_key: parked.partition_key.clone(),
+        content_type: String::new(),
+        properties: Vec::new(),
+        body: parked.body.clone(),
+    };
+    for property in headers::read(&parked.headers) {
+        match property {
+            Property::System(SystemProperty::ContentType, value) => {
+                value.clone_into(&mut message.content_type)
+            }
+            Property::System(property, value) => {
+                message.properties.push((property.name().to_owned(), value.to_owned()));
+            }
+            Property::Application(name, value) => {
+                message.properties.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    message
+}

@@ -1,0 +1,181 @@
+//! Events that wait for an endpoint: their record, and which endpoints have any.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use base::{InstanceId, Timestamp, caps};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use store::{Key, NewRecord, Record, Scan, StoreError, Table, table};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+
+use crate::Events;
+use crate::outbox::Envelope;
+use crate::route::Route;
+
+/// One event for one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParkedEvent {
+    pub(crate) instance: InstanceId,
+    pub(crate) endpoint: String,
+    pub(crate) outbox_id: u64,
+    pub(crate) route: String,
+    pub(crate) time: Timestamp,
+    pub(crate) partition_key: String,
+    #[serde(with = "base64_bytes")]
+    pub(crate) headers: Vec<u8>,
+    #[serde(with = "base64_bytes")]
+    pub(crate) body: Vec<u8>,
+}
+
+impl Record for ParkedEvent {
+    const TABLE: Table = table::PARKED_EVENT;
+
+    fn key(&self) -> Key {
+        // Twenty digits, so that the order of the text is the order of the numbers.
+        let id = format!("{:020}", self.outbox_id);
+        Key::new([self.instance.as_str(), &self.endpoint, &id, &self.route])
+    }
+}
+
+impl ParkedEvent {
+    pub(crate) fn new(outbox_id: u64, route: &Route, envelope: &Envelope) -> Self {
+        Self {
+            instance: route.instance.clone(),
+            endpoint: route.endpoint.clone(),
+            outbox_id,
+            route: route.id.clone(),
+            time: envelope.time,
+            partition_key: envelope.partition_key.clone(),
+            headers: envelope.headers.clone(),
+            body: envelope.body.clone(),
+        }
+    }
+
+    pub(crate) fn record(&self) -> NewRecord {
+        NewRecord {
+            time: self.time,
+            key: self.partition_key.clone(),
+            headers: Bytes::copy_from_slice(&self.headers),
+            body: Bytes::copy_from_slice(&self.body),
+        }
+    }
+}
+
+/// An endpoint by its instance and name.
+pub(crate) type EndpointKey = (InstanceId, String);
+
+/// Endpoints that have events waiting. The relay holds it over a pass, delivery when it takes an endpoint off.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    endpoints: Mutex<Endpoints>,
+    /// Told when an endpoint has something to wait for.
+    added: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct Endpoints(HashMap<EndpointKey, Retry>);
+
+/// When an endpoint is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) failures: u32,
+    pub(crate) at: Timestamp,
+}
+
+impl Endpoints {
+    pub(crate) fn has(&self, instance: &InstanceId, endpoint: &str) -> bool {
+        self.0.contains_key(&(instance.clone(), endpoint.to_owned()))
+    }
+
+    pub(crate) fn add(&mut self, parked: &ParkedEvent) {
+        let key = (parked.instance.clone(), parked.endpoint.clone());
+        self.0.entry(key).or_insert(Retry { failures: 0, at: Timestamp::UNIX_EPOCH });
+    }
+
+    pub(crate) fn remove(&mut self, key: &EndpointKey) {
+        self.0.remove(key);
+    }
+
+    pub(crate) fn retry(&self, key: &EndpointKey) -> Option<Retry> {
+        self.0.get(key).copied()
+    }
+
+    pub(crate) fn set_retry(&mut self, key: &EndpointKey, retry: Retry) {
+        if let Some(known) = self.0.get_mut(key) {
+            *known = retry;
+        }
+    }
+
+    /// Everyone is tried at the next look, but remembers how often it failed.
+    pub(crate) fn all_due(&mut self) {
+        for retry in self.0.values_mut() {
+            retry.at = Timestamp::UNIX_EPOCH;
+        }
+    }
+
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<EndpointKey> {
+        let due: BTreeSet<_> =
+            self.0.iter().filter(|(_, retry)| retry.at <= now).map(|(key, _)| key).collect();
+        due.into_iter().cloned().collect()
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+        self.0.values().map(|retry| retry.at).min()
+    }
+}
+
+impl Waiting {
+    /// Finds the endpoints that had events waiting when the server ended.
+    pub(crate) async fn load(events: &Events) -> Result<Self, StoreError> {
+        let waiting = Self::default();
+        let mut after = None;
+        loop {
+            // A start behind (instance, endpoint) skips the rest of that endpoint's events.
+            let scan = Scan::new(Key::all(), 1).after(after);
+            let found = events.context().store.scan::<ParkedEvent>(scan).await?;
+            let Some(parked) = found.into_iter().next() else { break };
+            after = Some(Key::new([parked.record.instance.as_str(), &parked.record.endpoint]));
+            waiting.lock().await.add(&parked.record);
+        }
+        Ok(waiting)
+    }
+
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, Endpoints> {
+        self.0.endpoints.lock().await
+    }
+
+    pub(crate) fn tell_added(&self) {
+        self.0.added.notify_one();
+    }
+
+    pub(crate) async fn added(&self) {
+        self.0.added.notified().await;
+    }
+}
+
+/// The oldest events of an endpoint, in order.
+pub(crate) async fn oldest(events: &Events, key: &EndpointKey) -> Result<Vec<ParkedEvent>, StoreError> {
+    let prefix = Key::new([key.0.as_str(), &key.1]);
+    let found =
+        events.context().store.scan::<ParkedEvent>(Scan::new(prefix, caps::DELIVERY_EVENTS_MAX)).await?;
+    Ok(found.into_iter().map(|stored| stored.record).collect())
+}
+
+/// Bytes as base64 text: a JSON array of numbers would take four times as much.
+mod base64_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,395 @@
+//! From a batch to a stream: routes, waiting endpoints, order, and what a crash in the middle leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::hosts::{Hosts, NoMachine, Service};
+use base::outbound::{Delivery, Message, Outbound, OutboundError};
+use base::tasks::Tasks;
+use base::{Clock, InstanceId, Secret, Timestamp};
+use parking_lot::Mutex;
+use store::{Batch, Durability, Location, Options, OutboxEntry, Position, Store, Streams};
+
+use crate::headers::{self, SystemProperty};
+use crate::outbox::{self, Destination, Envelope};
+use crate::relay;
+use crate::{Address, Context, Endpoint, EventStreamSettings, Events, Route, Target};
+
+fn twins() -> InstanceId {
+    InstanceId::from_stored("adt-twins-1")
+}
+
+/// Another server: takes what it is given, when it is up.
+#[derive(Default)]
+struct Elsewhere {
+    up: Mutex<bool>,
+    taken: Mutex<Vec<(String, Message)>>,
+}
+
+impl Outbound for Elsewhere {
+    fn deliver<'a>(&'a self, address: &'a str, messages: &'a [Message]) -> Delivery<'a> {
+        Box::pin(async move {
+            if !*self.up.lock() {
+                return Err(OutboundError::Transient("down".into()));
+            }
+            let named = messages.iter().map(|message| (address.to_owned(), message.clone()));
+            self.taken.lock().extend(named);
+            Ok(())
+        })
+    }
+}
+
+struct Fixture {
+    events: Events,
+    clock: Clock,
+    elsewhere: Arc<Elsewhere>,
+    waiting: relay::Waiting,
+}
+
+impl Fixture {
+    async fn open(options: &Options) -> Self {
+        let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
+        let hosts = Hosts::new("localhost", 443, NoMachine);
+        hosts.register(Service::EventHubs, "ns", "eastus", false);
+        let elsewhere = Arc::new(Elsewhere::default());
+        let events = Events::new(Context {
+            store: Store::open(options).unwrap(),
+            streams: Streams::open(options).unwrap(),
+            clock: clock.clone(),
+            hosts,
+            tasks: Tasks::new(),
+            outbound: Arc::clone(&elsewhere) as Arc<dyn Outbound>,
+        });
+        // The loops are run by hand, so that every step is seen.
+        events.load_streams().await.unwrap();
+        let waiting = relay::Waiting::load(&events).await.unwrap();
+        Self { events, clock, elsewhere, waiting }
+    }
+
+    async fn new() -> Self {
+        Self::open(&Options::memory()).await
+    }
+
+    async fn event_hub(&self, name: &str) {
+        let settings = EventStreamSettings {
+            instance: InstanceId::from_stored("eventhubs-ns-1"),
+            name: name.into(),
+            namespace: Some("ns".into()),
+            partition_count: 4,
+            retention_seconds: 3600,
+        };
+        self.events.ensure_stream(settings).await.unwrap();
+    }
+
+    async fn endpoint(&self, name: &str, host: &str, entity: &str) {
+        let text =
+            format!("Endpoint=sb://{host}/;SharedAccessKeyName=n;SharedAccessKey=k;EntityPath={entity}");
+        let target = Target::EventHub(Address::ConnectionString(Secret::new(text)));
+        let endpoint = Endpoint { instance: twins(), name: name.into(), target };
+        self.events.ensure_endpoint(&endpoint).await.unwrap();
+    }
+
+    async fn route(&self, id: &str, endpoint: &str, filter: &str) {
+        let (instance, id) = (twins(), id.to_owned());
+        let mut batch = Batch::default();
+        batch.put(&Route { instance, id, endpoint: endpoint.into(), filter: filter.into() });
+        self.events.context().store.commit(batch).await.unwrap();
+    }
+
+    async fn raise(&self, twin: &str, kind: &str, body: &str) {
+        let mut headers = headers::begin();
+        headers::push_system(&mut headers, SystemProperty::ContentType, "application/json");
+        headers::push_application(&mut headers, "cloudEvents:type", kind);
+        let envelope = Envelope {
+            instance: twins(),
+            partition_key: twin.into(),
+            time: self.clock.now(),
+            destination: Destination::Routes,
+            headers,
+            body: body.as_bytes().to_vec(),
+        };
+        let mut batch = Batch::default();
+        outbox::push(&mut batch, &envelope);
+        self.events.context().store.commit(batch).await.unwrap();
+    }
+
+    async fn relay(&self) {
+        while relay::pass(&self.events, &self.waiting).await.unwrap() > 0 {}
+    }
+
+    async fn deliver(&self) {
+        relay::deliver(&self.events, &self.waiting).await;
+    }
+
+    /// What lies in an event hub: all partitions, each in order.
+    async fn bodies(&self, name: &str) -> Vec<String> {
+        let hub = self.events.event_hub("NS", name).unwrap();
+        let mut bodies = Vec::new();
+        for partition in 0..hub.partition_count() {
+            for event in hub.read(partition, Position::Earliest, 1000).await.unwrap() {
+                assert_eq!(hub.partition_of(&event.partition_key), partition);
+                bodies.push(String::from_utf8(event.body.to_vec()).unwrap());
+            }
+        }
+        bodies
+    }
+
+    async fn outbox_len(&self) -> usize {
+        self.events.context().store.outbox(0, 1000).await.unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn an_event_reaches_the_event_hub_that_its_route_names() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("e1", "ns.servicebus.localhost", "Events").await;
+    fixture.route("r1", "e1", "type = 'Update' AND $body.modelId = 'dtmi:a;1'").await;
+    fixture.raise("room1", "Update", r#"{"modelId":"dtmi:a;1"}"#).await;
+    fixture.raise("room1", "Update", r#"{"modelId":"dtmi:b;1"}"#).await;
+    fixture.raise("room1", "Create", r#"{"modelId":"dtmi:a;1"}"#).await;
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("events").await, [r#"{"modelId":"dtmi:a;1"}"#]);
+    assert_eq!(fixture.outbox_len().await, 0);
+    let hub = fixture.events.event_hub("ns", "events").unwrap();
+    let partition = hub.partition_of("room1");
+    let event = hub.read(partition, Position::Earliest, 1).await.unwrap().remove(0);
+    let expected = [
+        headers::Property::System(SystemProperty::ContentType, "application/json"),
+        headers::Property::Application("cloudEvents:type", "Update"),
+    ];
+    assert_eq!(event.properties().collect::<Vec<_>>(), expected);
+    assert_eq!(event.enqueued_time, fixture.clock.now());
+}
+
+#[tokio::test]
+async fn each_matching_route_brings_the_event_and_no_route_brings_none() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("a").await;
+    fixture.event_hub("b").await;
+    fixture.endpoint("e1", "ns.servicebus.localhost:5671", "a").await;
+    fixture.endpoint("e2", "ns.servicebus.localhost", "b").await;
+    fixture.raise("room1", "Update", "\"before any route\"").await;
+    fixture.relay().await;
+    fixture.route("r1", "e1", "true").await;
+    fixture.route("r2", "e2", "true").await;
+    fixture.route("r3", "e2", "false").await;
+    fixture.route("r4", "gone", "true").await;
+    fixture.raise("room1", "Update", "1").await;
+    fixture.relay().await;
+    assert_eq!((fixture.bodies("a").await, fixture.bodies("b").await), (vec!["1".into()], vec!["1".into()]));
+}
+
+#[tokio::test]
+async fn events_of_a_key_keep_their_order() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("e1", "ns.servicebus.localhost", "events").await;
+    fixture.route("r1", "e1", "true").await;
+    for number in 0..1200 {
+        fixture.raise("room1", "Update", &number.to_string()).await;
+    }
+    fixture.relay().await;
+    let expected: Vec<_> = (0..1200).map(|number| number.to_string()).collect();
+    let hub = fixture.events.event_hub("ns", "events").unwrap();
+    let mut bodies = Vec::new();
+    while bodies.len() < expected.len() {
+        let from = Position::Sequence(bodies.len() as u64);
+        let events = hub.read(hub.partition_of("room1"), from, 1000).await.unwrap();
+        assert!(!events.is_empty());
+        bodies.extend(events.into_iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()));
+    }
+    assert_eq!(bodies, expected);
+}
+
+#[tokio::test]
+async fn a_relay_that_repeats_itself_after_a_crash_stores_nothing_twice() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("e1", "ns.servicebus.localhost", "events").await;
+    fixture.route("r1", "e1", "true").await;
+    fixture.raise("room1", "Update", "1").await;
+    fixture.raise("room2", "Update", "2").await;
+    let rows = fixture.events.context().store.outbox(0, 10).await.unwrap();
+    fixture.relay().await;
+    let before = fixture.bodies("events").await;
+    // The streams had been written, the outbox had not been cleared.
+    for row in rows {
+        let hub = fixture.events.event_hub("ns", "events").unwrap();
+        let envelope = Envelope::decode(&row.instance, &row.partition_key, &row.payload).unwrap();
+        let record = store::NewRecord {
+            time: envelope.time,
+            key: envelope.partition_key.clone(),
+            headers: envelope.headers.into(),
+            body: envelope.body.into(),
+        };
+        let source = relay::source_of(&twins(), "e1", "r1");
+        let partition = hub.partition_of(&envelope.partition_key);
+        let streams = &fixture.events.context().streams;
+        streams.append_once(hub.id(), partition, source, vec![(row.id, record)]).await.unwrap();
+    }
+    assert_eq!(fixture.bodies("events").await, before);
+    assert_eq!(before.len(), 2);
+}
+
+#[tokio::test]
+async fn an_event_hub_that_comes_later_gets_what_waited_for_it_in_order() {
+    let fixture = Fixture::new().await;
+    fixture.endpoint("e1", "ns.servicebus.localhost", "later").await;
+    fixture.route("r1", "e1", "true").await;
+    for number in 0..3 {
+        fixture.raise("room1", "Update", &number.to_string()).await;
+    }
+    fixture.relay().await;
+    fixture.deliver().await;
+    assert_eq!(fixture.outbox_len().await, 0);
+    fixture.event_hub("later").await;
+    // It waits behind the others although its way is free by now.
+    fixture.raise("room1", "Update", "3").await;
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("later").await, [""; 0]);
+    fixture.clock.advance(Duration::from_secs(120));
+    fixture.deliver().await;
+    fixture.raise("room1", "Update", "4").await;
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("later").await, ["0", "1", "2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_holds_up_no_other_and_is_tried_less_and_less_often() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("own", "ns.servicebus.localhost", "events").await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r1", "own", "true").await;
+    fixture.route("r2", "far", "true").await;
+    fixture.raise("room1", "Update", "1").await;
+    fixture.relay().await;
+    fixture.deliver().await;
+    assert_eq!(fixture.bodies("events").await, ["1"]);
+    *fixture.elsewhere.up.lock() = true;
+    // Not due yet.
+    fixture.deliver().await;
+    assert!(fixture.elsewhere.taken.lock().is_empty());
+    fixture.clock.advance(Duration::from_secs(2));
+    fixture.deliver().await;
+    let taken = fixture.elsewhere.taken.lock().clone();
+    assert_eq!(taken.len(), 1);
+    let (address, message) = &taken[0];
+    assert!(address.starts_with("eventhub:Endpoint=sb://far.servicebus.example.test/;"), "{address}");
+    assert_eq!((&*message.partition_key, &*message.content_type), ("room1", "application/json"));
+    assert_eq!(message.properties, [("cloudEvents:type".to_owned(), "Update".to_owned())]);
+    fixture.raise("room1", "Update", "2").await;
+    fixture.relay().await;
+    fixture.deliver().await;
+    assert_eq!(fixture.elsewhere.taken.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn what_no_endpoint_takes_for_a_day_is_given_up() {
+    let fixture = Fixture::new().await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r1", "far", "true").await;
+    fixture.raise("room1", "Update", "old").await;
+    fixture.relay().await;
+    fixture.clock.advance(Duration::from_secs(25 * 3600));
+    fixture.raise("room1", "Update", "new").await;
+    fixture.relay().await;
+    fixture.deliver().await;
+    *fixture.elsewhere.up.lock() = true;
+    fixture.clock.advance(Duration::from_secs(120));
+    fixture.deliver().await;
+    let bodies: Vec<_> =
+        fixture.elsewhere.taken.lock().iter().map(|(_, message)| message.body.clone()).collect();
+    assert_eq!(bodies, [b"new"]);
+}
+
+#[tokio::test]
+async fn removing_an_endpoint_forgets_what_waits_for_it() {
+    let fixture = Fixture::new().await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r1", "far", "true").await;
+    fixture.raise("room1", "Update", "1").await;
+    fixture.relay().await;
+    fixture.events.remove_endpoint(&twins(), "far").await.unwrap();
+    *fixture.elsewhere.up.lock() = true;
+    fixture.clock.advance(Duration::from_secs(120));
+    fixture.deliver().await;
+    assert!(fixture.elsewhere.taken.lock().is_empty());
+}
+
+#[tokio::test]
+async fn streams_and_waiting_events_are_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location::File(directory.path().to_owned());
+    let options = Options { location, durability: Durability::Relaxed };
+    let fixture = Fixture::open(&options).await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("own", "ns.servicebus.localhost", "events").await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r1", "own", "true").await;
+    fixture.route("r2", "far", "true").await;
+    fixture.raise("room1", "Update", "1").await;
+    fixture.relay().await;
+    drop(fixture);
+    let fixture = Fixture::open(&options).await;
+    assert_eq!(fixture.bodies("events").await, ["1"]);
+    *fixture.elsewhere.up.lock() = true;
+    fixture.deliver().await;
+    assert_eq!(fixture.elsewhere.taken.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_for_a_stream_of_its_instance_needs_no_route() {
+    let fixture = Fixture::new().await;
+    let name = "messages/events";
+    let settings = EventStreamSettings {
+        instance: twins(),
+        name: name.into(),
+        namespace: None,
+        partition_count: 2,
+        retention_seconds: 60,
+    };
+    let stream = fixture.events.ensure_stream(settings).await.unwrap();
+    let envelope = Envelope {
+        instance: twins(),
+        partition_key: "dev1".into(),
+        time: fixture.clock.now(),
+        destination: Destination::Stream { name: name.into(), partition_count: 2 },
+        headers: headers::begin(),
+        body: b"twin changed".to_vec(),
+    };
+    let mut batch = Batch::default();
+    outbox::push(&mut batch, &envelope);
+    // Something that is no envelope is in front of it.
+    let broken = OutboxEntry { instance: twins(), partition_key: "x".into(), payload: b"broken".to_vec() };
+    let mut first = Batch::default();
+    first.outbox(broken);
+    fixture.events.context().store.commit(first).await.unwrap();
+    fixture.events.context().store.commit(batch).await.unwrap();
+    fixture.relay().await;
+    let partition = stream.partition_of("dev1");
+    assert_eq!(stream.read(partition, Position::Earliest, 9).await.unwrap()[0].body, "twin changed");
+    // Retention forgets it.
+    fixture.clock.advance(Duration::from_secs(61));
+    fixture.events.trim_streams().await;
+    assert_eq!(stream.read(partition, Position::Earliest, 9).await.unwrap(), []);
+    fixture.events.remove_instance(&twins()).await.unwrap();
+    assert!(fixture.events.streams_of(&twins()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_relay_needs_no_push() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("e1", "ns.servicebus.localhost", "events").await;
+    fixture.route("r1", "e1", "true").await;
+    fixture.events.start().await.unwrap();
+    let hub = fixture.events.event_hub("ns", "events").unwrap();
+    let mut tail = hub.tail(hub.partition_of("room1"));
+    for number in 1..=3 {
+        fixture.raise("room1", "Update", &number.to_string()).await;
+        tail.wait_for(|next| *next == number).await.unwrap();
+    }
+    assert_eq!(fixture.events.context().tasks.drain(Duration::from_secs(5)).await, 0);
+}
