@@ -128,6 +128,11 @@ impl Hub {
         self.streams().room().await;
     }
 
+    /// Whether [`Self::room_for_telemetry`] would resolve at once.
+    pub fn has_room_for_telemetry(&self) -> bool {
+        self.streams().has_room()
+    }
+
     fn accept_telemetry(
         &self,
         session: &Session,

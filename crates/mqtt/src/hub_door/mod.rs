@@ -173,7 +173,14 @@ async fn turn<S: AsyncRead + AsyncWrite + Unpin + Send>(
     while state.may_take(link)
         && let Some(packet) = link.next_packet()?
     {
-        state.take(packet, session, link).await?;
+        let is_done = match &packet {
+            Packet::Publish(publish) => state.try_send_telemetry(publish, session)?,
+            _ => false,
+        };
+        // Boxed because few packets wait for anything, and every connection would hold the room for it.
+        if !is_done {
+            Box::pin(state.take(packet, session, link)).await?;
+        }
     }
     if link.is_stopping() && state.owed.is_empty() && link.is_written() {
         return Err(End::Stopping);
@@ -212,12 +219,9 @@ impl State {
         link: &mut Link<S>,
     ) -> Result<(), End> {
         match packet {
-            // Boxed because few packets wait for anything, and every connection would hold the room for it.
-            Packet::Publish(publish) => Box::pin(self.publish(publish, session, link.out())).await,
-            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe, session, link.out())).await,
-            Packet::Unsubscribe(unsubscribe) => {
-                Box::pin(self.unsubscribe(unsubscribe, session, link.out())).await
-            }
+            Packet::Publish(publish) => self.publish(publish, session, link.out()).await,
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe, session, link.out()).await,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe, session, link.out()).await,
             Packet::PingReq => {
                 session.touch();
                 Packet::PingResp.encode(link.out()).expect("a PINGRESP fits");

@@ -8,6 +8,7 @@ use hub::sessions::Session;
 use super::{State, telemetry, wire};
 use crate::codec::{self, Delivery, Packet, PacketId, Publish};
 use crate::link::End;
+use crate::topic::from_device::telemetry_bag;
 use crate::topic::{Filter, FromDevice, ToDevice};
 
 impl State {
@@ -17,14 +18,13 @@ impl State {
         session: &Session,
         out: &mut BytesMut,
     ) -> Result<(), End> {
-        let packet_id = match publish.delivery {
-            Delivery::AtMostOnce => None,
-            Delivery::AtLeastOnce { packet_id, .. } => Some(packet_id),
-            Delivery::ExactlyOnce { .. } => return Err(End::Violation("QoS 2")),
-        };
+        let packet_id = to_acknowledge(&publish)?;
         let topic = FromDevice::parse(&publish.topic, session.identity());
         match topic.map_err(|_| End::Violation("a topic that is not the device's"))? {
-            FromDevice::Telemetry { bag } => self.send_telemetry(&publish, bag, packet_id, session).await,
+            FromDevice::Telemetry { bag } => {
+                session.hub().room_for_telemetry().await;
+                self.send_telemetry(&publish, bag, packet_id, session)
+            }
             FromDevice::GetTwin { request_id } => {
                 let caller = &session.authentication().caller;
                 let twin = session.hub().read_twin_as_device(caller, session.identity()).await;
@@ -46,8 +46,19 @@ impl State {
         }
     }
 
+    /// Sends telemetry where nothing has to be waited for, which is nearly always. `false`: it is something else, or the log
+    /// is full.
+    pub(super) fn try_send_telemetry(&mut self, publish: &Publish, session: &Session) -> Result<bool, End> {
+        let Some(bag) = telemetry_bag(&publish.topic, session.identity()) else { return Ok(false) };
+        if !session.hub().has_room_for_telemetry() {
+            return Ok(false);
+        }
+        self.send_telemetry(publish, bag, to_acknowledge(publish)?, session)?;
+        Ok(true)
+    }
+
     /// Durable before it is acknowledged: the device forgets the message on PUBACK.
-    async fn send_telemetry(
+    fn send_telemetry(
         &mut self,
         publish: &Publish,
         bag: &str,
@@ -55,7 +66,6 @@ impl State {
         session: &Session,
     ) -> Result<(), End> {
         let message = telemetry::message(session, publish, bag)?;
-        session.hub().room_for_telemetry().await;
         let completion = self.owed.append(packet_id);
         let body = publish.payload.clone();
         session.hub().send_telemetry_with(session, message, body, move |stored| completion.complete(stored));
@@ -89,6 +99,15 @@ impl State {
             written = codec::write_publish(out, Delivery::AtMostOnce, false, &topic, &body);
         });
         written.map_err(|_| End::Violation("a request id that does not fit an answer"))
+    }
+}
+
+/// The packet id to acknowledge, if any. Delivering exactly once is not offered.
+fn to_acknowledge(publish: &Publish) -> Result<Option<PacketId>, End> {
+    match publish.delivery {
+        Delivery::AtMostOnce => Ok(None),
+        Delivery::AtLeastOnce { packet_id, .. } => Ok(Some(packet_id)),
+        Delivery::ExactlyOnce { .. } => Err(End::Violation("QoS 2")),
     }
 }
 
