@@ -5,9 +5,12 @@ use base::hosts::Service;
 
 use crate::ResourceManager;
 use crate::error::Error;
+use crate::policy::SharedAccessPolicy;
+use crate::provider::ResourceType;
+use crate::provisioning_service::{AllocationPolicy, LinkedHub};
 use crate::reconcile::Fault;
 use crate::resource::{NetworkAccess, Properties, Resource};
-use crate::{instance, iot_hub};
+use crate::{instance, iot_hub, provisioning_service};
 
 impl ResourceManager {
     /// Brings what stands behind `resource` to what the resource says.
@@ -25,8 +28,11 @@ impl ResourceManager {
                 self.event_hub_host(&resource.id.name);
                 Ok(())
             }
+            Properties::ProvisioningService(properties) => {
+                let ensured = self.services.ensure(self.service_settings(resource, properties)).await;
+                ensured.map(|_| ()).map_err(|error| later(&error))
+            }
             Properties::DigitalTwinsEndpoint(_)
-            | Properties::ProvisioningService(_)
             | Properties::EventHub(_)
             | Properties::UserAssignedIdentity(_) => Ok(()),
         }
@@ -45,10 +51,29 @@ impl ResourceManager {
                 self.hosts.forget(Service::EventHubs, &resource.id.name);
                 Ok(self.store.remove_instance(&properties.instance).await?)
             }
+            Properties::ProvisioningService(properties) => {
+                self.services.remove(&properties.instance).await.map_err(|error| later(&error))
+            }
             Properties::DigitalTwinsEndpoint(_)
-            | Properties::ProvisioningService(_)
             | Properties::EventHub(_)
             | Properties::UserAssignedIdentity(_) => Ok(()),
+        }
+    }
+
+    /// Makes the hosts of namespaces known again, which nobody but Resource Manager registers. Called once, before the doors open.
+    pub async fn load(&self) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = self.scan_page(store::Key::all(), after.as_ref()).await?;
+            for resource in &page.items {
+                if resource.id.resource_type == ResourceType::EventHubNamespace {
+                    self.event_hub_host(&resource.id.name);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -57,6 +82,53 @@ impl ResourceManager {
         let properties = iot_hub::properties(resource)?;
         let location = resource.location.as_deref().unwrap_or_default();
         Ok(self.hosts.register(Service::Hub, &resource.id.name, location, properties.is_default))
+    }
+
+    /// The host of a provisioning service's own API, which is HTTPS and may carry a port.
+    pub fn provisioning_service_host(&self, resource: &Resource) -> Result<String, Error> {
+        Ok(self.hosts.with_port(&self.service_host(resource)?))
+    }
+
+    /// The host at which devices register: the global one where names of ours resolve, else the service's own.
+    pub fn device_provisioning_host(&self, resource: &Resource) -> Result<String, Error> {
+        let host = self.service_host(resource)?;
+        let is_canonical = host == self.hosts.canonical(Service::Provisioning, &resource.id.name, "");
+        let global = format!("global.azure-devices-provisioning.{}", self.hosts.domain());
+        Ok(if is_canonical { global } else { host })
+    }
+
+    fn service_host(&self, resource: &Resource) -> Result<String, Error> {
+        let properties = provisioning_service::properties(resource)?;
+        let location = resource.location.as_deref().unwrap_or_default();
+        Ok(self.hosts.register(Service::Provisioning, &resource.id.name, location, properties.is_default))
+    }
+
+    fn service_settings(
+        &self,
+        resource: &Resource,
+        properties: &provisioning_service::Properties,
+    ) -> provisioning::ServiceSettings {
+        // Certificates are uploaded to the service itself; what it has stays.
+        let certificates =
+            self.services.get(&properties.instance).map(|own| own.settings().certificates.clone());
+        provisioning::ServiceSettings {
+            instance: properties.instance.clone(),
+            name: resource.id.name.clone(),
+            scope: resource.id.scope(),
+            location: resource.location.clone().unwrap_or_default(),
+            id_scope: properties.id_scope.clone(),
+            allocation_policy: match properties.allocation_policy {
+                AllocationPolicy::Hashed => provisioning::AllocationPolicy::Hashed,
+                AllocationPolicy::GeoLatency => provisioning::AllocationPolicy::GeoLatency,
+                AllocationPolicy::Static => provisioning::AllocationPolicy::Static,
+            },
+            policies: properties.policies.iter().map(policy).collect(),
+            linked_hubs: properties.linked_hubs.iter().map(linked_hub).collect(),
+            certificates: certificates.unwrap_or_default(),
+            disable_local_auth: properties.disable_local_auth,
+            public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
+            is_default: properties.is_default,
+        }
     }
 
     /// The host of a Digital Twins instance in answers, with a port where ours is not the usual one.
@@ -86,12 +158,6 @@ fn twins_settings(resource: &Resource, properties: &instance::Properties) -> dig
 }
 
 fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::HubSettings {
-    let policy = |policy: &crate::policy::SharedAccessPolicy| hub::SharedAccessPolicy {
-        key_name: policy.key_name.clone(),
-        primary_key: policy.primary_key.clone(),
-        secondary_key: policy.secondary_key.clone(),
-        rights: policy.rights.clone(),
-    };
     hub::HubSettings {
         instance: properties.instance.clone(),
         name: resource.id.name.clone(),
@@ -103,5 +169,24 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
         is_default: properties.is_default,
+    }
+}
+
+fn policy(policy: &SharedAccessPolicy) -> hub::SharedAccessPolicy {
+    hub::SharedAccessPolicy {
+        key_name: policy.key_name.clone(),
+        primary_key: policy.primary_key.clone(),
+        secondary_key: policy.secondary_key.clone(),
+        rights: policy.rights.clone(),
+    }
+}
+
+fn linked_hub(hub: &LinkedHub) -> provisioning::LinkedHub {
+    provisioning::LinkedHub {
+        host_name: hub.host_name.clone(),
+        connection_string: hub.connection_string.clone(),
+        location: hub.location.clone(),
+        allocation_weight: hub.allocation_weight,
+        apply_allocation_policy: hub.apply_allocation_policy,
     }
 }

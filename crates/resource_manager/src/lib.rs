@@ -34,7 +34,7 @@ pub mod sections;
 pub mod subscription;
 pub mod user_assigned_identity;
 
-pub use defaults::Defaults;
+pub use defaults::{DefaultResources, Defaults};
 pub use error::Error;
 pub use id::{GroupId, ResourceId};
 pub use provider::ResourceType;
@@ -73,7 +73,9 @@ pub struct Context {
     pub clock: Clock,
     pub hosts: Hosts,
     pub tasks: Tasks,
+    pub directory: access::Directory,
     pub hubs: hub::Hubs,
+    pub services: provisioning::Services,
 
     pub instances: digital_twins::Instances,
     pub settings: Settings,
@@ -89,7 +91,9 @@ pub struct Inner {
     pub(crate) clock: Clock,
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
+    pub(crate) directory: access::Directory,
     pub(crate) hubs: hub::Hubs,
+    pub(crate) services: provisioning::Services,
 
     pub(crate) instances: digital_twins::Instances,
     pub(crate) settings: Settings,
@@ -107,9 +111,22 @@ impl std::ops::Deref for ResourceManager {
 
 impl ResourceManager {
     pub fn new(context: Context) -> Self {
-        let Context { store, streams, clock, hosts, tasks, hubs, instances, settings } = context;
+        let Context { store, streams, clock, hosts, tasks, directory, hubs, services, instances, settings } =
+            context;
         let wake = Notify::new();
-        Self(Arc::new(Inner { store, streams, clock, hosts, tasks, hubs, instances, settings, wake }))
+        Self(Arc::new(Inner {
+            store,
+            streams,
+            clock,
+            hosts,
+            tasks,
+            directory,
+            hubs,
+            services,
+            instances,
+            settings,
+            wake,
+        }))
     }
 
     pub fn settings(&self) -> &Settings {

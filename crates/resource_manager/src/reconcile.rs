@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use base::{Timestamp, caps};
+use base::{Scope, Timestamp, caps};
 use store::{Batch, Counter, Find, Key, Record, StoreError, Stored, retry_on_conflict};
 
 use crate::ResourceManager;
@@ -250,6 +250,7 @@ impl ResourceManager {
                 self.remove_resource(&resource).await?;
             }
         }
+        self.forget_roles(&group.scope()).await?;
         let mut batch = Batch::default();
         batch.remove::<crate::group::ResourceGroup>(group.key());
         Ok(self.end(operation, batch).await?)
@@ -276,6 +277,7 @@ impl ResourceManager {
 
     async fn remove_one(&self, resource: &Resource) -> Result<(), Fault> {
         self.remove_behind(resource).await?;
+        self.forget_roles(&resource.id.scope()).await?;
         retry_on_conflict(async || {
             let Some(stored) = self.stored(&resource.id).await? else { return Ok(()) };
             let mut batch = Batch::default();
@@ -292,6 +294,12 @@ impl ResourceManager {
         })
         .await?;
         Ok(())
+    }
+
+    /// A later resource of the same name must not inherit who might do what with this one.
+    async fn forget_roles(&self, scope: &Scope) -> Result<(), Fault> {
+        let unavailable = |error: access::directory::Error| StoreError::Unavailable(error.to_string());
+        Ok(self.directory.forget_scope(scope).await.map_err(unavailable)?)
     }
 
     /// The counter that holds how many children of this type a parent has.

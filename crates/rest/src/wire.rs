@@ -121,6 +121,11 @@ impl Request {
         found.map(|(_, value)| value.as_str()).expect("a handler reads only the names of its own template")
     }
 
+    /// Whether the route's template has a segment `{name}`, for handlers of more than one route.
+    pub fn has_param(&self, name: &str) -> bool {
+        self.params.iter().any(|(n, _)| *n == name)
+    }
+
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }

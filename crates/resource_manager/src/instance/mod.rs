@@ -200,6 +200,13 @@ impl ResourceManager {
         Ok(if is_taken { NameAvailability::AlreadyExists } else { NameAvailability::Available })
     }
 
+    /// `PrivateLinkResources_List` and `_Get`: the instance, as it was first written, has one to offer.
+    pub async fn private_link(&self, caller: &Caller, id: &ResourceId) -> Result<ResourceId, Error> {
+        const READ_LINK: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/privateLinkResources/read";
+        self.allow(caller, READ_LINK, &id.scope(), &id.group.subscription).await?;
+        Ok(self.must_get(id).await?.id)
+    }
+
     /// `PrivateEndpointConnections_List`.
     pub async fn private_endpoint_connections(
         &self,

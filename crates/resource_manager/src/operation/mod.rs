@@ -12,14 +12,10 @@ use crate::id::GroupId;
 mod record;
 
 impl ResourceManager {
-    /// The status of an operation in a subscription. Its id is unguessable and its content harmless, so that whoever may
-    /// read the subscription's resources at all may poll it, as Resource Manager lets them.
-    pub async fn operation(
-        &self,
-        _caller: &Caller,
-        subscription: &str,
-        id: &str,
-    ) -> Result<Operation, Error> {
+    /// The status of an operation in a subscription. Its id is unguessable and its content harmless, so that whoever sees
+    /// the subscription at all may poll it.
+    pub async fn operation(&self, caller: &Caller, subscription: &str, id: &str) -> Result<Operation, Error> {
+        self.subscription(caller, subscription).await?;
         let stored = self.store.get::<Operation>(&Operation::key_of(id)).await?;
         stored
             .map(|stored| stored.record)

@@ -1,1 +1,255 @@
-//! Door of one service; see the crate.
+//! Azure Resource Manager over HTTP (arm-and-auth.md §§1–3, iothub-service.md §15, dps.md §5): routes, bearer tokens, api-versions.
+//! Holds no rules: a handler parses, calls one operation and writes its answer.
+
+mod api_version;
+mod digital_twins;
+mod endpoints;
+mod error;
+mod event_hubs;
+mod groups;
+mod identities;
+mod iot_hubs;
+mod metadata;
+mod operations;
+mod parse;
+mod private_link;
+mod provisioning_services;
+mod subscriptions;
+
+mod write;
+
+use access::{Caller, Directory, audiences};
+use resource_manager::ResourceManager;
+
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Request, Response};
+use error::Refusal;
+
+/// The door of Resource Manager.
+#[derive(Clone)]
+pub struct Management {
+    pub manager: ResourceManager,
+    pub directory: Directory,
+}
+
+/// What a handler knows of its request beside the request itself.
+#[derive(Clone)]
+pub struct At {
+    manager: ResourceManager,
+    directory: Directory,
+    caller: Caller,
+}
+
+type Outcome = Result<Response, Refusal>;
+
+/// Adds a route whose handler answers with an outcome; refusals are written here, once.
+macro_rules! route {
+    ($routes:expr, $method:literal, $template:expr, $operation:literal, $handler:path) => {
+        $routes.on($method, $template, $operation, |door: Management, at: At, request: Request| async move {
+            match $handler(at, &request).await {
+                Ok(response) => response,
+                Err(refusal) => door.write_refusal(&request.head, &refusal),
+            }
+        })
+    };
+}
+
+macro_rules! twins {
+    ($rest:literal) => {
+        concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.DigitalTwins/digitalTwinsInstances/{name}", $rest)
+    };
+}
+
+macro_rules! hub {
+    ($rest:literal) => {
+        concat!(
+            "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/IotHubs/{name}",
+            $rest
+        )
+    };
+}
+
+macro_rules! dps {
+    ($rest:literal) => {
+        concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices/{name}", $rest)
+    };
+}
+
+macro_rules! namespace {
+    ($rest:literal) => {
+        concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.EventHub/namespaces/{name}", $rest)
+    };
+}
+
+macro_rules! identity {
+    ($rest:literal) => {
+        concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", $rest)
+    };
+}
+
+impl Door for Management {
+    type Context = At;
+
+    fn routes() -> Routes<Self> {
+        foundation_routes()
+            .and(digital_twins_routes())
+            .and(devices_routes())
+            .and(event_hub_routes())
+            .and(identity_routes())
+    }
+
+    /// The token, then the api-version: in this order the front end looks at them.
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<At, Response> {
+        self.enter(head, route).await.map_err(|refusal| self.write_refusal(head, &refusal))
+    }
+
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
+        let refusal = match fault {
+            Fault::UnknownPath => error::unknown_path(head),
+            Fault::MethodNotAllowed => Refusal::MethodNotAllowed(head.method.to_string()),
+            Fault::BodyTooLarge { max_bytes } => Refusal::BodyTooLarge { max_bytes },
+            Fault::BodyIncomplete => Refusal::content("The request body ended before it was complete."),
+        };
+        self.write_refusal(head, &refusal)
+    }
+
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        write::headers(head, response, self.manager.clock().now())
+    }
+}
+
+impl Management {
+    async fn enter(&self, head: &Head, route: &RouteInfo) -> Result<At, Refusal> {
+        let (manager, directory) = (self.manager.clone(), self.directory.clone());
+        if route.template == METADATA {
+            // Clients ask where to log in before they can.
+            return Ok(At { manager, directory, caller: Caller::principal("", "", false, Vec::new()) });
+        }
+        let token = head.bearer().ok_or(Refusal::NoToken)?;
+        let caller = directory
+            .authenticate_bearer(token, audiences::RESOURCE_MANAGER)
+            .await
+            .map_err(Refusal::Token)?;
+        api_version::check(head)?;
+        Ok(At { manager, directory, caller })
+    }
+
+    fn write_refusal(&self, head: &Head, refusal: &Refusal) -> Response {
+        refusal.answer(head, self.directory.tenant_id())
+    }
+}
+
+const METADATA: &str = "/metadata/endpoints";
+
+#[rustfmt::skip]
+fn foundation_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", METADATA, "Metadata_GetEndpoints", metadata::get);
+    let r = route!(r, "GET", "/tenants", "Tenants_List", subscriptions::tenants);
+    let r = route!(r, "GET", "/subscriptions", "Subscriptions_List", subscriptions::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}", "Subscriptions_Get", subscriptions::get);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/locations", "Subscriptions_ListLocations", subscriptions::locations);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/operationresults/{operation}", "Operations_GetResult", operations::group_result);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resources", "Resources_List", groups::resources);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers", "Providers_List", subscriptions::providers);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/{namespace}", "Providers_Get", subscriptions::provider);
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/{namespace}/register", "Providers_Register", subscriptions::register);
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/{namespace}/unregister", "Providers_Unregister", subscriptions::unregister);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups", "ResourceGroups_List", groups::list);
+    let r = route!(r, "HEAD", "/subscriptions/{subscription}/resourceGroups/{group}", "ResourceGroups_CheckExistence", groups::head);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}", "ResourceGroups_Get", groups::get);
+    let r = route!(r, "PUT", "/subscriptions/{subscription}/resourceGroups/{group}", "ResourceGroups_CreateOrUpdate", groups::put);
+    let r = route!(r, "PATCH", "/subscriptions/{subscription}/resourceGroups/{group}", "ResourceGroups_Update", groups::update);
+    let r = route!(r, "DELETE", "/subscriptions/{subscription}/resourceGroups/{group}", "ResourceGroups_Delete", groups::delete);
+    route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/resources", "Resources_ListByResourceGroup", groups::resources_of)
+}
+
+#[rustfmt::skip]
+fn digital_twins_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", "/providers/Microsoft.DigitalTwins/operations", "Operations_List", digital_twins::operations);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_List", digital_twins::list);
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/checkNameAvailability", "DigitalTwins_CheckNameAvailability", digital_twins::check_name);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationsStatuses/{operation}", "DigitalTwins_GetOperationStatus", operations::status);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationStatuses/{operation}", "DigitalTwins_GetOperationStatus", operations::status);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationResults/{result}", "DigitalTwins_GetOperationResult", operations::digital_twins_result);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_ListByResourceGroup", digital_twins::list_of_group);
+    let r = route!(r, "GET", twins!(""), "DigitalTwins_Get", digital_twins::get);
+    let r = route!(r, "PUT", twins!(""), "DigitalTwins_CreateOrUpdate", digital_twins::put);
+    let r = route!(r, "PATCH", twins!(""), "DigitalTwins_Update", digital_twins::update);
+    let r = route!(r, "DELETE", twins!(""), "DigitalTwins_Delete", digital_twins::delete);
+    let r = route!(r, "GET", twins!("/endpoints"), "DigitalTwinsEndpoint_List", endpoints::list);
+    let r = route!(r, "GET", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_Get", endpoints::get);
+    let r = route!(r, "PUT", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_CreateOrUpdate", endpoints::put);
+    let r = route!(r, "DELETE", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_Delete", endpoints::delete);
+    let r = route!(r, "GET", twins!("/privateLinkResources"), "PrivateLinkResources_List", private_link::list_resources);
+    let r = route!(r, "GET", twins!("/privateLinkResources/{resource}"), "PrivateLinkResources_Get", private_link::get_resource);
+    let r = route!(r, "GET", twins!("/privateEndpointConnections"), "PrivateEndpointConnections_List", private_link::list);
+    let r = route!(r, "GET", twins!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_Get", private_link::get);
+    let r = route!(r, "PUT", twins!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_CreateOrUpdate", private_link::put);
+    route!(r, "DELETE", twins!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_Delete", private_link::delete)
+}
+
+#[rustfmt::skip]
+fn devices_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", "/providers/Microsoft.Devices/operations", "Operations_List", iot_hubs::operations);
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Devices/checkNameAvailability", "IotHubResource_CheckNameAvailability", iot_hubs::check_name);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListBySubscription", iot_hubs::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListByResourceGroup", iot_hubs::list_of_group);
+    let r = route!(r, "GET", hub!(""), "IotHubResource_Get", iot_hubs::get);
+    let r = route!(r, "PUT", hub!(""), "IotHubResource_CreateOrUpdate", iot_hubs::put);
+    let r = route!(r, "PATCH", hub!(""), "IotHubResource_Update", iot_hubs::update);
+    let r = route!(r, "DELETE", hub!(""), "IotHubResource_Delete", iot_hubs::delete);
+    let r = route!(r, "POST", hub!("/listkeys"), "IotHubResource_ListKeys", iot_hubs::list_keys);
+    let r = route!(r, "POST", hub!("/IotHubKeys/{key}/listkeys"), "IotHubResource_GetKeysForKeyName", iot_hubs::get_key);
+    let r = route!(r, "GET", hub!("/skus"), "IotHubResource_GetValidSkus", iot_hubs::skus);
+    let r = route!(r, "GET", hub!("/operationResults/{operation}"), "IotHubResource_GetOperationResult", operations::devices_result);
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability", "IotDpsResource_CheckProvisioningServiceNameAvailability", provisioning_services::check_name);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListBySubscription", provisioning_services::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListByResourceGroup", provisioning_services::list_of_group);
+    let r = route!(r, "GET", dps!(""), "IotDpsResource_Get", provisioning_services::get);
+    let r = route!(r, "PUT", dps!(""), "IotDpsResource_CreateOrUpdate", provisioning_services::put);
+    let r = route!(r, "PATCH", dps!(""), "IotDpsResource_Update", provisioning_services::update);
+    let r = route!(r, "DELETE", dps!(""), "IotDpsResource_Delete", provisioning_services::delete);
+    let r = route!(r, "POST", dps!("/listkeys"), "IotDpsResource_ListKeys", provisioning_services::list_keys);
+    let r = route!(r, "POST", dps!("/keys/{key}/listkeys"), "IotDpsResource_ListKeysForKeyName", provisioning_services::get_key);
+    let r = route!(r, "GET", dps!("/skus"), "IotDpsResource_ListValidSkus", provisioning_services::skus);
+    route!(r, "GET", dps!("/operationResults/{operation}"), "IotDpsResource_GetOperationResult", operations::devices_result)
+}
+
+#[rustfmt::skip]
+fn event_hub_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.EventHub/checkNameAvailability", "Namespaces_CheckNameAvailability", event_hubs::check_name);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.EventHub/namespaces", "Namespaces_List", event_hubs::list_namespaces);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.EventHub/namespaces", "Namespaces_ListByResourceGroup", event_hubs::list_namespaces_of_group);
+    let r = route!(r, "GET", namespace!(""), "Namespaces_Get", event_hubs::get_namespace);
+    let r = route!(r, "PUT", namespace!(""), "Namespaces_CreateOrUpdate", event_hubs::put_namespace);
+    let r = route!(r, "DELETE", namespace!(""), "Namespaces_Delete", event_hubs::delete_namespace);
+    let r = route!(r, "GET", namespace!("/authorizationRules"), "Namespaces_ListAuthorizationRules", event_hubs::list_rules);
+    let r = route!(r, "GET", namespace!("/authorizationRules/{rule}"), "Namespaces_GetAuthorizationRule", event_hubs::get_rule);
+    let r = route!(r, "PUT", namespace!("/authorizationRules/{rule}"), "Namespaces_CreateOrUpdateAuthorizationRule", event_hubs::put_rule);
+    let r = route!(r, "DELETE", namespace!("/authorizationRules/{rule}"), "Namespaces_DeleteAuthorizationRule", event_hubs::delete_rule);
+    let r = route!(r, "POST", namespace!("/authorizationRules/{rule}/listKeys"), "Namespaces_ListKeys", event_hubs::list_keys);
+    let r = route!(r, "GET", namespace!("/eventhubs"), "EventHubs_ListByNamespace", event_hubs::list);
+    let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}"), "EventHubs_Get", event_hubs::get);
+    let r = route!(r, "PUT", namespace!("/eventhubs/{event_hub}"), "EventHubs_CreateOrUpdate", event_hubs::put);
+    let r = route!(r, "DELETE", namespace!("/eventhubs/{event_hub}"), "EventHubs_Delete", event_hubs::delete);
+    let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}/authorizationRules"), "EventHubs_ListAuthorizationRules", event_hubs::list_rules);
+    let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}"), "EventHubs_GetAuthorizationRule", event_hubs::get_rule);
+    let r = route!(r, "PUT", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}"), "EventHubs_CreateOrUpdateAuthorizationRule", event_hubs::put_rule);
+    let r = route!(r, "DELETE", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}"), "EventHubs_DeleteAuthorizationRule", event_hubs::delete_rule);
+    route!(r, "POST", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}/listKeys"), "EventHubs_ListKeys", event_hubs::list_keys)
+}
+
+#[rustfmt::skip]
+fn identity_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", "UserAssignedIdentities_ListBySubscription", identities::list);
+    let r = route!(r, "GET", identity!(""), "UserAssignedIdentities_ListByResourceGroup", identities::list_of_group);
+    let r = route!(r, "GET", identity!("/{name}"), "UserAssignedIdentities_Get", identities::get);
+    let r = route!(r, "PUT", identity!("/{name}"), "UserAssignedIdentities_CreateOrUpdate", identities::put);
+    let r = route!(r, "PATCH", identity!("/{name}"), "UserAssignedIdentities_Update", identities::update);
+    route!(r, "DELETE", identity!("/{name}"), "UserAssignedIdentities_Delete", identities::delete)
+}

@@ -1,0 +1,118 @@
+//! What requests have in common: ids from paths, JSON bodies, tags, identities, skip tokens.
+
+use std::collections::BTreeMap;
+
+use base::Continuation;
+use base::json::depth;
+use resource_manager::identity::IdentityRequest;
+use resource_manager::resource::{NetworkAccess, Tags};
+use resource_manager::{Error, GroupId, ResourceId, ResourceType};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::error::Refusal;
+use crate::wire::Request;
+
+pub(super) fn group(request: &Request) -> GroupId {
+    GroupId::new(request.param("subscription"), request.param("group"))
+}
+
+/// The top-level resource that the path names.
+pub(super) fn resource(request: &Request, resource_type: ResourceType) -> ResourceId {
+    ResourceId::new(&group(request), resource_type, request.param("name"))
+}
+
+/// A JSON body as `T`. What is not JSON, or not of the shape, is refused in Resource Manager's words.
+pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    let refusal = |error: serde_json::Error| {
+        Refusal::content(format!("The request content was invalid and could not be deserialized: '{error}'."))
+    };
+    let value: Value = serde_json::from_slice(&request.body).map_err(refusal)?;
+    if !value.is_object() || depth(&value) > base::caps::JSON_DEPTH_MAX {
+        return Err(Refusal::content("The request content was invalid: a JSON object was expected."));
+    }
+    T::deserialize(value).map_err(refusal)
+}
+
+/// Tells a member that is `null` from one that is not there: `Some(None)` and `None`, with `#[serde(default)]`.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// `identity` of a body.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IdentityBody {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    user_assigned_identities: Option<BTreeMap<String, Option<Value>>>,
+}
+
+impl IdentityBody {
+    pub(super) fn read(self) -> Result<IdentityRequest, Error> {
+        let users = self.user_assigned_identities.unwrap_or_default();
+        let users = users.into_iter().map(|(id, value)| (id, value.is_some())).collect();
+        IdentityRequest::parse_type(self.kind.as_deref().unwrap_or("None"), users)
+    }
+}
+
+/// `publicNetworkAccess` of a body.
+pub(super) fn network_access(text: &str) -> Result<NetworkAccess, Refusal> {
+    NetworkAccess::parse(text).ok_or_else(|| {
+        Refusal::content(format!(
+            "The value '{text}' of 'publicNetworkAccess' is not one of 'Enabled' and 'Disabled'."
+        ))
+    })
+}
+
+/// Bodies that are round-tripped carry their name; another one than the path's is a mistake.
+pub(super) fn check_name(request: &Request, param: &str, name: Option<&str>) -> Result<(), Refusal> {
+    match name {
+        Some(name)
+            if !name.eq_ignore_ascii_case(request.param(param))
+                && !name.ends_with(&format!("/{}", request.param(param))) =>
+        {
+            Err(Refusal::content(format!(
+                "The name '{name}' in the request content does not match the name '{}' in the request path.",
+                request.param(param)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `$skipToken` or `$skiptoken`, as `nextLink` gave it out.
+pub(super) fn skip_token(request: &Request) -> Option<Continuation> {
+    request.query("$skiptoken").filter(|text| !text.is_empty()).map(Continuation::from_client)
+}
+
+/// A body that sends tags and nothing else that counts.
+#[derive(Debug, Deserialize)]
+pub(super) struct TagsBody {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) tags: Option<Option<Tags>>,
+}
+
+/// The body of a name check.
+#[derive(Debug, Deserialize)]
+pub(super) struct NameBody {
+    pub(super) name: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+}
+
+impl NameBody {
+    pub(super) fn name(&self) -> Result<&str, Refusal> {
+        self.name.as_deref().ok_or_else(|| Refusal::content("The property 'name' is required."))
+    }
+}
+
+/// The typed members of a `properties` object whose other members are kept as they are.
+pub(super) fn typed<T: DeserializeOwned>(properties: &serde_json::Map<String, Value>) -> Result<T, Refusal> {
+    T::deserialize(Value::Object(properties.clone())).map_err(|error| {
+        Refusal::content(format!("The request content was invalid and could not be deserialized: '{error}'."))
+    })
+}

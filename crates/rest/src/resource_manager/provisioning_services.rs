@@ -1,0 +1,221 @@
+//! Provisioning services as Resource Manager shows them (dps.md §5).
+
+use resource_manager::instance::NameAvailability;
+use resource_manager::policy::PolicyRequest;
+use resource_manager::provisioning_service::{
+    self, AllocationPolicy, LinkedHub, LinkedHubRequest, PropertiesRequest, Put,
+};
+use resource_manager::resource::{ProvisioningState, Resource, Tags};
+use resource_manager::{Error, ResourceId, ResourceManager, ResourceType, sections};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::error::Refusal;
+use super::iot_hubs::{self, PolicyBody, SkuBody};
+use super::parse::{self, IdentityBody, NameBody, TagsBody};
+use super::{At, Outcome, write};
+use crate::wire::{Request, Response};
+
+#[derive(Debug, Deserialize)]
+struct ServiceBody {
+    name: Option<String>,
+    location: Option<String>,
+    tags: Option<Tags>,
+    etag: Option<String>,
+    identity: Option<IdentityBody>,
+    sku: Option<SkuBody>,
+    properties: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceProperties {
+    authorization_policies: Option<Vec<PolicyBody>>,
+    allocation_policy: Option<String>,
+    iot_hubs: Option<Vec<LinkedHubBody>>,
+    public_network_access: Option<String>,
+    disable_local_auth: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkedHubBody {
+    connection_string: Option<String>,
+    location: Option<String>,
+    allocation_weight: Option<u32>,
+    apply_allocation_policy: Option<bool>,
+}
+
+impl From<LinkedHubBody> for LinkedHubRequest {
+    fn from(body: LinkedHubBody) -> Self {
+        Self {
+            connection_string: body.connection_string.unwrap_or_default(),
+            location: body.location,
+            allocation_weight: body.allocation_weight,
+            apply_allocation_policy: body.apply_allocation_policy,
+        }
+    }
+}
+
+fn id(request: &Request) -> ResourceId {
+    parse::resource(request, ResourceType::ProvisioningService)
+}
+
+pub(super) async fn list(at: At, request: &Request) -> Outcome {
+    let after = parse::skip_token(request);
+    let page =
+        at.manager.provisioning_services(&at.caller, request.param("subscription"), after.as_ref()).await?;
+    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
+}
+
+pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
+    let after = parse::skip_token(request);
+    let page =
+        at.manager.provisioning_services_of(&at.caller, &parse::group(request), after.as_ref()).await?;
+    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
+}
+
+pub(super) async fn get(at: At, request: &Request) -> Outcome {
+    let resource = at.manager.provisioning_service(&at.caller, &id(request)).await?;
+    Ok(Response::json(200, &body(&at.manager, &resource)?))
+}
+
+pub(super) async fn put(at: At, request: &Request) -> Outcome {
+    let sent: ServiceBody = parse::body(request)?;
+    parse::check_name(request, "name", sent.name.as_deref())?;
+    let sections = sent.properties.unwrap_or_default();
+    let typed: ServiceProperties = parse::typed(&sections)?;
+    let sku = sent.sku.unwrap_or_default();
+    let put = Put {
+        location: sent.location,
+        tags: sent.tags,
+        identity: sent.identity.map(IdentityBody::read).transpose()?,
+        properties: PropertiesRequest {
+            sku_name: sku.name,
+            capacity: sku.capacity,
+            policies: typed
+                .authorization_policies
+                .map(|all| all.into_iter().map(PolicyRequest::from).collect()),
+            allocation_policy: typed.allocation_policy.as_deref().map(allocation_policy).transpose()?,
+            linked_hubs: typed.iot_hubs.unwrap_or_default().into_iter().map(LinkedHubRequest::from).collect(),
+            public_network_access: typed
+                .public_network_access
+                .as_deref()
+                .map(parse::network_access)
+                .transpose()?,
+            disable_local_auth: typed.disable_local_auth,
+            sections,
+        },
+        if_match: iot_hubs::if_match(request, sent.etag.as_deref()),
+        is_default: false,
+    };
+    let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
+    // 201 for updates too, as recorded.
+    let response = Response::json(201, &body(&at.manager, &accepted.resource)?);
+    Ok(write::poll_devices(request, &at.manager, &accepted, response))
+}
+
+fn allocation_policy(text: &str) -> Result<AllocationPolicy, Refusal> {
+    AllocationPolicy::parse(text).ok_or_else(|| {
+        Refusal::Domain(Error::BadRequest(format!(
+            "The allocation policy '{text}' is not one of 'Hashed', 'GeoLatency' and 'Static'."
+        )))
+    })
+}
+
+pub(super) async fn update(at: At, request: &Request) -> Outcome {
+    let sent: TagsBody = parse::body(request)?;
+    let tags = sent.tags.map(Option::unwrap_or_default);
+    let resource = at.manager.update_provisioning_service(&at.caller, &id(request), tags).await?;
+    Ok(Response::json(200, &body(&at.manager, &resource)?))
+}
+
+pub(super) async fn delete(at: At, request: &Request) -> Outcome {
+    let accepted = at.manager.delete_provisioning_service(&at.caller, &id(request)).await?;
+    let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
+        return Ok(Response::new(204));
+    };
+    Ok(write::poll_devices(request, &at.manager, &accepted, Response::empty(202)))
+}
+
+pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
+    let policies = at.manager.provisioning_service_keys(&at.caller, &id(request)).await?;
+    Ok(Response::json(200, &json!({"value": policies.iter().map(iot_hubs::policy).collect::<Vec<_>>()})))
+}
+
+pub(super) async fn get_key(at: At, request: &Request) -> Outcome {
+    let found = at.manager.provisioning_service_key(&at.caller, &id(request), request.param("key")).await?;
+    Ok(Response::json(200, &iot_hubs::policy(&found)))
+}
+
+pub(super) async fn skus(at: At, request: &Request) -> Outcome {
+    at.manager.provisioning_service(&at.caller, &id(request)).await?;
+    Ok(Response::json(200, &json!({"value": [{"name": "S1"}]})))
+}
+
+pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
+    let sent: NameBody = parse::body(request)?;
+    let name = sent.name()?;
+    let available =
+        at.manager.check_provisioning_service_name(&at.caller, request.param("subscription"), name).await?;
+    Ok(Response::json(
+        200,
+        &match available {
+            NameAvailability::Available => json!({"nameAvailable": true}),
+            NameAvailability::Invalid(message) => {
+                json!({"nameAvailable": false, "reason": "Invalid", "message": message})
+            }
+            NameAvailability::AlreadyExists => json!({
+                "nameAvailable": false,
+                "reason": "AlreadyExists",
+                "message": format!("Provisioning service name '{name}' is not available")
+            }),
+        },
+    ))
+}
+
+fn linked_hub(hub: &LinkedHub) -> Value {
+    let mut body = Map::new();
+    body.insert("name".into(), hub.host_name.clone().into());
+    body.insert(
+        "connectionString".into(),
+        sections::mask_connection_string(hub.connection_string.expose()).into(),
+    );
+    body.insert("location".into(), hub.location.clone().into());
+    if let Some(weight) = hub.allocation_weight {
+        body.insert("allocationWeight".into(), weight.into());
+    }
+    if let Some(applies) = hub.apply_allocation_policy {
+        body.insert("applyAllocationPolicy".into(), applies.into());
+    }
+    Value::Object(body)
+}
+
+fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
+    let own = provisioning_service::properties(resource)?;
+    let (state, provisioning_state) = iot_hubs::states(resource.provisioning_state);
+    let mut properties = Map::new();
+    properties.insert("state".into(), state.into());
+    properties.insert("provisioningState".into(), provisioning_state.into());
+    properties.insert("iotHubs".into(), own.linked_hubs.iter().map(linked_hub).collect());
+    properties.insert("allocationPolicy".into(), own.allocation_policy.name().into());
+    if matches!(resource.provisioning_state, ProvisioningState::Provisioning | ProvisioningState::Updating) {
+        // Recorded so: the id scope of a body that is not settled is null.
+        properties.insert("idScope".into(), Value::Null);
+    } else {
+        properties
+            .insert("serviceOperationsHostName".into(), manager.provisioning_service_host(resource)?.into());
+        properties
+            .insert("deviceProvisioningHostName".into(), manager.device_provisioning_host(resource)?.into());
+        properties.insert("idScope".into(), own.id_scope.clone().into());
+    }
+    if let Some(access) = own.public_network_access {
+        properties.insert("publicNetworkAccess".into(), access.name().into());
+    }
+    properties.insert("disableLocalAuth".into(), own.disable_local_auth.into());
+    for (name, value) in own.sections.iter().filter(|(_, value)| !value.is_null()) {
+        properties.insert(name.clone(), sections::masked(value));
+    }
+    let sku = json!({"name": "S1", "tier": "Standard", "capacity": own.capacity});
+    Ok(iot_hubs::envelope(resource, sku, properties))
+}
