@@ -1,75 +1,73 @@
-//! What routes deliver: CloudEvents of twins, relationships and telemetry (digital-twins.md §6.3), put into the outbox by the
+//! What routes deliver: `CloudEvents` of twins, relationships and telemetry (digital-twins.md §6.3), put into the outbox by the
 //! batch that makes the change. The rest of the house carries them as opaque envelopes.
 
 use base::Timestamp;
 use base::json::Object;
 use events::headers::{self, SystemProperty};
-use events::outbox::{self, Destination, Envelope};
-use serde::{Deserialize, Serialize};
+use events::route::ATTRIBUTE_PREFIX;
+use events::{Destination, Envelope, outbox};
 use serde_json::{Value, json};
 use store::Batch;
 
 use crate::json_patch::Operation;
 use crate::{DigitalTwin, Instance, Relationship};
 
-pub const TWIN_CREATE: &str = "Microsoft.DigitalTwins.Twin.Create";
-pub const TWIN_UPDATE: &str = "Microsoft.DigitalTwins.Twin.Update";
-pub const TWIN_DELETE: &str = "Microsoft.DigitalTwins.Twin.Delete";
-pub const RELATIONSHIP_CREATE: &str = "Microsoft.DigitalTwins.Relationship.Create";
-pub const RELATIONSHIP_UPDATE: &str = "Microsoft.DigitalTwins.Relationship.Update";
-pub const RELATIONSHIP_DELETE: &str = "Microsoft.DigitalTwins.Relationship.Delete";
-pub const TELEMETRY: &str = "microsoft.iot.telemetry";
+pub(crate) const TWIN_CREATE: &str = "Microsoft.DigitalTwins.Twin.Create";
+pub(crate) const TWIN_UPDATE: &str = "Microsoft.DigitalTwins.Twin.Update";
+pub(crate) const TWIN_DELETE: &str = "Microsoft.DigitalTwins.Twin.Delete";
+pub(crate) const RELATIONSHIP_CREATE: &str = "Microsoft.DigitalTwins.Relationship.Create";
+pub(crate) const RELATIONSHIP_UPDATE: &str = "Microsoft.DigitalTwins.Relationship.Update";
+pub(crate) const RELATIONSHIP_DELETE: &str = "Microsoft.DigitalTwins.Relationship.Delete";
+pub(crate) const TELEMETRY: &str = "microsoft.iot.telemetry";
 
-/// `CloudEvents` 1.0, members in the order that the documentation prints.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CloudEvent {
-    pub specversion: String,
-    pub id: String,
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub source: String,
-    pub data: Value,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    pub time: String,
-    pub datacontenttype: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
+/// The attributes of a `CloudEvent` 1.0 and its data.
+struct CloudEvent {
+    id: String,
+    kind: &'static str,
+    source: String,
+    data: Value,
+    subject: Option<String>,
+    time: Timestamp,
+    traceparent: Option<String>,
     /// The model that telemetry is of; nothing else has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dataschema: Option<String>,
+    dataschema: Option<String>,
 }
 
 impl CloudEvent {
-    fn new(instance: &Instance, kind: &str, subject: String, data: Value) -> Self {
+    fn new(instance: &Instance, kind: &'static str, subject: String, data: Value) -> Self {
         Self {
-            specversion: "1.0".to_owned(),
             id: uuid::Uuid::new_v4().to_string(),
-            kind: kind.to_owned(),
+            kind,
             source: instance.host_name().to_owned(),
             data,
             subject: Some(subject),
-            time: instance.now().iso7(),
-            datacontenttype: "application/json".to_owned(),
+            time: instance.now(),
             traceparent: instance.traceparent().map(str::to_owned),
             dataschema: None,
         }
     }
 
-    /// The attributes as message properties, named as the AMQP binding of `CloudEvents` names them.
-    pub fn properties(&self) -> Vec<(String, String)> {
-        let all = [
-            ("specversion", Some(&self.specversion)),
-            ("id", Some(&self.id)),
-            ("type", Some(&self.kind)),
-            ("source", Some(&self.source)),
-            ("subject", self.subject.as_ref()),
-            ("time", Some(&self.time)),
-            ("traceparent", self.traceparent.as_ref()),
-            ("dataschema", self.dataschema.as_ref()),
+    /// The binary mode of the AMQP binding: the body is the data alone, attributes are message properties.
+    fn headers(&self) -> Vec<u8> {
+        let time = self.time.iso7();
+        let attributes = [
+            ("specversion", Some("1.0")),
+            ("id", Some(self.id.as_str())),
+            ("type", Some(self.kind)),
+            ("source", Some(self.source.as_str())),
+            ("subject", self.subject.as_deref()),
+            ("time", Some(time.as_str())),
+            ("traceparent", self.traceparent.as_deref()),
+            ("dataschema", self.dataschema.as_deref()),
         ];
-        let present = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        present.map(|(name, value)| (format!("cloudEvents:{name}"), value.clone())).collect()
+        let mut headers = headers::begin();
+        headers::push_system(&mut headers, SystemProperty::ContentType, "application/json");
+        for (name, value) in attributes {
+            if let Some(value) = value {
+                headers::push_application(&mut headers, &format!("{ATTRIBUTE_PREFIX}{name}"), value);
+            }
+        }
+        headers
     }
 }
 
@@ -92,7 +90,7 @@ pub(crate) fn digital_twin_updated(
         instance,
         batch,
         twin.id().as_str(),
-        CloudEvent::new(instance, TWIN_UPDATE, twin.id().to_string(), data),
+        &CloudEvent::new(instance, TWIN_UPDATE, twin.id().to_string(), data),
     );
 }
 
@@ -112,7 +110,7 @@ pub(crate) fn digital_twin_replaced(
         instance,
         batch,
         new.id().as_str(),
-        CloudEvent::new(instance, TWIN_UPDATE, new.id().to_string(), data),
+        &CloudEvent::new(instance, TWIN_UPDATE, new.id().to_string(), data),
     );
 }
 
@@ -131,8 +129,8 @@ pub(crate) fn relationship_updated(
     relationship: &Relationship,
     patch: &[Operation],
 ) {
-    let patch = patch.iter().map(entry).collect();
-    relationship_patched(instance, batch, source, relationship, patch);
+    let patch: Vec<Value> = patch.iter().map(entry).collect();
+    relationship_patched(instance, batch, source, relationship, &patch);
 }
 
 pub(crate) fn relationship_replaced(
@@ -149,7 +147,7 @@ pub(crate) fn relationship_replaced(
             patch.insert(0, json!({"value": after, "path": format!("/{name}"), "op": "replace"}));
         }
     }
-    relationship_patched(instance, batch, source, new, patch);
+    relationship_patched(instance, batch, source, new, &patch);
 }
 
 /// What telemetry is published with, beside its body.
@@ -169,22 +167,27 @@ pub(crate) fn telemetry(instance: &Instance, batch: &mut Batch, twin: &DigitalTw
         id: telemetry.message_id.to_owned(),
         source: format!("{}/digitaltwins/{id}", instance.host_name()),
         subject: telemetry.component.map(str::to_owned),
-        time: telemetry.source_time.unwrap_or_else(|| instance.now()).iso7(),
+        time: telemetry.source_time.unwrap_or_else(|| instance.now()),
         dataschema: Some(telemetry.model.to_owned()),
         ..CloudEvent::new(instance, TELEMETRY, String::new(), Value::Object(telemetry.body.clone()))
     };
-    push(instance, batch, id.as_str(), event);
+    push(instance, batch, id.as_str(), &event);
 }
 
-fn whole_twin(instance: &Instance, batch: &mut Batch, kind: &str, twin: &DigitalTwin) {
+fn whole_twin(instance: &Instance, batch: &mut Batch, kind: &'static str, twin: &DigitalTwin) {
     let data = Value::Object(twin.document().clone());
-    push(instance, batch, twin.id().as_str(), CloudEvent::new(instance, kind, twin.id().to_string(), data));
+    push(instance, batch, twin.id().as_str(), &CloudEvent::new(instance, kind, twin.id().to_string(), data));
 }
 
-fn whole_relationship(instance: &Instance, batch: &mut Batch, kind: &str, relationship: &Relationship) {
+fn whole_relationship(
+    instance: &Instance,
+    batch: &mut Batch,
+    kind: &'static str,
+    relationship: &Relationship,
+) {
     let data = Value::Object(relationship.document().clone());
     let event = CloudEvent::new(instance, kind, subject(relationship), data);
-    push(instance, batch, relationship.source().as_str(), event);
+    push(instance, batch, relationship.source().as_str(), &event);
 }
 
 fn relationship_patched(
@@ -192,11 +195,11 @@ fn relationship_patched(
     batch: &mut Batch,
     source: &DigitalTwin,
     relationship: &Relationship,
-    patch: Vec<Value>,
+    patch: &[Value],
 ) {
     let data = json!({"modelId": source.model(), "patch": patch});
     let event = CloudEvent::new(instance, RELATIONSHIP_UPDATE, subject(relationship), data);
-    push(instance, batch, relationship.source().as_str(), event);
+    push(instance, batch, relationship.source().as_str(), &event);
 }
 
 fn subject(relationship: &Relationship) -> String {
@@ -222,17 +225,17 @@ fn difference(old: &Object, new: &Object) -> Vec<Value> {
     let value_of = |members: &[(String, Value)], name: &str| members.iter().find(|(n, _)| n == name).cloned();
     let path = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     let gone = old.iter().filter(|(name, _)| value_of(&new, name).is_none());
-    let mut patch: Vec<Value> = gone.map(|(name, _)| json!({"path": path(name), "op": "remove"})).collect();
+    let mut steps: Vec<Value> = gone.map(|(name, _)| json!({"path": path(name), "op": "remove"})).collect();
     for (name, value) in &new {
         match value_of(&old, name) {
-            None => patch.push(json!({"value": value, "path": path(name), "op": "add"})),
+            None => steps.push(json!({"value": value, "path": path(name), "op": "add"})),
             Some((_, before)) if before != *value => {
-                patch.push(json!({"value": value, "path": path(name), "op": "replace"}));
+                steps.push(json!({"value": value, "path": path(name), "op": "replace"}));
             }
             Some(_) => {}
         }
     }
-    patch
+    steps
 }
 
 fn without_metadata(value: &Value) -> Value {
@@ -244,19 +247,14 @@ fn without_metadata(value: &Value) -> Value {
 }
 
 /// Events of one twin, its edges and its telemetry keep their order: the twin is the partition key.
-fn push(instance: &Instance, batch: &mut Batch, twin: &str, event: CloudEvent) {
-    let mut headers = headers::begin();
-    headers::push_system(&mut headers, SystemProperty::ContentType, &event.datacontenttype);
-    for (name, value) in event.properties() {
-        headers::push_application(&mut headers, &name, &value);
-    }
+fn push(instance: &Instance, batch: &mut Batch, twin: &str, event: &CloudEvent) {
     let envelope = Envelope {
         instance: instance.id().clone(),
         partition_key: twin.to_owned(),
         time: instance.now(),
         destination: Destination::Routes,
-        headers,
-        body: serde_json::to_vec(&event.data).expect("an event is plain data"),
+        headers: event.headers(),
+        body: serde_json::to_vec(&event.data).expect("JSON can be written"),
     };
     outbox::push(batch, &envelope);
 }

@@ -8,11 +8,10 @@ use base::hosts::{Hosts, NoMachine};
 use base::json::Object;
 use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp};
 use events::headers::{self, Property};
-use events::outbox::Envelope;
+use events::{Destination, Envelope};
 use serde_json::{Value, json};
 use store::{Options, Store};
 
-use crate::event::CloudEvent;
 use crate::json_patch::{self, Operation};
 use crate::{
     Context, DigitalTwin, DigitalTwinId, Error, Instance, InstanceSettings, Instances, ModelData,
@@ -187,25 +186,40 @@ impl Fixture {
     }
 
     /// What waits in the outbox.
-    pub(crate) async fn events(&self) -> Vec<CloudEvent> {
+    pub(crate) async fn events(&self) -> Vec<Told> {
         let rows = self.store.outbox(0, 1000).await.unwrap();
-        let envelope = |row: &store::OutboxRow| {
-            Envelope::decode(&row.instance, &row.partition_key, &row.payload).unwrap()
-        };
-        rows.iter().map(|row| cloud_event(&envelope(row))).collect()
+        rows.iter()
+            .map(|row| Told::of(&Envelope::decode(&row.instance, &row.partition_key, &row.payload).unwrap()))
+            .collect()
     }
 }
 
-/// The event that an envelope carries, put together again as a subscriber does.
-fn cloud_event(envelope: &Envelope) -> CloudEvent {
-    let mut event = Object::new();
-    for property in headers::read(&envelope.headers) {
-        let (name, value) = match property {
-            Property::System(_, value) => ("datacontenttype", value),
-            Property::Application(name, value) => (name.strip_prefix("cloudEvents:").unwrap(), value),
-        };
-        event.insert(name.to_owned(), value.into());
+/// An event as a consumer of an event hub sees it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) partition_key: String,
+    /// Names without their prefix.
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) data: Value,
+}
+
+impl Told {
+    fn of(envelope: &Envelope) -> Self {
+        assert_eq!(envelope.destination, Destination::Routes);
+        let attributes = headers::read(&envelope.headers).map(|property| match property {
+            Property::System(property, value) => (property.name().to_owned(), value.to_owned()),
+            Property::Application(name, value) => {
+                (name.strip_prefix("cloudEvents:").unwrap().to_owned(), value.to_owned())
+            }
+        });
+        Self {
+            partition_key: envelope.partition_key.clone(),
+            attributes: attributes.collect(),
+            data: serde_json::from_slice(&envelope.body).unwrap(),
+        }
     }
-    event.insert("data".to_owned(), serde_json::from_slice(&envelope.body).unwrap());
-    serde_json::from_value(Value::Object(event)).unwrap()
+
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }

@@ -3,7 +3,8 @@
 
 mod digital_twin;
 mod error;
-pub mod event;
+mod event;
+mod event_route;
 #[cfg(test)]
 mod fixture;
 mod ids;
@@ -17,6 +18,7 @@ mod telemetry;
 pub use digital_twin::{Component, DigitalTwin};
 pub use dtdl::{Dtmi, LanguageMap};
 pub use error::Error;
+pub use event_route::{EventRoute, NewEventRoute};
 pub use ids::{DigitalTwinId, EventRouteId, RelationshipId};
 pub use instance::{Context, Instance, InstanceSettings, Instances};
 pub use model::{ModelData, ModelQuery};

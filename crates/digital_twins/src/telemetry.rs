@@ -81,3 +81,39 @@ impl Instance {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Telemetry;
+    use crate::fixture::{Fixture, id, object};
+
+    #[tokio::test]
+    async fn telemetry_is_told_with_its_message_id_source_and_model_and_stores_nothing() {
+        let fixture = Fixture::with_models().await;
+        let twin = fixture.room("r").await;
+        let before = fixture.events().await.len();
+        let telemetry = Telemetry {
+            message_id: "m1".to_owned(),
+            source_time: Some("2022-01-20T02:03:00Z".parse().unwrap()),
+            body: object(json!({"undeclared": [1, 2]})),
+        };
+        let (instance, caller) = (&fixture.instance, &fixture.caller);
+        instance.send_telemetry(caller, &id("r"), &telemetry).await.unwrap();
+        instance.send_component_telemetry(caller, &id("r"), "Thermostat", &telemetry).await.unwrap();
+        let told = fixture.events().await.split_off(before);
+        let of = |name: &str| told.iter().map(|event| event.attribute(name)).collect::<Vec<_>>();
+        assert_eq!(of("id"), [Some("m1"); 2]);
+        assert_eq!(of("type"), [Some("microsoft.iot.telemetry"); 2]);
+        assert_eq!(of("source"), [Some("twins.api.eus.digitaltwins.localhost/digitaltwins/r"); 2]);
+        assert_eq!(of("subject"), [None, Some("Thermostat")]);
+        assert_eq!(of("dataschema"), [Some("dtmi:test:Room;1"), Some("dtmi:test:Thermostat;1")]);
+        assert_eq!(of("time"), [Some("2022-01-20T02:03:00.0000000Z"); 2]);
+        assert!(
+            told.iter()
+                .all(|event| event.data == json!({"undeclared": [1, 2]}) && event.partition_key == "r")
+        );
+        assert_eq!(fixture.get("r").await.unwrap(), twin);
+    }
+}

@@ -1,5 +1,7 @@
 //! Both published ontologies go in through model uploads of at most 250, dependencies first, as the CLI sends them.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

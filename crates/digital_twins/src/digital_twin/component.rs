@@ -48,8 +48,8 @@ impl Instance {
             let old = self.digital_twin(id).await?;
             check(if_match, old.record.etag())?;
             if old.record.component(name).is_none() {
-                let path = patch.first().map_or_else(|| format!("/{name}"), |first| first.path.to_string());
-                return Err(PatchError::Unresolved(path).into());
+                let first = patch.first().map_or_else(|| format!("/{name}"), |first| first.path.to_string());
+                return Err(PatchError::Unresolved(first).into());
             }
             self.patch_digital_twin(&old, &patch).await
         })

@@ -46,16 +46,13 @@ impl Instance {
             let write = rules::Write { models: &models, etag: new_etag(), now: self.now() };
             let new = rules::create(self.id(), id, body, write)?;
             let mut batch = Batch::default();
-            match &old {
-                Some(old) => {
-                    batch.replace(old, &new);
-                    event::digital_twin_replaced(self, &mut batch, &old.record, &new);
-                }
-                None => {
-                    batch.insert(&new);
-                    batch.add(record::count(self.id()), 1, caps::DIGITAL_TWINS_PER_INSTANCE_MAX);
-                    event::digital_twin_created(self, &mut batch, &new);
-                }
+            if let Some(old) = &old {
+                batch.replace(old, &new);
+                event::digital_twin_replaced(self, &mut batch, &old.record, &new);
+            } else {
+                batch.insert(&new);
+                batch.add(record::count(self.id()), 1, caps::DIGITAL_TWINS_PER_INSTANCE_MAX);
+                event::digital_twin_created(self, &mut batch, &new);
             }
             match self.store().commit(batch).await {
                 Ok(_) => Ok(new),

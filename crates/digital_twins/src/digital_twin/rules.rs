@@ -319,7 +319,7 @@ impl Draft {
                 }
                 value => {
                     let is_touched = is_whole || touched.iter().any(|(touched, _)| *touched == name);
-                    let entry = self.metadata_of((None, name.clone()), is_touched, &now);
+                    let entry = self.metadata_of(&(None, name.clone()), is_touched, &now);
                     metadata.insert(name.clone(), entry);
                     document.insert(name, value);
                 }
@@ -337,15 +337,15 @@ impl Draft {
         metadata.insert("$lastUpdateTime".to_owned(), Value::from(before.map_or(now, String::as_str)));
         for property in members.keys() {
             let is_touched = is_whole || touched.contains(&(name.to_owned(), Some(property.clone())));
-            let entry = self.metadata_of((Some(name.to_owned()), property.clone()), is_touched, now);
+            let entry = self.metadata_of(&(Some(name.to_owned()), property.clone()), is_touched, now);
             metadata.insert(property.clone(), entry);
         }
         members.insert("$metadata".to_owned(), Value::Object(metadata));
         Value::Object(members)
     }
 
-    fn metadata_of(&self, place: Place, is_touched: bool, now: &str) -> Value {
-        let before = self.metadata.get(&place).cloned().unwrap_or_default();
+    fn metadata_of(&self, place: &Place, is_touched: bool, now: &str) -> Value {
+        let before = self.metadata.get(place).cloned().unwrap_or_default();
         let is_new = is_touched || before.last_update_time.is_empty();
         let time = if is_new { now } else { before.last_update_time.as_str() };
         match before.source_time {

@@ -370,15 +370,17 @@ async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
     fixture.delete("r").await.unwrap();
 
     let events = fixture.events().await;
-    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event.attribute("type").unwrap()).collect();
     assert_eq!(
         kinds,
         [event::TWIN_CREATE, event::TWIN_UPDATE, event::TWIN_UPDATE, event::TWIN_UPDATE, event::TWIN_DELETE]
     );
-    assert!(events.iter().all(|event| event.subject.as_deref() == Some("r")));
-    assert!(events.iter().all(|event| event.source == "twins.api.eus.digitaltwins.localhost"));
+    assert!(events.iter().all(|event| event.attribute("subject") == Some("r")));
+    assert!(
+        events.iter().all(|event| event.attribute("source") == Some("twins.api.eus.digitaltwins.localhost"))
+    );
     assert_eq!(
-        events[0].traceparent.as_deref(),
+        events[0].attribute("traceparent"),
         Some("00-18f4e34b3e4a784aadf5913917537e7d-691a71e0a220d642-01")
     );
     assert_eq!(events[0].data, Value::Object(created.document().clone()));
@@ -392,10 +394,108 @@ async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
         json!([{"value": {}, "path": "/Thermostat", "op": "replace"}, {"value": 5, "path": "/Temperature", "op": "add"}])
     );
     assert_eq!(events[4].data, Value::Object(last.document().clone()));
-    let names: Vec<_> = events[0].properties().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = events[0].attributes.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["specversion", "id", "type", "source", "subject", "time", "traceparent"]
-            .map(|name| format!("cloudEvents:{name}"))
+        ["content-type", "specversion", "id", "type", "source", "subject", "time", "traceparent"]
     );
+    assert_eq!(events[0].attribute("time"), Some("2025-05-02T14:57:59.4944153Z"));
+    assert!(events.iter().all(|event| event.partition_key == "r"));
+    assert_eq!(
+        names,
+        ["content-type", "specversion", "id", "type", "source", "subject", "time", "traceparent"]
+    );
+    assert_eq!(events[0].attribute("time"), Some("2025-05-02T14:57:59.4944153Z"));
+    assert!(events.iter().all(|event| event.partition_key == "r"));
+}
+
+mod any_patch {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use base::{InstanceId, Timestamp};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::rules;
+    use crate::DigitalTwin;
+    use crate::fixture::{id, object, patch, pump, room, suite, thermostat};
+    use crate::model::Snapshot;
+    use crate::model::record::Model;
+
+    fn snapshot() -> Snapshot {
+        let definitions = [room(), suite(), pump(), thermostat()];
+        let compiled =
+            dtdl::parse_models(&definitions, &|_| None, &dtdl::Options::azure_digital_twins()).unwrap();
+        let mut snapshot = Snapshot::default();
+        for ((definition, compiled), ticks) in definitions.into_iter().zip(compiled).zip(0..) {
+            let model = Model {
+                instance: InstanceId::from_stored("i"),
+                id: compiled.id.clone(),
+                upload_time: Timestamp::from_ticks(ticks),
+                decommissioned: false,
+                definition,
+            };
+            snapshot.put(&model, Arc::new(compiled));
+        }
+        snapshot
+    }
+
+    fn write(models: &Snapshot, second: i64) -> rules::Write<'_> {
+        rules::Write { models, etag: format!("W/\"{second}\""), now: Timestamp::from_unix_seconds(second) }
+    }
+
+    fn names(document: &base::json::Object) -> BTreeSet<&str> {
+        document.keys().map(String::as_str).filter(|name| !name.starts_with('$')).collect()
+    }
+
+    /// Metadata names what is set and nothing else, at the root and in the component.
+    fn is_sound(twin: &DigitalTwin) {
+        let document = twin.document();
+        let metadata = document["$metadata"].as_object().unwrap();
+        let component = twin.component("Thermostat");
+        let mut expected = names(document);
+        if let Some(component) = component {
+            expected.remove("Thermostat");
+            assert_eq!(names(component["$metadata"].as_object().unwrap()), names(component));
+            assert_eq!(component.keys().last().unwrap(), "$metadata");
+        }
+        assert_eq!(names(metadata), expected);
+        assert_eq!(document.keys().take(2).collect::<Vec<_>>(), ["$dtId", "$etag"]);
+        assert_eq!(document.keys().last().unwrap(), "$metadata");
+    }
+
+    proptest! {
+        #[test]
+        fn leads_to_a_sound_twin_or_to_a_refusal(operations in prop::collection::vec(
+            (
+                prop::sample::select(vec!["add", "replace", "remove"]),
+                prop::sample::select(vec![
+                    "/Temperature", "/Name", "/Tags", "/Tags/a", "/Place", "/Place/x", "/Thermostat", "/Thermostat/SetPoint",
+                    "/Thermostat/Mode", "/Speed", "/Beds", "/Unknown", "/$metadata/$model", "/$metadata/Name/sourceTime",
+                    "/Thermostat/$metadata/Mode/sourceTime", "/$metadata", "/$dtId", "", "/", "/Thermostat/", "/Name/x/y",
+                ]),
+                prop::sample::select(vec![
+                    json!(1), json!("x"), json!({}), json!({"x": 1}), json!({"a": "b"}), json!(null), json!([]),
+                    json!({"SetPoint": 1, "$metadata": {"SetPoint": {"sourceTime": "2022-01-20T02:03:00Z"}}}),
+                    json!("2022-01-20T02:03:00Z"), json!("dtmi:test:Pump;1"), json!("dtmi:test:Suite;1"), json!("dtmi:test:Room;1"),
+                ]),
+            ),
+            0..6,
+        )) {
+            let models = snapshot();
+            let body = json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"Mode": "a"}, "Name": "n", "Tags": {"a": "1"}});
+            let before = rules::create(&InstanceId::from_stored("i"), &id("r"), &object(body), write(&models, 1)).unwrap();
+            is_sound(&before);
+            let document = operations.iter().map(|(op, path, value)| json!({"op": op, "path": path, "value": value})).collect();
+            let operations = patch(&Value::Array(document));
+            if let Ok(after) = rules::patch(&before, &operations, write(&models, 2)) {
+                is_sound(&after);
+                // What a patch made can be put as it is, and patched with nothing.
+                rules::create(&InstanceId::from_stored("i"), &id("r"), after.document(), write(&models, 3)).unwrap();
+                let again = rules::patch(&after, &[], write(&models, 2)).unwrap();
+                prop_assert_eq!(again.document(), after.document());
+            }
+        }
+    }
 }

@@ -183,20 +183,17 @@ impl Instance {
         let mut batch = Batch::default();
         batch.guard_exists::<DigitalTwin>(digital_twin::record::key(self.id(), &new.source));
         batch.guard_exists::<DigitalTwin>(digital_twin::record::key(self.id(), &new.target));
-        match old {
-            Some(old) => {
-                batch.replace(old, new);
-                if old.record.target != new.target {
-                    self.count_edge(&mut batch, &old.record, -1);
-                    self.count_edge(&mut batch, new, 1);
-                }
-                event::relationship_replaced(self, &mut batch, source, &old.record, new);
-            }
-            None => {
-                batch.insert(new);
+        if let Some(old) = old {
+            batch.replace(old, new);
+            if old.record.target != new.target {
+                self.count_edge(&mut batch, &old.record, -1);
                 self.count_edge(&mut batch, new, 1);
-                event::relationship_created(self, &mut batch, new);
             }
+            event::relationship_replaced(self, &mut batch, source, &old.record, new);
+        } else {
+            batch.insert(new);
+            self.count_edge(&mut batch, new, 1);
+            event::relationship_created(self, &mut batch, new);
         }
         match self.store().commit(batch).await {
             Ok(_) => Ok(()),

@@ -2,11 +2,14 @@
 //! Holds no rules: a handler parses, calls one operation and writes its answer.
 
 mod error;
+mod event_routes;
 mod jobs;
 mod models;
 mod query;
 mod relationships;
 mod request;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod twins;
 
@@ -31,9 +34,9 @@ pub struct DigitalTwins {
 
 /// What a handler knows of its request beside the request itself.
 pub struct At {
-    pub(super) instance: Instance,
-    pub(super) caller: Caller,
-    pub(super) version: ApiVersion,
+    instance: Instance,
+    caller: Caller,
+    version: ApiVersion,
     trace: Trace,
 }
 
@@ -80,6 +83,10 @@ impl Door for DigitalTwins {
         let r = route!(r, "PUT", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_AddRelationship", relationships::put).body_max(entity);
         let r = route!(r, "PATCH", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_UpdateRelationship", relationships::update).body_max(entity);
         let r = route!(r, "DELETE", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_DeleteRelationship", relationships::delete);
+        let r = route!(r, "GET", "/eventroutes", "EventRoutes_List", event_routes::list);
+        let r = route!(r, "GET", "/eventroutes/{id}", "EventRoutes_GetById", event_routes::get);
+        let r = route!(r, "PUT", "/eventroutes/{id}", "EventRoutes_Add", event_routes::put).body_max(entity);
+        let r = route!(r, "DELETE", "/eventroutes/{id}", "EventRoutes_Delete", event_routes::delete);
         let r = route!(r, "GET", "/jobs/imports", "ImportJobs_List", jobs::not_supported);
         let r = route!(r, "PUT", "/jobs/imports/{id}", "ImportJobs_Add", jobs::not_supported).body_max(entity);
         let r = route!(r, "GET", "/jobs/imports/{id}", "ImportJobs_GetById", jobs::not_supported);

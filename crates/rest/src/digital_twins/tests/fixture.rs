@@ -1,0 +1,283 @@
+//! A door over a store in memory, three callers, and a small client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::access::Directory;
+use ::access::directory::{ClientCredentials, NewRoleAssignment, ServicePrincipal};
+use ::access::roles;
+use base::hosts::{Hosts, NoMachine};
+use base::{Clock, InstanceId, Scope, Throttle, Timestamp};
+use bytes::Bytes;
+use digital_twins::{Context, InstanceSettings, Instances};
+use serde_json::{Value, json};
+use store::{Options, Store};
+
+use super::super::DigitalTwins;
+use crate::front::{AnyDoor, mount};
+use crate::router::Fault;
+use crate::wire::{Head, Peer, Response};
+
+pub(super) const HOST: &str = "twins.api.eus.digitaltwins.localhost";
+pub(super) const VERSION: &str = "2023-10-31";
+
+pub(super) struct Fixture {
+    pub(super) door: Arc<dyn AnyDoor>,
+    pub(super) directory: Directory,
+    pub(super) instances: Instances,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) owner: String,
+    pub(super) reader: String,
+    /// Owner of another instance, nobody here.
+    pub(super) stranger: String,
+    principal: ServicePrincipal,
+}
+
+fn scope(name: &str) -> String {
+    format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.DigitalTwins/digitalTwinsInstances/{name}")
+}
+
+pub(super) fn settings(name: &str, is_default: bool) -> InstanceSettings {
+    InstanceSettings {
+        instance: InstanceId::from_stored(format!("twins-{name}-0")),
+        name: name.to_owned(),
+        scope: Scope::new(&scope(name)),
+        location: "eastus".to_owned(),
+        public_network_access: true,
+        is_default,
+    }
+}
+
+impl Fixture {
+    pub(super) async fn new() -> Self {
+        Self::throttled(Throttle::unlimited()).await
+    }
+
+    pub(super) async fn throttled(throttle: Throttle) -> Self {
+        let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
+        let store = Store::open(&Options::memory()).unwrap();
+        let hosts = Hosts::new("localhost", 443, NoMachine);
+        let directory = Directory::open(store.clone(), clock.clone(), "localhost", vec![]).await.unwrap();
+        let context = Context { store: store.clone(), clock: clock.clone(), throttle, hosts: hosts.clone() };
+        let instances = Instances::new(context);
+        instances.ensure(settings("twins", true)).await.unwrap();
+        instances.ensure(settings("other", false)).await.unwrap();
+        let principal = directory.create_service_principal("app").await.unwrap();
+        let door = DigitalTwins { instances: instances.clone(), directory: directory.clone(), hosts };
+        let owner = assigned(&directory, "twins", roles::DIGITAL_TWINS_DATA_OWNER).await;
+        let reader = assigned(&directory, "twins", roles::DIGITAL_TWINS_DATA_READER).await;
+        let stranger = assigned(&directory, "other", roles::DIGITAL_TWINS_DATA_OWNER).await;
+        Self { door: mount(door), directory, instances, clock, store, owner, reader, stranger, principal }
+    }
+
+    /// A token that is no good for Digital Twins.
+    pub(super) async fn token_for(&self, resource: &str) -> String {
+        token(&self.directory, &self.principal, resource).await
+    }
+
+    pub(super) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        let authorization = Some(format!("Bearer {}", self.owner));
+        let path = if path.contains("api-version") || path.contains("no-version") {
+            path.to_owned()
+        } else {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{separator}api-version={VERSION}")
+        };
+        Ask {
+            fixture: self,
+            method: method.to_owned(),
+            path,
+            authorization,
+            headers: vec![],
+            body: Bytes::new(),
+            host: HOST.to_owned(),
+            peer: Peer::default(),
+        }
+    }
+
+    pub(super) async fn upload(&self, models: Value) {
+        self.ask("POST", "/models").json(&models).send().await.is(201);
+    }
+
+    pub(super) async fn put_room(&self, id: &str) -> Answer {
+        let body = json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Temperature": 80, "Comp": {"$metadata": {}}});
+        self.ask("PUT", &format!("/digitaltwins/{id}")).json(&body).send().await.is(200)
+    }
+
+    pub(super) async fn with_rooms(ids: &[&str]) -> Self {
+        let fixture = Self::new().await;
+        fixture.upload(json!([room(), component()])).await;
+        for id in ids {
+            fixture.put_room(id).await;
+        }
+        fixture
+    }
+
+    pub(super) fn later(&self) {
+        self.clock.advance(Duration::from_secs(10));
+    }
+}
+
+pub(super) fn room() -> Value {
+    json!({
+        "@id": "dtmi:example:room;1", "@type": "Interface", "@context": ["dtmi:dtdl:context;2"],
+        "displayName": "Room", "description": {"en": "A room", "de": "Ein Raum"},
+        "contents": [
+            {"@type": "Property", "name": "Temperature", "schema": "double"},
+            {"@type": "Property", "name": "Name", "schema": "string"},
+            {"@type": "Component", "name": "Comp", "schema": "dtmi:example:comp;1"},
+            {"@type": "Relationship", "name": "contains", "target": "dtmi:example:room;1",
+                "properties": [{"@type": "Property", "name": "since", "schema": "string"}]},
+        ],
+    })
+}
+
+pub(super) fn component() -> Value {
+    json!({"@id": "dtmi:example:comp;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2",
+        "contents": [{"@type": "Property", "name": "X", "schema": "integer"}]})
+}
+
+async fn assigned(directory: &Directory, instance: &str, role: &str) -> String {
+    let principal = directory.create_service_principal("app").await.unwrap();
+    let assignment = NewRoleAssignment {
+        id: uuid::Uuid::new_v4().to_string(),
+        scope_path: scope(instance),
+        role_definition_id: role.to_owned(),
+        principal_id: principal.object_id.clone(),
+        principal_type: None,
+        description: None,
+    };
+    directory.put_role_assignment(&::access::Caller::system(), assignment).await.unwrap();
+    token(directory, &principal, "https://digitaltwins.azure.net").await
+}
+
+async fn token(directory: &Directory, principal: &ServicePrincipal, resource: &str) -> String {
+    let credentials = ClientCredentials {
+        client_id: &principal.app_id,
+        client_secret: principal.secrets[0].secret.expose(),
+        resource,
+        base_url: "https://localhost:8443",
+    };
+    directory.issue(&credentials).await.unwrap().access_token
+}
+
+/// A request in the making; as the owner unless told otherwise.
+pub(super) struct Ask<'a> {
+    fixture: &'a Fixture,
+    method: String,
+    path: String,
+    authorization: Option<String>,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+    host: String,
+    peer: Peer,
+}
+
+impl Ask<'_> {
+    pub(super) fn with(mut self, token: &str) -> Self {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
+    }
+
+    pub(super) fn authorization(mut self, value: Option<&str>) -> Self {
+        self.authorization = value.map(str::to_owned);
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub(super) fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    pub(super) fn peer(mut self, peer: Peer) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    pub(super) fn json(self, body: &Value) -> Self {
+        self.bytes(body.to_string())
+    }
+
+    pub(super) fn bytes(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(super) async fn send(self) -> Answer {
+        let mut request =
+            http::Request::builder().method(self.method.as_str()).uri(&self.path).header("host", self.host);
+        if let Some(authorization) = self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let head = Head::new(&parts, self.peer).unwrap();
+        let body = self.body;
+        let read = move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
+            let answer =
+                if body.len() > max_bytes { Err(Fault::BodyTooLarge { max_bytes }) } else { Ok(body) };
+            Box::pin(std::future::ready(answer))
+        };
+        Answer {
+            what: format!("{} {}", self.method, self.path),
+            response: self.fixture.door.serve(head, Box::new(read)).await,
+        }
+    }
+}
+
+pub(super) struct Answer {
+    what: String,
+    pub(super) response: Response,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(super) fn is(self, status: u16) -> Self {
+        assert_eq!(self.response.status.as_u16(), status, "{}: {:?}", self.what, self.response);
+        self
+    }
+
+    /// A refusal in the service's envelope.
+    #[track_caller]
+    pub(super) fn refused(self, status: u16, code: &str) -> Self {
+        let answer = self.is(status);
+        assert_eq!(answer.json()["error"]["code"], code, "{}: {:?}", answer.what, answer.response);
+        assert_eq!(answer.header("x-ms-error-code"), Some(code), "{}", answer.what);
+        assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+        answer
+    }
+
+    /// 204 without a body.
+    #[track_caller]
+    pub(super) fn has_no_content(self) -> Self {
+        let answer = self.is(204);
+        assert_eq!(answer.header("content-length"), Some("0"));
+        assert_eq!(answer.header("content-type"), None);
+        assert!(answer.response.body_bytes().is_empty());
+        answer
+    }
+
+    pub(super) fn json(&self) -> Value {
+        self.response.body_json()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.response.body_bytes().to_vec()).unwrap()
+    }
+
+    pub(super) fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.response.header_value(name)
+    }
+}
