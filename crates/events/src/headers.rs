@@ -88,11 +88,15 @@ pub fn push_application(headers: &mut Vec<u8>, name: &str, value: &str) {
 
 fn push_text(headers: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
-    while length >= 0x80 {
-        headers.push((length & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = length.to_le_bytes();
         length >>= 7;
+        if length == 0 {
+            headers.push(low);
+            break;
+        }
+        headers.push(low | 0x80);
     }
-    headers.push(length as u8);
     headers.extend_from_slice(text.as_bytes());
 }
 
@@ -149,7 +153,9 @@ mod tests {
         fn what_is_written_is_read_back(pairs in vec((".{0,200}", ".{0,300}"), 0..8), id in ".{0,200}") {
             let mut headers = begin();
             push_system(&mut headers, SystemProperty::MessageId, &id);
-            pairs.iter().for_each(|(name, value)| push_application(&mut headers, name, value));
+            for (name, value) in &pairs {
+                push_application(&mut headers, name, value);
+            }
             let mut expected = vec![Property::System(SystemProperty::MessageId, id.as_str())];
             expected.extend(pairs.iter().map(|(name, value)| Property::Application(name, value)));
             prop_assert_eq!(read(&headers).collect::<Vec<_>>(), expected);

@@ -427,10 +427,7 @@ async fn outbox_rows_come_with_their_batch_in_order_and_go_when_removed() {
         engine.store.outbox_remove(rows.iter().map(|row| row.id).collect()).await.unwrap();
         assert_eq!(engine.store.outbox(0, 10).await.unwrap(), []);
         let last = rows[4].id;
-        let store = match engine.directory.is_some() {
-            true => engine.reopened().unwrap(),
-            false => engine,
-        };
+        let store = if engine.directory.is_some() { engine.reopened().unwrap() } else { engine };
         store.commit(|batch| batch.outbox(entry("dev1", b"x"))).await.unwrap();
         assert!(store.store.outbox(0, 10).await.unwrap()[0].id > last, "an outbox id was given twice");
     }

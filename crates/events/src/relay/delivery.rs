@@ -168,7 +168,7 @@ fn message(parked: &ParkedEvent) -> Message {
     for property in headers::read(&parked.headers) {
         match property {
             Property::System(SystemProperty::ContentType, value) => {
-                value.clone_into(&mut message.content_type)
+                value.clone_into(&mut message.content_type);
             }
             Property::System(property, value) => {
                 message.properties.push((property.name().to_owned(), value.to_owned()));

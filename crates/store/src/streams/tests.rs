@@ -28,7 +28,6 @@ const SETTINGS: Settings = Settings { segment_bytes: 6000, sync: true };
 struct Engine {
     streams: Streams,
     reopen: Box<dyn Fn() -> Result<Streams, StoreError>>,
-    #[expect(dead_code, reason = "the directory lives as long as the engine")]
     directory: Option<tempfile::TempDir>,
 }
 
