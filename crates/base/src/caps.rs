@@ -153,13 +153,14 @@ pub const OPERATION_KEPT_SECONDS: u64 = 24 * 3600;
 pub const COMMIT_BATCHES_MAX: usize = 512;
 pub const COMMIT_QUEUE_MAX: usize = 4096;
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
-pub const READERS: usize = 2;
+/// Threads for scans and queries, and as many connections for point reads.
+pub const READERS: usize = 4;
 /// Reads that wait for a reader thread.
 pub const READ_QUEUE_MAX: usize = 1024;
 /// Rows that one step of removing an instance deletes.
 pub const PURGE_ROWS_MAX: usize = 1000;
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
-pub const LOG_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LOG_RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -172,7 +173,7 @@ pub const LOG_ORIGINS_MAX: usize = 64;
 /// Sealed segments whose index is in memory (4 bytes per record).
 pub const LOG_INDEXES_MAX: usize = 16;
 /// From this much traffic on, the next segment's file is filled with zeros ahead.
-pub const LOG_SPARE_AFTER_BYTES: usize = 256 * 1024;
+pub const LOG_SPARE_AFTER_BYTES: usize = 1024 * 1024;
 pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
 
 // Events.

@@ -248,7 +248,7 @@ async fn an_event_hub_that_comes_later_gets_what_waited_for_it_in_order() {
     fixture.raise("room1", "Update", "3").await;
     fixture.relay().await;
     assert_eq!(fixture.bodies("later").await, [""; 0]);
-    fixture.clock.advance(Duration::from_secs(120));
+    fixture.clock.advance(Duration::from_mins(2));
     fixture.deliver().await;
     fixture.raise("room1", "Update", "4").await;
     fixture.relay().await;
@@ -292,12 +292,12 @@ async fn what_no_endpoint_takes_for_a_day_is_given_up() {
     fixture.route("r1", "far", "true").await;
     fixture.raise("room1", "Update", "old").await;
     fixture.relay().await;
-    fixture.clock.advance(Duration::from_secs(25 * 3600));
+    fixture.clock.advance(Duration::from_hours(25));
     fixture.raise("room1", "Update", "new").await;
     fixture.relay().await;
     fixture.deliver().await;
     *fixture.elsewhere.up.lock() = true;
-    fixture.clock.advance(Duration::from_secs(120));
+    fixture.clock.advance(Duration::from_mins(2));
     fixture.deliver().await;
     let bodies: Vec<_> =
         fixture.elsewhere.taken.lock().iter().map(|(_, message)| message.body.clone()).collect();
@@ -313,7 +313,7 @@ async fn removing_an_endpoint_forgets_what_waits_for_it() {
     fixture.relay().await;
     fixture.events.remove_endpoint(&twins(), "far").await.unwrap();
     *fixture.elsewhere.up.lock() = true;
-    fixture.clock.advance(Duration::from_secs(120));
+    fixture.clock.advance(Duration::from_mins(2));
     fixture.deliver().await;
     assert!(fixture.elsewhere.taken.lock().is_empty());
 }

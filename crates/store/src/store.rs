@@ -253,9 +253,18 @@ fn check_key(table: &crate::Table, key: &Key) -> Result<(), StoreError> {
     Err(StoreError::Refused(format!("a key of {} has {} parts", table.name, table.keys.len())))
 }
 
+/// The data holds keys: nobody else on the machine may read it. A directory that is there keeps its mode.
+fn create_private(directory: &Path) -> Result<(), StoreError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    Ok(builder.create(directory)?)
+}
+
 /// Creates the data directory and takes its lock, which the operating system gives back when the process dies.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
-    std::fs::create_dir_all(directory)?;
+    create_private(directory)?;
     let path = directory.join("lock");
     let file = File::options().create(true).write(true).truncate(false).open(path)?;
     match file.try_lock() {

@@ -39,6 +39,9 @@ pub(crate) struct Connections {
 }
 
 const STATEMENTS_CACHED: usize = 256;
+/// Page caches grow to this; the operating system's cache is behind them.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+const READER_CACHE_KIB: i64 = 8 * 1024;
 /// How long a commit waits for a checkpoint that restarts the write-ahead log.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
@@ -69,6 +72,7 @@ pub(crate) fn open_file(path: &Path, durability: Durability) -> Result<Connectio
     // A checkpoint inside a commit is what makes SQLite's slowest commits: it runs on a thread of its own instead.
     writer.pragma_update(None, "wal_autocheckpoint", 0)?;
     writer.pragma_update(None, "journal_size_limit", caps::WAL_CHECKPOINT_BYTES)?;
+    writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     migrate::run(&mut writer)?;
     let readers = || (0..caps::READERS).map(|_| reader(path)).collect::<Result<Vec<_>, _>>();
     let checkpointer = connect(path)?;
@@ -96,6 +100,6 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 fn reader(path: &Path) -> Result<Shared, StoreError> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "cache_size", -(32 * 1024))?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(Arc::new(Mutex::new(connection)))
 }

@@ -46,6 +46,16 @@ async fn a_second_server_on_the_same_directory_is_refused_until_the_first_ends()
     assert!(open(directory.path()).is_ok());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_data_directory_is_for_its_owner_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("a/b");
+    let _store = open(&directory).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&directory).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+}
+
 #[tokio::test]
 async fn a_database_of_a_later_version_or_of_another_program_is_refused() {
     let directory = tempfile::tempdir().unwrap();
