@@ -12,7 +12,9 @@ use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_se
 /// The names of the default resources.
 #[derive(Clone, Debug)]
 pub struct Defaults {
+    pub subscription_id: String,
     pub subscription_name: String,
+    pub tenant_id: String,
     pub resource_group: String,
     pub location: String,
     pub hub: String,
@@ -23,18 +25,19 @@ pub struct Defaults {
 /// The ids of what [`ResourceManager::ensure_defaults`] made or found.
 #[derive(Clone, Debug)]
 pub struct DefaultResources {
-    pub subscription_id: String,
     pub resource_group: GroupId,
     pub hub: ResourceId,
     pub provisioning_service: ResourceId,
     pub digital_twins: ResourceId,
 }
 
-impl Default for Defaults {
+impl Defaults {
     /// The names in this product: `twinhub`, `hub`, `dps` and `twins` in `eastus`.
-    fn default() -> Self {
+    pub fn new(subscription_id: &str, tenant_id: &str) -> Self {
         Self {
+            subscription_id: subscription_id.to_owned(),
             subscription_name: "twinhub".to_owned(),
+            tenant_id: tenant_id.to_owned(),
             resource_group: "twinhub".to_owned(),
             location: "eastus".to_owned(),
             hub: "hub".to_owned(),
@@ -42,18 +45,15 @@ impl Default for Defaults {
             digital_twins: "twins".to_owned(),
         }
     }
-}
 
-impl Defaults {
-    fn ids(&self, subscription_id: String) -> DefaultResources {
-        let group = GroupId::new(&subscription_id, &self.resource_group);
+    fn ids(&self) -> DefaultResources {
+        let group = GroupId::new(&self.subscription_id, &self.resource_group);
         let id = |resource_type, name: &str| ResourceId::new(&group, resource_type, name);
         DefaultResources {
             hub: id(ResourceType::IotHub, &self.hub),
             provisioning_service: id(ResourceType::ProvisioningService, &self.provisioning_service),
             digital_twins: id(ResourceType::DigitalTwinsInstance, &self.digital_twins),
             resource_group: group,
-            subscription_id,
         }
     }
 }
@@ -61,17 +61,15 @@ impl Defaults {
 impl ResourceManager {
     /// Makes what is missing of the defaults, on the very first start only: what an operator deleted later stays deleted.
     pub async fn ensure_defaults(&self, defaults: &Defaults) -> Result<DefaultResources, Error> {
-        let caller = Caller::system();
-        let found = self.subscriptions(&caller).await?.into_iter().next();
-        let id = found.map_or_else(|| uuid::Uuid::new_v4().to_string(), |subscription| subscription.id);
-        let ids = defaults.ids(id);
+        let (ids, caller) = (defaults.ids(), Caller::system());
         if self.is_first_start_over().await? {
             return Ok(ids);
         }
+        self.finish_all().await?;
         self.ensure_subscription(&Subscription {
-            id: ids.subscription_id.clone(),
+            id: defaults.subscription_id.clone(),
             display_name: defaults.subscription_name.clone(),
-            tenant_id: self.directory.tenant_id().to_owned(),
+            tenant_id: defaults.tenant_id.clone(),
         })
         .await?;
         let location = Some(defaults.location.clone());

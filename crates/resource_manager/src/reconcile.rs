@@ -94,6 +94,16 @@ impl ResourceManager {
         Ok(next)
     }
 
+    /// Finishes what a start that was cut short left running, due or not.
+    pub(crate) async fn finish_all(&self) -> Result<(), Error> {
+        let mut running = self.operations_in("running").await?;
+        running.sort_by_key(|operation| operation.record.started);
+        for operation in running {
+            self.finish(&operation.record).await?;
+        }
+        Ok(())
+    }
+
     async fn operations_in(&self, state: &str) -> Result<Vec<Stored<Operation>>, Error> {
         let find = Find::new(Key::new([Operation::REALM]), "state", state, caps::RESOURCE_PAGE);
         Ok(self.store.find::<Operation>(find).await?)
