@@ -80,12 +80,11 @@ impl Hub {
         let Some(identity) = self.identity(id).await? else {
             return Err(self.refuse(id, "it is not registered"));
         };
-        let device_enabled = match id.module_id {
-            None => identity.record.is_enabled(),
-            Some(_) => {
-                let device = self.identity(&IdentityId::device(id.device_id.clone())).await?;
-                device.is_some_and(|device| device.record.is_enabled())
-            }
+        let device_enabled = if id.module_id.is_none() {
+            identity.record.is_enabled()
+        } else {
+            let device = self.identity(&IdentityId::device(id.device_id.clone())).await?;
+            device.is_some_and(|device| device.record.is_enabled())
         };
         if device_enabled { Ok(identity.record) } else { Err(self.refuse(id, "its device is disabled")) }
     }

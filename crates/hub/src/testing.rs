@@ -11,7 +11,7 @@ use base::{Clock, IfMatch, InstanceId, Key, Scope, Throttle, Timestamp};
 use serde_json::Value;
 use store::{LogRecord, Options, Position, Store, Streams};
 
-use crate::device::{Authentication, DeviceSpec, Identity, IdentityView, ModuleSpec};
+use crate::device::{Authentication, AuthenticationSpec, DeviceSpec, Identity, IdentityView, ModuleSpec};
 use crate::telemetry::headers::{self, Property};
 use crate::twin::{TwinPatch, TwinView};
 use crate::{Context, DeviceAuthentication, Error, Hub, HubSettings, Hubs, Session};
@@ -106,7 +106,7 @@ impl TestHub {
 
     /// A token for `sr` that lives an hour.
     pub(crate) fn token(&self, sr: &str, key: &Key, key_name: Option<&str>) -> SasToken {
-        let expires_at = self.clock.now().plus(Duration::from_secs(3600));
+        let expires_at = self.clock.now().plus(Duration::from_hours(1));
         SasToken::parse(&sas::build(sr, key, expires_at, key_name)).unwrap()
     }
 
@@ -140,7 +140,12 @@ impl TestHub {
 pub(crate) fn module_spec(id: &str) -> ModuleSpec {
     let id: IdentityId = id.parse().unwrap();
     let module_id = id.module_id.expect("a module's id");
-    ModuleSpec { device_id: id.device_id, module_id, managed_by: None, authentication: Default::default() }
+    ModuleSpec {
+        device_id: id.device_id,
+        module_id,
+        managed_by: None,
+        authentication: AuthenticationSpec::default(),
+    }
 }
 
 pub(crate) fn system() -> Caller {

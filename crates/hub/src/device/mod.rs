@@ -246,33 +246,27 @@ impl Hub {
         batch.insert(identity);
         batch.insert(twin);
         batch.remove::<Subscription>(store::Record::key(identity));
-        batch.add(self.identities(), 1, caps::DEVICES_PER_HUB_MAX);
-        match identity.id.module_id {
-            Some(_) => batch.add(self.modules(&identity.id.device_id), 1, caps::MODULES_PER_DEVICE_MAX),
-            None => {
-                batch.add(self.devices(), 1, caps::DEVICES_PER_HUB_MAX);
-                if !identity.is_enabled() {
-                    batch.add(self.disabled_devices(), 1, caps::DEVICES_PER_HUB_MAX);
-                }
-            }
-        }
+        self.count(batch, identity, 1);
         event::push_lifecycle(batch, self, twin, event::Lifecycle::Created, self.now());
+    }
+
+    fn count(&self, batch: &mut Batch, identity: &Identity, delta: i64) {
+        batch.add(self.identities(), delta, caps::DEVICES_PER_HUB_MAX);
+        if identity.id.module_id.is_some() {
+            batch.add(self.modules(&identity.id.device_id), delta, caps::MODULES_PER_DEVICE_MAX);
+            return;
+        }
+        batch.add(self.devices(), delta, caps::DEVICES_PER_HUB_MAX);
+        if !identity.is_enabled() {
+            batch.add(self.disabled_devices(), delta, caps::DEVICES_PER_HUB_MAX);
+        }
     }
 
     /// An identity with everything that hangs on it.
     async fn remove(&self, batch: &mut Batch, stored: &Stored<Identity>) -> Result<(), Error> {
         let key = store::Record::key(&stored.record);
         batch.delete(stored);
-        batch.add(self.identities(), -1, caps::DEVICES_PER_HUB_MAX);
-        match stored.record.id.module_id {
-            Some(_) => batch.add(self.modules(&stored.record.id.device_id), -1, caps::MODULES_PER_DEVICE_MAX),
-            None => {
-                batch.add(self.devices(), -1, caps::DEVICES_PER_HUB_MAX);
-                if !stored.record.is_enabled() {
-                    batch.add(self.disabled_devices(), -1, caps::DEVICES_PER_HUB_MAX);
-                }
-            }
-        }
+        self.count(batch, &stored.record, -1);
         if let Some(twin) = self.store().get::<DeviceTwin>(&key).await? {
             event::push_lifecycle(batch, self, &twin.record, event::Lifecycle::Deleted, self.now());
         }
@@ -321,7 +315,7 @@ impl Hub {
             let live = self.sessions().connection(&identity.id, &identity.generation_id);
             let stored = || stored.map_or(Connection::NEVER, |stored| from_record(stored, &identity));
             let connection = live.unwrap_or_else(stored);
-            IdentityView { connection, identity }
+            IdentityView { identity, connection }
         };
         Ok(identities.into_iter().map(|stored| view(stored.record)).collect())
     }

@@ -30,7 +30,7 @@ impl Hub {
     }
 
     /// `Statistics_GetServiceStatistics`.
-    pub async fn service_statistics(&self, caller: &Caller) -> Result<ServiceStatistics, Error> {
+    pub fn service_statistics(&self, caller: &Caller) -> Result<ServiceStatistics, Error> {
         caller.require(Permission::HubConnectionStatisticsRead, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
         Ok(ServiceStatistics { connected_devices: self.sessions().connected_devices() })

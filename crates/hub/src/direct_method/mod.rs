@@ -100,9 +100,11 @@ impl Hub {
     /// `None`: the session ended before it answered.
     fn response(&self, id: &IdentityId, answer: Option<MethodAnswer>) -> Result<MethodResponse, Error> {
         let Some(MethodAnswer { status, payload }) = answer else {
-            return Err(match self.sessions().is_connected(id) {
-                true => Error::ConnectionForcefullyClosedOnNewConnection,
-                false => Error::DeviceConnectionClosedRemotely,
+            let taken_over = self.sessions().is_connected(id);
+            return Err(if taken_over {
+                Error::ConnectionForcefullyClosedOnNewConnection
+            } else {
+                Error::DeviceConnectionClosedRemotely
             });
         };
         if payload.len() > caps::METHOD_PAYLOAD_BYTES_MAX {

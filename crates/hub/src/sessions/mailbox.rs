@@ -239,7 +239,9 @@ impl State {
                 next.push(Command::DesiredChanged { version: *delivered, patch });
             }
         }
-        next.into_iter().for_each(|command| self.push(command));
+        for command in next {
+            self.push(command);
+        }
     }
 
     fn offer_method(

@@ -181,7 +181,7 @@ impl Hub {
             match hub.sessions().deliver(&twin.identity, Delivery::Desired { version, patch }) {
                 Ok(()) => {}
                 Err(NotListening) => {
-                    tracing::trace!(identity = %twin.identity, "not connected; it reads its twin later")
+                    tracing::trace!(identity = %twin.identity, "not connected; it reads its twin later");
                 }
             }
             Ok(twin)

@@ -131,7 +131,7 @@ pub fn replace(twin: &DeviceTwin, replacement: &TwinReplacement, now: Timestamp)
     let mut new = twin.clone();
     let mut change = begin_change(&mut new);
     new.etag.0 += 1;
-    new.tags = replacement.tags.clone();
+    new.tags.clone_from(&replacement.tags);
     let section = &mut new.properties.desired;
     let told = with_removals(&section.values, &replacement.desired);
     section.values.clear();
@@ -170,7 +170,7 @@ pub fn fill(twin: &mut DeviceTwin, initial: &TwinReplacement, now: Timestamp) ->
     check_members(&initial.desired, "properties.desired")?;
     check_size(&initial.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
     check_size(&initial.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
-    twin.tags = initial.tags.clone();
+    twin.tags.clone_from(&initial.tags);
     if !initial.desired.is_empty() {
         let section = &mut twin.properties.desired;
         section.version = 0;
@@ -306,26 +306,33 @@ fn check_value(value: &Value, section: &str, depth: usize, in_array: bool) -> Re
         if depth > caps::TWIN_DEPTH_MAX {
             return Err(refused(
                 section,
-                format!("it is nested deeper than {} levels", caps::TWIN_DEPTH_MAX),
+                &format!("it is nested deeper than {} levels", caps::TWIN_DEPTH_MAX),
             ));
         }
         check_value(value, section, depth + 1, in_array)
     };
     match value {
-        Value::Null if in_array => Err(refused(section, "an array holds null".into())),
-        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Null if in_array => Err(refused(section, "an array holds null")),
         Value::Number(number) => check_number(number, section),
         Value::String(text) if text.len() > caps::TWIN_STRING_BYTES_MAX => {
-            Err(refused(section, format!("a string is longer than {} bytes", caps::TWIN_STRING_BYTES_MAX)))
+            Err(refused(section, &format!("a string is longer than {} bytes", caps::TWIN_STRING_BYTES_MAX)))
         }
-        Value::String(_) => Ok(()),
-        Value::Array(items) if items.is_empty() => nested(&Value::Bool(true), false),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+        // An empty one counts as a level, too.
+        Value::Array(_) | Value::Object(_) if is_empty(value) => nested(&Value::Bool(true), false),
         Value::Array(items) => items.iter().try_for_each(|item| nested(item, true)),
-        Value::Object(members) if members.is_empty() => nested(&Value::Bool(true), false),
         Value::Object(members) => members.iter().try_for_each(|(key, value)| {
             check_key(key, section)?;
             nested(value, in_array)
         }),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
     }
 }
 
@@ -338,17 +345,17 @@ fn check_number(number: &serde_json::Number, section: &str) -> Result<(), Error>
         return Ok(());
     }
     let (min, max) = (caps::TWIN_INTEGER_MIN, caps::TWIN_INTEGER_MAX);
-    Err(refused(section, format!("the integer {number} is not between {min} and {max}")))
+    Err(refused(section, &format!("the integer {number} is not between {min} and {max}")))
 }
 
 fn check_key(key: &str, section: &str) -> Result<(), Error> {
     if key.len() > caps::TWIN_KEY_BYTES_MAX {
-        return Err(refused(section, format!("a key is longer than {} bytes", caps::TWIN_KEY_BYTES_MAX)));
+        return Err(refused(section, &format!("a key is longer than {} bytes", caps::TWIN_KEY_BYTES_MAX)));
     }
     match key.chars().find(|c| c.is_control() || matches!(c, '.' | '$' | '#' | ' ')) {
         None => Ok(()),
         Some(c) => {
-            Err(refused(section, format!("the key '{}' holds the character {c:?}", key.escape_debug())))
+            Err(refused(section, &format!("the key '{}' holds the character {c:?}", key.escape_debug())))
         }
     }
 }
@@ -358,10 +365,10 @@ fn check_size(members: &Object, max: usize, section: &str) -> Result<(), Error> 
     if bytes <= max {
         return Ok(());
     }
-    Err(refused(section, format!("its size of {bytes} bytes exceeds the limit of {max} bytes")))
+    Err(refused(section, &format!("its size of {bytes} bytes exceeds the limit of {max} bytes")))
 }
 
-fn refused(section: &str, why: String) -> Error {
+fn refused(section: &str, why: &str) -> Error {
     Error::invalid(format!("Provided json is not a valid 'tags' or 'properties' object: '{section}': {why}."))
 }
 

@@ -29,8 +29,8 @@ fn twin_with(desired: &Object) -> DeviceTwin {
     twin
 }
 
-fn apply(twin: &DeviceTwin, body: Value) -> Result<rules::Applied, Error> {
-    Ok(rules::apply(twin, &TwinPatch::from_json(&body)?, at(9))?.expect("the patch touches something"))
+fn apply(twin: &DeviceTwin, body: &Value) -> Result<rules::Applied, Error> {
+    Ok(rules::apply(twin, &TwinPatch::from_json(body)?, at(9))?.expect("the patch touches something"))
 }
 
 /// Random section contents: valid keys, no nulls.
@@ -78,11 +78,11 @@ proptest! {
     fn a_patch_merges_like_rfc_7396_and_a_second_time_changes_no_value(values in values(), patch in patches()) {
         prop_assume!(!patch.is_empty());
         let twin = twin_with(&values);
-        let once = apply(&twin, json!({"properties": {"desired": patch}})).unwrap().twin;
+        let once = apply(&twin, &json!({"properties": {"desired": patch}})).unwrap().twin;
         let mut expected = Value::Object(values);
         base::json::merge_patch(&mut expected, &Value::Object(patch.clone()));
         prop_assert_eq!(&Value::Object(once.properties.desired.values.clone()), &expected);
-        let twice = apply(&once, json!({"properties": {"desired": patch}})).unwrap().twin;
+        let twice = apply(&once, &json!({"properties": {"desired": patch}})).unwrap().twin;
         prop_assert_eq!(&twice.properties.desired.values, &once.properties.desired.values);
         prop_assert_eq!(twice.properties.desired.version, once.properties.desired.version + 1);
     }
@@ -110,7 +110,7 @@ proptest! {
         let twin = twin_with(&old);
         let replacement = TwinReplacement { tags: Object::new(), desired: new };
         let replaced = rules::replace(&twin, &replacement, at(1)).unwrap();
-        let patched = apply(&twin, json!({"properties": {"desired": {"z": 1, "a": patch}}})).unwrap();
+        let patched = apply(&twin, &json!({"properties": {"desired": {"z": 1, "a": patch}}})).unwrap();
         for applied in [replaced, patched] {
             let mut told = applied.desired_notification.unwrap();
             prop_assert_eq!(told.shift_remove("$version"), Some(json!(applied.twin.properties.desired.version)));
@@ -164,7 +164,7 @@ fn a_new_twin_is_as_azure_makes_it() {
 #[test]
 fn a_patch_stamps_what_it_touches_up_to_the_root() {
     let twin = twin_with(&object(json!({"a": {"b": 1, "c": 2}, "d": 3})));
-    let applied = apply(&twin, json!({"properties": {"desired": {"a": {"b": 5, "c": null}}}})).unwrap();
+    let applied = apply(&twin, &json!({"properties": {"desired": {"a": {"b": 5, "c": null}}}})).unwrap();
     let (old, new) = ("2026-01-01T00:00:00.0000000Z", "2026-01-01T00:00:09.0000000Z");
     let expected = json!({
         "a": {"b": 5},
@@ -208,7 +208,7 @@ fn reported_properties_have_no_version_in_their_metadata() {
 #[test]
 fn null_clears_a_section_and_an_empty_object_leaves_it() {
     let twin = twin_with(&object(json!({"a": 1, "b": {}})));
-    let cleared = apply(&twin, json!({"properties": {"desired": null}})).unwrap();
+    let cleared = apply(&twin, &json!({"properties": {"desired": null}})).unwrap();
     assert_eq!(cleared.twin.properties.desired.values, Object::new());
     assert_eq!(
         Value::Object(cleared.desired_notification.unwrap()),
@@ -230,7 +230,7 @@ fn what_only_the_service_writes_is_ignored_in_a_patch() {
             "reported": {"a": 1},
         },
     });
-    let applied = apply(&twin, whole).unwrap();
+    let applied = apply(&twin, &whole).unwrap();
     assert_eq!(Value::Object(applied.twin.tags), json!({"env": "test"}));
     assert_eq!(applied.twin.properties.desired.without_metadata(), json!({"interval": 30, "$version": 2}));
     assert_eq!(applied.twin.properties.reported.values, Object::new());
@@ -275,8 +275,8 @@ fn each_limit_of_a_section_is_held_just_under_and_just_over() {
     for (bodies, is_accepted) in [(&accepted[..], true), (&refused[..], false)] {
         for body in bodies {
             let results = [
-                apply(&twin, json!({ "tags": body })).map(drop),
-                apply(&twin, json!({"properties": {"desired": body}})).map(drop),
+                apply(&twin, &json!({ "tags": body })).map(drop),
+                apply(&twin, &json!({"properties": {"desired": body}})).map(drop),
                 rules::apply_reported(&twin, &object(body.clone()), None, at(1)).map(drop),
             ];
             for result in results {
@@ -303,8 +303,8 @@ fn the_sizes_of_sections_are_held_to_the_byte() {
     let send = |section: &str, mut body: Value, more: usize| {
         body["z"] = json!("x".repeat(more));
         match section {
-            "tags" => apply(&twin, json!({ "tags": body })).map(drop),
-            "desired" => apply(&twin, json!({"properties": {"desired": body}})).map(drop),
+            "tags" => apply(&twin, &json!({ "tags": body })).map(drop),
+            "desired" => apply(&twin, &json!({"properties": {"desired": body}})).map(drop),
             _ => rules::apply_reported(&twin, &object(body), None, at(1)).map(drop),
         }
     };
