@@ -27,6 +27,15 @@ pub enum OutboundError {
 
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), OutboundError>> + Send + 'a>>;
 
+/// Reaches nobody: every message waits. For tests, and for servers that have no adapter yet.
+pub struct NoOutbound;
+
+impl Outbound for NoOutbound {
+    fn deliver<'a>(&'a self, address: &'a str, _messages: &'a [Message]) -> Delivery<'a> {
+        Box::pin(async move { Err(OutboundError::Unreachable(address.to_owned())) })
+    }
+}
+
 /// Delivers messages, in order, to a target given by an address that the adapter understands.
 pub trait Outbound: Send + Sync {
     /// `Ok` only once every message is durable at the target.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use base::hosts::{Hosts, Service};
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Throttle, caps};
+use events::{EventStreamSettings, Events};
 use parking_lot::RwLock;
 use store::{Batch, Key, Scan, Store, StoreError, Streams, retry_on_conflict};
 
 use crate::error::Error;
-use crate::hub::Hub;
+use crate::hub::{EVENT_STREAM, Hub};
 use crate::settings::HubSettings;
 
 /// What a hub is given of its surroundings.
@@ -18,6 +19,8 @@ use crate::settings::HubSettings;
 pub struct Context {
     pub store: Store,
     pub streams: Streams,
+    /// Knows the hubs' event streams, relays into them and forgets what is past its time.
+    pub events: Events,
     pub clock: Clock,
     pub throttle: Throttle,
     pub hosts: Hosts,
@@ -71,17 +74,18 @@ impl Hubs {
             Ok::<_, Error>(settings)
         })
         .await?;
+        self.0.context.events.ensure_stream(event_stream(&settings)).await?;
         Ok(self.start(settings))
     }
 
-    /// Cuts every session and forgets everything of the hub. Safe to repeat after a crash in the middle.
+    /// Cuts every session and forgets everything of the hub, events included. Safe to repeat after a crash in the middle.
     pub async fn remove(&self, instance: &InstanceId) -> Result<(), Error> {
         let removed = self.0.hubs.write().remove(instance);
         if let Some(hub) = removed {
             hub.close();
             self.0.context.hosts.forget(Service::Hub, hub.name());
-            self.0.context.streams.remove(hub.event_stream()).await?;
         }
+        self.0.context.events.remove_instance(instance).await?;
         self.0.context.store.remove_instance(instance).await?;
         Ok(())
     }
@@ -122,5 +126,16 @@ impl Hubs {
         let hub = Hub::start(context, settings);
         hubs.insert(hub.instance().clone(), hub.clone());
         hub
+    }
+}
+
+/// The built-in endpoint of a hub, as the relay and the readers of events know it.
+fn event_stream(settings: &HubSettings) -> EventStreamSettings {
+    EventStreamSettings {
+        instance: settings.instance.clone(),
+        name: EVENT_STREAM.to_owned(),
+        namespace: None,
+        partition_count: settings.partition_count.max(1),
+        retention_seconds: u64::from(settings.retention_days.max(1)) * 24 * 3600,
     }
 }

@@ -1,13 +1,16 @@
 //! The fixture of this crate's tests: a hub in memory whose clock moves when told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::Caller;
 use base::hosts::{Hosts, NoMachine};
 use base::ids::IdentityId;
+use base::outbound::NoOutbound;
 use base::sas::{self, SasToken};
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, InstanceId, Key, Scope, Throttle, Timestamp};
+use events::Events;
 use serde_json::Value;
 use store::{LogRecord, Options, Position, Store, Streams};
 
@@ -35,14 +38,19 @@ impl std::ops::Deref for TestHub {
 
 pub(crate) fn context() -> Context {
     let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
-    Context {
-        store: Store::open(&Options::memory()).unwrap(),
-        streams: Streams::open(&Options::memory()).unwrap(),
-        clock,
-        throttle: Throttle::unlimited(),
-        hosts: Hosts::new("localhost", 443, NoMachine),
-        tasks: Tasks::new(),
-    }
+    let store = Store::open(&Options::memory()).unwrap();
+    let streams = Streams::open(&Options::memory()).unwrap();
+    let hosts = Hosts::new("localhost", 443, NoMachine);
+    let tasks = Tasks::new();
+    let events = Events::new(events::Context {
+        store: store.clone(),
+        streams: streams.clone(),
+        clock: clock.clone(),
+        hosts: hosts.clone(),
+        tasks: tasks.clone(),
+        outbound: Arc::new(NoOutbound),
+    });
+    Context { store, streams, events, clock, throttle: Throttle::unlimited(), hosts, tasks }
 }
 
 pub(crate) fn settings(name: &str) -> HubSettings {

@@ -35,9 +35,18 @@ impl TestService {
         let streams = Streams::open(&options).unwrap();
         let hosts = Hosts::new("example.test", 443, NoMachine);
         let (throttle, tasks) = (Throttle::unlimited(), Tasks::new());
+        let events = events::Events::new(events::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            clock: clock.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            outbound: std::sync::Arc::new(base::outbound::NoOutbound),
+        });
         let hubs = Hubs::new(hub::Context {
             store: store.clone(),
             streams,
+            events,
             clock: clock.clone(),
             throttle: throttle.clone(),
             hosts: hosts.clone(),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use access::directory::ServicePrincipal;
 use access::{Certificates, Directory};
 use base::hosts::{Hosts, Service};
+use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Scope, Throttle};
 use digital_twins::{InstanceSettings, Instances};
+use events::Events;
 use hub::{HubSettings, Hubs};
 use rest::AnyDoor;
 use store::{Store, Streams};
@@ -44,9 +46,19 @@ const PRINCIPAL: &str = "twinhub";
 
 pub(crate) async fn open(house: &House) -> Result<Services, Failure> {
     let principal = house.directory.ensure_service_principal(PRINCIPAL).await?;
+    let events = Events::new(events::Context {
+        store: house.store.clone(),
+        streams: house.streams.clone(),
+        clock: house.clock.clone(),
+        hosts: house.hosts.clone(),
+        tasks: house.tasks.clone(),
+        outbound: Arc::new(NoOutbound),
+    });
+    events.start().await?;
     let hubs = Hubs::new(hub::Context {
         store: house.store.clone(),
         streams: house.streams.clone(),
+        events: events.clone(),
         clock: house.clock.clone(),
         throttle: house.throttle.clone(),
         hosts: house.hosts.clone(),

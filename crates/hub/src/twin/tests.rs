@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::rules::{self, TwinPatch, TwinReplacement, size_bytes};
 use super::{DeviceTwin, Section};
 use crate::Error;
-use crate::testing::{TestHub, system};
+use crate::testing::{TestHub, properties, system};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_seconds(1_767_225_600 + seconds)
@@ -524,4 +524,61 @@ fn a_section_without_metadata_is_not_read_as_one() {
     {
         assert!(serde_json::from_value::<Section>(damaged.clone()).is_err(), "{damaged}");
     }
+}
+
+#[tokio::test]
+async fn changes_are_told_in_the_event_stream_in_their_order() {
+    let hub = TestHub::new().await;
+    hub.context.events.start().await.unwrap();
+    hub.create_device("dev1").await;
+    hub.patch("dev1", json!({"tags": {"a": 1}, "properties": {"desired": {"b": null, "c": 2}}}))
+        .await
+        .unwrap();
+    hub.patch("dev1", json!({})).await.unwrap();
+    hub.reported("dev1", json!({"r": 1})).await.unwrap();
+    let id = "dev1".parse().unwrap();
+    hub.replace_twin(&system(), &id, &TwinReplacement::default(), &IfMatch::Absent).await.unwrap();
+    hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
+    let partition = crate::telemetry::partition_of("dev1", hub.partition_count());
+    let mut tail = hub.context.streams.tail(hub.event_stream(), partition);
+    tail.wait_for(|next| *next >= 5).await.unwrap();
+    let events = hub.events().await;
+    let told = |index: usize, name: &str| {
+        let found = properties(&events[index]).into_iter().find(|pair| pair.starts_with(&format!("{name}=")));
+        found.map(|pair| pair[name.len() + 1..].to_owned()).unwrap_or_default()
+    };
+    let operations: Vec<_> = (0..events.len()).map(|index| told(index, "opType")).collect();
+    let expected =
+        ["createDeviceIdentity", "updateTwin", "updateTwin", "replaceTwin", "deleteDeviceIdentity"];
+    assert_eq!(operations, expected);
+    let sources: Vec<_> = (0..events.len()).map(|index| told(index, "$iothub-message-source")).collect();
+    let (lifecycle, change) = ("deviceLifecycleEvents", "twinChangeEvents");
+    assert_eq!(sources, [lifecycle, change, change, change, lifecycle]);
+    assert_eq!(told(1, "$iothub-connection-device-id"), "dev1");
+    assert_eq!(
+        (told(1, "hubName"), told(1, "iothub-message-schema")),
+        ("hub".into(), "twinChangeNotification".into())
+    );
+    assert_eq!(told(1, "operationTimestamp"), "2026-01-02T03:04:05.1234567Z");
+    let body: Value = serde_json::from_slice(&events[1].body).unwrap();
+    assert_eq!((&body["version"], &body["tags"]), (&json!(3), &json!({"a": 1})));
+    assert_eq!(
+        (&body["properties"]["desired"]["b"], &body["properties"]["desired"]["$version"]),
+        (&Value::Null, &json!(2))
+    );
+    assert_eq!(body["properties"]["desired"]["$metadata"].get("b"), None);
+    let body: Value = serde_json::from_slice(&events[2].body).unwrap();
+    assert_eq!(body["properties"]["reported"]["r"], json!(1));
+    let body: Value = serde_json::from_slice(&events[3].body).unwrap();
+    assert_eq!((&body["deviceId"], &body["tags"]), (&json!("dev1"), &json!({})));
+}
+
+#[tokio::test]
+async fn a_refused_change_is_told_to_nobody() {
+    let hub = TestHub::with_device("dev1").await;
+    let before = hub.context.store.outbox(0, 100).await.unwrap().len();
+    assert_eq!(before, 1, "the device's creation");
+    hub.patch_if("dev1", json!({"tags": {"a": 1}}), IfMatch::Tag("stale".into())).await.unwrap_err();
+    hub.patch("dev1", json!({"tags": {"a.b": 1}})).await.unwrap_err();
+    assert_eq!(hub.context.store.outbox(0, 100).await.unwrap().len(), before);
 }

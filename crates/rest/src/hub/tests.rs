@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use access::directory::{ClientCredentials, NewRoleAssignment};
 use base::hosts::{Hosts, NoMachine};
+use base::outbound::NoOutbound;
 use base::sas;
 use base::tasks::Tasks;
 use base::{InstanceId, Key, Scope, Throttle};
 use bytes::Bytes;
+use events::Events;
 use hub::{Command, Context, HubSettings, SharedAccessPolicy};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -75,14 +77,20 @@ impl TestDoor {
     async fn new() -> Self {
         let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
         let store = Store::open(&Options::memory()).unwrap();
-        let hubs = Hubs::new(Context {
+        let streams = Streams::open(&Options::memory()).unwrap();
+        let (hosts, tasks) = (Hosts::new("localhost", 443, NoMachine), Tasks::new());
+        let events = Events::new(events::Context {
             store: store.clone(),
-            streams: Streams::open(&Options::memory()).unwrap(),
+            streams: streams.clone(),
             clock: clock.clone(),
-            throttle: Throttle::unlimited(),
-            hosts: Hosts::new("localhost", 443, NoMachine),
-            tasks: Tasks::new(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            outbound: Arc::new(NoOutbound),
         });
+        let (store_of_hubs, throttle) = (store.clone(), Throttle::unlimited());
+        let context =
+            Context { store: store_of_hubs, streams, events, clock: clock.clone(), throttle, hosts, tasks };
+        let hubs = Hubs::new(context);
         let hub = hubs.ensure(settings("hub")).await.unwrap();
         let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
         let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
