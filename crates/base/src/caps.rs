@@ -97,6 +97,8 @@ pub const ENROLLMENT_GROUPS_MAX: i64 = 100;
 pub const LINKED_HUBS_MAX: usize = 50;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
 pub const BULK_ENROLLMENTS_MAX: usize = 10;
+/// ours: stored rows that one page of a query with a condition looks at; a page may hold fewer items than were asked for.
+pub const QUERY_ROWS_MAX: usize = 10_000;
 pub const QUERY_PAGE_DEFAULT: usize = 100;
 pub const QUERY_PAGE_MAX: usize = 1000;
 

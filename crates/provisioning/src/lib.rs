@@ -13,6 +13,7 @@ mod services;
 mod settings;
 #[cfg(test)]
 mod testing;
+pub mod view;
 
 pub use enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 pub use error::Error;

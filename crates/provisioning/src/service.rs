@@ -100,7 +100,10 @@ impl Service {
 
     /// First line of every operation of the service API.
     pub(crate) fn admit(&self, caller: &Caller, permission: Permission) -> Result<(), Error> {
-        caller.require(permission, self.scope())?;
+        caller.require(permission, self.scope()).map_err(|denied| {
+            // A policy has no name that its caller could ask anybody to give rights to.
+            if caller.is_policy() { Error::Unauthorized } else { denied.into() }
+        })?;
         self.charge(Meter::ServiceOperation)
     }
 

@@ -28,7 +28,7 @@ pub(crate) const TODAY: &str = "2019-04-15";
 
 impl TestService {
     /// A service with the hubs `names` linked.
-    pub async fn with_hubs(names: &[&str]) -> Self {
+    pub(crate) async fn with_hubs(names: &[&str]) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_700_000_000));
         let options = Options { location: Location::Memory, durability: Durability::Full };
         let store = Store::open(&options).unwrap();
@@ -79,31 +79,36 @@ impl TestService {
         Self { service, services, hubs, clock }
     }
 
-    pub fn owner(&self) -> Caller {
+    pub(crate) fn owner(&self) -> Caller {
         let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
         Caller::policy(self.service.scope().clone(), "provisioningserviceowner", &rights)
     }
 
-    pub async fn put(&self, draft: &EnrollmentDraft) -> Result<Enrollment, Error> {
+    pub(crate) async fn put(&self, draft: &EnrollmentDraft) -> Result<Enrollment, Error> {
         self.service.put_enrollment(&self.owner(), draft, &IfMatch::Absent).await
     }
 
-    pub async fn put_again(&self, draft: &EnrollmentDraft) -> Enrollment {
+    pub(crate) async fn put_again(&self, draft: &EnrollmentDraft) -> Enrollment {
         self.service.put_enrollment(&self.owner(), draft, &IfMatch::Any).await.unwrap()
     }
 
-    pub fn token(&self, id: &str, key: &Key) -> SasToken {
+    pub(crate) fn token(&self, id: &str, key: &Key) -> SasToken {
         let resource = format!("{}/registrations/{id}", self.service.id_scope());
         let expires_at = self.clock.now().plus(Duration::from_secs(60));
         SasToken::parse(&sas::build(&resource, key, expires_at, Some("registration"))).unwrap()
     }
 
     /// What a device with `key` is told in the end.
-    pub async fn register(&self, id: &str, key: &Key) -> Result<Registration, Error> {
+    pub(crate) async fn register(&self, id: &str, key: &Key) -> Result<Registration, Error> {
         self.register_as(id, key, TODAY).await
     }
 
-    pub async fn register_as(&self, id: &str, key: &Key, api_version: &str) -> Result<Registration, Error> {
+    pub(crate) async fn register_as(
+        &self,
+        id: &str,
+        key: &Key,
+        api_version: &str,
+    ) -> Result<Registration, Error> {
         let device = self.service.authenticate(&registration_id(id), Some(&self.token(id, key))).await?;
         let RegistrationOperation { operation_id, .. } = self.service.register(&device, api_version).await?;
         Ok(self.service.operation_status(&device, &operation_id).await?.registration)

@@ -1,6 +1,7 @@
 //! Enrollments: which devices may register, how they prove themselves, and what they are given. The service API's core (`dps.md` §3).
 //! Doors call it. An enrollment and the count of its kind commit together.
 
+mod bulk;
 mod record;
 pub mod rules;
 #[cfg(test)]
@@ -10,6 +11,7 @@ use access::{Caller, Permission};
 use base::{Continuation, IfMatch, Page, caps};
 use store::{Batch, Counter, Key, Scan, Stored, retry_on_conflict};
 
+pub use self::bulk::{BulkFailure, BulkItem, BulkMode};
 pub use self::record::{CustomAllocation, Enrollment, EnrollmentKind, ReprovisionPolicy};
 pub(crate) use self::record::{enrollment_key, new_etag};
 pub use self::rules::EnrollmentDraft;
@@ -20,15 +22,20 @@ use crate::registration::Registration;
 use crate::service::Service;
 
 impl Service {
-    /// `IndividualEnrollment_Get`, `EnrollmentGroup_Get`.
+    /// `IndividualEnrollment_Get`, `EnrollmentGroup_Get`. An individual one comes with what became of its device.
     pub async fn get_enrollment(
         &self,
         caller: &Caller,
         kind: EnrollmentKind,
         id: &RegistrationId,
-    ) -> Result<Enrollment, Error> {
+    ) -> Result<(Enrollment, Option<Registration>), Error> {
         self.admit(caller, read_permission(kind))?;
-        Ok(self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?.record)
+        let enrollment = self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?.record;
+        let registration = match kind {
+            EnrollmentKind::Individual => self.registration(id).await?,
+            EnrollmentKind::Group => None,
+        };
+        Ok((enrollment, registration.map(|stored| stored.record)))
     }
 
     /// `IndividualEnrollment_CreateOrUpdate`, `EnrollmentGroup_CreateOrUpdate`: a full replacement, except for secrets that the
@@ -73,11 +80,7 @@ impl Service {
         id: &RegistrationId,
         if_match: &IfMatch,
     ) -> Result<(), Error> {
-        let permission = match kind {
-            EnrollmentKind::Individual => Permission::EnrollmentDelete,
-            EnrollmentKind::Group => Permission::EnrollmentGroupDelete,
-        };
-        self.admit(caller, permission)?;
+        self.admit(caller, delete_permission(kind))?;
         retry_on_conflict(async || {
             let old = self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?;
             if !if_match.allows(&old.record.etag) {
@@ -105,7 +108,7 @@ impl Service {
         Ok(self.enrollment(kind, id).await?.ok_or_else(|| not_found(kind))?.record.attestation)
     }
 
-    /// `IndividualEnrollment_Query`, `EnrollmentGroup_Query`: in the order of ids. `keep` decides over the stored document.
+    /// `IndividualEnrollment_Query`, `EnrollmentGroup_Query`: those that `keep` keeps, in the order of ids.
     pub async fn query_enrollments(
         &self,
         caller: &Caller,
@@ -120,18 +123,18 @@ impl Service {
             Some(token) => Some(token.decode::<String>().map_err(|error| Error::bad(error.to_string()))?),
             None => None,
         };
-        let mut items = Vec::new();
+        let (mut items, mut seen) = (Vec::new(), 0);
         loop {
             let start = after.as_ref().map(|id| enrollment_key(self.instance(), kind, id));
             let page: Vec<Stored<Enrollment>> =
                 self.store().scan(Scan::new(prefix.clone(), caps::SCAN_PAGE).after(start)).await?;
             let is_last = page.len() < caps::SCAN_PAGE;
             for stored in page {
-                if items.len() == page_size {
+                if items.len() == page_size || seen == caps::QUERY_ROWS_MAX {
                     let next = after.as_ref().map(Continuation::encode);
                     return Ok(Page { items, next });
                 }
-                after = Some(stored.record.id.folded());
+                (after, seen) = (Some(stored.record.id.folded()), seen + 1);
                 if keep(&stored.record) {
                     items.push(stored.record);
                 }
@@ -183,6 +186,13 @@ fn write_permission(kind: EnrollmentKind) -> Permission {
     match kind {
         EnrollmentKind::Individual => Permission::EnrollmentWrite,
         EnrollmentKind::Group => Permission::EnrollmentGroupWrite,
+    }
+}
+
+fn delete_permission(kind: EnrollmentKind) -> Permission {
+    match kind {
+        EnrollmentKind::Individual => Permission::EnrollmentDelete,
+        EnrollmentKind::Group => Permission::EnrollmentGroupDelete,
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Registration {
     pub enrollment_id: RegistrationId,
     /// The operation that a device polls.
     pub operation_id: String,
-    /// Whether the device's api-version knows `reprovisionedToInitialAssignment`.
+    /// Whether the device is so old that an enrollment without reprovisioning policy leaves it where it is.
     #[serde(default)]
     pub sticky_when_unset: bool,
     pub state: RegistrationState,

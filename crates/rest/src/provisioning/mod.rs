@@ -1,1 +1,209 @@
-//! Door of one service; see the crate.
+//! The provisioning service's face over HTTPS: enrollments and registrations for back ends, registering for devices (`dps.md`
+//! §1.2, §3). A handler parses, calls one operation of the service and writes its answer. It must never decide anything.
+
+mod attestation;
+mod bulk;
+mod device;
+mod enrollment;
+mod error;
+mod query;
+mod registration;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use access::{Caller, Directory, audiences};
+use base::sas::SasToken;
+use base::{Clock, IfMatch, caps};
+use provisioning::{Attested, RegistrationId, Service, Services};
+use serde_json::{Map, Value};
+
+use self::error::Refusal;
+use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::wire::{Head, Request, Response};
+
+#[derive(Clone)]
+pub struct ProvisioningDoor {
+    pub services: Services,
+    pub directory: Directory,
+    pub clock: Clock,
+}
+
+/// Who has come in: a back end at the service that its host chose, or a device at the one that its id scope names.
+pub enum At {
+    BackEnd(BackEnd),
+    Device(Box<Device>),
+}
+
+pub struct BackEnd {
+    service: Service,
+    caller: Caller,
+    api_version: String,
+}
+
+pub struct Device {
+    service: Service,
+    attested: Attested,
+    api_version: String,
+}
+
+/// The operations of devices; all others are for back ends.
+const OF_DEVICES: &str = "RuntimeRegistration_";
+
+impl Door for ProvisioningDoor {
+    type Context = At;
+
+    fn routes() -> Routes<Self> {
+        enrollment::routes().and(registration::routes()).and(device::routes())
+    }
+
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<At, Response> {
+        let entered = if route.operation.starts_with(OF_DEVICES) {
+            self.device(head).await.map(|device| At::Device(Box::new(device)))
+        } else {
+            self.back_end(head).await.map(At::BackEnd)
+        };
+        entered.map_err(|refusal| refusal.answer(self.clock.now()))
+    }
+
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
+        Refusal::of(fault, head).answer(self.clock.now())
+    }
+
+    fn finish(&self, _: &Head, response: Response) -> Response {
+        let response = response.header("strict-transport-security", "max-age=31536000; includeSubDomains");
+        match response.header_value(error::REQUEST_ID) {
+            // A refusal has said its tracking id already.
+            Some(_) => response,
+            None => response.header(error::REQUEST_ID, &uuid::Uuid::new_v4().to_string()),
+        }
+    }
+}
+
+impl ProvisioningDoor {
+    async fn back_end(&self, head: &Head) -> Result<BackEnd, Refusal> {
+        let local = head.peer.local.map(|address| address.ip());
+        let service = self.services.at_host(&head.host, local).ok_or(Refusal::UnknownPath)?;
+        check_network(&service, head)?;
+        let caller = match (head.bearer(), head.authorization()) {
+            (Some(token), _) => {
+                self.directory.authenticate_bearer(token, audiences::PROVISIONING).await.map_err(|error| {
+                    tracing::debug!(%error, "a bearer token was refused");
+                    provisioning::Error::Unauthorized
+                })?
+            }
+            (None, Some(_)) => {
+                service.authenticate_service(&head.host, &head.segments.join("/"), &signature(head)?)?
+            }
+            (None, None) => return Err(provisioning::Error::Unauthorized.into()),
+        };
+        Ok(BackEnd { service, caller, api_version: api_version(head)? })
+    }
+
+    /// The id scope chooses the service, whatever host was dialled.
+    async fn device(&self, head: &Head) -> Result<Device, Refusal> {
+        let [id_scope, _, id, ..] = head.segments.as_slice() else { return Err(Refusal::UnknownPath) };
+        let token = signature(head)?;
+        let service = self.services.by_id_scope(id_scope).ok_or(provisioning::Error::Unauthorized)?;
+        check_network(&service, head)?;
+        let attested = service.authenticate(&registration_id(id)?, Some(&token)).await?;
+        Ok(Device { service, attested, api_version: api_version(head)? })
+    }
+
+    /// Writes an answer or its refusal.
+    fn answer(&self, result: Result<Response, Refusal>) -> Response {
+        result.unwrap_or_else(|refusal| refusal.answer(self.clock.now()))
+    }
+}
+
+/// Makes a handler of an operation of back ends: `operation(&at, &request)` answers or refuses.
+macro_rules! from_back_end {
+    ($operation:path) => {
+        |door: $crate::provisioning::ProvisioningDoor,
+         at: $crate::provisioning::At,
+         request: $crate::wire::Request| async move {
+            let result = match &at {
+                $crate::provisioning::At::BackEnd(at) => $operation(at, &request).await,
+                $crate::provisioning::At::Device(_) => Err(provisioning::Error::Unauthorized.into()),
+            };
+            door.answer(result)
+        }
+    };
+}
+
+/// Makes a handler of an operation of devices.
+macro_rules! from_device {
+    ($operation:path) => {
+        |door: $crate::provisioning::ProvisioningDoor,
+         at: $crate::provisioning::At,
+         request: $crate::wire::Request| async move {
+            let result = match &at {
+                $crate::provisioning::At::Device(at) => $operation(at, &request).await,
+                $crate::provisioning::At::BackEnd(_) => Err(provisioning::Error::Unauthorized.into()),
+            };
+            door.answer(result)
+        }
+    };
+}
+use {from_back_end, from_device};
+
+fn check_network(service: &Service, head: &Head) -> Result<(), Refusal> {
+    let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+    if is_outside && !service.settings().public_network_access {
+        return Err(provisioning::Error::Unauthorized.into());
+    }
+    Ok(())
+}
+
+fn signature(head: &Head) -> Result<SasToken, Refusal> {
+    let text = head.authorization().ok_or(provisioning::Error::Unauthorized)?;
+    Ok(SasToken::parse(text).map_err(|_| provisioning::Error::Unauthorized)?)
+}
+
+/// Any well-formed date counts, an unknown one as the newest: installed SDKs ask for many.
+fn api_version(head: &Head) -> Result<String, Refusal> {
+    let version = head.api_version().unwrap_or_default();
+    let date = version.strip_suffix("-preview").unwrap_or(version);
+    let is_date = date.len() == 10
+        && date.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    if is_date { Ok(version.to_owned()) } else { Err(Refusal::ApiVersion(version.to_owned())) }
+}
+
+fn registration_id(text: &str) -> Result<RegistrationId, Refusal> {
+    Ok(text.parse().map_err(|error: base::ids::InvalidId| provisioning::Error::bad(error.to_string()))?)
+}
+
+fn id(request: &Request) -> Result<RegistrationId, Refusal> {
+    registration_id(request.param("id"))
+}
+
+fn if_match(request: &Request) -> IfMatch {
+    IfMatch::parse(request.header("if-match"))
+}
+
+/// The body as an object. Nothing else is ever one of the service's.
+fn object(request: &Request) -> Result<Map<String, Value>, Refusal> {
+    check_media_type(request)?;
+    Ok(request
+        .json()
+        .map_err(|error| provisioning::Error::bad(format!("The body is not a JSON object: {error}.")))?)
+}
+
+fn has_body(request: &Request) -> bool {
+    !request.body.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Some clients name no type and are believed.
+fn check_media_type(request: &Request) -> Result<(), Refusal> {
+    let is_json =
+        |kind: &str| kind.to_ascii_lowercase().split(';').next().is_some_and(|k| k.trim().ends_with("json"));
+    match request.header("content-type") {
+        Some(kind) if has_body(request) && !is_json(kind) => Err(Refusal::MediaType),
+        _ => Ok(()),
+    }
+}
+
+const BODY_BYTES_MAX: usize = caps::PROVISIONING_MESSAGE_BYTES_MAX;

@@ -1,0 +1,38 @@
+//! Registrations as back ends see them (`dps.md` §3, §3.6).
+
+use super::error::Refusal;
+use super::query::{self, Paging};
+use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, from_back_end, id, if_match};
+use crate::router::Routes;
+use crate::wire::{Request, Response};
+
+#[rustfmt::skip]
+pub(super) fn routes() -> Routes<ProvisioningDoor> {
+    Routes::new()
+        .on("GET", "/registrations/{id}", "DeviceRegistrationState_Get", from_back_end!(get))
+        .body_max(BODY_BYTES_MAX)
+        .on("DELETE", "/registrations/{id}", "DeviceRegistrationState_Delete", from_back_end!(delete))
+        .body_max(BODY_BYTES_MAX)
+        .on("POST", "/registrations/{id}/query", "DeviceRegistrationState_Query", from_back_end!(list))
+        .body_max(BODY_BYTES_MAX)
+}
+
+async fn get(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
+    let registration = at.service.get_registration(&at.caller, &id(request)?).await?;
+    Ok(Response::json(200, &registration.view()))
+}
+
+async fn delete(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
+    at.service.delete_registration(&at.caller, &id(request)?, &if_match(request)).await?;
+    Ok(Response::new(204))
+}
+
+/// Of one group. Clients send any query or none, and all mean everything.
+async fn list(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
+    query::selection(request)?;
+    let paging = Paging::of(request)?;
+    let (size, from) = (paging.size, paging.from.as_ref());
+    let page = at.service.query_registrations(&at.caller, &id(request)?, size, from).await?;
+    let items: Vec<_> = page.items.iter().map(provisioning::Registration::view).collect();
+    Ok(paging.answer("DeviceRegistration", &items, page.next.as_ref()))
+}
