@@ -129,8 +129,10 @@ impl Services {
         rest::mount(rest::hub::HubDoor { hubs: self.hubs.clone(), directory, clock })
     }
 
-    pub(crate) fn provisioning_door(&self) -> Arc<dyn AnyDoor> {
-        rest::mount(absent::Absent)
+    pub(crate) fn provisioning_door(&self, house: &House) -> Arc<dyn AnyDoor> {
+        let (directory, clock) = (house.directory.clone(), house.clock.clone());
+        let services = self.provisioning.clone();
+        rest::mount(rest::provisioning::ProvisioningDoor { services, directory, clock })
     }
 
     pub(crate) fn digital_twins_door(&self, house: &House) -> Arc<dyn AnyDoor> {

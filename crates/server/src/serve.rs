@@ -105,7 +105,7 @@ impl Server {
         let front = Arc::new(Front {
             hosts: hosts.clone(),
             hub: services.hub_door(&house),
-            provisioning: services.provisioning_door(),
+            provisioning: services.provisioning_door(&house),
             digital_twins: services.digital_twins_door(&house),
             resource_manager: services.resource_manager_door(),
             entra: rest::mount(rest::entra::Entra { directory, clock }),

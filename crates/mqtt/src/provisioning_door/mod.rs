@@ -1,14 +1,14 @@
 //! A device at its provisioning service, on the way to its hub: it registers, asks what became of it and leaves (`dps.md` §1.3).
 //! One loop per connection, entered after CONNECT. Every request is attested anew, so that what an operator changes counts at once.
 
-mod wire;
-
 use std::time::Duration;
 
 use base::sas::SasToken;
 use base::{Timestamp, caps};
 use bytes::Bytes;
+use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_request};
 use provisioning::{Error, RegistrationId, RegistrationOperation, Service};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{
@@ -19,9 +19,6 @@ use crate::link::{End, Link};
 use crate::topic::ToDevice;
 use crate::topic::filter::PROVISIONING_RESPONSES;
 use crate::topic::from_device::ToProvisioning;
-
-/// How long a device waits before it asks again; the value that the service's documentation shows.
-const RETRY_AFTER_SECONDS: u64 = 3;
 
 /// A device that named a service of ours. Whether it belongs there is told when it registers, as Azure does.
 pub(crate) struct Admission {
@@ -158,8 +155,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         let response = match result {
             Ok(operation) => {
-                let status = wire::status(&operation);
-                (status, (status == 202).then_some(RETRY_AFTER_SECONDS), self.device.body(&operation))
+                let body = json(&operation.view(&self.device.api_version));
+                // Whatever it came to, the end is a 200.
+                if operation.is_over() { (200, None, body) } else { (202, Some(RETRY_AFTER_SECONDS), body) }
             }
             Err(error) => refusal(&error, self.link.now()),
         };
@@ -201,17 +199,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 impl Device {
     async fn register(&self, body: &[u8]) -> Result<RegistrationOperation, Error> {
         let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await?;
-        wire::check_request(body, &self.registration_id)?;
+        check_request(body, &self.registration_id)?;
         self.service.register(&device, &self.api_version).await
     }
 
     async fn operation_status(&self, operation_id: &str) -> Result<RegistrationOperation, Error> {
         let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await?;
         self.service.operation_status(&device, operation_id).await
-    }
-
-    fn body(&self, operation: &RegistrationOperation) -> Bytes {
-        wire::operation_body(operation, &self.api_version)
     }
 }
 
@@ -230,5 +224,14 @@ fn refusal(error: &Error, now: Timestamp) -> Response {
         | Error::PreconditionFailed
         | Error::QuotaExceeded => None,
     };
-    (error.status(), retry_after, wire::error_body(error, now))
+    let code = match error {
+        // Over MQTT a wrong token is said to be 401000.
+        Error::Unauthorized => 401_000,
+        error => error.code(),
+    };
+    (error.status(), retry_after, json(&ErrorView::new(code, error.to_string(), now)))
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("texts and numbers are JSON").into()
 }
