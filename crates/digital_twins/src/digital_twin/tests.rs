@@ -458,11 +458,11 @@ mod any_patch {
         if let Some(component) = component {
             expected.remove("Thermostat");
             assert_eq!(names(component["$metadata"].as_object().unwrap()), names(component));
-            assert_eq!(component.keys().last().unwrap(), "$metadata");
+            assert_eq!(component.keys().next_back().unwrap(), "$metadata");
         }
         assert_eq!(names(metadata), expected);
         assert_eq!(document.keys().take(2).collect::<Vec<_>>(), ["$dtId", "$etag"]);
-        assert_eq!(document.keys().last().unwrap(), "$metadata");
+        assert_eq!(document.keys().next_back().unwrap(), "$metadata");
     }
 
     proptest! {
