@@ -1,10 +1,13 @@
 //! What stands behind a resource: a hub, a provisioning service, a Digital Twins instance, an endpoint of `events`.
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
+use base::InstanceId;
 use base::hosts::Service;
 
 use crate::ResourceManager;
+use crate::endpoint::{self, BusKind};
 use crate::error::Error;
+use crate::event_hub::EventHubProperties;
 use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
@@ -32,9 +35,18 @@ impl ResourceManager {
                 let ensured = self.services.ensure(self.service_settings(resource, properties)).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
-            Properties::DigitalTwinsEndpoint(_)
-            | Properties::EventHub(_)
-            | Properties::UserAssignedIdentity(_) => Ok(()),
+            Properties::DigitalTwinsEndpoint(properties) => {
+                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                let name = resource.id.name.clone();
+                let endpoint = events::Endpoint { instance, name, target: target(&properties.target) };
+                Ok(self.events.ensure_endpoint(&endpoint).await?)
+            }
+            Properties::EventHub(properties) => {
+                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                self.events.ensure_stream(event_stream(resource, instance, properties)).await?;
+                Ok(())
+            }
+            Properties::UserAssignedIdentity(_) => Ok(()),
         }
     }
 
@@ -49,15 +61,33 @@ impl ResourceManager {
             }
             Properties::EventHubNamespace(properties) => {
                 self.hosts.forget(Service::EventHubs, &resource.id.name);
+                self.events.remove_instance(&properties.instance).await?;
                 Ok(self.store.remove_instance(&properties.instance).await?)
             }
             Properties::ProvisioningService(properties) => {
                 self.services.remove(&properties.instance).await.map_err(|error| later(&error))
             }
-            Properties::DigitalTwinsEndpoint(_)
-            | Properties::EventHub(_)
-            | Properties::UserAssignedIdentity(_) => Ok(()),
+            Properties::DigitalTwinsEndpoint(_) => {
+                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                Ok(self.events.remove_endpoint(&instance, &resource.id.name).await?)
+            }
+            Properties::EventHub(_) => {
+                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                Ok(self.events.remove_stream(&instance, &resource.id.name).await?)
+            }
+            Properties::UserAssignedIdentity(_) => Ok(()),
         }
+    }
+
+    /// The instance that a child belongs to. None once the parent is gone, and everything of the instance with it.
+    async fn instance_of_parent(&self, resource: &Resource) -> Result<Option<InstanceId>, Error> {
+        let Some(parent) = resource.id.parent_id() else { return Ok(None) };
+        let parent = self.stored(&parent).await?;
+        Ok(parent.and_then(|parent| match parent.record.properties {
+            Properties::DigitalTwinsInstance(properties) => Some(properties.instance),
+            Properties::EventHubNamespace(properties) => Some(properties.instance),
+            _ => None,
+        }))
     }
 
     /// Makes the hosts of namespaces known again, which nobody but Resource Manager registers. Called once, before the doors open.
@@ -154,6 +184,43 @@ fn twins_settings(resource: &Resource, properties: &instance::Properties) -> dig
         location: resource.location.clone().unwrap_or_default(),
         public_network_access: properties.public_network_access == NetworkAccess::Enabled,
         is_default: properties.is_default,
+    }
+}
+
+fn event_stream(
+    resource: &Resource,
+    instance: InstanceId,
+    properties: &EventHubProperties,
+) -> events::EventStreamSettings {
+    events::EventStreamSettings {
+        instance,
+        name: resource.id.name.clone(),
+        namespace: resource.id.parent.clone(),
+        partition_count: properties.partition_count,
+        retention_seconds: u64::from(properties.retention_days) * 24 * 3600,
+    }
+}
+
+fn target(target: &endpoint::Target) -> events::Target {
+    let bus = |kind: &BusKind, address| match kind {
+        BusKind::EventHub => events::Target::EventHub(address),
+        BusKind::ServiceBus => events::Target::ServiceBus(address),
+    };
+    match target {
+        endpoint::Target::Keys { kind, primary, .. } => {
+            bus(kind, events::Address::ConnectionString(primary.clone()))
+        }
+        endpoint::Target::Address { kind, endpoint_uri, entity_path } => {
+            let (endpoint_uri, entity_path) = (endpoint_uri.clone(), entity_path.clone());
+            bus(kind, events::Address::Identity { endpoint_uri, entity_path })
+        }
+        endpoint::Target::TopicKeys { topic_endpoint, access_key1, .. } => events::Target::EventGrid {
+            topic_endpoint: topic_endpoint.clone(),
+            access_key: Some(access_key1.clone()),
+        },
+        endpoint::Target::Topic { topic_endpoint } => {
+            events::Target::EventGrid { topic_endpoint: topic_endpoint.clone(), access_key: None }
+        }
     }
 }
 

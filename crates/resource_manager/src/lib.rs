@@ -8,7 +8,8 @@ use std::time::Duration;
 use base::hosts::Hosts;
 use base::tasks::Tasks;
 use base::{Clock, caps};
-use store::{Store, Streams};
+use events::Events;
+use store::Store;
 use tokio::sync::Notify;
 
 mod behind;
@@ -69,7 +70,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Context {
     pub store: Store,
-    pub streams: Streams,
+    pub events: Events,
     pub clock: Clock,
     pub hosts: Hosts,
     pub tasks: Tasks,
@@ -87,7 +88,7 @@ pub struct ResourceManager(Arc<Inner>);
 
 pub struct Inner {
     pub(crate) store: Store,
-    pub(crate) streams: Streams,
+    pub(crate) events: Events,
     pub(crate) clock: Clock,
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
@@ -111,12 +112,12 @@ impl std::ops::Deref for ResourceManager {
 
 impl ResourceManager {
     pub fn new(context: Context) -> Self {
-        let Context { store, streams, clock, hosts, tasks, directory, hubs, services, instances, settings } =
+        let Context { store, events, clock, hosts, tasks, directory, hubs, services, instances, settings } =
             context;
         let wake = Notify::new();
         Self(Arc::new(Inner {
             store,
-            streams,
+            events,
             clock,
             hosts,
             tasks,
