@@ -51,6 +51,13 @@ impl Hub {
         if !token.covers(&self.audiences(presented_host), &resource_path(id)) {
             return Err(self.refuse(id, "the token is made out to another resource"));
         }
+        let has_certificate = matches!(
+            identity.authentication,
+            Authentication::SelfSigned { .. } | Authentication::CertificateAuthority
+        );
+        if has_certificate {
+            return Err(self.refuse(id, "it is registered for certificates"));
+        }
         let expires_at = Some(token.expires_at());
         let authenticated = |caller, auth_method| DeviceAuthentication {
             caller,
@@ -68,7 +75,7 @@ impl Hub {
             return Ok(authenticated(caller, auth_method("hub", "sas")));
         }
         let Authentication::Sas { primary_key, secondary_key } = &identity.authentication else {
-            return Err(self.refuse(id, "it is not registered for shared access keys"));
+            return Err(self.refuse(id, "it has no keys"));
         };
         self.verify(token, primary_key, secondary_key)?;
         let scope = if id.module_id.is_some() { "module" } else { "device" };
@@ -253,6 +260,8 @@ mod tests {
             AuthenticationSpec { primary_thumbprint: Some("ab".repeat(20)), ..AuthenticationSpec::default() };
         hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
         assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Err(401_002));
+        let policy = hub.settings().policy("device").unwrap().clone();
+        assert_eq!(device(&hub, "dev1", HOST, &policy.primary_key, Some("device")).await, Err(401_002));
     }
 
     #[tokio::test]

@@ -85,6 +85,10 @@ impl Hubs {
             hub.close();
             self.0.context.hosts.forget(Service::Hub, hub.name());
         }
+        // First what new devices insist on, so that none comes behind the sweep.
+        let mut batch = Batch::default();
+        batch.remove::<HubSettings>(Key::instance(instance));
+        self.0.context.store.commit(batch).await?;
         self.0.context.events.remove_instance(instance).await?;
         self.0.context.store.remove_instance(instance).await?;
         Ok(())

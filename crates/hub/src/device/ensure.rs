@@ -19,8 +19,8 @@ pub struct Ensured {
 }
 
 impl Hub {
-    /// Makes the device, or gives an existing one the credentials and the IoT Edge capability of the spec and enables it.
-    /// Safe to repeat: a second call with given credentials writes nothing.
+    /// Makes the device, or gives an existing one the credentials and the IoT Edge capability of the spec. What an operator
+    /// has disabled stays disabled. Safe to repeat: a second call with given credentials writes nothing.
     pub async fn ensure_device(&self, caller: &Caller, spec: &DeviceSpec) -> Result<Ensured, Error> {
         caller.require(Permission::RegistryWrite, self.scope())?;
         self.charge(Meter::RegistryWrite)?;
@@ -31,7 +31,6 @@ impl Hub {
                 let mut wanted = old.record.clone();
                 wanted.authentication = wanted_authentication(&old.record, &spec.authentication)?;
                 wanted.iot_edge |= spec.iot_edge;
-                wanted.status = spec.status;
                 if wanted == old.record {
                     return Ok(Ensured { identity: wanted, created: false });
                 }
@@ -70,6 +69,7 @@ fn wanted_authentication(old: &Identity, spec: &AuthenticationSpec) -> Result<Au
 /// A full replacement that says what `wanted` says and keeps the rest of `old`.
 fn respecified(spec: &DeviceSpec, old: &Identity, wanted: &Identity) -> DeviceSpec {
     let mut full = DeviceSpec { iot_edge: wanted.iot_edge, ..spec.clone() };
+    full.status = old.status;
     full.status_reason.clone_from(&old.status_reason);
     full.scopes.device_scope.clone_from(&old.device_scope);
     full.scopes.parent_scopes.clone_from(&old.parent_scopes);

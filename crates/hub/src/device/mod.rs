@@ -25,6 +25,7 @@ pub use self::statistics::{RegistryStatistics, ServiceStatistics};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::sessions::{CloseReason, Connection, from_record};
+use crate::settings::HubSettings;
 use crate::subscription::Subscription;
 use crate::twin::rules::TwinReplacement;
 use crate::twin::{DeviceTwin, event};
@@ -243,6 +244,8 @@ impl Hub {
 
     /// A new identity with its twin, counted and told of.
     fn insert(&self, batch: &mut Batch, identity: &Identity, twin: &DeviceTwin) {
+        // A hub that is being removed must not be left with a device.
+        batch.guard_exists::<HubSettings>(Key::instance(self.instance()));
         batch.insert(identity);
         batch.insert(twin);
         batch.remove::<Subscription>(store::Record::key(identity));

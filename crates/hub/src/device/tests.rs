@@ -375,6 +375,12 @@ async fn ensuring_a_device_is_safe_to_repeat() {
     wanted.authentication = AuthenticationSpec::default();
     let kept = hub.ensure_device(&system(), &wanted).await.unwrap();
     assert_eq!(kept.identity, changed.identity, "keys that are left open stay");
+    let disabled = DeviceSpec { status: Status::Disabled, ..spec("dev2") };
+    hub.put_device(&system(), &disabled, &IfMatch::Absent).await.unwrap();
+    let mut wanted = spec("dev2");
+    wanted.authentication = with_keys(Some(first.text()), Some(second.text()));
+    let ensured = hub.ensure_device(&system(), &wanted).await.unwrap();
+    assert_eq!(ensured.identity.status, Status::Disabled, "what an operator disabled stays disabled");
     hub.remove_device_if_present(&system(), &"dev1".parse().unwrap()).await.unwrap();
     hub.remove_device_if_present(&system(), &"dev1".parse().unwrap()).await.unwrap();
 }

@@ -90,7 +90,7 @@ impl Hub {
         authentication.caller.require_identity(&id, self.scope())?;
         self.charge(Meter::DeviceConnect)?;
         let mailbox = self.sessions().open(&id, &authentication.generation_id);
-        let stamp = Stamp::of(&authentication, model_id);
+        let stamp = Stamp::of(&authentication, model_id, self.partition_count());
         let session = Session { hub: self.clone(), mailbox, authentication, stamp };
         // Whoever disabled or removed the identity since it proved itself found no session to cut.
         let identity = self.connectable(&id).await?;

@@ -21,10 +21,15 @@ pub use events::stream::partition_of;
 pub(crate) struct Stamp {
     headers: Vec<u8>,
     device_id: String,
+    partition: u32,
 }
 
 impl Stamp {
-    pub(crate) fn of(authentication: &DeviceAuthentication, model_id: Option<&str>) -> Self {
+    pub(crate) fn of(
+        authentication: &DeviceAuthentication,
+        model_id: Option<&str>,
+        partition_count: u32,
+    ) -> Self {
         let IdentityId { device_id, module_id } = &authentication.identity;
         let mut headers = headers::begin();
         let mut push = |property, value: &str| headers::push_system(&mut headers, property, value);
@@ -38,7 +43,8 @@ impl Stamp {
         if let Some(model_id) = model_id {
             push(SystemProperty::DataSchema, model_id);
         }
-        Self { headers, device_id: device_id.as_str().to_owned() }
+        let device_id = device_id.as_str().to_owned();
+        Self { headers, partition: partition_of(&device_id, partition_count), device_id }
     }
 }
 
@@ -77,6 +83,9 @@ impl Message {
         if name.is_empty() {
             return Err(Error::invalid("A property needs a name."));
         }
+        if is_reserved(name) {
+            return Ok(());
+        }
         self.grow(name.len() + value.len())?;
         headers::push_application(&mut self.headers, name, value);
         Ok(())
@@ -90,6 +99,12 @@ impl Message {
         let max = caps::TELEMETRY_BYTES_MAX;
         Err(Error::MessageTooLarge(format!("The message exceeds the limit of {max} bytes.")))
     }
+}
+
+/// Names under which back ends read what the hub stamps: a device may not lay its own words beside them.
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("iothub-connection-") || name == "iothub-message-source" || name == "iothub-enqueuedtime"
 }
 
 impl Hub {
@@ -142,8 +157,8 @@ impl Hub {
         self.charge(base::Meter::DeviceToCloud)?;
         message.grow(body.len())?;
         session.touch();
-        let key = session.stamp.device_id.clone();
-        let partition = partition_of(&key, self.partition_count());
-        Ok((partition, NewRecord { time: self.now(), key, headers: message.headers.into(), body }))
+        let Stamp { device_id, partition, .. } = &session.stamp;
+        let (key, headers) = (device_id.clone(), message.headers.into());
+        Ok((*partition, NewRecord { time: self.now(), key, headers, body }))
     }
 }

@@ -17,6 +17,7 @@ async fn a_message_lies_in_the_stream_as_it_was_sent_with_the_hubs_stamps() {
     message.system(SystemProperty::ConnectionDeviceId, "somebody-else").unwrap();
     message.application("alert", "true").unwrap();
     message.application("empty", "").unwrap();
+    message.application("iothub-Connection-device-id", "somebody-else").unwrap();
     hub.send_telemetry(&session, message, Bytes::from_static(b"{\"t\":1}")).await.unwrap();
     let events = hub.events().await;
     let record = events.last().unwrap();

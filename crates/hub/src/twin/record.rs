@@ -4,6 +4,7 @@
 use base::ids::IdentityId;
 use base::json::Object;
 use base::{InstanceId, Timestamp};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 use store::{Key, Record, Table, table};
@@ -85,12 +86,13 @@ impl Section {
 
 impl Serialize for Section {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.values.iter().map(|(key, value)| (key.as_str(), value.clone())).chain([
-                ("$metadata", Value::Object(self.metadata.clone())),
-                ("$version", json!(self.version)),
-            ]),
-        )
+        let mut map = serializer.serialize_map(Some(self.values.len() + 2))?;
+        for (key, value) in &self.values {
+            map.serialize_entry(key, value)?;
+        }
+        map.serialize_entry("$metadata", &self.metadata)?;
+        map.serialize_entry("$version", &self.version)?;
+        map.end()
     }
 }
 
