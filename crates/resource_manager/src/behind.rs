@@ -2,12 +2,11 @@
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
 use base::InstanceId;
-use base::hosts::Service;
+use base::hosts::{Host, Service};
 
 use crate::ResourceManager;
-use crate::endpoint::{self, BusKind};
+use crate::endpoint::{self, BusKind, ConnectionString, Target};
 use crate::error::Error;
-use crate::event_hub::EventHubProperties;
 use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
@@ -25,7 +24,16 @@ impl ResourceManager {
             }
             Properties::IotHub(properties) => {
                 let ensured = self.hubs.ensure(hub_settings(resource, properties)).await;
-                ensured.map(|_| ()).map_err(|error| later(&error))
+                ensured.map_err(|error| later(&error))?;
+                let days = properties.retention_days;
+                self.ensure_stream(
+                    &properties.instance,
+                    hub::EVENT_STREAM,
+                    None,
+                    properties.partition_count,
+                    days,
+                )
+                .await
             }
             Properties::EventHubNamespace(_) => {
                 self.event_hub_host(&resource.id.name);
@@ -35,16 +43,12 @@ impl ResourceManager {
                 let ensured = self.services.ensure(self.service_settings(resource, properties)).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
-            Properties::DigitalTwinsEndpoint(properties) => {
-                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
-                let name = resource.id.name.clone();
-                let endpoint = events::Endpoint { instance, name, target: target(&properties.target) };
-                Ok(self.events.ensure_endpoint(&endpoint).await?)
-            }
+            Properties::DigitalTwinsEndpoint(properties) => self.ensure_endpoint(resource, properties).await,
             Properties::EventHub(properties) => {
-                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
-                self.events.ensure_stream(event_stream(resource, instance, properties)).await?;
-                Ok(())
+                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
+                let namespace = resource.id.parent.clone();
+                let (partitions, days) = (properties.partition_count, properties.retention_days);
+                self.ensure_stream(&instance, &resource.id.name, namespace, partitions, days).await
             }
             Properties::UserAssignedIdentity(_) => Ok(()),
         }
@@ -54,34 +58,88 @@ impl ResourceManager {
     pub(crate) async fn remove_behind(&self, resource: &Resource) -> Result<(), Fault> {
         match &resource.properties {
             Properties::DigitalTwinsInstance(properties) => {
+                self.events.remove_instance(&properties.instance).await?;
                 self.instances.remove(&properties.instance).await.map_err(|error| later(&error))
             }
             Properties::IotHub(properties) => {
+                self.events.remove_instance(&properties.instance).await?;
                 self.hubs.remove(&properties.instance).await.map_err(|error| later(&error))
             }
             Properties::EventHubNamespace(properties) => {
-                self.hosts.forget(Service::EventHubs, &resource.id.name);
                 self.events.remove_instance(&properties.instance).await?;
+                self.hosts.forget(Service::EventHubs, &resource.id.name);
                 Ok(self.store.remove_instance(&properties.instance).await?)
             }
             Properties::ProvisioningService(properties) => {
                 self.services.remove(&properties.instance).await.map_err(|error| later(&error))
             }
             Properties::DigitalTwinsEndpoint(_) => {
-                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
                 Ok(self.events.remove_endpoint(&instance, &resource.id.name).await?)
             }
             Properties::EventHub(_) => {
-                let Some(instance) = self.instance_of_parent(resource).await? else { return Ok(()) };
+                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
                 Ok(self.events.remove_stream(&instance, &resource.id.name).await?)
             }
             Properties::UserAssignedIdentity(_) => Ok(()),
         }
     }
 
+    async fn ensure_stream(
+        &self,
+        instance: &InstanceId,
+        name: &str,
+        namespace: Option<String>,
+        partition_count: u32,
+        retention_days: u32,
+    ) -> Result<(), Fault> {
+        let settings = events::EventStreamSettings {
+            instance: instance.clone(),
+            name: name.to_owned(),
+            namespace,
+            partition_count,
+            retention_seconds: u64::from(retention_days) * 24 * 3600,
+        };
+        self.events.ensure_stream(settings).await?;
+        Ok(())
+    }
+
+    /// Tells `events` where an endpoint leads. A target on this server is tried first: what is refused now would be refused
+    /// at every event.
+    async fn ensure_endpoint(
+        &self,
+        resource: &Resource,
+        properties: &endpoint::Properties,
+    ) -> Result<(), Fault> {
+        self.own_target_must_accept(&properties.target).await?;
+        let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
+        let target = events_target(&properties.target);
+        let endpoint = events::Endpoint { instance, name: resource.id.name.clone(), target };
+        Ok(self.events.ensure_endpoint(&endpoint).await?)
+    }
+
+    async fn own_target_must_accept(&self, target: &Target) -> Result<(), Fault> {
+        let Target::Keys { kind: BusKind::EventHub, primary, .. } = target else { return Ok(()) };
+        let Some(parts) = ConnectionString::parse(primary.expose()) else { return Ok(()) };
+        if !matches!(self.hosts.resolve(&parts.host, None), Host::Instance(Service::EventHubs, _)) {
+            return Ok(());
+        }
+        let refused = |message: String| Err(Fault::Refused { code: "EndpointValidationFailed", message });
+        let Some(hub) = self.find_event_hub(&parts.host, &parts.entity_path).await? else {
+            return refused(format!(
+                "The event hub '{}' at '{}' could not be found.",
+                parts.entity_path, parts.host
+            ));
+        };
+        if self.may_send(&hub, &parts.key_name, &parts.key).await? {
+            return Ok(());
+        }
+        refused(format!("The event hub '{}' refuses the key '{}'.", parts.entity_path, parts.key_name))
+    }
+
     /// The instance that a child belongs to. None once the parent is gone, and everything of the instance with it.
-    async fn instance_of_parent(&self, resource: &Resource) -> Result<Option<InstanceId>, Error> {
-        let Some(parent) = resource.id.parent_id() else { return Ok(None) };
+    async fn instance_of(&self, child: &Resource) -> Result<Option<InstanceId>, Fault> {
+        let Some(parent) = child.id.parent_id() else { return Ok(None) };
         let parent = self.stored(&parent).await?;
         Ok(parent.and_then(|parent| match parent.record.properties {
             Properties::DigitalTwinsInstance(properties) => Some(properties.instance),
@@ -187,43 +245,6 @@ fn twins_settings(resource: &Resource, properties: &instance::Properties) -> dig
     }
 }
 
-fn event_stream(
-    resource: &Resource,
-    instance: InstanceId,
-    properties: &EventHubProperties,
-) -> events::EventStreamSettings {
-    events::EventStreamSettings {
-        instance,
-        name: resource.id.name.clone(),
-        namespace: resource.id.parent.clone(),
-        partition_count: properties.partition_count,
-        retention_seconds: u64::from(properties.retention_days) * 24 * 3600,
-    }
-}
-
-fn target(target: &endpoint::Target) -> events::Target {
-    let bus = |kind: &BusKind, address| match kind {
-        BusKind::EventHub => events::Target::EventHub(address),
-        BusKind::ServiceBus => events::Target::ServiceBus(address),
-    };
-    match target {
-        endpoint::Target::Keys { kind, primary, .. } => {
-            bus(kind, events::Address::ConnectionString(primary.clone()))
-        }
-        endpoint::Target::Address { kind, endpoint_uri, entity_path } => {
-            let (endpoint_uri, entity_path) = (endpoint_uri.clone(), entity_path.clone());
-            bus(kind, events::Address::Identity { endpoint_uri, entity_path })
-        }
-        endpoint::Target::TopicKeys { topic_endpoint, access_key1, .. } => events::Target::EventGrid {
-            topic_endpoint: topic_endpoint.clone(),
-            access_key: Some(access_key1.clone()),
-        },
-        endpoint::Target::Topic { topic_endpoint } => {
-            events::Target::EventGrid { topic_endpoint: topic_endpoint.clone(), access_key: None }
-        }
-    }
-}
-
 fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::HubSettings {
     hub::HubSettings {
         instance: properties.instance.clone(),
@@ -255,5 +276,29 @@ fn linked_hub(hub: &LinkedHub) -> provisioning::LinkedHub {
         location: hub.location.clone(),
         allocation_weight: hub.allocation_weight,
         apply_allocation_policy: hub.apply_allocation_policy,
+    }
+}
+
+fn events_target(target: &Target) -> events::Target {
+    match target {
+        Target::Keys { kind, primary, .. } => bus(*kind, events::Address::ConnectionString(primary.clone())),
+        Target::Address { kind, endpoint_uri, entity_path } => {
+            let (endpoint_uri, entity_path) = (endpoint_uri.clone(), entity_path.clone());
+            bus(*kind, events::Address::Identity { endpoint_uri, entity_path })
+        }
+        Target::TopicKeys { topic_endpoint, access_key1, .. } => {
+            let access_key = Some(access_key1.clone());
+            events::Target::EventGrid { topic_endpoint: topic_endpoint.clone(), access_key }
+        }
+        Target::Topic { topic_endpoint } => {
+            events::Target::EventGrid { topic_endpoint: topic_endpoint.clone(), access_key: None }
+        }
+    }
+}
+
+fn bus(kind: BusKind, address: events::Address) -> events::Target {
+    match kind {
+        BusKind::EventHub => events::Target::EventHub(address),
+        BusKind::ServiceBus => events::Target::ServiceBus(address),
     }
 }

@@ -178,7 +178,8 @@ impl ResourceManager {
                 identity: None,
                 system_data: resource::system_data(before.map(|old| &old.system_data), caller, now),
                 version: resource::next_version(before, now),
-                provisioning_state: ProvisioningState::Succeeded,
+                provisioning_state: before
+                    .map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
                 operation: None,
                 properties: resource::Properties::EventHub(properties),
             };
@@ -189,8 +190,12 @@ impl ResourceManager {
                 let max = i64::try_from(caps::EVENT_HUBS_PER_NAMESPACE_MAX).unwrap_or(i64::MAX);
                 batch.add(store::Counter::new(instance, "eventhubs"), 1, max);
             }
-            // The stream comes to be with its first record, so that nothing is left to do afterwards.
-            self.write_through(old.as_ref(), next, batch).await
+            let work = match &old {
+                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
+                None => Work::Create,
+            };
+            let accepted = self.accept(old.as_ref(), next, work, batch).await?;
+            self.finish_at_once(accepted).await
         })
         .await
     }
@@ -202,7 +207,10 @@ impl ResourceManager {
         id: &ResourceId,
     ) -> Result<Option<Accepted>, Error> {
         self.allow(caller, DELETE_HUB, &id.scope(), &id.group.subscription).await?;
-        self.delete(id).await
+        match self.delete(id).await? {
+            Some(accepted) => self.finish_at_once(accepted).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// `Namespaces_ListAuthorizationRules` and `EventHubs_ListAuthorizationRules`.
@@ -288,6 +296,17 @@ impl ResourceManager {
         find_rule(&known, id, name).cloned()
     }
 
+    /// Event hubs are made and deleted within the request. The operation stays behind for a crash in between.
+    async fn finish_at_once(&self, mut accepted: Accepted) -> Result<Accepted, Error> {
+        if let Some(operation) = accepted.operation.take() {
+            self.finish_now(&operation).await??;
+            if let Some(stored) = self.stored(&accepted.resource.id).await? {
+                accepted.resource = stored.record;
+            }
+        }
+        Ok(accepted)
+    }
+
     async fn change_rules<T>(
         &self,
         id: &ResourceId,
@@ -319,17 +338,15 @@ impl ResourceManager {
         &self,
         host: &str,
         entity_path: &str,
-    ) -> Result<Option<(InstanceId, Resource)>, Error> {
+    ) -> Result<Option<Resource>, Error> {
         let Host::Instance(Service::EventHubs, name) = self.hosts.resolve(host, None) else {
             return Ok(None);
         };
         let Some(id) = self.name_holder(ResourceType::EventHubNamespace, &name).await? else {
             return Ok(None);
         };
-        let Some(parent) = self.stored(&id).await? else { return Ok(None) };
         let hub = self.stored(&id.child(ResourceType::EventHub, entity_path)).await?;
-        let instance = namespace(&parent.record)?.instance.clone();
-        Ok(hub.map(|hub| (instance, hub.record)))
+        Ok(hub.map(|hub| hub.record))
     }
 
     /// Whether `key` of the rule `key_name` may send to the event hub, by the hub's own rules or its namespace's.
