@@ -22,6 +22,11 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
+    /// Look at DTDL models.
+    Models {
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
     /// Print the hosts-file lines of every instance of a running server.
     Hosts(DataDirArgs),
     /// Look at the configuration.
@@ -29,6 +34,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Validate models without a server; fails when one has an issue.
+    Check(ModelsCheckArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ModelsCheckArgs {
+    /// JSON files, each with a model or an array of models; they may refer to each other
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// One JSON object per issue
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]

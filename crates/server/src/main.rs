@@ -1,6 +1,5 @@
 //! The `twinhub` command. It parses the command line and hands over; every command has a file of its own.
 
-mod absent;
 mod admin_key;
 mod command_line;
 mod config;
@@ -10,10 +9,13 @@ mod demonstrate;
 mod environment;
 mod first_start;
 mod hosts_file;
+mod house;
 mod listeners;
 mod logging;
 mod machine;
 mod metrics;
+mod models;
+mod open_files;
 mod run_file;
 mod serve;
 mod tls;
@@ -21,7 +23,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
-use command_line::{Cli, Command, ConfigCommand};
+use command_line::{Cli, Command, ConfigCommand, ModelsCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => config::load(&args.layer()).map_err(Into::into).and_then(|c| serve::run(&c)),
         Command::Demo(args) => demonstrate::run(&args),
         Command::Env(args) => run_file::print_environment(&args),
+        Command::Models { command: ModelsCommand::Check(args) } => models::check(&args),
         Command::Hosts(args) => run_file::print_hosts(&args),
         Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
     };

@@ -7,10 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::Certificates;
+use base::tasks::Stopping;
 use serde::{Deserialize, Serialize};
 
 use crate::command_line::{DataDirArgs, EnvArgs};
+use crate::house::House;
 use crate::{Failure, config, data_directory, environment};
+
+/// How soon `twinhub env` follows a changed key.
+const CHECK_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunFile {
@@ -28,6 +34,24 @@ pub(crate) struct RunFile {
 }
 
 impl RunFile {
+    pub(crate) fn describe(
+        house: &House,
+        certificates: &Certificates,
+        address: IpAddr,
+        https_port: u16,
+        mqtt_port: u16,
+    ) -> Self {
+        Self {
+            process_id: std::process::id(),
+            address,
+            https_port,
+            mqtt_port,
+            tenant_id: house.tenant_id().to_owned(),
+            environment: house.environment(address, certificates),
+            hosts: house.host_lines(address),
+        }
+    }
+
     pub(crate) fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("run.json")
     }
@@ -53,6 +77,28 @@ impl RunFile {
 
     fn of(args: &DataDirArgs) -> Result<Self, Failure> {
         Self::of_running(&config::load(&args.layer())?.data_dir)
+    }
+}
+
+/// Writes the file anew when keys or instances have changed, until shutdown.
+pub(crate) async fn keep_true(
+    data_dir: PathBuf,
+    mut written: RunFile,
+    describe: impl Fn() -> RunFile + Send + 'static,
+    mut stopping: Stopping,
+) {
+    loop {
+        tokio::select! {
+            () = stopping.wait() => return,
+            () = tokio::time::sleep(CHECK_EVERY) => {}
+        }
+        let now = describe();
+        if now != written {
+            match now.write(&data_dir) {
+                Ok(()) => written = now,
+                Err(error) => tracing::warn!(%error, "run.json cannot be written"),
+            }
+        }
     }
 }
 

@@ -10,18 +10,18 @@ use access::{Certificates, Directory};
 use base::hosts::Hosts;
 use base::tasks::Tasks;
 use base::{Clock, Throttle, caps};
-use rest::Front;
 use store::{Store, StoreError, Streams};
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, Ports};
 use crate::connections::{Connections, Counters};
 use crate::hosts_file::HostsFile;
+use crate::house::{Ground, House};
 use crate::listeners::{CannotListen, Kind, Listeners};
 use crate::machine::ThisMachine;
 use crate::run_file::RunFile;
 use crate::tls::Tls;
-use crate::{Failure, admin_key, data_directory, first_start, logging, metrics};
+use crate::{Failure, admin_key, data_directory, logging, metrics, open_files, run_file};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
@@ -63,6 +63,7 @@ struct Server {
 
 impl Server {
     async fn start(config: &Config) -> Result<Self, Failure> {
+        open_files::raise_limit();
         data_directory::make(&config.data_dir)?;
         if let store::Location::File(directory) = &config.store {
             data_directory::prepare_store(directory)?;
@@ -83,44 +84,46 @@ impl Server {
         let clock = Clock::system();
         let own_hosts = vec![config.listen.to_string()];
         let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
-        let house = first_start::House {
+        let house = House::open(Ground {
             store: store.clone(),
             streams,
             clock: clock.clone(),
             throttle: Throttle::unlimited(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
-            directory: directory.clone(),
-        };
-        let services = first_start::open(&house).await?;
+            directory,
+        })
+        .await?;
         let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
         let admin = rest::admin::Admin::new(rest::admin::Context {
             key,
             clock: clock.clone(),
             allow_clock_control: config.allow_clock_control,
-            hosts: hosts.clone(),
+            hosts,
             metrics: metrics::all(&counters, &clock),
             is_ready: is_ready.clone(),
         });
-        let front = Arc::new(Front {
-            hosts: hosts.clone(),
-            hub: services.hub_door(&house),
-            provisioning: services.provisioning_door(&house),
-            digital_twins: services.digital_twins_door(&house),
-            resource_manager: services.resource_manager_door(),
-            entra: rest::mount(rest::entra::Entra { directory, clock }),
-            admin: rest::mount(admin),
-        });
+        let front = Arc::new(house.front(rest::mount(admin)));
         listeners.start(Arc::new(Connections {
             tls: Tls::new(certificates.clone()),
             front,
-            mqtt: services.mqtt_door(&house),
+            mqtt: house.mqtt_door(),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(caps::HTTP_CONNECTIONS_MAX)),
             counters,
         }));
-        let run_file = services.run_file(config, &listeners, https_port, &certificates);
+        let describe = {
+            let (listeners, mqtt_port) = (listeners.clone(), config.ports.mqtt);
+            move || RunFile::describe(&house, &certificates, listeners.dialled(), https_port, mqtt_port)
+        };
+        let run_file = describe();
         run_file.write(&config.data_dir)?;
+        tasks.spawn(run_file::keep_true(
+            config.data_dir.clone(),
+            run_file.clone(),
+            describe,
+            tasks.stopping(),
+        ));
         is_ready.store(true, Ordering::Relaxed);
         announce(config, &run_file);
         Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, _store: store })

@@ -77,6 +77,7 @@ struct Inner {
     domain: String,
     own_hosts: Vec<String>,
     tenant_id: String,
+    subscription_id: String,
     display_name: String,
     signing_key: SigningKey,
     /// Callers with their grants, kept for `caps::GRANTS_CACHED_SECONDS`; dropped at every change of an assignment.
@@ -97,14 +98,26 @@ impl Directory {
             None => create_tenant(&store, clock.now()).await?,
         };
         let signing_key = SigningKey::load(&tenant.signing_key)?;
-        let (tenant_id, display_name) = (tenant.tenant_id, tenant.display_name);
-        let (domain, callers) = (domain.to_ascii_lowercase(), Mutex::default());
-        let inner = Inner { store, clock, domain, own_hosts, tenant_id, display_name, signing_key, callers };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner {
+            store,
+            clock,
+            domain: domain.to_ascii_lowercase(),
+            own_hosts,
+            tenant_id: tenant.tenant_id,
+            subscription_id: tenant.subscription_id,
+            display_name: tenant.display_name,
+            signing_key,
+            callers: Mutex::default(),
+        })))
     }
 
     pub fn tenant_id(&self) -> &str {
         &self.0.tenant_id
+    }
+
+    /// The id of the subscription that a first start makes.
+    pub fn subscription_id(&self) -> &str {
+        &self.0.subscription_id
     }
 
     pub fn tenant_display_name(&self) -> &str {
@@ -386,6 +399,7 @@ impl Directory {
 async fn create_tenant(store: &Store, now: Timestamp) -> Result<TenantRecord, Error> {
     let tenant = TenantRecord {
         tenant_id: new_id(),
+        subscription_id: new_id(),
         display_name: "twinhub".to_owned(),
         created_at: now,
         signing_key: SigningKeyRecord::generate()?,

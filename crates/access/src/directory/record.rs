@@ -12,6 +12,8 @@ pub(super) const REALM: &str = "directory";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TenantRecord {
     pub tenant_id: String,
+    /// The subscription that a first start makes. Chosen with the tenant, so that a start that was cut short repeats itself.
+    pub subscription_id: String,
     pub display_name: String,
     pub created_at: Timestamp,
     pub signing_key: SigningKeyRecord,

@@ -1,0 +1,227 @@
+//! The services of one server, built on the store from the ground up, and their doors.
+//! `serve` opens it once; the state file is written from what it says of itself.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use access::{Certificates, Directory};
+use base::hosts::{Hosts, Service};
+use base::outbound::NoOutbound;
+use base::tasks::Tasks;
+use base::{Clock, Throttle};
+use digital_twins::Instances;
+use events::Events;
+use hub::Hubs;
+use resource_manager::ResourceManager;
+use rest::{AnyDoor, Front};
+use store::{Store, Streams};
+
+use crate::Failure;
+use crate::environment::{self, Facts, HubFacts, ProvisioningFacts};
+use crate::first_start::{self, FirstStart};
+
+/// What services stand on.
+pub(crate) struct Ground {
+    pub(crate) store: Store,
+    pub(crate) streams: Streams,
+    pub(crate) clock: Clock,
+    pub(crate) throttle: Throttle,
+    pub(crate) hosts: Hosts,
+    pub(crate) tasks: Tasks,
+    pub(crate) directory: Directory,
+}
+
+#[derive(Clone)]
+pub(crate) struct House {
+    clock: Clock,
+    hosts: Hosts,
+    tasks: Tasks,
+    directory: Directory,
+    hubs: Hubs,
+    provisioning: provisioning::Services,
+    instances: Instances,
+    manager: ResourceManager,
+    first_start: FirstStart,
+}
+
+impl House {
+    pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
+        let Ground { store, streams, clock, throttle, hosts, tasks, directory } = ground;
+        let events = Events::new(events::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            clock: clock.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            outbound: Arc::new(NoOutbound),
+        });
+        events.start().await?;
+        let hubs = Hubs::new(hub::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            events: events.clone(),
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+        });
+        hubs.load().await?;
+        let provisioning = provisioning::Services::new(provisioning::Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            hubs: hubs.clone(),
+        });
+        provisioning.load().await?;
+        let instances = Instances::new(digital_twins::Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+        });
+        instances.load().await?;
+        let manager = ResourceManager::new(resource_manager::Context {
+            store,
+            events: events.clone(),
+            clock: clock.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            directory: directory.clone(),
+            hubs: hubs.clone(),
+            services: provisioning.clone(),
+            instances: instances.clone(),
+            settings: resource_manager::Settings::default(),
+        });
+        let first_start = first_start::ensure(&directory, &manager).await?;
+        manager.start();
+        Ok(Self { clock, hosts, tasks, directory, hubs, provisioning, instances, manager, first_start })
+    }
+
+    pub(crate) fn mqtt_door(&self) -> mqtt::Door {
+        mqtt::Door::new(mqtt::Context {
+            hubs: self.hubs.clone(),
+            services: self.provisioning.clone(),
+            hosts: self.hosts.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+        })
+    }
+
+    pub(crate) fn front(&self, admin: Arc<dyn AnyDoor>) -> Front {
+        let (directory, clock, hosts) = (self.directory.clone(), self.clock.clone(), self.hosts.clone());
+        let hub = rest::hub::HubDoor {
+            hubs: self.hubs.clone(),
+            directory: directory.clone(),
+            clock: clock.clone(),
+        };
+        let provisioning = rest::provisioning::ProvisioningDoor {
+            services: self.provisioning.clone(),
+            directory: directory.clone(),
+            clock: clock.clone(),
+        };
+        let digital_twins = rest::digital_twins::DigitalTwins {
+            instances: self.instances.clone(),
+            directory: directory.clone(),
+            hosts: hosts.clone(),
+        };
+        let management = rest::resource_manager::Management {
+            manager: self.manager.clone(),
+            directory: directory.clone(),
+        };
+        Front {
+            hosts,
+            hub: rest::mount(hub),
+            provisioning: rest::mount(provisioning),
+            digital_twins: rest::mount(digital_twins),
+            resource_manager: rest::mount(management),
+            entra: rest::mount(rest::entra::Entra { directory, clock }),
+            admin,
+        }
+    }
+
+    pub(crate) fn tenant_id(&self) -> &str {
+        self.directory.tenant_id()
+    }
+
+    /// What `twinhub env` prints, for clients that dial `address`.
+    pub(crate) fn environment(
+        &self,
+        address: IpAddr,
+        certificates: &Certificates,
+    ) -> BTreeMap<String, String> {
+        // SDKs and people like the name better than the address; it leads to 127.0.0.1 and nowhere else.
+        let is_usual = address == IpAddr::from([127, 0, 0, 1]);
+        let base_host =
+            self.hosts.with_port(&if is_usual { "localhost".to_owned() } else { address.to_string() });
+        let FirstStart { principal, subscription_id, resource_group } = self.first_start.clone();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        environment::variables(&Facts {
+            base_url: format!("https://{base_host}"),
+            base_host,
+            tenant_id: self.tenant_id().to_owned(),
+            client_id: principal.app_id,
+            client_secret: principal
+                .secrets
+                .first()
+                .map(|s| s.secret.expose().to_owned())
+                .unwrap_or_default(),
+            subscription_id,
+            resource_group,
+            hub: self.hub_facts(),
+            provisioning: self.provisioning_facts(),
+            digital_twins_url: self.digital_twins_url(),
+            ca_file: text(&certificates.files().ca),
+            ca_bundle: text(&certificates.files().bundle),
+        })
+    }
+
+    fn hub_facts(&self) -> Option<HubFacts> {
+        let hub = self.hubs.find(&self.hosts.default_instance(Service::Hub)?)?;
+        let policies = hub.policies();
+        let owner = policies.iter().find(|policy| policy.key_name == "iothubowner")?;
+        let service = policies.iter().find(|policy| policy.key_name == "service").unwrap_or(owner);
+        Some(HubFacts {
+            host_name: hub.host_name(),
+            owner_key: owner.primary_key.text().to_owned(),
+            service_key_name: service.key_name.clone(),
+            service_key: service.primary_key.text().to_owned(),
+            event_hub_host: hub.host_name(),
+            event_hub_path: hub.name().to_owned(),
+        })
+    }
+
+    fn provisioning_facts(&self) -> Option<ProvisioningFacts> {
+        let service = self.provisioning.find(&self.hosts.default_instance(Service::Provisioning)?)?;
+        let settings = service.settings();
+        let owner = settings.policy("provisioningserviceowner")?;
+        Some(ProvisioningFacts {
+            device_host: service.host_name(),
+            service_host: service.host_name(),
+            id_scope: service.id_scope().to_owned(),
+            owner_key: owner.primary_key.text().to_owned(),
+        })
+    }
+
+    fn digital_twins_url(&self) -> Option<String> {
+        let name = self.hosts.default_instance(Service::DigitalTwins)?;
+        let is_it = |(service, found, _, _): &(Service, String, String, String)| {
+            *service == Service::DigitalTwins && *found == name
+        };
+        let (_, _, _, advertised) = self.hosts.all().into_iter().find(is_it)?;
+        Some(format!("https://{}", self.hosts.with_port(&advertised)))
+    }
+
+    /// Every instance's own name with the address that leads to it.
+    pub(crate) fn host_lines(&self, address: IpAddr) -> Vec<(IpAddr, String)> {
+        let mut lines: Vec<(IpAddr, String)> = Vec::new();
+        for (_, _, canonical, advertised) in self.hosts.all() {
+            lines.push((advertised.parse().unwrap_or(address), canonical));
+        }
+        lines.push((address, format!("global.azure-devices-provisioning.{}", self.hosts.domain())));
+        lines
+    }
+}
