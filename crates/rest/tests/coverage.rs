@@ -1,0 +1,115 @@
+//! Holds `docs/compatibility.md` against the published operation lists and against the doors' own routes: every operation of Azure has
+//! a row, a row that says `works` has a route, and every route has a row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rest::router::{Door, RouteInfo};
+
+/// The newest list of each plane.
+const LISTS: &[&str] = &[
+    "iothub/service-2021-04-12.json",
+    "iothub/service-digitaltwin-2020-09-30.json",
+    "iothub/arm-2023-06-30.derived.json",
+    "dps/device-2021-10-01.json",
+    "dps/service-2021-10-01.json",
+    "dps/arm-2026-11-01.json",
+    "digital-twins/digitaltwins-dataplane-2023-10-31.json",
+    "digital-twins-arm/digitaltwins.json",
+];
+
+/// A method and a path whose parameters are `{}` and whose words are in lower case.
+type Operation = (String, String);
+
+fn operation(method: &str, path: &str) -> Operation {
+    let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_ascii_lowercase() };
+    let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(segment).collect();
+    (method.to_ascii_uppercase(), format!("/{}", segments.join("/")))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The shared folder; without it the suite says so, and in CI it fails.
+fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("TWINHUB_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    if path.is_dir() {
+        return Some(path);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "the shared folder is missing in CI");
+    eprintln!("not run: the shared folder with the published operation lists is missing; set TWINHUB_SHARED");
+    None
+}
+
+/// Rows `| METHOD /path | … | state |` of the document.
+fn rows() -> BTreeMap<Operation, String> {
+    let text = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let mut rows = BTreeMap::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let Some((method, path)) = cells[0].trim_matches('`').split_once(' ') else { continue };
+        if !matches!(method, "GET" | "PUT" | "POST" | "PATCH" | "DELETE" | "HEAD") || !path.starts_with('/') {
+            continue;
+        }
+        let state = cells.last().copied().unwrap_or_default().to_owned();
+        let twice = rows.insert(operation(method, path), state);
+        assert!(twice.is_none(), "two rows for {method} {path}");
+    }
+    rows
+}
+
+fn routes() -> BTreeSet<Operation> {
+    fn of<D: Door>() -> Vec<RouteInfo> {
+        D::routes().describe().collect()
+    }
+    let all = [
+        of::<rest::hub::HubDoor>(),
+        of::<rest::digital_twins::DigitalTwins>(),
+        of::<rest::provisioning::ProvisioningDoor>(),
+        of::<rest::resource_manager::Arm>(),
+    ];
+    all.concat().iter().map(|route| operation(route.method, route.template)).collect()
+}
+
+fn published(shared: &Path) -> BTreeSet<Operation> {
+    let mut operations = BTreeSet::new();
+    for list in LISTS {
+        let text = std::fs::read_to_string(shared.join("spec/openapi").join(list)).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (path, methods) in list["paths"].as_object().unwrap() {
+            let path = path.split('?').next().unwrap_or(path);
+            for method in methods.as_object().unwrap().keys() {
+                if matches!(method.as_str(), "get" | "put" | "post" | "patch" | "delete" | "head") {
+                    operations.insert(operation(method, path));
+                }
+            }
+        }
+    }
+    operations
+}
+
+#[test]
+fn every_published_operation_has_a_row() {
+    let Some(shared) = shared() else { return };
+    let rows = rows();
+    let missing: Vec<_> = published(&shared).into_iter().filter(|o| !rows.contains_key(o)).collect();
+    assert!(missing.is_empty(), "rows missing in docs/compatibility.md:\n{}", table(&missing));
+}
+
+#[test]
+fn every_row_says_what_the_doors_do() {
+    let (rows, routes) = (rows(), routes());
+    for (operation, state) in &rows {
+        assert!(matches!(state.as_str(), "works" | "later" | "not planned"), "{operation:?} is '{state}'");
+    }
+    let claimed: Vec<_> = rows.iter().filter(|(_, state)| *state == "works").map(|(o, _)| o.clone()).collect();
+    let absent: Vec<_> = claimed.into_iter().filter(|o| !routes.contains(o)).collect();
+    assert!(absent.is_empty(), "rows that say `works` without a route:\n{}", table(&absent));
+    let unlisted: Vec<_> = routes.into_iter().filter(|o| !rows.contains_key(o)).collect();
+    assert!(unlisted.is_empty(), "routes without a row in docs/compatibility.md:\n{}", table(&unlisted));
+}
+
+fn table(operations: &[Operation]) -> String {
+    operations.iter().map(|(method, path)| format!("| `{method} {path}` | | |\n")).collect()
+}
