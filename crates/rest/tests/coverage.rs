@@ -22,7 +22,8 @@ const LISTS: &[&str] = &[
 type Operation = (String, String);
 
 fn operation(method: &str, path: &str) -> Operation {
-    let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_ascii_lowercase() };
+    let segment =
+        |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_ascii_lowercase() };
     let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(segment).collect();
     (method.to_ascii_uppercase(), format!("/{}", segments.join("/")))
 }
@@ -67,7 +68,7 @@ fn routes() -> BTreeSet<Operation> {
         of::<rest::hub::HubDoor>(),
         of::<rest::digital_twins::DigitalTwins>(),
         of::<rest::provisioning::ProvisioningDoor>(),
-        of::<rest::resource_manager::Arm>(),
+        of::<rest::resource_manager::Management>(),
     ];
     all.concat().iter().map(|route| operation(route.method, route.template)).collect()
 }
@@ -103,7 +104,8 @@ fn every_row_says_what_the_doors_do() {
     for (operation, state) in &rows {
         assert!(matches!(state.as_str(), "works" | "later" | "not planned"), "{operation:?} is '{state}'");
     }
-    let claimed: Vec<_> = rows.iter().filter(|(_, state)| *state == "works").map(|(o, _)| o.clone()).collect();
+    let claimed: Vec<_> =
+        rows.iter().filter(|(_, state)| *state == "works").map(|(o, _)| o.clone()).collect();
     let absent: Vec<_> = claimed.into_iter().filter(|o| !routes.contains(o)).collect();
     assert!(absent.is_empty(), "rows that say `works` without a route:\n{}", table(&absent));
     let unlisted: Vec<_> = routes.into_iter().filter(|o| !rows.contains_key(o)).collect();

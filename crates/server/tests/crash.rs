@@ -1,0 +1,226 @@
+//! The server is killed with SIGKILL in the middle of writes, again and again, on one data directory. Whatever was acknowledged before a
+//! kill must be there after it: telemetry (PUBACK), device twins and registered devices (200).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base::{Clock, Key, sas};
+use serde_json::{Value, json};
+use server::client::{ClientError, Https, Login, MqttClient, Trust};
+
+/// "At least fifty times" is the promise.
+const KILLS: usize = 50;
+const DEVICES: usize = 4;
+/// Every connection writes at most this long before its server is killed.
+const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
+
+struct Server {
+    child: Child,
+    address: String,
+    environment: BTreeMap<String, String>,
+}
+
+impl Server {
+    fn start(directory: &Path) -> Self {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{}.{low}.250", 100 + high % 100);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_twinhub"))
+            .args(["serve", "--listen", &address, "--data-dir"])
+            .arg(directory)
+            .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("twinhub is ready "), "after a kill it starts again: {line:?}");
+        let json = run(directory, &["env", "--format", "json"]);
+        Self { child, address, environment: serde_json::from_str(&json).unwrap() }
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        self.environment.get(name).unwrap_or_else(|| panic!("{name} is missing"))
+    }
+
+    /// SIGKILL: the process gets no chance to write anything more.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn hub_url(&self, path: &str) -> String {
+        format!("https://{}:8443{path}?api-version=2021-04-12", self.address)
+    }
+
+    fn owner_token(&self) -> String {
+        let text = self.variable("IOTHUB_CONNECTION_STRING");
+        let field =
+            |name: &str| text.split(';').find_map(|f| f.strip_prefix(name)?.strip_prefix('=')).unwrap();
+        let until = Clock::system().now().plus(Duration::from_secs(3600));
+        sas::build(field("HostName"), &field("SharedAccessKey").parse().unwrap(), until, Some("iothubowner"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    let output = command.args(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the server acknowledged, over all of its lives.
+#[derive(Default)]
+struct Acknowledged {
+    messages: BTreeSet<(String, u64)>,
+    /// The highest desired value of each device that was answered with 200.
+    desired: BTreeMap<String, u64>,
+    devices: BTreeSet<String>,
+}
+
+type Ledger = Arc<Mutex<Acknowledged>>;
+
+#[derive(Clone)]
+struct Writer {
+    trust: Trust,
+    https: Https,
+    ledger: Ledger,
+    key: Key,
+}
+
+impl Writer {
+    async fn send(
+        &self,
+        server: &Server,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let token = server.owner_token();
+        let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+        Ok(self.https.ask(method, &server.hub_url(path), &headers, body.to_string()).await?.json())
+    }
+
+    fn device(&self, id: &str) -> Value {
+        let keys = json!({"primaryKey": self.key.text(), "secondaryKey": self.key.text()});
+        json!({"deviceId": id, "authentication": {"type": "sas", "symmetricKey": keys}})
+    }
+
+    /// Sends numbered messages one after another, writing down each that was acknowledged.
+    async fn telemetry(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
+        let host = server.variable("IOTHUB_HOSTNAME");
+        let until = Clock::system().now().plus(Duration::from_secs(3600));
+        let password = sas::build(&format!("{host}/devices/{id}"), &self.key, until, None);
+        let user_name = format!("{host}/{id}/?api-version=2021-04-12");
+        let login = Login { client_id: id, user_name: &user_name, password: &password, clean_session: true };
+        let mut client = MqttClient::connect(&self.trust, &server.address, 8883, &login).await?;
+        for number in from.. {
+            client
+                .publish(&format!("devices/{id}/messages/events/"), json!({"n": number}).to_string())
+                .await?;
+            self.ledger.lock().unwrap().messages.insert((id.to_owned(), number));
+        }
+        Ok(())
+    }
+
+    /// Counts a desired property upwards.
+    async fn patches(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
+        for number in from.. {
+            let patch = json!({"properties": {"desired": {"n": number}}});
+            self.send(server, "PATCH", &format!("/twins/{id}"), &patch).await?;
+            self.ledger.lock().unwrap().desired.insert(id.to_owned(), number);
+        }
+        Ok(())
+    }
+
+    /// Registers device after device.
+    async fn registrations(&self, server: &Server, life: usize) -> Result<(), ClientError> {
+        for number in 0.. {
+            let id = format!("extra-{life}-{number}");
+            self.send(server, "PUT", &format!("/devices/{id}"), &self.device(&id)).await?;
+            self.ledger.lock().unwrap().devices.insert(id);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_over_fifty_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path());
+    let pem = std::fs::read_to_string(directory.path().join("ca.pem")).unwrap();
+    let trust = Trust::only(&pem).unwrap();
+    let writer =
+        Writer { https: Https::new(trust.clone()), trust, ledger: Ledger::default(), key: Key::generate(32) };
+    let ids: Vec<String> = (0..DEVICES).map(|n| format!("device-{n}")).collect();
+    for id in &ids {
+        writer.send(&server, "PUT", &format!("/devices/{id}"), &writer.device(id)).await.unwrap();
+        writer.ledger.lock().unwrap().devices.insert(id.clone());
+    }
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    for life in 0..KILLS {
+        // Numbers never come back, so that every message is told apart.
+        let from = (life as u64 + 1) * 1_000_000;
+        let mut random = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(life as u64);
+        random ^= random >> 33;
+        let millis = LIFE_MILLIS.start + random % (LIFE_MILLIS.end - LIFE_MILLIS.start);
+        let work = async {
+            let devices = ids.iter().map(|id| async {
+                let (a, b) =
+                    tokio::join!(writer.telemetry(&server, id, from), writer.patches(&server, id, from));
+                a.and(b)
+            });
+            let devices = futures_util::future::join_all(devices);
+            tokio::join!(devices, writer.registrations(&server, life))
+        };
+        // The writers never end by themselves; they are dropped with the server.
+        let _ = tokio::time::timeout(Duration::from_millis(millis), work).await;
+        server.kill();
+        server = Server::start(directory.path());
+    }
+    check(&writer, &server, directory.path()).await;
+}
+
+async fn check(writer: &Writer, server: &Server, directory: &Path) {
+    let ledger = std::mem::take(&mut *writer.ledger.lock().unwrap());
+    let counts = (ledger.messages.len(), ledger.desired.len(), ledger.devices.len());
+    println!("{} messages, {} twins, {} devices were acknowledged", counts.0, counts.1, counts.2);
+    assert!(
+        counts.0 > KILLS && counts.1 == DEVICES && counts.2 > KILLS,
+        "too little was written to mean anything"
+    );
+
+    let mut stored = BTreeMap::new();
+    for line in run(directory, &["events", "--from", "earliest", "--json"]).lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        if let (Some(id), Some(n)) = (event["deviceId"].as_str(), event["body"]["n"].as_u64()) {
+            *stored.entry((id.to_owned(), n)).or_insert(0) += 1;
+        }
+    }
+    let lost: Vec<_> = ledger.messages.iter().filter(|message| !stored.contains_key(*message)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let twice: Vec<_> = stored.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "stored twice though sent once: {twice:?}");
+
+    for (id, n) in &ledger.desired {
+        let twin = writer.send(server, "GET", &format!("/twins/{id}"), &Value::Null).await.unwrap();
+        let now = twin["properties"]["desired"]["n"].as_u64().unwrap();
+        assert!(now >= *n, "{id} was acknowledged at {n} and is at {now}");
+    }
+    for id in &ledger.devices {
+        let device = writer.send(server, "GET", &format!("/devices/{id}"), &Value::Null).await;
+        assert!(device.is_ok(), "{id} was acknowledged and is gone: {device:?}");
+    }
+}
