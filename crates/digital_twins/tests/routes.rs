@@ -1,7 +1,5 @@
 //! From a change of the graph to an event hub of this server, through a route with a filter.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Who gets in: credentials, audiences, lifetimes, roles, versions. Every operation is asked, and nothing changes.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base::meter::{Limits, Throttled};
@@ -89,6 +91,43 @@ async fn every_operation_of_the_published_list_has_a_route() {
         });
         assert!(is_asked, "{} is never asked here", route.operation);
     }
+}
+
+/// Method, path with nameless parameters, operation id.
+fn published() -> Option<BTreeSet<(String, String, String)>> {
+    let shared = std::env::var_os("TWINHUB_SHARED").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
+        PathBuf::from,
+    );
+    let path = shared.join("spec/openapi/digital-twins/digitaltwins-dataplane-2023-10-31.json");
+    let Ok(bytes) = std::fs::read(&path) else {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} is missing", path.display());
+        eprintln!("did not run: {} is missing", path.display());
+        return None;
+    };
+    let document: Value = serde_json::from_slice(&bytes).unwrap();
+    let mut found = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if let Some(id) = operation["operationId"].as_str() {
+                found.insert((method.to_uppercase(), nameless(path), id.to_owned()));
+            }
+        }
+    }
+    Some(found)
+}
+
+fn nameless(path: &str) -> String {
+    path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn the_routes_are_the_published_operations() {
+    let Some(published) = published() else { return };
+    let fixture = Fixture::new().await;
+    let routes = fixture.door.routes();
+    let ours = routes.iter().map(|r| (r.method.to_owned(), nameless(r.template), r.operation.to_owned()));
+    assert_eq!(ours.collect::<BTreeSet<_>>(), published);
 }
 
 #[tokio::test]
