@@ -66,7 +66,8 @@ impl Trust {
         Ok(Self(Arc::new(config)))
     }
 
-    async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, ClientError> {
+    /// Opens a TLS connection to a host whose certificate we believe.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, ClientError> {
         let tcp = dial(host, port).await?;
         let name =
             ServerName::try_from(host.to_owned()).map_err(|_| ClientError::Address(host.to_owned()))?;

@@ -66,6 +66,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttClient<S> {
         }
     }
 
+    /// The bare stream of a connection that was just accepted, for a caller with a loop of its own.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     pub fn next_packet_id(&mut self) -> PacketId {
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
         NonZeroU16::new(self.last_packet_id).expect("the counter starts at one and skips zero")
