@@ -48,7 +48,7 @@ async fn messages_of_one_device_stay_in_order_in_one_partition() {
         let done = done.clone();
         let body = Bytes::copy_from_slice(&[n]);
         hub.send_telemetry_with(&session, session.message(), body, move |result| {
-            done.send((n, result)).unwrap()
+            done.send((n, result)).unwrap();
         });
     }
     let answers: Vec<_> = answers.iter().take(20).collect();
