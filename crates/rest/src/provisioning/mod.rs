@@ -15,7 +15,7 @@ mod wire;
 use access::{Caller, Directory, audiences};
 use base::sas::SasToken;
 use base::{Clock, IfMatch, caps};
-use provisioning::{Attested, RegistrationId, Service, Services};
+use provisioning::{Attested, Error, RegistrationId, Service, Services};
 use serde_json::{Map, Value};
 
 use self::error::Refusal;
@@ -89,13 +89,13 @@ impl ProvisioningDoor {
             (Some(token), _) => {
                 self.directory.authenticate_bearer(token, audiences::PROVISIONING).await.map_err(|error| {
                     tracing::debug!(%error, "a bearer token was refused");
-                    provisioning::Error::Unauthorized
+                    Error::Unauthorized
                 })?
             }
             (None, Some(_)) => {
                 service.authenticate_service(&head.host, &head.segments.join("/"), &signature(head)?)?
             }
-            (None, None) => return Err(provisioning::Error::Unauthorized.into()),
+            (None, None) => return Err(Error::Unauthorized.into()),
         };
         Ok(BackEnd { service, caller, api_version: api_version(head)? })
     }
@@ -104,7 +104,7 @@ impl ProvisioningDoor {
     async fn device(&self, head: &Head) -> Result<Device, Refusal> {
         let [id_scope, _, id, ..] = head.segments.as_slice() else { return Err(Refusal::UnknownPath) };
         let token = signature(head)?;
-        let service = self.services.by_id_scope(id_scope).ok_or(provisioning::Error::Unauthorized)?;
+        let service = self.services.by_id_scope(id_scope).ok_or(Error::Unauthorized)?;
         check_network(&service, head)?;
         let attested = service.authenticate(&registration_id(id)?, Some(&token)).await?;
         Ok(Device { service, attested, api_version: api_version(head)? })
@@ -150,14 +150,14 @@ use {from_back_end, from_device};
 fn check_network(service: &Service, head: &Head) -> Result<(), Refusal> {
     let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
     if is_outside && !service.settings().public_network_access {
-        return Err(provisioning::Error::Unauthorized.into());
+        return Err(Error::Unauthorized.into());
     }
     Ok(())
 }
 
 fn signature(head: &Head) -> Result<SasToken, Refusal> {
-    let text = head.authorization().ok_or(provisioning::Error::Unauthorized)?;
-    Ok(SasToken::parse(text).map_err(|_| provisioning::Error::Unauthorized)?)
+    let text = head.authorization().ok_or(Error::Unauthorized)?;
+    Ok(SasToken::parse(text).map_err(|_| Error::Unauthorized)?)
 }
 
 /// Any well-formed date counts, an unknown one as the newest: installed SDKs ask for many.
@@ -173,7 +173,7 @@ fn api_version(head: &Head) -> Result<String, Refusal> {
 }
 
 fn registration_id(text: &str) -> Result<RegistrationId, Refusal> {
-    Ok(text.parse().map_err(|error: base::ids::InvalidId| provisioning::Error::bad(error.to_string()))?)
+    Ok(text.parse().map_err(|error: base::ids::InvalidId| Error::bad(error.to_string()))?)
 }
 
 fn id(request: &Request) -> Result<RegistrationId, Refusal> {
@@ -187,9 +187,15 @@ fn if_match(request: &Request) -> IfMatch {
 /// The body as an object. Nothing else is ever one of the service's.
 fn object(request: &Request) -> Result<Map<String, Value>, Refusal> {
     check_media_type(request)?;
-    Ok(request
-        .json()
-        .map_err(|error| provisioning::Error::bad(format!("The body is not a JSON object: {error}.")))?)
+    let body: Value =
+        request.json().map_err(|error| Error::bad(format!("The body is not JSON: {error}.")))?;
+    if base::json::depth(&body) > caps::JSON_DEPTH_MAX {
+        return Err(Error::bad("The body is nested too deeply.").into());
+    }
+    match body {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::bad("The body is not a JSON object.").into()),
+    }
 }
 
 fn has_body(request: &Request) -> bool {
