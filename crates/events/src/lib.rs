@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod headers;
 pub mod outbox;
+pub mod reader;
 mod relay;
 pub mod route;
 pub mod stream;
@@ -18,6 +19,7 @@ use store::{Store, StoreError, Streams};
 
 pub use endpoint::{Address, Endpoint, Target};
 pub use outbox::{Destination, Envelope};
+pub use reader::{Reader, Start};
 pub use route::Route;
 pub use stream::{Event, EventStream, EventStreamSettings};
 

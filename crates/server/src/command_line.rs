@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
+    /// Print device messages and events of a running server.
+    Events(EventsArgs),
     /// Look at DTDL models.
     Models {
         #[command(subcommand)]
@@ -34,6 +36,30 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgs,
+    /// Whose events [default: the default hub's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hub: Option<String>,
+    /// Where to begin [default: earliest, or latest with --follow]
+    #[arg(long, value_enum)]
+    pub(crate) from: Option<From>,
+    /// Go on with what arrives instead of ending at the present end
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    Earliest,
+    Latest,
 }
 
 #[derive(Subcommand)]

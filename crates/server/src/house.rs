@@ -39,7 +39,8 @@ pub(crate) struct House {
     hosts: Hosts,
     tasks: Tasks,
     directory: Directory,
-    hubs: Hubs,
+    pub(crate) hubs: Hubs,
+    pub(crate) events: Events,
     provisioning: provisioning::Services,
     instances: Instances,
     manager: ResourceManager,
@@ -98,7 +99,18 @@ impl House {
         });
         let first_start = first_start::ensure(&directory, &manager).await?;
         manager.start();
-        Ok(Self { clock, hosts, tasks, directory, hubs, provisioning, instances, manager, first_start })
+        Ok(Self {
+            clock,
+            hosts,
+            tasks,
+            directory,
+            hubs,
+            events,
+            provisioning,
+            instances,
+            manager,
+            first_start,
+        })
     }
 
     pub(crate) fn mqtt_door(&self) -> mqtt::Door {

@@ -7,6 +7,7 @@ mod connections;
 mod data_directory;
 mod demonstrate;
 mod environment;
+mod events_command;
 mod first_start;
 mod hosts_file;
 mod house;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => config::load(&args.layer()).map_err(Into::into).and_then(|c| serve::run(&c)),
         Command::Demo(args) => demonstrate::run(&args),
         Command::Env(args) => run_file::print_environment(&args),
+        Command::Events(args) => events_command::run(&args),
         Command::Models { command: ModelsCommand::Check(args) } => models::check(&args),
         Command::Hosts(args) => run_file::print_hosts(&args),
         Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),

@@ -100,7 +100,10 @@ impl Server {
             clock: clock.clone(),
             allow_clock_control: config.allow_clock_control,
             hosts,
-            metrics: metrics::all(&counters, &clock),
+            hubs: house.hubs.clone(),
+            events: house.events.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics::all(&counters, &clock, &store, &house),
             is_ready: is_ready.clone(),
         });
         let front = Arc::new(house.front(rest::mount(admin)));

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use server::client::{Https, Trust};
+use server::client::{Https, Login, MqttClient, Trust};
 
 /// A loopback address of its own for every server of this test process, so that runs do not meet.
 fn own_address() -> String {
@@ -163,6 +163,46 @@ async fn the_clock_moves_for_tests_that_asked_for_it() {
     let before = ask("GET", "").await;
     let after = ask("POST", "{\"advanceSeconds\": 3600}").await;
     assert!(after.since(before) >= Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn what_a_device_sends_is_what_events_prints() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let https = client(directory.path());
+    let (_, json, _) = twinhub(directory.path(), &["env", "--format", "json"]);
+    let variables: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let owner = variables["IOTHUB_CONNECTION_STRING"].as_str().unwrap().to_owned();
+    let key: base::Key = owner.rsplit_once("SharedAccessKey=").unwrap().1.parse().unwrap();
+    let soon = base::Clock::system().now().plus(Duration::from_secs(3600));
+    let token = base::sas::build(&server.address, &key, soon, Some("iothubowner"));
+    let url = server.url("/devices/dev1?api-version=2021-04-12");
+    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+    https.ask("PUT", &url, &headers, "{\"deviceId\": \"dev1\"}").await.unwrap();
+
+    let pem = std::fs::read_to_string(directory.path().join("ca.pem")).unwrap();
+    let user_name = format!("{}/dev1/?api-version=2021-04-12", server.address);
+    let device_token =
+        base::sas::build(&format!("{}/devices/dev1", server.address), &key, soon, Some("iothubowner"));
+    let login =
+        Login { client_id: "dev1", user_name: &user_name, password: &device_token, clean_session: true };
+    let mut device =
+        MqttClient::connect(&Trust::only(&pem).unwrap(), &server.address, 8883, &login).await.unwrap();
+    device.publish("devices/dev1/messages/events/unit=C", "{\"t\": 21.5}").await.unwrap();
+    device.disconnect().await.unwrap();
+
+    let (ok, printed, said) = twinhub(directory.path(), &["events", "--json", "--from", "earliest"]);
+    assert!(ok, "{said}");
+    let telemetry = printed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|event| event["source"] == "Telemetry")
+        .unwrap();
+    assert_eq!(telemetry["deviceId"], "dev1");
+    assert_eq!(telemetry["body"], serde_json::json!({"t": 21.5}));
+    assert_eq!(telemetry["properties"], serde_json::json!({"unit": "C"}));
+    let (ok, _, said) = twinhub(directory.path(), &["events", "--hub", "nobody"]);
+    assert!(!ok && said.contains("no such hub"), "{said}");
 }
 
 #[tokio::test]

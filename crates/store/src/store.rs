@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use base::{InstanceId, caps};
@@ -63,6 +63,7 @@ struct Inner {
     checkpoint: Option<Arc<Poke>>,
     threads: Vec<JoinHandle<()>>,
     outbox: watch::Receiver<u64>,
+    commits_total: AtomicU64,
     #[cfg(test)]
     writer: Shared,
     /// Dropped last, after every thread has ended.
@@ -104,6 +105,7 @@ impl Store {
             checkpoint,
             threads,
             outbox,
+            commits_total: AtomicU64::new(0),
             #[cfg(test)]
             writer: writer_for_test,
             _lock: lock,
@@ -155,7 +157,14 @@ impl Store {
         }
         let (answer, answered) = oneshot::channel();
         self.0.commits.push_when_room(Request::Commit { batch, answer }).await?;
-        answered.await.unwrap_or(Err(StoreError::Closed.into()))
+        let committed = answered.await.unwrap_or(Err(StoreError::Closed.into()))?;
+        self.0.commits_total.fetch_add(1, Ordering::Relaxed);
+        Ok(committed)
+    }
+
+    /// Batches made durable since the store was opened; for metrics.
+    pub fn commits_total(&self) -> u64 {
+        self.0.commits_total.load(Ordering::Relaxed)
     }
 
     /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.

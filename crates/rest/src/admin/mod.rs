@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::events::Events;
 use base::hosts::{Hosts, Service};
+use base::tasks::Tasks;
 use base::{Clock, Secret};
+use hub::Hubs;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
 
+mod events;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -26,6 +30,9 @@ pub struct Context {
     /// For tests: time may be moved.
     pub allow_clock_control: bool,
     pub hosts: Hosts,
+    pub hubs: Hubs,
+    pub events: Events,
+    pub tasks: Tasks,
     pub metrics: Vec<Metric>,
     /// Set while every listener accepts and shutdown has not begun.
     pub is_ready: Arc<AtomicBool>,
@@ -49,6 +56,7 @@ impl Door for Admin {
             .on("GET", "/readyz", "Readiness_Get", readiness)
             .on("GET", "/metrics", "Metrics_Get", metrics::get)
             .on("GET", "/_twinhub/instances", "Instances_List", instances)
+            .on("GET", "/_twinhub/events", "Events_Read", events::get)
             .on("GET", "/_twinhub/clock", "Clock_Get", clock)
             .on("POST", "/_twinhub/clock", "Clock_Advance", advance_clock)
     }

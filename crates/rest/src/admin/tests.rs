@@ -1,25 +1,57 @@
 //! The admin door alone.
 
-use base::Timestamp;
+use ::events::headers::{self, SystemProperty};
 use base::hosts::NoMachine;
+use base::outbound::NoOutbound;
+use base::{InstanceId, Scope, Throttle, Timestamp};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use hub::HubSettings;
 use serde_json::Value;
+use store::{NewRecord, Options, Store, Streams};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
-use crate::wire::Peer;
+use crate::wire::{Body, Peer};
 
 struct TestAdmin {
     door: Arc<dyn AnyDoor>,
+    events: Events,
+    hub: hub::Hub,
     clock: Clock,
     is_ready: Arc<AtomicBool>,
 }
 
 impl TestAdmin {
-    fn new(allow_clock_control: bool) -> Self {
+    async fn new(allow_clock_control: bool) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
         let hosts = Hosts::new("localhost", 8443, NoMachine);
-        hosts.register(Service::Hub, "hub", "eastus", true);
+        let (store, tasks) = (Store::open(&Options::memory()).unwrap(), Tasks::new());
+        let streams = Streams::open(&Options::memory()).unwrap();
+        let events = Events::new(::events::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            clock: clock.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            outbound: Arc::new(NoOutbound),
+        });
+        let hubs = Hubs::new(hub::Context {
+            store,
+            streams,
+            events: events.clone(),
+            clock: clock.clone(),
+            throttle: Throttle::unlimited(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+        });
+        let settings = HubSettings::new(
+            InstanceId::from_stored("hub-1"),
+            "hub",
+            Scope::new("/subscriptions/s"),
+            "eastus",
+        );
+        let hub = hubs.ensure(HubSettings { is_default: true, ..settings }).await.unwrap();
         let is_ready = Arc::new(AtomicBool::new(false));
         let metrics = vec![
             Metric::new(
@@ -34,8 +66,18 @@ impl TestAdmin {
         ];
         let key = Secret::new("key");
         let (ready, time) = (is_ready.clone(), clock.clone());
-        let context = Context { key, clock: time, allow_clock_control, hosts, metrics, is_ready: ready };
-        Self { door: mount(Admin::new(context)), clock, is_ready }
+        let context = Context {
+            key,
+            clock: time,
+            allow_clock_control,
+            hosts,
+            hubs,
+            events: events.clone(),
+            tasks,
+            metrics,
+            is_ready: ready,
+        };
+        Self { door: mount(Admin::new(context)), events, hub, clock, is_ready }
     }
 
     async fn ask(&self, method: &str, path: &str, key: &str, body: &'static str) -> Response {
@@ -55,7 +97,7 @@ impl TestAdmin {
 
 #[tokio::test]
 async fn health_needs_no_key_and_live_control_does() {
-    let test = TestAdmin::new(false);
+    let test = TestAdmin::new(false).await;
     assert_eq!(test.ask("GET", "/healthz", "", "").await.status, 200);
     assert_eq!(test.ask("GET", "/readyz", "", "").await.status, 503);
     test.is_ready.store(true, Ordering::Relaxed);
@@ -68,11 +110,11 @@ async fn health_needs_no_key_and_live_control_does() {
 
 #[tokio::test]
 async fn the_clock_moves_only_on_a_server_that_was_started_for_it() {
-    let refused = TestAdmin::new(false);
+    let refused = TestAdmin::new(false).await;
     let body = "{\"advanceSeconds\": 60}";
     assert_eq!(refused.ask("POST", "/_twinhub/clock", "key", body).await.status, 403);
     assert_eq!(refused.clock.now().unix_seconds(), 1_000);
-    let test = TestAdmin::new(true);
+    let test = TestAdmin::new(true).await;
     assert_eq!(test.ask("POST", "/_twinhub/clock", "key", "nonsense").await.status, 400);
     let answer: Value = test.ask("POST", "/_twinhub/clock", "key", body).await.body_json();
     assert_eq!(answer["now"], "1970-01-01T00:17:40.0000000Z");
@@ -80,7 +122,7 @@ async fn the_clock_moves_only_on_a_server_that_was_started_for_it() {
 
 #[tokio::test]
 async fn metrics_of_one_name_share_their_help() {
-    let answer = TestAdmin::new(false).ask("GET", "/metrics", "", "").await;
+    let answer = TestAdmin::new(false).await.ask("GET", "/metrics", "", "").await;
     let text = String::from_utf8(answer.body_bytes().to_vec()).unwrap();
     assert_eq!(
         text,
@@ -88,4 +130,46 @@ async fn metrics_of_one_name_share_their_help() {
          twinhub_connections{protocol=\"https\"} 2\ntwinhub_connections{protocol=\"mqtt\"} 3\n\
          # HELP twinhub_commits_total Durable commits.\n# TYPE twinhub_commits_total counter\ntwinhub_commits_total 7\n"
     );
+}
+
+#[tokio::test]
+async fn events_are_told_as_lines_with_their_body_parsed_or_in_base64() {
+    let test = TestAdmin::new(false).await;
+    let stream = test.events.stream(test.hub.instance(), hub::EVENT_STREAM).unwrap();
+    for (at, body) in [(2, &b"{\"t\": 21.5}"[..]), (1, &b"\xff\x00"[..])] {
+        let mut bytes = headers::begin();
+        headers::push_system(&mut bytes, SystemProperty::ConnectionDeviceId, "dev1");
+        headers::push_system(&mut bytes, SystemProperty::MessageSource, "Telemetry");
+        headers::push_application(&mut bytes, "unit", "C");
+        let record = NewRecord {
+            time: Timestamp::from_unix_seconds(at),
+            key: format!("dev{at}"),
+            headers: bytes.into(),
+            body: Bytes::copy_from_slice(body),
+        };
+        stream.append(record).await.unwrap();
+    }
+    let answer = test.ask("GET", "/_twinhub/events?hub=HUB&from=earliest", "key", "").await;
+    let Body::Stream(body) = answer.body else { panic!("a stream") };
+    let text = body.map(|piece| piece.to_vec()).collect::<Vec<_>>().await.concat();
+    let lines: Vec<Value> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["body"], &lines[0]["bodyEncoding"]), (&json!("/wA="), &json!("base64")));
+    assert_eq!(lines[1]["body"], json!({"t": 21.5}));
+    assert_eq!((&lines[1]["deviceId"], &lines[1]["moduleId"]), (&json!("dev1"), &Value::Null));
+    assert_eq!((&lines[1]["source"], &lines[1]["properties"]), (&json!("Telemetry"), &json!({"unit": "C"})));
+    assert_eq!(lines[1]["systemProperties"]["iothub-connection-device-id"], "dev1");
+    assert_eq!(lines[1]["enqueuedTime"], "1970-01-01T00:00:02.0000000Z");
+    for (path, status) in [("?hub=nobody", 404), ("?from=yesterday", 400), ("?namespace=n&event-hub=e", 404)]
+    {
+        assert_eq!(
+            test.ask("GET", &format!("/_twinhub/events{path}"), "key", "").await.status,
+            status,
+            "{path}"
+        );
+    }
 }

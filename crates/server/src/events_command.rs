@@ -1,0 +1,111 @@
+//! `twinhub events`: prints what devices send and what changes, as it lies in a hub's event stream. Asks the running server.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use http_body_util::BodyExt;
+use serde_json::Value;
+use server::client::{Https, Trust};
+
+use crate::command_line::{EventsArgs, From};
+use crate::run_file::RunFile;
+use crate::{Failure, admin_key, config};
+
+pub(crate) fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
+    let data_dir = config::load(&args.data_dir.layer())?.data_dir;
+    let run = RunFile::of_running(&data_dir)?;
+    let key = admin_key::read(&data_dir)?;
+    let trust_file = run.environment.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
+    let https = Https::new(Trust::only(&std::fs::read_to_string(trust_file)?)?);
+    let authority = std::net::SocketAddr::new(run.address, run.https_port);
+    let url = format!("https://{authority}/_twinhub/events?{}", query(args));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(print(&https, &url, key.expose(), args.json))
+}
+
+fn query(args: &EventsArgs) -> String {
+    let mut query = format!("follow={}", args.follow);
+    if let Some(hub) = &args.hub {
+        let hub = percent_encoding::utf8_percent_encode(hub, percent_encoding::NON_ALPHANUMERIC);
+        query.push_str(&format!("&hub={hub}"));
+    }
+    match args.from {
+        Some(From::Earliest) => query.push_str("&from=earliest"),
+        Some(From::Latest) => query.push_str("&from=latest"),
+        None => {}
+    }
+    query
+}
+
+async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<ExitCode, Failure> {
+    let authorization = format!("Bearer {key}");
+    let (status, mut body) = https.follow("GET", url, &[("authorization", &authorization)]).await?;
+    if !status.is_success() {
+        let said = body.collect().await?.to_bytes();
+        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        let message = said["error"]["message"].as_str().unwrap_or("the server refused");
+        return Err(format!("{message} ({status})").into());
+    }
+    let mut pending = Vec::new();
+    while let Some(frame) = body.frame().await {
+        pending.extend_from_slice(frame?.data_ref().map_or(&[], |data| &data[..]));
+        let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { continue };
+        let lines: Vec<u8> = pending.drain(..=end).collect();
+        if write(&lines, as_json).is_err() {
+            // Whoever read us has seen enough: `twinhub events | head`.
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(lines: &[u8], as_json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        out.write_all(lines)?;
+    } else {
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            writeln!(out, "{}", readable(&serde_json::from_slice(line).unwrap_or_default()))?;
+        }
+    }
+    out.flush()
+}
+
+/// `2026-01-02T03:04:05.678Z  dev1/mod1  Telemetry  {"t":21.5}  unit=C`
+fn readable(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or_default();
+    let time =
+        text("enqueuedTime").get(..23).map_or_else(|| text("enqueuedTime").to_owned(), |t| format!("{t}Z"));
+    let who = match (text("deviceId"), text("moduleId")) {
+        ("", _) => "-".to_owned(),
+        (device, "") => device.to_owned(),
+        (device, module) => format!("{device}/{module}"),
+    };
+    let source = Some(text("source")).filter(|source| !source.is_empty()).unwrap_or("-");
+    let body = match text("bodyEncoding") {
+        "base64" => format!("base64:{}", text("body")),
+        _ => event["body"].to_string(),
+    };
+    let properties = event["properties"].as_object().into_iter().flatten();
+    let properties: String =
+        properties.map(|(name, value)| format!("  {name}={}", value.as_str().unwrap_or_default())).collect();
+    format!("{time}  {who}  {source}  {body}{properties}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_for_people_says_when_who_what() {
+        let event = json!({
+            "deviceId": "dev1", "moduleId": null, "enqueuedTime": "2026-01-02T03:04:05.6789012Z", "source": "Telemetry",
+            "properties": {"unit": "C"}, "body": {"t": 21.5}
+        });
+        assert_eq!(readable(&event), "2026-01-02T03:04:05.678Z  dev1  Telemetry  {\"t\":21.5}  unit=C");
+        let module = json!({"deviceId": "d", "moduleId": "m", "body": "AA==", "bodyEncoding": "base64"});
+        assert_eq!(readable(&module), "  d/m  -  base64:AA==");
+    }
+}
