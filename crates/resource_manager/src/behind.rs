@@ -24,16 +24,7 @@ impl ResourceManager {
             }
             Properties::IotHub(properties) => {
                 let ensured = self.hubs.ensure(hub_settings(resource, properties)).await;
-                ensured.map_err(|error| later(&error))?;
-                let days = properties.retention_days;
-                self.ensure_stream(
-                    &properties.instance,
-                    hub::EVENT_STREAM,
-                    None,
-                    properties.partition_count,
-                    days,
-                )
-                .await
+                ensured.map(|_| ()).map_err(|error| later(&error))
             }
             Properties::EventHubNamespace(_) => {
                 self.event_hub_host(&resource.id.name);
@@ -62,7 +53,6 @@ impl ResourceManager {
                 self.instances.remove(&properties.instance).await.map_err(|error| later(&error))
             }
             Properties::IotHub(properties) => {
-                self.events.remove_instance(&properties.instance).await?;
                 self.hubs.remove(&properties.instance).await.map_err(|error| later(&error))
             }
             Properties::EventHubNamespace(properties) => {

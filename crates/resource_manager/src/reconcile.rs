@@ -69,7 +69,8 @@ impl ResourceManager {
 
     async fn reconcile_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut running = self.operations_in("running").await?;
-        running.sort_by_key(|operation| operation.record.started);
+        // In the order of their acceptance: the later of two changes must win.
+        running.sort_by_key(|operation| operation.revision);
         let mut next: Option<Timestamp> = None;
         for operation in running {
             let State::Running { due } = operation.record.state else { continue };
@@ -97,7 +98,7 @@ impl ResourceManager {
     /// Finishes what a start that was cut short left running, due or not.
     pub(crate) async fn finish_all(&self) -> Result<(), Error> {
         let mut running = self.operations_in("running").await?;
-        running.sort_by_key(|operation| operation.record.started);
+        running.sort_by_key(|operation| operation.revision);
         for operation in running {
             self.finish(&operation.record).await?;
         }
@@ -162,7 +163,7 @@ impl ResourceManager {
         match &operation.work {
             Work::Delete => {
                 self.remove_resource(&stored.record).await?;
-                Ok(self.end(operation, Batch::default()).await?)
+                Ok(retry_on_conflict(async || self.end(operation, Batch::default()).await).await?)
             }
             Work::DeleteGroup => Ok(()),
             Work::Create | Work::Update { .. } => {

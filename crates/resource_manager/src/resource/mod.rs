@@ -125,11 +125,10 @@ impl ResourceManager {
         work: Work,
         mut batch: Batch,
     ) -> Result<Accepted, Error> {
-        let operation =
-            self.begin_operation(Target::Resource(next.id.clone()), work, next.location.as_deref());
-        if next.provisioning_state.is_terminal() {
-            // Work on a part of the resource leaves the state of the whole alone.
-        } else {
+        let location = self.location_of(&next).await?;
+        let operation = self.begin_operation(Target::Resource(next.id.clone()), work, location.as_deref());
+        // Work on a part of the resource leaves the state of the whole alone.
+        if !next.provisioning_state.is_terminal() {
             next.operation = Some(operation.id.clone());
         }
         match old {
@@ -146,6 +145,14 @@ impl ResourceManager {
         }
         self.wake.notify_one();
         Ok(Accepted { resource: next, operation: Some(operation), is_new })
+    }
+
+    /// A child is where its parent is.
+    async fn location_of(&self, resource: &Resource) -> Result<Option<String>, Error> {
+        match resource.id.parent_id() {
+            Some(parent) => Ok(self.stored(&parent).await?.and_then(|parent| parent.record.location)),
+            None => Ok(resource.location.clone()),
+        }
     }
 
     /// Marks a resource as being deleted; the reconciler does the rest. `None` when there is none.

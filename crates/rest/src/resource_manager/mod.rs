@@ -15,6 +15,8 @@ mod parse;
 mod private_link;
 mod provisioning_services;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 mod write;
 

@@ -1,0 +1,99 @@
+//! What outlives a request outlives the server too; and a server that finishes everything at once.
+
+use super::*;
+
+#[tokio::test]
+async fn operations_that_a_stop_cut_off_are_finished_by_the_next_start() {
+    let arm = Arm::new().await;
+    arm.group(RECORDED, "g").await;
+    arm.group(RECORDED, "gone").await;
+    arm.put(&twins_url(RECORDED, "gone", "old", ""), json!({"location": "eastus"})).await;
+    arm.settle().await;
+    let created = arm.put(&twins_url(RECORDED, "g", "new", ""), json!({"location": "eastus"})).await;
+    let poll = created.header_value("azure-asyncoperation").unwrap().to_owned();
+    arm.delete(&format!("/subscriptions/{RECORDED}/resourcegroups/gone?api-version=2024-11-01")).await;
+    let Arm { store, streams, clock, .. } = arm;
+
+    let arm = Arm::on(store, streams, clock, Settings::default()).await;
+    assert_eq!(arm.get(&poll).await.1["status"], "Running");
+    assert!(arm.instances.find("new").is_none() && arm.instances.find("old").is_some());
+    arm.settle().await;
+    assert_eq!(arm.get(&poll).await.1["status"], "Succeeded");
+    assert!(arm.instances.find("new").is_some() && arm.instances.find("old").is_none());
+    assert_eq!(
+        arm.get(&twins_url(RECORDED, "gone", "old", "")).await.1["error"]["code"],
+        "ResourceGroupNotFound"
+    );
+    arm.settle().await;
+    assert_eq!(arm.get(&poll).await.1["status"], "Succeeded", "to look again does no harm");
+    arm.clock.advance(Duration::from_secs(base::caps::OPERATION_KEPT_SECONDS + 1));
+    arm.manager.reconcile().await;
+    let token = token(&arm.directory, &arm.owner, "https://management.azure.com").await;
+    let bearer = format!("Bearer {token}");
+    assert_eq!(
+        arm.ask("GET", &poll, &[("authorization", &bearer)], "").await.status,
+        404,
+        "ended operations are forgotten in time"
+    );
+}
+
+#[tokio::test]
+async fn a_synchronous_server_leaves_nothing_to_poll() {
+    let arm = Arm::with(Settings { is_synchronous: true, ..Settings::default() }).await;
+    arm.group(RECORDED, "g").await;
+    let url = twins_url(RECORDED, "g", "twins", "");
+    for (method, body, status) in [
+        ("PUT", json!({"location": "eastus"}), 201),
+        ("PUT", json!({"location": "eastus", "tags": {"a": "b"}}), 201),
+        ("PATCH", json!({"tags": {"c": "d"}}), 200),
+    ] {
+        let answer = arm.send(method, &url, &body.to_string()).await;
+        assert_eq!(answer.status.as_u16(), status);
+        assert!(
+            answer.header_value("azure-asyncoperation").is_none()
+                && answer.header_value("location").is_none()
+        );
+        let shown = answer.body_json();
+        assert_eq!(shown["properties"]["provisioningState"], "Succeeded");
+        assert_eq!(shown["tags"], body.get("tags").cloned().unwrap_or_default());
+    }
+    assert_eq!(arm.delete(&url).await.status, 204);
+    assert_eq!(arm.get(&url).await.0, 404);
+    let group = format!("/subscriptions/{RECORDED}/resourcegroups/g?api-version=2024-11-01");
+    assert_eq!(arm.delete(&group).await.status, 200);
+    assert_eq!(arm.get(&group).await.0, 404);
+}
+
+#[tokio::test]
+async fn the_loop_finishes_operations_when_their_time_comes() {
+    let arm = Arm::new().await;
+    arm.manager.start();
+    arm.group(RECORDED, "g").await;
+    let created = arm.put(&twins_url(RECORDED, "g", "twins", ""), json!({"location": "eastus"})).await;
+    let poll = created.header_value("azure-asyncoperation").unwrap().to_owned();
+    assert_eq!(arm.get(&poll).await.1["status"], "Running");
+    arm.clock.advance(Duration::from_secs(1));
+    for _ in 0..1000 {
+        if arm.get(&poll).await.1["status"] == "Succeeded" {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the loop did not finish the operation");
+}
+
+#[tokio::test]
+async fn the_defaults_are_made_once_and_stay_deleted() {
+    let arm = Arm::new().await;
+    let defaults =
+        resource_manager::Defaults::new("11111111-2222-3333-4444-555555555555", arm.directory.tenant_id());
+    let made = arm.manager.ensure_defaults(&defaults).await.unwrap();
+    assert_eq!(arm.services.find("dps").unwrap().settings().linked_hubs.len(), 1);
+    assert!(arm.hubs.find("hub").is_some() && arm.instances.find("twins").is_some());
+    assert_eq!(arm.manager.hosts().default_instance(base::hosts::Service::Hub).as_deref(), Some("hub"));
+    let caller = Caller::system();
+    arm.manager.delete_digital_twins_instance(&caller, &made.digital_twins).await.unwrap();
+    arm.settle().await;
+    arm.manager.ensure_defaults(&defaults).await.unwrap();
+    assert!(arm.instances.find("twins").is_none());
+}
