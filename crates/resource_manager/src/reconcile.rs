@@ -17,7 +17,7 @@ use crate::{event_hub, instance};
 /// After a failure of the store or of a service, the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
 /// Without anything to do, expired operations are looked for this often.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Why an operation could not be finished.
 pub(crate) enum Fault {
@@ -201,7 +201,7 @@ impl ResourceManager {
                 }
             }
             Work::DeleteConnection { name } => {
-                instance::properties_mut(next)?.connections.retain(|known| known.name != *name)
+                instance::properties_mut(next)?.connections.retain(|known| known.name != *name);
             }
             Work::Create | Work::Update { .. } | Work::Delete | Work::DeleteGroup => {}
         }

@@ -14,7 +14,6 @@ use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::instance;
-use crate::operation::Work;
 use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, ProvisioningState, Resource};
 
@@ -79,15 +78,12 @@ impl ResourceManager {
                 operation: None,
                 properties: resource::Properties::DigitalTwinsEndpoint(properties),
             };
-            let work = match &old {
-                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
-                None => {
-                    let instance = &instance::properties(&parent.record)?.instance;
-                    let max = i64::try_from(caps::ENDPOINTS_MAX).unwrap_or(i64::MAX);
-                    batch.add(Counter::new(instance, "endpoints"), 1, max);
-                    Work::Create
-                }
-            };
+            if old.is_none() {
+                let instance = &instance::properties(&parent.record)?.instance;
+                let max = i64::try_from(caps::ENDPOINTS_MAX).unwrap_or(i64::MAX);
+                batch.add(Counter::new(instance, "endpoints"), 1, max);
+            }
+            let work = resource::work_of_put(old.as_ref());
             self.accept(old.as_ref(), next, work, batch).await
         })
         .await

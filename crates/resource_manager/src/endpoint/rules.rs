@@ -120,9 +120,8 @@ fn topic_endpoint(request: &EndpointRequest) -> Result<String, Error> {
 /// The secret after a PUT. A masked value stands for the one that is there, so that a client may send back what it read.
 fn secret(name: &str, sent: Option<&str>, old: Option<&Secret>) -> Result<Option<Secret>, Error> {
     match (sent, old) {
-        (None, _) => Ok(None),
         (Some(sent), Some(old)) if mask::is_masked(sent) => Ok(Some(old.clone())),
-        (Some(""), None) => Ok(None),
+        (None, _) | (Some(""), None) => Ok(None),
         (Some(sent), None) if mask::is_masked(sent) => Err(Error::bad_request(format!(
             "The property '{name}' is masked, and there is no value to keep."
         ))),
@@ -206,7 +205,7 @@ impl ConnectionString {
         for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
             let (name, value) = field.split_once('=')?;
             match name.trim().to_ascii_lowercase().as_str() {
-                "endpoint" => parsed.host = bus_host(value)?.to_owned(),
+                "endpoint" => bus_host(value)?.clone_into(&mut parsed.host),
                 "sharedaccesskeyname" => value.clone_into(&mut parsed.key_name),
                 "sharedaccesskey" => value.clone_into(&mut parsed.key),
                 "entitypath" => value.clone_into(&mut parsed.entity_path),

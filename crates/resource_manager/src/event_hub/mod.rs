@@ -11,7 +11,6 @@ pub use self::rules::{AccessRight, EventHubRequest, Keys};
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
 use crate::instance::NameAvailability;
-use crate::operation::Work;
 use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, subscription};
@@ -102,13 +101,10 @@ impl ResourceManager {
                 operation: None,
                 properties: resource::Properties::EventHubNamespace(properties),
             };
-            let work = match &old {
-                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
-                None => {
-                    self.claim_name(&mut batch, id).await?;
-                    Work::Create
-                }
-            };
+            if old.is_none() {
+                self.claim_name(&mut batch, id).await?;
+            }
+            let work = resource::work_of_put(old.as_ref());
             self.accept(old.as_ref(), next, work, batch).await
         })
         .await
@@ -190,10 +186,7 @@ impl ResourceManager {
                 let max = i64::try_from(caps::EVENT_HUBS_PER_NAMESPACE_MAX).unwrap_or(i64::MAX);
                 batch.add(store::Counter::new(instance, "eventhubs"), 1, max);
             }
-            let work = match &old {
-                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
-                None => Work::Create,
-            };
+            let work = resource::work_of_put(old.as_ref());
             let accepted = self.accept(old.as_ref(), next, work, batch).await?;
             self.finish_at_once(accepted).await
         })

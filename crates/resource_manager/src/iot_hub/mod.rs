@@ -10,7 +10,6 @@ pub use self::rules::{PropertiesRequest, SKUS, tier};
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
 use crate::identity::{IdentityRequest, Users};
-use crate::operation::Work;
 use crate::policy::{self, SharedAccessPolicy};
 use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
@@ -93,13 +92,10 @@ impl ResourceManager {
                 operation: None,
                 properties: resource::Properties::IotHub(properties),
             };
-            let work = match &old {
-                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
-                None => {
-                    self.claim_name(&mut batch, id).await?;
-                    Work::Create
-                }
-            };
+            if old.is_none() {
+                self.claim_name(&mut batch, id).await?;
+            }
+            let work = resource::work_of_put(old.as_ref());
             self.accept(old.as_ref(), next, work, batch).await
         })
         .await

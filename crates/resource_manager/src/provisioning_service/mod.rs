@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
 use crate::identity::{IdentityRequest, Users};
 use crate::instance::NameAvailability;
-use crate::operation::Work;
 use crate::policy::{self, SharedAccessPolicy};
 use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
@@ -106,13 +105,10 @@ impl ResourceManager {
                 operation: None,
                 properties: resource::Properties::ProvisioningService(properties),
             };
-            let work = match &old {
-                Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
-                None => {
-                    self.claim_name(&mut batch, id).await?;
-                    Work::Create
-                }
-            };
+            if old.is_none() {
+                self.claim_name(&mut batch, id).await?;
+            }
+            let work = resource::work_of_put(old.as_ref());
             self.accept(old.as_ref(), next, work, batch).await
         })
         .await

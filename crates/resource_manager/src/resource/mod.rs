@@ -31,6 +31,11 @@ pub struct Accepted {
     pub is_new: bool,
 }
 
+/// What a PUT leaves to do: to create, or to update what was there.
+pub(crate) fn work_of_put(old: Option<&Stored<Resource>>) -> Work {
+    old.map_or(Work::Create, |old| Work::Update { tags: None, previous: Box::new(old.record.clone()) })
+}
+
 /// Stored properties of another type than their id says. Only a damaged store holds such a row.
 pub(crate) fn damaged(id: &ResourceId) -> Error {
     Error::Store(StoreError::Corrupt(format!("{id} has the properties of another type")))

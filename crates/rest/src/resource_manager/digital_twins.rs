@@ -29,6 +29,7 @@ struct PutProperties {
     private_endpoint_connections: Option<Vec<ConnectionBody>>,
 }
 
+#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 #[derive(Debug, Deserialize)]
 struct PatchBody {
     #[serde(default, deserialize_with = "parse::present")]
@@ -38,6 +39,7 @@ struct PatchBody {
     properties: Option<PatchProperties>,
 }
 
+#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PatchProperties {

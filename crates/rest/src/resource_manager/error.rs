@@ -113,7 +113,7 @@ fn status_of(error: &Error) -> (u16, &'static str) {
         Error::ResourceGroupBeingDeleted(_) => (409, "ResourceGroupBeingDeleted"),
         Error::InvalidResourceGroupName(_) => (400, "InvalidResourceGroup"),
         Error::InvalidResourceGroupLocation { .. } => (409, "InvalidResourceGroupLocation"),
-        Error::ResourceNotFound(..) => (404, "ResourceNotFound"),
+        Error::ResourceNotFound(..) | Error::KeyNotFound(_) => (404, "ResourceNotFound"),
         Error::ParentResourceNotFound { .. } => (404, "ParentResourceNotFound"),
         Error::InvalidResourceNamespace(_) => (404, "InvalidResourceNamespace"),
         Error::LocationRequired => (400, "LocationRequired"),
@@ -130,7 +130,6 @@ fn status_of(error: &Error) -> (u16, &'static str) {
         Error::Conflict(_) | Error::WrittenMeanwhile => (409, "Conflict"),
         Error::QuotaExceeded(_) => (400, "QuotaExceeded"),
         Error::PreconditionFailed(_) => (412, "PreconditionFailed"),
-        Error::KeyNotFound(_) => (404, "ResourceNotFound"),
         Error::OperationNotFound(_) => (404, "OperationNotFound"),
         Error::Store(_) => (503, "ServiceUnavailable"),
     }

@@ -36,6 +36,7 @@ pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal>
 }
 
 /// Tells a member that is `null` from one that is not there: `Some(None)` and `None`, with `#[serde(default)]`.
+#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -90,6 +91,7 @@ pub(super) fn skip_token(request: &Request) -> Option<Continuation> {
 }
 
 /// A body that sends tags and nothing else that counts.
+#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 #[derive(Debug, Deserialize)]
 pub(super) struct TagsBody {
     #[serde(default, deserialize_with = "present")]

@@ -97,3 +97,44 @@ async fn the_defaults_are_made_once_and_stay_deleted() {
     arm.manager.ensure_defaults(&defaults).await.unwrap();
     assert!(arm.instances.find("twins").is_none());
 }
+
+#[tokio::test]
+async fn an_update_that_fails_gives_back_what_was_there() {
+    let arm = Arm::new().await;
+    arm.group(RECORDED, "g").await;
+    arm.put(&twins_url(RECORDED, "g", "twins", ""), json!({"location": "eastus"})).await;
+    let namespace = |rest: &str| {
+        format!(
+            "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.EventHub/namespaces/my-namespace{rest}?api-version=2024-01-01"
+        )
+    };
+    arm.put(&namespace(""), json!({"location": "eastus"})).await;
+    arm.settle().await;
+    let endpoint = twins_url(RECORDED, "g", "twins", "/endpoints/abc");
+    let far = "Endpoint=sb://far.example.com/;SharedAccessKeyName=n;SharedAccessKey=k=;EntityPath=far";
+    let near = "Endpoint=sb://my-namespace.servicebus.azure.net/;SharedAccessKeyName=n;SharedAccessKey=k=;EntityPath=none";
+    let body = |string: &str| json!({"properties": {"endpointType": "EventHub", "connectionStringPrimaryKey": string}});
+    assert_eq!(arm.put(&endpoint, body(far)).await.status, 201);
+    arm.settle().await;
+    let failing = arm.put(&endpoint, body(near)).await;
+    let (status, result) =
+        (failing.header_value("azure-asyncoperation").unwrap(), failing.header_value("location").unwrap());
+    arm.settle().await;
+    let (_, told) = arm.get(status).await;
+    assert_eq!(
+        (&told["status"], &told["error"]["code"]),
+        (&json!("Failed"), &json!("EndpointValidationFailed"))
+    );
+    assert_eq!(arm.get(result).await.1["properties"]["provisioningState"], "Failed");
+    let kept = arm.events.endpoint(&arm.manager_instance("twins"), "abc").await.unwrap().unwrap();
+    let events::Target::EventHub(events::Address::ConnectionString(secret)) = kept.target else { panic!() };
+    assert_eq!(secret.expose(), far, "events still go where they went");
+    let again = arm.put(&endpoint, arm.get(&endpoint).await.1).await;
+    assert_eq!(again.status, 201);
+    arm.settle().await;
+    assert_eq!(
+        arm.get(&endpoint).await.1["properties"]["provisioningState"],
+        "Succeeded",
+        "the old secret is back"
+    );
+}
