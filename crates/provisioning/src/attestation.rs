@@ -13,9 +13,16 @@ const KEY_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Attestation {
-    SymmetricKey { primary_key: Key, secondary_key: Key },
-    Tpm { endorsement_key: String, storage_root_key: Option<String> },
-    X509(X509Attestation),
+    SymmetricKey {
+        primary_key: Key,
+        secondary_key: Key,
+    },
+    Tpm {
+        endorsement_key: String,
+        storage_root_key: Option<String>,
+    },
+    /// Boxed because it is some ten times as large as the others.
+    X509(Box<X509Attestation>),
 }
 
 /// Exactly one of the three forms of X.509 attestation.
@@ -86,7 +93,7 @@ impl AttestationDraft {
                 let storage_root_key = storage_root_key.clone();
                 Ok(Attestation::Tpm { endorsement_key: endorsement_key.clone(), storage_root_key })
             }
-            Self::X509(draft) => Ok(Attestation::X509(draft.resolve(stored, settings, is_group)?)),
+            Self::X509(draft) => Ok(Attestation::X509(Box::new(draft.resolve(stored, settings, is_group)?))),
         }
     }
 }
@@ -99,7 +106,7 @@ impl X509Draft {
         is_group: bool,
     ) -> Result<X509Attestation, Error> {
         let stored = match stored {
-            Some(Attestation::X509(stored)) => Some(stored),
+            Some(Attestation::X509(stored)) => Some(&**stored),
             _ => None,
         };
         match self {
@@ -146,12 +153,11 @@ fn certificates(
     stored: Option<&Pair<X509Certificate>>,
 ) -> Result<Pair<X509Certificate>, Error> {
     let resolve = |draft: Option<&CertificateDraft>, kept: Option<&X509Certificate>| match draft {
-        None => Ok(None),
         Some(CertificateDraft { certificate: Some(text), .. }) if !text.trim().is_empty() => {
             certificate::parse(text).map(Some)
         }
         Some(CertificateDraft { has_info: true, .. }) => Ok(kept.cloned()),
-        Some(_) => Ok(None),
+        Some(_) | None => Ok(None),
     };
     let pair = Pair {
         primary: resolve(draft.primary.as_ref(), stored.and_then(|s| s.primary.as_ref()))?,

@@ -94,7 +94,7 @@ impl TestService {
 
     pub(crate) fn token(&self, id: &str, key: &Key) -> SasToken {
         let resource = format!("{}/registrations/{id}", self.service.id_scope());
-        let expires_at = self.clock.now().plus(Duration::from_secs(60));
+        let expires_at = self.clock.now().plus(Duration::from_mins(1));
         SasToken::parse(&sas::build(&resource, key, expires_at, Some("registration"))).unwrap()
     }
 

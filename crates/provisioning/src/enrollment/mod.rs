@@ -59,12 +59,11 @@ impl Service {
                 self.now(),
             )?;
             let mut batch = Batch::default();
-            match &old {
-                Some(old) => batch.replace(old, &new),
-                None => {
-                    batch.insert(&new);
-                    batch.add(self.count(draft.kind), 1, count_max(draft.kind));
-                }
+            if let Some(old) = &old {
+                batch.replace(old, &new);
+            } else {
+                batch.insert(&new);
+                batch.add(self.count(draft.kind), 1, count_max(draft.kind));
             }
             self.store().commit(batch).await?;
             Ok(new)
@@ -164,7 +163,7 @@ impl Service {
     }
 
     fn count(&self, kind: EnrollmentKind) -> Counter {
-        Counter::new(self.instance(), &format!("enrollments/{}", kind.key_text()))
+        Counter::new(self.instance(), format!("enrollments/{}", kind.key_text()))
     }
 }
 

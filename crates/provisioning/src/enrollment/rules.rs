@@ -69,10 +69,9 @@ pub fn put(
 pub fn check_put(old: Option<&Enrollment>, if_match: &IfMatch) -> Result<(), Error> {
     match (old, if_match) {
         (None, IfMatch::Absent | IfMatch::Any) => Ok(()),
-        (None, IfMatch::Tag(_)) => Err(Error::PreconditionFailed),
         (Some(_), IfMatch::Absent) => Err(Error::AlreadyExists),
         (Some(old), _) if if_match.allows(&old.etag) => Ok(()),
-        (Some(_), _) => Err(Error::PreconditionFailed),
+        _ => Err(Error::PreconditionFailed),
     }
 }
 

@@ -40,10 +40,12 @@ async fn keys_are_made_when_absent_and_kept_when_a_put_leaves_them_out() {
     assert_eq!(kept.created, made.created);
 }
 
+type Spoil = fn(&mut EnrollmentDraft);
+
 #[tokio::test]
 async fn nonsense_is_refused_and_nothing_is_stored() {
     let test = TestService::with_hubs(&["hub"]).await;
-    let cases: Vec<(&str, fn(&mut EnrollmentDraft))> = vec![
+    let cases: Vec<(&str, Spoil)> = vec![
         ("a hub that is not linked", |d| d.iot_hubs = vec!["elsewhere.azure-devices.net".into()]),
         ("static with two hubs", |d| {
             d.allocation_policy = Some(AllocationPolicy::Static);

@@ -196,8 +196,8 @@ impl Service {
         limit: usize,
     ) -> Result<Vec<Registration>, Error> {
         let after = after.map(|id| Key::new([self.instance().as_str(), id]));
-        let find = Find::new(Key::instance(self.instance()), "enrollment_group", &group.folded(), limit)
-            .after(after);
+        let find =
+            Find::new(Key::instance(self.instance()), "enrollment_group", group.folded(), limit).after(after);
         let stored: Vec<Stored<Registration>> = self.store().find(find).await?;
         Ok(stored.into_iter().map(|stored| stored.record).collect())
     }

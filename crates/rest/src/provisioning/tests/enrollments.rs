@@ -225,7 +225,7 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_stored() {
         (
             "two attestations",
             spoiled(|b| {
-                b["attestation"] = json!({"type": "symmetricKey", "tpm": {"endorsementKey": "AAAA"}})
+                b["attestation"] = json!({"type": "symmetricKey", "tpm": {"endorsementKey": "AAAA"}});
             }),
         ),
         ("an attestation that is not there", spoiled(|b| b["attestation"] = json!({"type": "tpm"}))),

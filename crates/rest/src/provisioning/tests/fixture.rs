@@ -154,9 +154,10 @@ impl Fixture {
     /// A request of the owner unless told otherwise, in the newest stable version unless the path names one.
     pub(super) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let path = match path.contains("version") {
-            true => path.to_owned(),
-            false => format!("{path}{separator}api-version={VERSION}"),
+        let path = if path.contains("version") {
+            path.to_owned()
+        } else {
+            format!("{path}{separator}api-version={VERSION}")
         };
         Ask {
             fixture: self,
@@ -385,5 +386,5 @@ pub(super) fn members(body: &Value) -> Vec<&str> {
 }
 
 pub(super) fn hour() -> Duration {
-    Duration::from_secs(3600)
+    Duration::from_hours(1)
 }
