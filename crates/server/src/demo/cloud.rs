@@ -118,18 +118,26 @@ impl Cloud {
         let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
         let url = format!("{base}{path}?api-version={version}");
         let answer = self.https.ask(method, &url, &headers, bytes_of(body)).await?;
-        let Some(status_url) = answer.header("azure-asyncoperation").map(str::to_owned) else {
-            return Ok(answer.json());
+        let status_url = answer.header("azure-asyncoperation").map(str::to_owned);
+        let mut state = match &status_url {
+            Some(_) => json!({"status": "Running"}),
+            None => answer.json(),
         };
         for _ in 0..OPERATION_POLLS_MAX {
-            let state = self.https.ask("GET", &status_url, &headers, "").await?.json();
-            match state["status"].as_str() {
-                Some("Succeeded") => return Ok(self.https.ask("GET", &url, &headers, "").await?.json()),
+            // A status says `status`; a resource that is its own status says `provisioningState`.
+            let status =
+                state["status"].as_str().or_else(|| state["properties"]["provisioningState"].as_str());
+            match status {
                 Some("Failed" | "Canceled") => {
                     return Err(Fault::unexpected(format!("{method} {path}: {state}")));
                 }
-                _ => tokio::time::sleep(Duration::from_millis(250)).await,
+                Some("Succeeded") if status_url.is_some() => {
+                    return Ok(self.https.ask("GET", &url, &headers, "").await?.json());
+                }
+                None | Some("Succeeded") => return Ok(state),
+                Some(_) => tokio::time::sleep(Duration::from_millis(250)).await,
             }
+            state = self.https.ask("GET", status_url.as_deref().unwrap_or(&url), &headers, "").await?.json();
         }
         Err(Fault::unexpected(format!("{method} {path} does not come to an end")))
     }
