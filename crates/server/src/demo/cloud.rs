@@ -306,19 +306,28 @@ impl Cloud {
             .unwrap_or_else(|_| Err(ClientError::Timeout(seconds).into()))
     }
 
-    /// Counts update events until every room has shown up.
-    pub async fn count_twin_events(&self, route: &Route, rooms: &[String]) -> Result<usize, Fault> {
+    /// Reads update events until all `wanted` have arrived, and insists that every room is among them.
+    pub async fn count_twin_events(
+        &self,
+        route: &Route,
+        rooms: &[String],
+        wanted: usize,
+    ) -> Result<usize, Fault> {
         let mut missing: BTreeSet<&str> = rooms.iter().map(String::as_str).collect();
         let mut seen = 0;
         let query = format!("namespace=twinhub-demo&event-hub={}&from=earliest", route.event_hub);
         let counted = self.follow(&query, |event| {
             seen += 1;
-            let subject = event["properties"]["cloudEvents:subject"].as_str().unwrap_or_default().to_owned();
-            missing.remove(subject.as_str());
-            missing.is_empty()
+            missing.remove(event["properties"]["cloudEvents:subject"].as_str().unwrap_or_default());
+            seen >= wanted
         });
-        counted.await.map_err(|fault| Fault::unexpected(format!("{fault} (after {seen} events)")))?;
-        Ok(seen)
+        counted
+            .await
+            .map_err(|fault| Fault::unexpected(format!("{fault} (after {seen} of {wanted} events)")))?;
+        if missing.is_empty() {
+            return Ok(seen);
+        }
+        Err(Fault::unexpected(format!("no event tells of {missing:?}")))
     }
 
     /// A program for the official Python SDK that registers and connects one more device of the group.

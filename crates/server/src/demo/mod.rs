@@ -115,7 +115,7 @@ impl Story {
         report.done(&format!("{rows} rooms answer with live values"));
 
         report.begin(chapter, "see twin events arrive at the event hub");
-        let events = cloud.count_twin_events(&route, &building.rooms).await?;
+        let events = cloud.count_twin_events(&route, &building.rooms, carried.updated).await?;
         report.done(&format!("{events} events"));
 
         let latencies = fleet.latencies();
