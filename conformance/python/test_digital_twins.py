@@ -127,7 +127,7 @@ def test_relationships_hold_twins_and_answer_queries(client, models, name):
 
     with pytest.raises(HttpResponseError) as held:
         client.delete_digital_twin(f"{name}-0")
-    assert held.value.error.code == "RelationshipsNotDeleted"
+    assert "RelationshipsNotDeleted" in str(held.value)
     with pytest.raises(ResourceNotFoundError):
         client.upsert_relationship(floor, "bad", {"$relationshipName": "contains", "$targetId": "nobody"})
     for number in range(3):
@@ -147,7 +147,7 @@ def test_a_subtype_is_found_as_its_ancestor(client, models, name):
 def test_a_route_needs_an_endpoint(client, name):
     with pytest.raises(HttpResponseError) as refused:
         client.upsert_event_route(name, DigitalTwinsEventRoute(endpoint_name="nowhere", filter="true"))
-    assert refused.value.error.code == "EventRouteEndpointInvalid"
+    assert "EventRouteEndpointInvalid" in str(refused.value)
     assert name not in [route.id for route in client.list_event_routes()]
 
 

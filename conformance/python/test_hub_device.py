@@ -5,6 +5,7 @@ import time
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
+from azure.iot.device.common.pipeline.pipeline_exceptions import PipelineNotRunning
 from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
@@ -19,7 +20,10 @@ def client(device, key, ca_pem):
     )
     client.connect()
     yield client
-    client.shutdown()
+    try:
+        client.shutdown()
+    except PipelineNotRunning:
+        pass  # the test shut it down itself
 
 
 @pytest.fixture
