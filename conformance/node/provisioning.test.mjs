@@ -2,14 +2,17 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { ProvisioningDeviceClient } from 'azure-iot-provisioning-device';
-import { Http } from 'azure-iot-provisioning-device-http';
-import { Mqtt } from 'azure-iot-provisioning-device-mqtt';
-import { ProvisioningServiceClient } from 'azure-iot-provisioning-service';
-import { SymmetricKeySecurityClient } from 'azure-iot-security-symmetric-key';
+import provisioning from 'azure-iot-provisioning-device';
+import http from 'azure-iot-provisioning-device-http';
+import mqtt from 'azure-iot-provisioning-device-mqtt';
+import provisioningService from 'azure-iot-provisioning-service';
+import symmetricKey from 'azure-iot-security-symmetric-key';
 import { env } from './environment.mjs';
 
-const service = ProvisioningServiceClient.fromConnectionString(env('PROVISIONING_CONNECTION_STRING'));
+// These packages are CommonJS: their members are not found as named exports.
+const { ProvisioningDeviceClient } = provisioning;
+const { SymmetricKeySecurityClient } = symmetricKey;
+const service = provisioningService.ProvisioningServiceClient.fromConnectionString(env('PROVISIONING_CONNECTION_STRING'));
 const groupId = `node-group-${randomUUID()}`;
 const groupKey = randomBytes(64).toString('base64');
 
@@ -23,7 +26,7 @@ before(() =>
 
 after(() => service.deleteEnrollmentGroup(groupId));
 
-for (const [name, Transport] of [['MQTT', Mqtt], ['HTTPS', Http]]) {
+for (const [name, Transport] of [['MQTT', mqtt.Mqtt], ['HTTPS', http.Http]]) {
   test(`a device of a group registers over ${name}`, async () => {
     const id = `node-${name.toLowerCase()}-${randomUUID()}`;
     const key = createHmac('sha256', Buffer.from(groupKey, 'base64')).update(id).digest('base64');

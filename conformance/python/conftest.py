@@ -85,7 +85,7 @@ def derive(group_key, registration_id):
 def events(device_id=None):
     """Everything in the hub's event stream, through the command a user would run."""
     out = subprocess.run(
-        [env("TWINHUB_BINARY"), "events", "--data-dir", env("TWINHUB_DATA_DIR"), "--from", "earliest", "--json"],
+        [env("CONFORM_BINARY"), "events", "--data-dir", env("TWINHUB_DATA_DIR"), "--from", "earliest", "--json"],
         capture_output=True,
         text=True,
         timeout=60,

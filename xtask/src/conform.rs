@@ -131,7 +131,7 @@ impl Server {
         for (name, value) in variables.as_object().into_iter().flatten() {
             command.env(name, value.as_str().unwrap_or_default());
         }
-        command.env("TWINHUB_BINARY", Self::binary()).env("TWINHUB_DATA_DIR", &self.data);
+        command.env("CONFORM_BINARY", Self::binary()).env("TWINHUB_DATA_DIR", &self.data);
         if let Some(shared) = shell::shared() {
             command.env("TWINHUB_SHARED", shared.canonicalize().unwrap_or(shared));
         }
