@@ -82,8 +82,8 @@ def derive(group_key, registration_id):
     return base64.b64encode(digest).decode()
 
 
-def events(device_id=None):
-    """Everything in the hub's event stream, through the command a user would run."""
+def telemetry(device_id):
+    """What a device sent, from the hub's event stream, through the command a user would run."""
     out = subprocess.run(
         [env("CONFORM_BINARY"), "events", "--data-dir", env("TWINHUB_DATA_DIR"), "--from", "earliest", "--json"],
         capture_output=True,
@@ -92,4 +92,4 @@ def events(device_id=None):
         check=True,
     ).stdout
     rows = [json.loads(line) for line in out.splitlines()]
-    return [row for row in rows if device_id in (None, row["deviceId"])]
+    return [row for row in rows if row["deviceId"] == device_id and row["source"] == "Telemetry"]

@@ -10,7 +10,7 @@ from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
 
-from conftest import connection_string, events
+from conftest import connection_string, telemetry
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_telemetry_arrives_with_its_properties_and_stamps(client, device):
     client.send_message(message)
     client.send_message(b"\x00\xff raw".decode("latin-1"))
 
-    first, second = events(device.device_id)
+    first, second = telemetry(device.device_id)
     assert first["body"] == {"temperature": 21.5} and first["properties"] == {"a b": "c+d&e"}
     assert first["source"] == "Telemetry" and first["moduleId"] in (None, "")
     system = first["systemProperties"]
@@ -74,7 +74,7 @@ def test_telemetry_arrives_with_its_properties_and_stamps(client, device):
 
 def test_a_message_of_the_largest_size_arrives(client, device):
     client.send_message("x" * (256 * 1024 - 1024))
-    assert len(events(device.device_id)) == 1
+    assert len(telemetry(device.device_id)) == 1
 
 
 def test_a_device_reads_its_twin_and_reports(client, device, registry):
@@ -120,7 +120,7 @@ def test_a_module_has_a_twin_and_methods_of_its_own(module_client, device, regis
     result = registry.invoke_device_module_method(device.device_id, "mod1", call)
     assert (result.status, result.payload) == (201, {"echo": {"at": "door"}})
     module_client.send_message(Message("from the module"))
-    assert [row["moduleId"] for row in events(device.device_id)] == ["mod1"]
+    assert [row["moduleId"] for row in telemetry(device.device_id)] == ["mod1"]
 
 
 def test_a_direct_method_is_answered(client, device, registry):

@@ -8,7 +8,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
-from conftest import derive, env, events
+from conftest import derive, env, telemetry
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,7 @@ def test_an_individual_device_registers_and_finds_its_initial_twin(service, name
     client.connect()
     client.send_message("hello")
     client.shutdown()
-    assert [row["body"] for row in events(name)] != []
+    assert [row["body"] for row in telemetry(name)] != []
     assert service.device_registration_state.get(name)["assignedHub"] == state.assigned_hub
 
 
