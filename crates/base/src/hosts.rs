@@ -146,8 +146,9 @@ impl Hosts {
                 advertised = self.0.machine.default_address().to_string();
             } else {
                 let taken = |candidate: &Ipv4Addr| known.values().any(|k| k.address == Some(*candidate));
-                let free = loopback_addresses(service, name).find(|candidate| !taken(candidate));
-                if let Some(own) = free.filter(|own| self.0.machine.listen_also(*own)) {
+                // Another server on this machine may hold the first choice.
+                let mut free = loopback_addresses(service, name).filter(|candidate| !taken(candidate));
+                if let Some(own) = free.find(|own| self.0.machine.listen_also(*own)) {
                     advertised = own.to_string();
                     address = Some(own);
                 }

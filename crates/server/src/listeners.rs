@@ -128,7 +128,7 @@ impl Listeners {
             Ok(sockets) => sockets,
             Err(error) => {
                 let error: CannotListen = error;
-                tracing::warn!(%error, "an instance gets no address of its own");
+                tracing::debug!(%error, "an instance does not get this address for its own");
                 return false;
             }
         };

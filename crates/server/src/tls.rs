@@ -207,3 +207,149 @@ fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
     };
     rest.split_at_checked(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use base::Clock;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
+
+    use super::*;
+
+    /// X.509 version 1, as `openssl x509 -req` of OpenSSL 3.0 makes it when it is given no extensions.
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGjCBwQIUC0bgKHV+oH4UxOgV9xN2al6L1dswCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTIyMDMxMDMxWhgPMjEyNjEwMjkwMzEwMzFaMBExDzAN
+BgNVBAMMBmRldi12MTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFmESr/XRiKD
+iLXGi1Xka9JWxO3if4uiswMzcrDN+KsCY67brzofQz9qJmDvBnyG9VhPoz+oNfXR
+gyevoy9PYGQwCgYIKoZIzj0EAwIDSAAwRQIgLS66oZxKyTuw5LP+n2g0DlX2m62E
+buDQllA4vfdcNLACIQDfS4Tz9WppTt4Bez5JERP+j2drNmBi5dGS4siQeBiBeg==
+-----END CERTIFICATE-----
+";
+    const VERSION_1_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgt1KR6wTCIKUQTkgj
+uQsqVv2MOyOmwUU6f9+MWaSuoR+hRANCAARZhEq/10Yig4i1xotV5GvSVsTt4n+L
+orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
+-----END PRIVATE KEY-----
+";
+
+    type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+    fn version_1() -> Identity {
+        let certificate = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+        (vec![certificate], PrivateKeyDer::from_pem_slice(VERSION_1_KEY.as_bytes()).unwrap())
+    }
+
+    fn self_signed(algorithm: &'static rcgen::SignatureAlgorithm) -> Identity {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    /// Shakes hands in memory and gives the certificates that the server saw.
+    fn shake(version: ProtocolVersion, client: Option<Identity>) -> Result<usize, Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = Certificates::open(directory.path(), Clock::system()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&certificates.files().ca).unwrap()).unwrap();
+        let versions: &[&rustls::SupportedProtocolVersion] = match version {
+            ProtocolVersion::TLSv1_2 => &[&rustls::version::TLS12],
+            _ => &[&rustls::version::TLS13],
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                // Without rustls' own check that certificate and key belong together, so that a thief can try.
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let identity = Arc::new(CertifiedKey::new(chain, key));
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                    Arc::unwrap_or_clone(identity),
+                )))
+            }
+        };
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tls = Tls::new(certificates);
+        let configuration = tls.configuration(IpAddr::from([127, 0, 0, 1]), Protocol::Mqtt);
+        let mut server = ServerConnection::new(configuration).unwrap();
+        while client.is_handshaking() || server.is_handshaking() || server.wants_write() {
+            let mut to_server = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut to_server).unwrap();
+            }
+            pass(&to_server, |bytes| server.read_tls(bytes));
+            server.process_new_packets()?;
+            let mut to_client = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut to_client).unwrap();
+            }
+            pass(&to_client, |bytes| client.read_tls(bytes));
+            client.process_new_packets()?;
+        }
+        assert_eq!(server.protocol_version(), Some(version));
+        Ok(server.peer_certificates().map_or(0, <[_]>::len))
+    }
+
+    fn pass(bytes: &[u8], mut read: impl FnMut(&mut dyn io::Read) -> io::Result<usize>) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            read(&mut rest).unwrap();
+        }
+    }
+
+    const VERSIONS: [ProtocolVersion; 2] = [ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3];
+
+    #[test]
+    fn a_client_may_come_without_a_certificate() {
+        for version in VERSIONS {
+            assert_eq!(shake(version, None).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn any_certificate_is_taken_whose_key_is_proven() {
+        for version in VERSIONS {
+            for algorithm in
+                [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256]
+            {
+                assert_eq!(shake(version, Some(self_signed(algorithm))).unwrap(), 1, "{version:?}");
+            }
+            assert_eq!(shake(version, Some(version_1())).unwrap(), 1, "X.509 version 1, {version:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        for version in VERSIONS {
+            let (chain, _) = version_1();
+            let (_, other_key) = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
+            let refused = shake(version, Some((chain, other_key)));
+            assert_eq!(refused, Err(CertificateError::BadSignature.into()), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn key_algorithms_are_read_without_panic() {
+        for der in [
+            &b""[..],
+            b"\x30",
+            b"\x30\x82",
+            b"\x30\x82\xff\xff",
+            b"\x30\x02\x30\x00",
+            b"\x30\x80\x00",
+            b"\x30\x04\x30\x7f\x01\x02",
+        ] {
+            let _ = key_algorithm(der);
+        }
+        assert_eq!(key_algorithm(b"\x30\x05\x30\x01\x07\x03\x00"), Some(&b"\x07"[..]));
+    }
+}
