@@ -155,7 +155,7 @@ pub(crate) fn normal(audience: &str) -> String {
     audience.trim_end_matches('/').to_ascii_lowercase()
 }
 
-/// The resource that a v2 `scope` asks for: `{resource}/.default` or `{resource}/{permission}`; OpenID's own scopes name none.
+/// The resource that a v2 `scope` asks for: `{resource}/.default` or `{resource}/{permission}`; `OpenID`'s own scopes name none.
 pub fn resource_of_scope(scope: &str) -> Option<&str> {
     let named = scope.split_whitespace().find(|part| {
         !["openid", "profile", "email", "offline_access"].iter().any(|own| part.eq_ignore_ascii_case(own))

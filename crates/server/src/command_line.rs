@@ -98,7 +98,7 @@ pub(crate) struct ServeArgs {
     /// A configuration file [default: twinhub.toml here or in the data directory]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where records are kept: sqlite:// (in the data directory) or sqlite::memory: [default: sqlite://]
+    /// Where records are kept: `sqlite://` (in the data directory) or `sqlite::memory:` [default: sqlite://]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// full: acknowledged means synced; relaxed: for CI [default: full]

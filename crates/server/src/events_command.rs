@@ -1,6 +1,7 @@
 //! `twinhub events`: prints what devices send and what changes, as it lies in a hub's event stream. Asks the running server.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use http_body_util::BodyExt;
@@ -24,17 +25,14 @@ pub(crate) fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
 }
 
 fn query(args: &EventsArgs) -> String {
-    let mut query = format!("follow={}", args.follow);
-    if let Some(hub) = &args.hub {
-        let hub = percent_encoding::utf8_percent_encode(hub, percent_encoding::NON_ALPHANUMERIC);
-        query.push_str(&format!("&hub={hub}"));
-    }
-    match args.from {
-        Some(From::Earliest) => query.push_str("&from=earliest"),
-        Some(From::Latest) => query.push_str("&from=latest"),
-        None => {}
-    }
-    query
+    let escaped = |hub| percent_encoding::utf8_percent_encode(hub, percent_encoding::NON_ALPHANUMERIC);
+    let hub = args.hub.as_deref().map(|hub| format!("&hub={}", escaped(hub))).unwrap_or_default();
+    let from = match args.from {
+        Some(From::Earliest) => "&from=earliest",
+        Some(From::Latest) => "&from=latest",
+        None => "",
+    };
+    format!("follow={}{hub}{from}", args.follow)
 }
 
 async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<ExitCode, Failure> {
@@ -51,7 +49,7 @@ async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<Exi
         pending.extend_from_slice(frame?.data_ref().map_or(&[], |data| &data[..]));
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { continue };
         let lines: Vec<u8> = pending.drain(..=end).collect();
-        if write(&lines, as_json).is_err() {
+        if write_out(&lines, as_json).is_err() {
             // Whoever read us has seen enough: `twinhub events | head`.
             break;
         }
@@ -59,7 +57,7 @@ async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(lines: &[u8], as_json: bool) -> std::io::Result<()> {
+fn write_out(lines: &[u8], as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if as_json {
         out.write_all(lines)?;
@@ -87,9 +85,11 @@ fn readable(event: &Value) -> String {
         _ => event["body"].to_string(),
     };
     let properties = event["properties"].as_object().into_iter().flatten();
-    let properties: String =
-        properties.map(|(name, value)| format!("  {name}={}", value.as_str().unwrap_or_default())).collect();
-    format!("{time}  {who}  {source}  {body}{properties}")
+    let mut line = format!("{time}  {who}  {source}  {body}");
+    for (name, value) in properties {
+        let _ = write!(line, "  {name}={}", value.as_str().unwrap_or_default());
+    }
+    line
 }
 
 #[cfg(test)]

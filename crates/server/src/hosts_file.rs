@@ -2,6 +2,7 @@
 //! It must never touch a line outside the block.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -63,11 +64,11 @@ fn replace_block(text: &str, label: &str, names: &BTreeMap<String, IpAddr>) -> S
         }
     }
     if !names.is_empty() {
-        out.push_str(&format!("{begin}\n"));
+        let _ = writeln!(out, "{begin}");
         for (name, address) in names {
-            out.push_str(&format!("{address}\t{name}\n"));
+            let _ = writeln!(out, "{address}\t{name}");
         }
-        out.push_str(&format!("{end}\n"));
+        let _ = writeln!(out, "{end}");
     }
     out
 }

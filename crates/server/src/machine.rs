@@ -24,22 +24,19 @@ pub(crate) struct ThisMachine {
 
 impl Machine for ThisMachine {
     fn resolves_to_us(&self, name: &str) -> bool {
-        if let Some(file) = &self.hosts_file {
-            if let Err(error) = file.add(name, self.listeners.dialled()) {
-                tracing::warn!(%error, name, "the hosts file cannot be kept");
-            }
+        let added = self.hosts_file.as_ref().map(|file| file.add(name, self.listeners.dialled()));
+        if let Some(Err(error)) = added {
+            tracing::warn!(%error, name, "the hosts file cannot be kept");
         }
         if self.resolver_is_silent.load(Ordering::Relaxed) {
             return false;
         }
-        match look_up(name) {
-            Some(addresses) => addresses.iter().any(|address| self.listeners.covers(*address)),
-            None => {
-                self.resolver_is_silent.store(true, Ordering::Relaxed);
-                tracing::info!(name, "names do not resolve in time; addresses are advertised instead");
-                false
-            }
-        }
+        let Some(addresses) = look_up(name) else {
+            self.resolver_is_silent.store(true, Ordering::Relaxed);
+            tracing::info!(name, "names do not resolve in time; addresses are advertised instead");
+            return false;
+        };
+        addresses.iter().any(|address| self.listeners.covers(*address))
     }
 
     fn listen_also(&self, address: Ipv4Addr) -> bool {

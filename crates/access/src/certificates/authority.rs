@@ -12,9 +12,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{CertificateError, bundle, unusable};
 
-const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+const ROOT_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
 /// Clocks of clients may be behind ours.
-const BACKDATED: Duration = Duration::from_secs(24 * 3600);
+const BACKDATED: Duration = Duration::from_hours(24);
 
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,

@@ -24,7 +24,7 @@ use cache::Cache;
 pub use description::{Description, describe};
 
 /// Leaves live as long as the longest-lived that every platform accepts, and are minted anew at half of that.
-const LEAF_LIFETIME: Duration = Duration::from_secs(397 * 24 * 3600);
+const LEAF_LIFETIME: Duration = Duration::from_hours(397 * 24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -57,8 +57,15 @@ struct Inner {
 }
 
 enum Source {
-    Minted { authority: Authority, leaf_key: LeafKey, cache: Cache, clock: Clock },
+    Minted(Box<Minted>),
     Operator(Arc<CertifiedKey>),
+}
+
+struct Minted {
+    authority: Authority,
+    leaf_key: LeafKey,
+    cache: Cache,
+    clock: Clock,
 }
 
 /// One key for all leaves: a handshake then costs a signature and no key generation.
@@ -84,8 +91,8 @@ impl Certificates {
         let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
         let files = bundle::write(directory, &directory.join("ca.pem"))?;
         let leaf_key = LeafKey { pair, signing };
-        let source = Source::Minted { authority, leaf_key, cache: Cache::default(), clock };
-        Ok(Self(Arc::new(Inner { source, files })))
+        let minted = Minted { authority, leaf_key, cache: Cache::default(), clock };
+        Ok(Self(Arc::new(Inner { source: Source::Minted(Box::new(minted)), files })))
     }
 
     /// The operator's own certificate and key for every name. The chain's last certificate is what clients must trust.
@@ -115,16 +122,20 @@ impl Certificates {
         server_name: Option<&str>,
         local: IpAddr,
     ) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let (authority, leaf_key, cache, clock) = match &self.0.source {
-            Source::Operator(certified) => return Ok(certified.clone()),
-            Source::Minted { authority, leaf_key, cache, clock } => (authority, leaf_key, cache, clock),
-        };
-        let name = server_name.map(str::to_ascii_lowercase);
-        cache.get_or_mint((name, local), clock.now(), |(name, local)| {
-            let until = clock.now().plus(LEAF_LIFETIME);
-            let leaf =
-                mint(authority.issuer(), leaf_key, name.as_deref(), *local, authority.valid_from(), until)?;
-            Ok((leaf, clock.now().plus(LEAF_LIFETIME / 2)))
+        match &self.0.source {
+            Source::Operator(certified) => Ok(certified.clone()),
+            Source::Minted(minted) => minted.leaf(server_name.map(str::to_ascii_lowercase), local),
+        }
+    }
+}
+
+impl Minted {
+    fn leaf(&self, name: Option<String>, local: IpAddr) -> Result<Arc<CertifiedKey>, CertificateError> {
+        let now = self.clock.now();
+        self.cache.get_or_mint((name, local), now, |(name, local)| {
+            let validity = (self.authority.valid_from(), now.plus(LEAF_LIFETIME));
+            let leaf = mint(self.authority.issuer(), &self.leaf_key, name.as_deref(), *local, validity)?;
+            Ok((leaf, now.plus(LEAF_LIFETIME / 2)))
         })
     }
 }
@@ -139,8 +150,7 @@ fn mint(
     key: &LeafKey,
     name: Option<&str>,
     local: IpAddr,
-    from: Timestamp,
-    until: Timestamp,
+    (from, until): (Timestamp, Timestamp),
 ) -> Result<Arc<CertifiedKey>, CertificateError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name(name));

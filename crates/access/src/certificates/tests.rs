@@ -70,7 +70,7 @@ fn the_cache_is_bounded_whatever_names_are_asked_for() {
     for number in 0..CACHE_MAX + 10 {
         certificates.for_handshake(Some(&format!("n{number}.localhost")), [127, 0, 0, 1].into()).unwrap();
     }
-    let Source::Minted { cache, .. } = &certificates.0.source else { panic!("minted") };
-    assert!(cache.len() <= CACHE_MAX);
+    let Source::Minted(minted) = &certificates.0.source else { panic!("minted") };
+    assert!(minted.cache.len() <= CACHE_MAX);
     assert!(certificates.for_handshake(Some("not a name: \u{e4}"), [127, 0, 0, 1].into()).is_err());
 }

@@ -249,10 +249,8 @@ impl Directory {
     /// A principal with everything that its role assignments give.
     pub async fn caller(&self, object_id: &str) -> Result<Caller, TokenError> {
         let now = self.0.clock.now();
-        if let Some((until, caller)) = self.0.callers.lock().get(object_id) {
-            if *until > now {
-                return Ok(caller.clone());
-            }
+        if let Some((_, caller)) = self.0.callers.lock().get(object_id).filter(|(until, _)| *until > now) {
+            return Ok(caller.clone());
         }
         let principal = self.service_principal(object_id).await?;
         let principal =

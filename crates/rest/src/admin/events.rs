@@ -19,13 +19,11 @@ pub(super) async fn get(door: Admin, (): (), request: Request) -> Response {
         return error(404, "StreamNotFound", "There is no such hub or event hub.");
     };
     let follow = request.query("follow").is_some_and(|value| value.is_empty() || value == "true");
-    let start = match request.query("from") {
-        Some("earliest") => Start::Earliest,
-        Some("latest") => Start::Latest,
-        // Someone who follows wants what happens; someone who does not wants what happened.
-        None if follow => Start::Latest,
-        None => Start::Earliest,
-        Some(_) => return error(400, "InvalidFrom", "from is earliest or latest."),
+    // Someone who follows wants what happens; someone who does not wants what happened.
+    let start = match request.query("from").unwrap_or(if follow { "latest" } else { "earliest" }) {
+        "earliest" => Start::Earliest,
+        "latest" => Start::Latest,
+        _ => return error(400, "InvalidFrom", "from is earliest or latest."),
     };
     let lines = Lines { reader: Reader::new(stream, start, follow), stopping: door.0.tasks.stopping() };
     Response::stream(200, "application/x-ndjson", lines.into_body())
@@ -89,12 +87,11 @@ fn line(event: &Event) -> Value {
         "systemProperties": system,
         "properties": properties,
     });
-    match serde_json::from_slice::<Value>(&event.body) {
-        Ok(body) => line["body"] = body,
-        Err(_) => {
-            line["body"] = STANDARD.encode(&event.body).into();
-            line["bodyEncoding"] = "base64".into();
-        }
+    if let Ok(body) = serde_json::from_slice::<Value>(&event.body) {
+        line["body"] = body;
+    } else {
+        line["body"] = STANDARD.encode(&event.body).into();
+        line["bodyEncoding"] = "base64".into();
     }
     line
 }

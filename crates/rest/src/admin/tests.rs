@@ -150,8 +150,8 @@ async fn events_are_told_as_lines_with_their_body_parsed_or_in_base64() {
         stream.append(record).await.unwrap();
     }
     let answer = test.ask("GET", "/_twinhub/events?hub=HUB&from=earliest", "key", "").await;
-    let Body::Stream(body) = answer.body else { panic!("a stream") };
-    let text = body.map(|piece| piece.to_vec()).collect::<Vec<_>>().await.concat();
+    let Body::Stream(pieces) = answer.body else { panic!("a stream") };
+    let text = pieces.map(|piece| piece.to_vec()).collect::<Vec<_>>().await.concat();
     let lines: Vec<Value> = text
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())

@@ -1,4 +1,4 @@
-//! Discovery: the OpenID configuration in its three forms, the key set, and MSAL's question whether a host is an authority.
+//! Discovery: the `OpenID` configuration in its three forms, the key set, and MSAL's question whether a host is an authority.
 
 use serde_json::{Value, json};
 
