@@ -64,7 +64,9 @@ async fn functions(data: &Path) -> Result<String, Failure> {
         ]);
         let output = report.arg("--sort").arg(sort).arg("-i").arg(data).output().await?;
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = lines.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+        // Columns of which perf knows nothing end every line with dashes.
+        let lines = lines.lines().map(|line| line.trim_end_matches([' ', '-']));
+        let lines = lines.filter(|line| !line.starts_with('#') && !line.is_empty());
         let _ = write!(text, "\nSamples {title}\n{}\n", lines.collect::<Vec<_>>().join("\n"));
     }
     Ok(text)

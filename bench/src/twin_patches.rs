@@ -1,14 +1,19 @@
-//! Durable changes of a twin's desired properties per second: PATCH over HTTPS, beside an UPDATE of a PostgreSQL table with
-//! the same document as JSONB. Each client waits for its answer, which carries the whole new document on both sides.
-//! twinhub checks a token, speaks TLS and keeps metadata with every property; PostgreSQL's connection is plain and trusted.
+//! Durable changes of twins per second: desired properties by PATCH over HTTPS, and reported properties by devices over MQTT,
+//! beside an UPDATE of a PostgreSQL table with the same document as JSONB. Each client waits for its answer, which over HTTPS
+//! and from PostgreSQL carries the whole new document. twinhub checks a token, speaks TLS, keeps metadata with every property
+//! and writes an event with every change; PostgreSQL's connection is plain and trusted, and it keeps the document alone.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use mqtt::codec::{Delivery, Packet, Publish, Qos, Text};
+use mqtt::topic::ToDevice;
 use serde_json::{Value, json};
+use server::client::MqttClient;
 use tokio::task::JoinSet;
 
 use crate::disk::Disk;
+use crate::load::DeviceLogin;
 use crate::measure::{self, Clients, Gate, Measured, Window, closed_loop};
 use crate::postgres::{self, Cluster, Postgres};
 use crate::report::{Comparison, throughput_metrics};
@@ -27,17 +32,18 @@ const UPDATE: &str = "UPDATE twin SET version = version + 1, \
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     let mut twinhub = Twinhub::start(&bench.server, &bench.directory("patches-twinhub")?).await?;
-    twinhub.hub.register(TWINS).await?;
+    let logins = twinhub.hub.register(TWINS).await?;
     fill_twinhub(&twinhub.hub).await?;
     let document = twinhub.hub.client().twin(&device_id(0)).await?;
     let cluster = Cluster::create(&bench.directory("patches-postgres")?).await?;
     let mut postgres = cluster.start().await?;
     fill_postgres(postgres.at, &document).await?;
-    let (mut subject, mut anchor) = (Vec::new(), Vec::new());
+    let (mut desired, mut reported, mut anchor) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=bench.rounds {
         progress(&format!("round {number} of {}", bench.rounds));
-        subject.push(patch_twinhub(bench.window, &bench.disk, &mut twinhub).await?);
+        desired.push(patch_twinhub(bench.window, &bench.disk, &mut twinhub).await?);
         anchor.push(patch_postgres(bench.window, &bench.disk, &mut postgres).await?);
+        reported.push(report_twinhub(bench.window, &bench.disk, &mut twinhub, &logins).await?);
     }
     if bench.profile {
         progress("profiled");
@@ -50,12 +56,16 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     twinhub.process.stop().await?;
     postgres.process.stop().await?;
     let bytes = document.to_string().len();
-    Ok(vec![Comparison {
-        title: format!("Twin patches: {CLIENTS} clients, {TWINS} twins of {bytes} bytes"),
-        subject: "twinhub (HTTPS)",
+    let comparison = |what, subject, measured: &[Measured]| Comparison {
+        title: format!("{what}: {CLIENTS} clients, {TWINS} twins of {bytes} bytes"),
+        subject,
         anchor: Some("PostgreSQL (plain TCP)"),
-        metrics: throughput_metrics(["patched", "patched per server CPU"], &subject, &anchor),
-    }])
+        metrics: throughput_metrics(["patched", "patched per server CPU"], measured, &anchor),
+    };
+    Ok(vec![
+        comparison("Desired properties patched by services", "twinhub (HTTPS)", &desired),
+        comparison("Reported properties patched by devices", "twinhub (MQTT over TLS)", &reported),
+    ])
 }
 
 /// What a patch changes, different each time.
@@ -118,6 +128,49 @@ async fn patch_twinhub(window: Window, disk: &Disk, twinhub: &mut Twinhub) -> Re
         Ok(clients)
     };
     measure::round(&mut twinhub.process, window, disk, connect).await
+}
+
+/// The first devices report, each with a connection of its own.
+async fn report_twinhub(
+    window: Window,
+    disk: &Disk,
+    twinhub: &mut Twinhub,
+    logins: &[DeviceLogin],
+) -> Result<Measured, Failure> {
+    let (listener, logins) = (twinhub.encrypted.clone(), logins[..CLIENTS].to_vec());
+    let connect = async move |gate: Gate| {
+        let mut clients: Clients = JoinSet::new();
+        for login in logins {
+            let mut client = listener.connect(&login).await?;
+            client.subscribe("$iothub/twin/res/#", Qos::AtMostOnce).await?;
+            let mut number = 0;
+            clients.spawn_local(closed_loop(gate.clone(), async move || {
+                number += 1;
+                report(&mut client, number).await
+            }));
+        }
+        Ok(clients)
+    };
+    measure::round(&mut twinhub.process, window, disk, connect).await
+}
+
+async fn report(client: &mut MqttClient, number: u64) -> Result<(), Failure> {
+    let request_id = number.to_string();
+    let topic = format!("$iothub/twin/PATCH/properties/reported/?$rid={request_id}");
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        topic: Text::try_from(topic)?,
+        payload: change(number).to_string().into(),
+    };
+    client.send(&Packet::Publish(publish)).await?;
+    let answer = client.next_publish().await?;
+    match ToDevice::parse(answer.topic.as_str()) {
+        Ok(ToDevice::TwinResponse { status: 204, request_id: answered, .. }) if answered == request_id => {
+            Ok(())
+        }
+        _ => Err(format!("a report was answered with {}", answer.topic).into()),
+    }
 }
 
 /// Gives every row the document that twinhub holds, so that both sides change and return the same bytes.
