@@ -193,7 +193,7 @@ impl Hosts {
         if let Some(((service, name), _)) = known.iter().find(|(_, k)| k.canonical == name) {
             return Host::Instance(*service, name.clone());
         }
-        if name == format!("global.azure-devices-provisioning.{}", self.0.domain) {
+        if name == global_provisioning_host(&self.0.domain) {
             return Host::GlobalProvisioning;
         }
         let by_address = |address: IpAddr| {
@@ -213,6 +213,11 @@ impl Hosts {
     pub fn with_port(&self, host: &str) -> String {
         if self.0.https_port == 443 { host.to_owned() } else { format!("{host}:{}", self.0.https_port) }
     }
+}
+
+/// The name at which every provisioning service answers; the id scope of a request chooses.
+pub fn global_provisioning_host(domain: &str) -> String {
+    format!("global.azure-devices-provisioning.{domain}")
 }
 
 /// `host`, `host:port` and `[v6]:port` without the port and brackets.

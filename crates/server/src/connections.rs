@@ -75,6 +75,9 @@ impl Accept for Connections {
     fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr) {
         // Without it, small answers wait for the client's delayed acknowledgement: 40 ms each.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        // A socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1, which is no loopback address to anyone who asks.
+        let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        let (remote, local) = (plain(remote), plain(local));
         match kind {
             Kind::Https => self.accept_https(stream, remote, local),
             Kind::Mqtt => self.accept_mqtt(stream, remote, local),

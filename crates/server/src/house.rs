@@ -233,7 +233,7 @@ impl House {
         for (_, _, canonical, advertised) in self.hosts.all() {
             lines.push((advertised.parse().unwrap_or(address), canonical));
         }
-        lines.push((address, format!("global.azure-devices-provisioning.{}", self.hosts.domain())));
+        lines.push((address, base::hosts::global_provisioning_host(self.hosts.domain())));
         lines
     }
 }

@@ -73,8 +73,7 @@ impl Server {
         let certificates = open_certificates(config)?;
         let tasks = Tasks::new();
         let (listeners, https_port) = listen(config, &tasks)?;
-        let hosts_file =
-            config.hosts_file.as_ref().map(|path| Arc::new(HostsFile::new(path, &config.data_dir)));
+        let hosts_file = keep_hosts_file(config, &listeners)?;
         let machine = ThisMachine {
             listeners: listeners.clone(),
             hosts_file: hosts_file.clone(),
@@ -156,6 +155,16 @@ impl Server {
         }
         tracing::info!("ended");
     }
+}
+
+/// Begins our block of the hosts file with the one name that belongs to no instance; fails where the file may not be written.
+fn keep_hosts_file(config: &Config, listeners: &Listeners) -> Result<Option<Arc<HostsFile>>, Failure> {
+    let Some(path) = &config.hosts_file else { return Ok(None) };
+    let file = HostsFile::new(path, &config.data_dir);
+    let global = base::hosts::global_provisioning_host(&config.domain);
+    file.add(&global, listeners.dialled())
+        .map_err(|error| format!("--manage-hosts: {} cannot be written: {error}", path.display()))?;
+    Ok(Some(Arc::new(file)))
 }
 
 fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test end it like the test itself")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -91,25 +92,62 @@ async fn it_says_when_it_is_ready_and_answers_over_tls() {
     assert_eq!(answer.status, 401, "live control wants the admin key");
 }
 
+/// What `twinhub env` prints, and a token for Resource Manager bought with it.
+async fn log_in(directory: &Path) -> (BTreeMap<String, String>, String) {
+    let (_, json, _) = twinhub(directory, &["env", "--format", "json"]);
+    let variables: BTreeMap<String, String> = serde_json::from_str(&json).unwrap();
+    let url = format!("{}/{}/oauth2/token", variables["AZURE_AUTHORITY_HOST"], variables["AZURE_TENANT_ID"]);
+    let body = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
+        variables["AZURE_CLIENT_ID"],
+        variables["AZURE_CLIENT_SECRET"],
+        variables["AZURE_RESOURCE_MANAGER_AUDIENCE"],
+    );
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = client(directory).ask("POST", &url, &headers, body).await.unwrap();
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    (variables, format!("Bearer {token}"))
+}
+
 #[tokio::test]
 async fn what_env_prints_logs_a_client_in() {
     let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    let (variables, token) = log_in(directory.path()).await;
+    assert_eq!(token.matches('.').count(), 2);
+    for name in ["SSL_CERT_FILE", "TWINHUB_CA_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+        assert!(Path::new(&variables[name]).is_file(), "{name}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_further_hub_gets_an_address_of_its_own_and_answers_there() {
+    let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path());
-    let (_, json, _) = twinhub(directory.path(), &["env", "--format", "json"]);
-    let variables: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let value = |name: &str| variables[name].as_str().unwrap_or_default().to_owned();
-    let url = format!("{}/{}/oauth2/token", value("AZURE_AUTHORITY_HOST"), value("AZURE_TENANT_ID"));
-    let body = format!(
-        "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
-        value("AZURE_CLIENT_ID"),
-        value("AZURE_CLIENT_SECRET"),
-        value("AZURE_RESOURCE_MANAGER_AUDIENCE"),
-    );
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let answer = client(directory.path()).ask("POST", &url, &headers, body).await.unwrap();
-    assert!(answer.json()["access_token"].as_str().unwrap().matches('.').count() == 2);
-    assert!(Path::new(&value("SSL_CERT_FILE")).is_file() && Path::new(&value("TWINHUB_CA_FILE")).is_file());
-    drop(server);
+    let (variables, token) = log_in(directory.path()).await;
+    let https = client(directory.path());
+    let url = server.url(&format!(
+        "/subscriptions/{}/resourceGroups/twinhub/providers/Microsoft.Devices/IotHubs/second?api-version=2023-06-30",
+        variables["AZURE_SUBSCRIPTION_ID"]
+    ));
+    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+    let body = "{\"location\": \"eastus\", \"sku\": {\"name\": \"S1\", \"capacity\": 1}}";
+    https.ask("PUT", &url, &headers, body).await.unwrap();
+    let host = loop {
+        let hub = https.ask("GET", &url, &headers, "").await.unwrap().json();
+        if hub["properties"]["state"] == "Active" {
+            break hub["properties"]["hostName"].as_str().unwrap().to_owned();
+        }
+        // Another process's clock: only waiting moves it.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let address = host.split(':').next().unwrap();
+    assert!(address.starts_with("127.0.") && address != server.address, "{host}");
+    // The certificate that trust is checked against must name that address too.
+    let answer =
+        https.send("GET", &format!("https://{address}:8443/devices/x?api-version=2021-04-12"), &[], "").await;
+    assert_eq!(answer.unwrap().status, 401);
 }
 
 #[tokio::test]
@@ -218,6 +256,7 @@ async fn the_hosts_file_holds_our_names_while_we_serve() {
     let server = Server::spawn(command, address.clone());
     let text = std::fs::read_to_string(&hosts).unwrap();
     assert!(text.contains(&format!("{address}\thub.azure-devices.localhost\n")), "{text}");
+    assert!(text.contains(&format!("{address}\tglobal.azure-devices-provisioning.localhost\n")), "{text}");
     let (_, printed, _) = twinhub(directory.path(), &["hosts"]);
     assert!(printed.contains("hub.azure-devices.localhost"), "{printed}");
     server.terminate();
