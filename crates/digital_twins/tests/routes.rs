@@ -1,5 +1,7 @@
 //! From a change of the graph to an event hub of this server, through a route with a filter.
 
+#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

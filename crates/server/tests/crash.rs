@@ -1,6 +1,8 @@
 //! The server is killed with SIGKILL in the middle of writes, again and again, on one data directory. Whatever was acknowledged before a
 //! kill must be there after it: telemetry (PUBACK), device twins and registered devices (200).
 
+#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! A whole server in memory behind its front door: an owner, a resource group, two hubs, a provisioning service linked to both.
 //! All of it is made through Resource Manager, as a user would.
 
+#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
