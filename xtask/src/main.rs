@@ -12,7 +12,10 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const VERBS: &[(&str, &str, fn(&[String]) -> shell::Outcome)] = &[
+/// Name, what it does, and how.
+type Verb = (&'static str, &'static str, fn(&[String]) -> shell::Outcome);
+
+const VERBS: &[Verb] = &[
     (
         "test",
         "everything that must hold: tidy, format, lints, unit and process tests, conformance",

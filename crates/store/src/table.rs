@@ -101,7 +101,7 @@ pub const AZURE_SUBSCRIPTION: Table =
 pub const PROVIDER_REGISTRATION: Table =
     Table { name: "provider_registration", keys: &["subscription", "namespace"], columns: &[] };
 
-/// key: "first_start" · value: when the default resources were made in full · written once.
+/// key: "`first_start`" · value: when the default resources were made in full · written once.
 pub const FIRST_START: Table = Table { name: "first_start", keys: &["realm"], columns: &[] };
 /// key: instance · value: settings of a provisioning service · replaced by the resource manager.
 pub const PROVISIONING_SERVICE: Table =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Fault;
-use super::cloud::Cloud;
+use super::cloud::{self, Cloud};
 
 const FLOORS: usize = 4;
 const ROOMS_PER_FLOOR: usize = 5;
@@ -122,7 +122,7 @@ pub(super) async fn build(cloud: &Cloud, run_id: &str) -> Result<Building, Fault
 
 async fn put_twin(cloud: &Cloud, building: &mut Building, id: &str, twin: &Value) -> Result<(), Fault> {
     let answer = cloud.twins("PUT", &format!("/digitaltwins/{id}"), &[("if-none-match", "*")], twin).await?;
-    cloud.expect_success(&answer, "twin")?;
+    cloud::expect_success(&answer, "twin")?;
     building.twins += 1;
     Ok(())
 }
@@ -139,7 +139,7 @@ async fn relate(
     properties["$targetId"] = json!(target);
     let path = format!("/digitaltwins/{source}/relationships/{name}-{target}");
     let answer = cloud.twins("PUT", &path, &[], &properties).await?;
-    cloud.expect_success(&answer, "relationship")?;
+    cloud::expect_success(&answer, "relationship")?;
     building.relationships += 1;
     Ok(())
 }
@@ -157,7 +157,7 @@ pub(super) async fn warm_rooms(
     );
     let answer =
         cloud.twins("POST", "/query", &[("max-items-per-page", "100")], &json!({"query": query})).await?;
-    cloud.expect_success(&answer, "query")?;
+    cloud::expect_success(&answer, "query")?;
     let rows = answer.json();
     let rows = rows["value"].as_array().cloned().unwrap_or_default();
     if rows.len() != building.rooms.len() {

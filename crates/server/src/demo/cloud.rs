@@ -18,6 +18,8 @@ const HUB_VERSION: &str = "2021-04-12";
 const PROVISIONING_VERSION: &str = "2021-10-01";
 const ENDPOINTS_VERSION: &str = "2023-01-31";
 const EVENT_HUBS_VERSION: &str = "2024-01-01";
+/// The Digital Twins instance that every first start makes.
+const INSTANCE: &str = "twins";
 const OPERATION_POLLS_MAX: usize = 60;
 /// How long events may take from their change to their stream.
 const EVENTS_WITHIN: Duration = Duration::from_secs(20);
@@ -50,24 +52,17 @@ pub(super) struct Group {
 }
 
 impl Cloud {
-    pub fn new(target: Target, https: Https, clock: Clock) -> Self {
+    pub(super) fn new(target: Target, https: Https, clock: Clock) -> Self {
         Self { target, https, clock, tokens: Arc::default() }
     }
 
-    pub fn variable(&self, name: &str) -> Result<&str, Fault> {
+    pub(super) fn variable(&self, name: &str) -> Result<&str, Fault> {
         let value = self.target.variables.get(name).map(String::as_str);
         value.ok_or_else(|| Fault::unexpected(format!("`twinhub env` gives no {name}")))
     }
 
-    pub fn expect_success(&self, answer: &Answer, what: &str) -> Result<(), Fault> {
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        Err(Fault::unexpected(format!("{what}: {} {}", answer.status, String::from_utf8_lossy(&answer.body))))
-    }
-
     /// Client credentials at the tenant that the environment names, as the SDKs' credentials do it.
-    pub async fn sign_in(&self) -> Result<(), Fault> {
+    pub(super) async fn sign_in(&self) -> Result<(), Fault> {
         let management = self.token(self.variable("AZURE_RESOURCE_MANAGER_AUDIENCE")?).await?;
         let twins = self.token(TWINS_AUDIENCE).await?;
         *self.tokens.lock() = Tokens { management, twins };
@@ -93,7 +88,7 @@ impl Cloud {
     }
 
     /// A call to the Digital Twins instance. `Null` sends no body.
-    pub async fn twins(
+    pub(super) async fn twins(
         &self,
         method: &str,
         path: &str,
@@ -143,7 +138,7 @@ impl Cloud {
     }
 
     /// An event hub of this server, an endpoint that names it by connection string, and a route of every twin event to it.
-    pub async fn route_twin_events(&self, run_id: &str) -> Result<Route, Fault> {
+    pub(super) async fn route_twin_events(&self, run_id: &str) -> Result<Route, Fault> {
         let (subscription, group) =
             (self.variable("AZURE_SUBSCRIPTION_ID")?, self.variable("AZURE_RESOURCE_GROUP")?);
         let scope = format!("/subscriptions/{subscription}/resourceGroups/{group}/providers");
@@ -164,9 +159,8 @@ impl Cloud {
         let connection = keys["primaryConnectionString"].as_str().unwrap_or_default();
         let connection = format!("{};EntityPath={event_hub}", connection.trim_end_matches(';'));
 
-        let instance = self.instance_name()?;
         let endpoint = format!("demo-{run_id}");
-        let path = format!("{scope}/Microsoft.DigitalTwins/digitalTwinsInstances/{instance}/endpoints");
+        let path = format!("{scope}/Microsoft.DigitalTwins/digitalTwinsInstances/{INSTANCE}/endpoints");
         self.make_room(&path).await?;
         let properties = json!({"properties": {
             "endpointType": "EventHub", "authenticationType": "KeyBased", "connectionStringPrimaryKey": connection,
@@ -178,7 +172,7 @@ impl Cloud {
         let route =
             json!({"endpointName": endpoint, "filter": "type = 'Microsoft.DigitalTwins.Twin.Update'"});
         let answer = self.twins("PUT", &format!("/eventroutes/demo-{run_id}"), &[], &route).await?;
-        self.expect_success(&answer, "event route")?;
+        expect_success(&answer, "event route")?;
         Ok(Route { endpoint, event_hub })
     }
 
@@ -207,18 +201,8 @@ impl Cloud {
         Ok(())
     }
 
-    fn instance_name(&self) -> Result<String, Fault> {
-        // The data plane's address need not carry the name, so it is looked up like any tool would; the first instance is ours.
-        Ok(self
-            .target
-            .variables
-            .get("TWINHUB_DIGITALTWINS_NAME")
-            .cloned()
-            .unwrap_or_else(|| "twins".to_owned()))
-    }
-
     /// An enrollment group whose key makes every device's key.
-    pub async fn enroll_group(&self, run_id: &str) -> Result<Group, Fault> {
+    pub(super) async fn enroll_group(&self, run_id: &str) -> Result<Group, Fault> {
         let id = format!("demo-{run_id}");
         let key = Key::generate(64);
         let body = json!({
@@ -228,13 +212,13 @@ impl Cloud {
         });
         let path = format!("/enrollmentGroups/{id}?api-version={PROVISIONING_VERSION}");
         let made = self.service("PROVISIONING_CONNECTION_STRING", "PUT", &path, &[], &body).await?;
-        self.expect_success(&made, "enrollment group")?;
+        expect_success(&made, "enrollment group")?;
         let (id_scope, host) = (self.variable("PROVISIONING_IDSCOPE")?, self.variable("PROVISIONING_HOST")?);
         Ok(Group { id, key, id_scope: id_scope.to_owned(), host: host.to_owned() })
     }
 
     /// A call to the hub's service API.
-    pub async fn hub(
+    pub(super) async fn hub(
         &self,
         method: &str,
         path: &str,
@@ -243,7 +227,7 @@ impl Cloud {
     ) -> Result<Value, Fault> {
         let path = format!("{path}?api-version={HUB_VERSION}");
         let answer = self.service("IOTHUB_CONNECTION_STRING", method, &path, headers, body).await?;
-        self.expect_success(&answer, path.as_str())?;
+        expect_success(&answer, path.as_str())?;
         Ok(answer.json())
     }
 
@@ -278,7 +262,11 @@ impl Cloud {
     }
 
     /// Reads a stream of live control until `enough` says so of the lines read; in time, or an error.
-    pub async fn follow(&self, query: &str, mut enough: impl FnMut(Value) -> bool) -> Result<(), Fault> {
+    pub(super) async fn follow(
+        &self,
+        query: &str,
+        mut enough: impl FnMut(Value) -> bool,
+    ) -> Result<(), Fault> {
         let url = format!("{}/_twinhub/events?{query}&follow=true", self.target.admin_url);
         let authorization = format!("Bearer {}", self.target.admin_key);
         let (status, mut body) = self.https.follow("GET", &url, &[("authorization", &authorization)]).await?;
@@ -307,7 +295,7 @@ impl Cloud {
     }
 
     /// Reads update events until all `wanted` have arrived, and insists that every room is among them.
-    pub async fn count_twin_events(
+    pub(super) async fn count_twin_events(
         &self,
         route: &Route,
         rooms: &[String],
@@ -331,7 +319,7 @@ impl Cloud {
     }
 
     /// A program for the official Python SDK that registers and connects one more device of the group.
-    pub fn device_sample(&self, group: &Group) -> String {
+    pub(super) fn device_sample(&self, group: &Group) -> String {
         let device_id = "my-first-device";
         let ca = self.target.variables.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
         format!(
@@ -351,6 +339,13 @@ impl Cloud {
             scope = group.id_scope,
         )
     }
+}
+
+pub(super) fn expect_success(answer: &Answer, what: &str) -> Result<(), Fault> {
+    if answer.status.is_success() {
+        return Ok(());
+    }
+    Err(Fault::unexpected(format!("{what}: {} {}", answer.status, String::from_utf8_lossy(&answer.body))))
 }
 
 fn bytes_of(body: &Value) -> Vec<u8> {

@@ -25,7 +25,7 @@ pub(super) struct Device {
 
 impl Device {
     /// Registers over MQTT with the key derived from the group's.
-    pub async fn register(
+    pub(super) async fn register(
         id: &str,
         group: &Group,
         trust: &Trust,
@@ -67,18 +67,18 @@ impl Device {
     }
 
     /// A module of the device, with a key of its own.
-    pub fn module(&self, module_id: &str, key: Key) -> Result<Self, Fault> {
+    pub(super) fn module(&self, module_id: &str, key: Key) -> Result<Self, Fault> {
         let module_id = module_id.parse().map_err(|_| Fault::unexpected("the module's id is not valid"))?;
         let identity = IdentityId::module(self.identity.device_id.clone(), module_id);
         Ok(Self { identity, key, hub: self.hub.clone(), connection: None })
     }
 
-    pub fn hub(&self) -> &str {
+    pub(super) fn hub(&self) -> &str {
         &self.hub
     }
 
     /// Connects to the assigned hub and subscribes as the SDKs do.
-    pub async fn connect(&mut self, trust: &Trust, port: u16, clock: &Clock) -> Result<(), Fault> {
+    pub(super) async fn connect(&mut self, trust: &Trust, port: u16, clock: &Clock) -> Result<(), Fault> {
         let (device, module) = (&self.identity.device_id, &self.identity.module_id);
         let path = match module {
             None => format!("{device}"),
@@ -109,14 +109,14 @@ impl Device {
     }
 
     /// Sends one message; returns once it is durable.
-    pub async fn send(&mut self, body: &Value) -> Result<(), Fault> {
+    pub(super) async fn send(&mut self, body: &Value) -> Result<(), Fault> {
         let topic =
             FromDevice::Telemetry { bag: "%24.ct=application%2Fjson&%24.ce=utf-8" }.text(&self.identity);
         Ok(self.connection()?.publish(&topic, body.to_string()).await?)
     }
 
     /// Reports properties and insists on 204.
-    pub async fn report(&mut self, patch: &Value) -> Result<(), Fault> {
+    pub(super) async fn report(&mut self, patch: &Value) -> Result<(), Fault> {
         let ask = FromDevice::PatchReported { request_id: Some("report"), expected_version: None }
             .text(&self.identity);
         self.connection()?.publish(&ask, patch.to_string()).await?;
@@ -128,7 +128,7 @@ impl Device {
         }
     }
 
-    pub async fn read_twin(&mut self) -> Result<Value, Fault> {
+    pub(super) async fn read_twin(&mut self) -> Result<Value, Fault> {
         let ask = FromDevice::GetTwin { request_id: "get" }.text(&self.identity);
         self.connection()?.publish(&ask, "").await?;
         let (status, body) = self.twin_answer("get").await?;
@@ -150,7 +150,7 @@ impl Device {
     }
 
     /// Waits for a desired change that shows `member` with `value`.
-    pub async fn await_desired(&mut self, member: &str, value: &Value) -> Result<(), Fault> {
+    pub(super) async fn await_desired(&mut self, member: &str, value: &Value) -> Result<(), Fault> {
         let seen = self.connection()?.expect(|publish| {
             let topic = ToDevice::parse(publish.topic.as_str());
             let body: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
@@ -160,7 +160,7 @@ impl Device {
     }
 
     /// Waits for one direct method and answers it with what it was asked.
-    pub async fn answer_method(&mut self) -> Result<(), Fault> {
+    pub(super) async fn answer_method(&mut self) -> Result<(), Fault> {
         let request = self.connection()?.expect(|publish| match ToDevice::parse(publish.topic.as_str()) {
             Ok(ToDevice::Method { request_id, .. }) => {
                 let asked: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
@@ -174,7 +174,7 @@ impl Device {
         Ok(self.connection()?.publish(&answer, json!({"done": asked}).to_string()).await?)
     }
 
-    pub async fn disconnect(self) {
+    pub(super) async fn disconnect(self) {
         if let Some(connection) = self.connection {
             // The demo is over; a connection that is gone already is as good.
             let _ = connection.disconnect().await;

@@ -34,7 +34,7 @@ struct Times {
 const MODULE: &str = "climate";
 
 impl Fleet {
-    pub async fn register(
+    pub(super) async fn register(
         target: &Target,
         trust: &Trust,
         clock: &Clock,
@@ -67,11 +67,11 @@ impl Fleet {
         Ok(Self { devices, module: None, trust, port: target.mqtt_port, clock, times })
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.devices.len()
     }
 
-    pub fn hub_host(&self) -> &str {
+    pub(super) fn hub_host(&self) -> &str {
         self.devices.first().map_or("", Device::hub)
     }
 
@@ -103,7 +103,7 @@ impl Fleet {
         fault.map_or(Ok(times), Err)
     }
 
-    pub async fn connect(&mut self) -> Result<(), Fault> {
+    pub(super) async fn connect(&mut self) -> Result<(), Fault> {
         let (trust, port, clock) = (self.trust.clone(), self.port, self.clock.clone());
         let times = self.all(move |device, _| {
             let (trust, clock) = (trust.clone(), clock.clone());
@@ -114,7 +114,7 @@ impl Fleet {
     }
 
     /// Devices report; the cloud sets desired properties; devices receive them. The same for a module of the first device.
-    pub async fn set_desired(&mut self, cloud: &Cloud) -> Result<(), Fault> {
+    pub(super) async fn set_desired(&mut self, cloud: &Cloud) -> Result<(), Fault> {
         self.times.report = self
             .all(|device, index| {
                 Box::pin(async move { device.report(&json!({"firmware": "1.4.2", "slot": index})).await })
@@ -165,7 +165,7 @@ impl Fleet {
         Ok(())
     }
 
-    pub async fn call_methods(&mut self, cloud: &Cloud) -> Result<(), Fault> {
+    pub(super) async fn call_methods(&mut self, cloud: &Cloud) -> Result<(), Fault> {
         let cloud = cloud.clone();
         let times = self.all(move |device, index| {
             let cloud = cloud.clone();
@@ -186,7 +186,7 @@ impl Fleet {
     }
 
     /// One message from every device; `temperature` is told the device's index.
-    pub async fn send(
+    pub(super) async fn send(
         &mut self,
         temperature: impl Fn(usize) -> f64 + Send + Sync + Clone + 'static,
     ) -> Result<(), Fault> {
@@ -199,7 +199,7 @@ impl Fleet {
         Ok(())
     }
 
-    pub fn latencies(&self) -> Vec<(&'static str, Vec<Duration>)> {
+    pub(super) fn latencies(&self) -> Vec<(&'static str, Vec<Duration>)> {
         let times = &self.times;
         vec![
             ("register through provisioning (TLS, MQTT)", times.register.clone()),
@@ -211,7 +211,7 @@ impl Fleet {
         ]
     }
 
-    pub async fn disconnect(self) {
+    pub(super) async fn disconnect(self) {
         for device in self.devices.into_iter().chain(self.module) {
             device.disconnect().await;
         }

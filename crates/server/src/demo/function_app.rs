@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::building::Building;
-use super::cloud::Cloud;
+use super::cloud::{self, Cloud};
 use super::fleet::Fleet;
 use super::{Fault, Report};
 
@@ -42,7 +42,7 @@ pub(super) async fn run(
             {"op": "replace", "path": "/humidity", "value": body["humidity"]},
         ]);
         let answer = cloud.twins("PATCH", &format!("/digitaltwins/{device_id}"), &[], &patch).await?;
-        cloud.expect_success(&answer, "digital twin")?;
+        cloud::expect_success(&answer, "digital twin")?;
         updated += 1;
         if updated % 10 == 0 {
             report.progress(&format!("{updated} of {} twins updated", messages.len()));
