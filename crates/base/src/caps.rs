@@ -95,6 +95,7 @@ pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
 pub const ENROLLMENTS_MAX: i64 = 1_000_000;
 pub const ENROLLMENT_GROUPS_MAX: i64 = 100;
 pub const LINKED_HUBS_MAX: usize = 50;
+pub const CA_CERTIFICATES_MAX: usize = 25;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
 pub const BULK_ENROLLMENTS_MAX: usize = 10;
 /// ours: stored rows that one page of a query with a condition looks at; a page may hold fewer items than were asked for.

@@ -1,5 +1,6 @@
 //! X.509 certificates of enrollments: every form that tools send becomes base64 of DER with the description that the service gives back.
 
+use base::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -33,9 +34,14 @@ pub struct CertificateInfo {
 
 /// Takes PEM with or without newlines, bare base64 of DER, or base64 of a PEM file (`dps.md` §2.2).
 pub fn parse(text: &str) -> Result<X509Certificate, Error> {
+    parse_with_expiry(text).map(|(certificate, _)| certificate)
+}
+
+pub(crate) fn parse_with_expiry(text: &str) -> Result<(X509Certificate, Timestamp), Error> {
     let der = der_of(text).ok_or_else(|| Error::bad("The certificate is neither PEM nor base64 of DER."))?;
     let info =
         access::certificates::describe(&der).ok_or_else(|| Error::bad("The certificate cannot be read."))?;
+    let expires = info.not_after;
     let info = CertificateInfo {
         subject_name: info.subject,
         sha1_thumbprint: info.sha1_thumbprint,
@@ -46,7 +52,7 @@ pub fn parse(text: &str) -> Result<X509Certificate, Error> {
         serial_number: info.serial_number,
         version: info.version,
     };
-    Ok(X509Certificate { certificate: STANDARD.encode(der), info })
+    Ok((X509Certificate { certificate: STANDARD.encode(der), info }, expires))
 }
 
 fn der_of(text: &str) -> Option<Vec<u8>> {

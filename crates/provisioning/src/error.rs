@@ -27,7 +27,7 @@ pub enum Error {
     AlreadyExists,
     #[error("The etag does not match the stored one.")]
     PreconditionFailed,
-    #[error("The service holds as many enrollments as it may.")]
+    #[error("The service holds as many of these as it may.")]
     QuotaExceeded,
     #[error("The request has been throttled.")]
     Throttled { retry_after: Duration },

@@ -3,6 +3,7 @@
 
 pub mod allocation;
 pub mod attestation;
+pub mod ca_certificate;
 pub mod certificate;
 pub mod enrollment;
 mod error;
@@ -15,10 +16,11 @@ mod settings;
 mod testing;
 pub mod view;
 
+pub use ca_certificate::{CaCertificate, CaCertificateDraft};
 pub use enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 pub use error::Error;
 pub use ids::RegistrationId;
 pub use registration::{Attested, Registration, RegistrationOperation, RegistrationState, Substatus};
 pub use service::Service;
 pub use services::{Context, Services};
-pub use settings::{AllocationPolicy, CaCertificate, LinkedHub, ServiceSettings};
+pub use settings::{AllocationPolicy, LinkedHub, ServiceSettings};

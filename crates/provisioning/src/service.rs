@@ -8,7 +8,7 @@ use base::sas::SasToken;
 use base::{InstanceId, Meter, Scope, Timestamp};
 use hub::{Hub, Hubs};
 use parking_lot::RwLock;
-use store::Store;
+use store::{Revision, Store};
 
 use crate::error::Error;
 use crate::services::Context;
@@ -24,23 +24,27 @@ struct Inner {
     name: String,
     scope: Scope,
     id_scope: String,
-    settings: RwLock<Arc<ServiceSettings>>,
+    /// With the commit that they are of, so that of two changes the later one stays, whoever tells of it last.
+    settings: RwLock<(Revision, Arc<ServiceSettings>)>,
 }
 
 impl Service {
-    pub(crate) fn new(context: Context, settings: ServiceSettings) -> Self {
+    pub(crate) fn new(context: Context, settings: ServiceSettings, revision: Revision) -> Self {
         Self(Arc::new(Inner {
             instance: settings.instance.clone(),
             name: settings.name.clone(),
             scope: settings.scope.clone(),
             id_scope: settings.id_scope.clone(),
-            settings: RwLock::new(Arc::new(settings)),
+            settings: RwLock::new((revision, Arc::new(settings))),
             context,
         }))
     }
 
-    pub(crate) fn apply(&self, settings: ServiceSettings) {
-        *self.0.settings.write() = Arc::new(settings);
+    pub(crate) fn apply(&self, settings: ServiceSettings, revision: Revision) {
+        let mut present = self.0.settings.write();
+        if revision > present.0 {
+            *present = (revision, Arc::new(settings));
+        }
     }
 
     pub fn instance(&self) -> &InstanceId {
@@ -67,7 +71,7 @@ impl Service {
     }
 
     pub fn settings(&self) -> Arc<ServiceSettings> {
-        Arc::clone(&self.0.settings.read())
+        Arc::clone(&self.0.settings.read().1)
     }
 
     /// A back end's token: policy by name, either key, host and expiry. `presented_host` is the host the caller addressed, and

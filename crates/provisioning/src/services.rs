@@ -9,7 +9,7 @@ use base::tasks::Tasks;
 use base::{Clock, InstanceId, Throttle, caps};
 use hub::Hubs;
 use parking_lot::RwLock;
-use store::{Batch, Key, Scan, Store, StoreError, retry_on_conflict};
+use store::{Batch, Key, Revision, Scan, Store, StoreError, retry_on_conflict};
 
 use crate::error::Error;
 use crate::service::Service;
@@ -49,7 +49,7 @@ impl Services {
             let Some(last) = page.last() else { break };
             after = Some(store::Record::key(&last.record));
             for stored in page {
-                self.start(stored.record);
+                self.start(stored.record, stored.revision);
             }
         }
         for service in self.all() {
@@ -58,11 +58,11 @@ impl Services {
         Ok(())
     }
 
-    /// Makes the service, or gives an existing one new settings. Safe to repeat. Instance, name and id scope of an existing
-    /// service stay as they are.
+    /// Makes the service, or gives an existing one new settings. Safe to repeat. Instance, name, id scope and certificates of an
+    /// existing service stay as they are.
     pub async fn ensure(&self, settings: ServiceSettings) -> Result<Service, Error> {
         let store = &self.0.context.store;
-        let settings = retry_on_conflict(async || {
+        let (settings, revision) = retry_on_conflict(async || {
             let mut settings = settings.clone();
             let mut batch = Batch::default();
             match store.get::<ServiceSettings>(&Key::instance(&settings.instance)).await? {
@@ -70,14 +70,15 @@ impl Services {
                 Some(old) => {
                     settings.name.clone_from(&old.record.name);
                     settings.id_scope.clone_from(&old.record.id_scope);
+                    settings.certificates.clone_from(&old.record.certificates);
                     batch.replace(&old, &settings);
                 }
             }
-            store.commit(batch).await?;
-            Ok::<_, Error>(settings)
+            let committed = store.commit(batch).await?;
+            Ok::<_, Error>((settings, committed.revision))
         })
         .await?;
-        Ok(self.start(settings))
+        Ok(self.start(settings, revision))
     }
 
     /// Forgets everything of the service; the devices it assigned stay in their hubs. Safe to repeat.
@@ -126,10 +127,10 @@ impl Services {
         services
     }
 
-    fn start(&self, settings: ServiceSettings) -> Service {
+    fn start(&self, settings: ServiceSettings, revision: Revision) -> Service {
         let mut services = self.0.services.write();
         if let Some(service) = services.get(&settings.instance) {
-            service.apply(settings);
+            service.apply(settings, revision);
             return service.clone();
         }
         let context = self.0.context.clone();
@@ -139,7 +140,7 @@ impl Services {
             &settings.location,
             settings.is_default,
         );
-        let service = Service::new(context, settings);
+        let service = Service::new(context, settings, revision);
         services.insert(service.instance().clone(), service.clone());
         service
     }

@@ -6,6 +6,8 @@ use hub::SharedAccessPolicy;
 use serde::{Deserialize, Serialize};
 use store::{Key, Record, Table, table};
 
+use crate::ca_certificate::CaCertificate;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSettings {
@@ -19,7 +21,7 @@ pub struct ServiceSettings {
     pub allocation_policy: AllocationPolicy,
     pub policies: Vec<SharedAccessPolicy>,
     pub linked_hubs: Vec<LinkedHub>,
-    /// CA certificates that were uploaded to the service; enrollments name them.
+    /// CA certificates that were uploaded to the service; enrollments name them. `Services::ensure` leaves them as they are.
     #[serde(default)]
     pub certificates: Vec<CaCertificate>,
     #[serde(default)]
@@ -77,16 +79,6 @@ pub struct LinkedHub {
     pub allocation_weight: Option<u32>,
     #[serde(default)]
     pub apply_allocation_policy: Option<bool>,
-}
-
-/// A CA certificate as uploaded, and whether its owner proved to hold the key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CaCertificate {
-    pub name: String,
-    /// Base64 of the DER form.
-    pub certificate: String,
-    pub is_verified: bool,
 }
 
 impl ServiceSettings {

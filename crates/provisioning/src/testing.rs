@@ -26,6 +26,9 @@ pub(crate) struct TestService {
 
 pub(crate) const TODAY: &str = "2019-04-15";
 
+/// A self-signed certificate of `CN=root`, made for these tests alone; its key is thrown away.
+pub(crate) const CERTIFICATE: &str = "MIIBMjCB5aADAgECAhQkKnEABY07ZSSciByeWTNz6rHDtDAFBgMrZXAwDzENMAsGA1UEAwwEcm9vdDAeFw0yNjExMjIwMzI3MDNaFw0zNjExMTkwMzI3MDNaMA8xDTALBgNVBAMMBHJvb3QwKjAFBgMrZXADIQBpWI2QMAuLykbZZGoUH/PXotd6eQKTAvThblX3xWx0raNTMFEwHQYDVR0OBBYEFElNbK+mgd8+zDar06s0YUhUmjRrMB8GA1UdIwQYMBaAFElNbK+mgd8+zDar06s0YUhUmjRrMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAz5dMoUHO5zDsCVFFhBLZHnq2IYFfvIEN0Dcnva/RZaQRA+YhTQMXCa2zTrQPOVwDjVulr9QyeLhD5HZvoeArCw==";
+
 impl TestService {
     /// A service with the hubs `names` linked.
     pub(crate) async fn with_hubs(names: &[&str]) -> Self {

@@ -31,7 +31,7 @@ impl ResourceManager {
                 Ok(())
             }
             Properties::ProvisioningService(properties) => {
-                let ensured = self.services.ensure(self.service_settings(resource, properties)).await;
+                let ensured = self.services.ensure(service_settings(resource, properties)).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
             Properties::DigitalTwinsEndpoint(properties) => self.ensure_endpoint(resource, properties).await,
@@ -181,34 +181,6 @@ impl ResourceManager {
         Ok(self.hosts.register(Service::Provisioning, &resource.id.name, location, properties.is_default))
     }
 
-    fn service_settings(
-        &self,
-        resource: &Resource,
-        properties: &provisioning_service::Properties,
-    ) -> provisioning::ServiceSettings {
-        // Certificates are uploaded to the service itself; what it has stays.
-        let certificates =
-            self.services.get(&properties.instance).map(|own| own.settings().certificates.clone());
-        provisioning::ServiceSettings {
-            instance: properties.instance.clone(),
-            name: resource.id.name.clone(),
-            scope: resource.id.scope(),
-            location: resource.location.clone().unwrap_or_default(),
-            id_scope: properties.id_scope.clone(),
-            allocation_policy: match properties.allocation_policy {
-                AllocationPolicy::Hashed => provisioning::AllocationPolicy::Hashed,
-                AllocationPolicy::GeoLatency => provisioning::AllocationPolicy::GeoLatency,
-                AllocationPolicy::Static => provisioning::AllocationPolicy::Static,
-            },
-            policies: properties.policies.iter().map(policy).collect(),
-            linked_hubs: properties.linked_hubs.iter().map(linked_hub).collect(),
-            certificates: certificates.unwrap_or_default(),
-            disable_local_auth: properties.disable_local_auth,
-            public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
-            is_default: properties.is_default,
-        }
-    }
-
     /// The host of a Digital Twins instance in answers, with a port where ours is not the usual one.
     pub fn digital_twins_host(&self, resource: &Resource) -> Result<String, Error> {
         let properties = instance::properties(resource)?;
@@ -222,6 +194,31 @@ impl ResourceManager {
 /// A service's refusal of settings that were checked here is a passing one: its store failed.
 fn later(error: &dyn std::error::Error) -> Fault {
     Fault::Later(Error::Store(store::StoreError::Unavailable(error.to_string())))
+}
+
+fn service_settings(
+    resource: &Resource,
+    properties: &provisioning_service::Properties,
+) -> provisioning::ServiceSettings {
+    provisioning::ServiceSettings {
+        instance: properties.instance.clone(),
+        name: resource.id.name.clone(),
+        scope: resource.id.scope(),
+        location: resource.location.clone().unwrap_or_default(),
+        id_scope: properties.id_scope.clone(),
+        allocation_policy: match properties.allocation_policy {
+            AllocationPolicy::Hashed => provisioning::AllocationPolicy::Hashed,
+            AllocationPolicy::GeoLatency => provisioning::AllocationPolicy::GeoLatency,
+            AllocationPolicy::Static => provisioning::AllocationPolicy::Static,
+        },
+        policies: properties.policies.iter().map(policy).collect(),
+        linked_hubs: properties.linked_hubs.iter().map(linked_hub).collect(),
+        // They are uploaded to the service itself, and what it has stays.
+        certificates: Vec::new(),
+        disable_local_auth: properties.disable_local_auth,
+        public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
+        is_default: properties.is_default,
+    }
 }
 
 fn twins_settings(resource: &Resource, properties: &instance::Properties) -> digital_twins::InstanceSettings {

@@ -13,7 +13,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cloud::{Cloud, DPS, GROUP, service_path};
 use powershell::{By, ID, Set, Test, VERSION, bare, pem, remove, sequence, subject, x509};
-use provisioning::CaCertificate;
 use serde_json::{Value, json};
 
 // The published examples.
@@ -483,14 +482,11 @@ async fn certificates_survive_any_other_change() {
 
 async fn with_cas() -> Test {
     let test = Test::new().await;
-    let mut settings = (*test.cloud.service().settings()).clone();
-    let ca = |name: &str, is_verified| CaCertificate {
-        name: name.into(),
-        certificate: String::new(),
-        is_verified,
-    };
-    settings.certificates = vec![ca("ca1", true), ca("ca2", true), ca("unproven", false)];
-    test.cloud.services.ensure(settings).await.unwrap();
+    for (name, is_verified) in [("ca1", true), ("ca2", true), ("unproven", false)] {
+        let path = format!("{}/certificates/{name}", service_path(DPS));
+        let body = json!({"certificate": STANDARD.encode(pem(name)), "isVerified": is_verified});
+        test.cloud.manage("PUT", &path, body).await;
+    }
     let mut body = test.sdk.get(&test.cloud, ID).await.unwrap();
     body["attestation"] = json!({"type": "x509", "x509": {"caReferences": {"primary": "ca1"}}});
     test.sdk.put(&test.cloud, ID, &body).await.unwrap();

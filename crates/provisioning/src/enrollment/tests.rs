@@ -3,8 +3,9 @@ use base::IfMatch;
 use serde_json::json;
 
 use super::*;
+use crate::CaCertificateDraft;
 use crate::attestation::AttestationDraft;
-use crate::settings::{AllocationPolicy, CaCertificate};
+use crate::settings::AllocationPolicy;
 use crate::testing::{TestService, group, individual, primary_key, registration_id};
 
 #[tokio::test]
@@ -88,13 +89,17 @@ async fn a_ca_reference_needs_a_verified_certificate() {
     let pair = crate::attestation::Pair { primary: Some("Root".to_owned()), secondary: None };
     let mut draft = individual("dev-1");
     draft.attestation = AttestationDraft::X509(crate::attestation::X509Draft::CaReferences(pair));
-    let mut settings = (*test.service.settings()).clone();
-    settings.certificates =
-        vec![CaCertificate { name: "root".into(), certificate: String::new(), is_verified: false }];
-    test.services.ensure(settings.clone()).await.unwrap();
+    let upload = async |is_verified, if_match| {
+        let draft = CaCertificateDraft {
+            name: "root".into(),
+            certificate: crate::testing::CERTIFICATE.to_owned(),
+            is_verified: Some(is_verified),
+        };
+        test.service.put_certificate(&draft, &if_match).await.unwrap()
+    };
+    let unproven = upload(false, IfMatch::Absent).await;
     assert!(test.put(&draft).await.is_err());
-    settings.certificates[0].is_verified = true;
-    test.services.ensure(settings).await.unwrap();
+    upload(true, IfMatch::Tag(unproven.etag_text())).await;
     assert!(test.put(&draft).await.is_ok());
 }
 

@@ -17,6 +17,7 @@ use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, iot_hub, subscription};
 
+mod certificate;
 mod record;
 mod rules;
 

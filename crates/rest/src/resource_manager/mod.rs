@@ -3,6 +3,7 @@
 
 mod api_version;
 mod digital_twins;
+mod dps_certificates;
 mod endpoints;
 mod error;
 mod event_hubs;
@@ -216,6 +217,10 @@ fn devices_routes() -> Routes<Management> {
     let r = route!(r, "DELETE", dps!(""), "IotDpsResource_Delete", provisioning_services::delete);
     let r = route!(r, "POST", dps!("/listkeys"), "IotDpsResource_ListKeys", provisioning_services::list_keys);
     let r = route!(r, "POST", dps!("/keys/{key}/listkeys"), "IotDpsResource_ListKeysForKeyName", provisioning_services::get_key);
+    let r = route!(r, "GET", dps!("/certificates"), "DpsCertificate_List", dps_certificates::list);
+    let r = route!(r, "GET", dps!("/certificates/{certificate}"), "DpsCertificate_Get", dps_certificates::get);
+    let r = route!(r, "PUT", dps!("/certificates/{certificate}"), "DpsCertificate_CreateOrUpdate", dps_certificates::put);
+    let r = route!(r, "DELETE", dps!("/certificates/{certificate}"), "DpsCertificate_Delete", dps_certificates::delete);
     let r = route!(r, "GET", dps!("/skus"), "IotDpsResource_ListValidSkus", provisioning_services::skus);
     route!(r, "GET", dps!("/operationResults/{operation}"), "IotDpsResource_GetOperationResult", operations::devices_result)
 }

@@ -3,7 +3,7 @@
 use base::Key;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use provisioning::CaCertificate;
+use provisioning::CaCertificateDraft;
 use serde_json::{Value, json};
 
 use super::fixture::*;
@@ -130,14 +130,11 @@ async fn exactly_one_form_of_x509_fits_each_kind_of_enrollment() {
 #[tokio::test]
 async fn a_ca_reference_names_a_verified_certificate_of_the_service() {
     let fixture = Fixture::new().await;
-    let mut settings = (*fixture.service.settings()).clone();
-    let ca = |name: &str, is_verified| CaCertificate {
-        name: name.into(),
-        certificate: String::new(),
-        is_verified,
-    };
-    settings.certificates = vec![ca("good", true), ca("unproven", false)];
-    fixture.services.ensure(settings).await.unwrap();
+    for (name, is_verified) in [("good", true), ("unproven", false)] {
+        let (name, is_verified) = (name.to_owned(), Some(is_verified));
+        let draft = CaCertificateDraft { certificate: certificate(&name), name, is_verified };
+        fixture.service.put_certificate(&draft, &base::IfMatch::Absent).await.unwrap();
+    }
     let refer = |pair: Value| json!({"type": "x509", "x509": {"caReferences": pair}});
     let good = refer(json!({"primary": "good"}));
     assert_eq!(put(&fixture, &good).await.is(200).json()["attestation"], good);

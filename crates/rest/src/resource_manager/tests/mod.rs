@@ -2,6 +2,7 @@
 
 mod cmdlet;
 mod devices;
+mod dps_certificates;
 mod endpoints;
 mod event_hubs;
 mod examples;
