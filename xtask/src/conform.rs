@@ -66,7 +66,7 @@ fn node(server: &Server) -> Outcome {
         }
     }
     let mut command = Command::new("node");
-    command.args(["--test", "--test-concurrency=1"]).current_dir(&environment);
+    command.args(["--test", "--test-concurrency=1", "--test-timeout=120000"]).current_dir(&environment);
     step("conformance: node", server.environment(&mut command))
 }
 
