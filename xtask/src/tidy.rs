@@ -54,6 +54,9 @@ const LICENCES: &[&str] = &[
     "LLVM-exception",
 ];
 
+/// The version that is installed where none is.
+const CARGO_DENY: &str = "0.20.2";
+
 const LINES_LOOK_AGAIN: usize = 600;
 const FUNCTION_LOOK_AGAIN: usize = 70;
 
@@ -187,7 +190,7 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
     found
 }
 
-/// Licences of everything we build from, and cargo-deny where it is installed.
+/// Licences of everything we build from, and what cargo-deny says of it.
 pub fn dependencies() -> Outcome {
     let mut command = shell::cargo();
     let json = shell::output(command.args(["metadata", "--format-version", "1", "--locked"]));
@@ -203,17 +206,26 @@ pub fn dependencies() -> Outcome {
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
-    if shell::exists("cargo-deny") {
-        shell::step(
-            "cargo deny",
-            shell::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]),
-        )?;
-    } else {
-        eprintln!(
-            "hint: cargo-deny is not installed; licences were checked, duplicate versions and sources were not"
-        );
+    deny()
+}
+
+/// cargo-deny over the same manifest: sources, and crates that we refuse. Installed below the target directory where it is missing.
+fn deny() -> Outcome {
+    let tools = shell::target().join("tools");
+    if !shell::exists("cargo-deny") && !tools.join("bin/cargo-deny").exists() {
+        let mut install = shell::cargo();
+        install
+            .args(["install", "--quiet", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"])
+            .arg(&tools);
+        if let Err(error) = shell::step("cargo-deny", &mut install) {
+            eprintln!("hint: {error}; licences were checked, sources and refused crates were not");
+            return Ok(());
+        }
     }
-    Ok(())
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{path}:{}", tools.join("bin").display());
+    let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+    shell::step("cargo deny", shell::cargo().args(check).env("PATH", path))
 }
 
 /// Whether an SPDX expression can be satisfied with licences we accept.
