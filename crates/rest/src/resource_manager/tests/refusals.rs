@@ -191,8 +191,16 @@ async fn without_good_credentials_or_the_role_nothing_is_told_or_changed() {
     }
     assert_eq!(snapshot(&arm).await, before);
     arm.clock.advance(Duration::from_secs(5000));
-    let (status, body) = arm.get(&twins_url(RECORDED, "g", "all", "")).await;
-    assert_eq!((status, &body["error"]["code"]), (401, &json!("ExpiredAuthenticationToken")));
+    let bearer = format!("Bearer {}", arm.token);
+    for (method, url, body) in calls("g", "all") {
+        let answer = arm.ask(method, &url, &[("authorization", &bearer)], &text(&body)).await;
+        let (status, body) = (answer.status.as_u16(), answer.body_json());
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (401, &json!("ExpiredAuthenticationToken")),
+            "{method} {url}"
+        );
+    }
 }
 
 #[tokio::test]
