@@ -20,7 +20,7 @@ async fn with_service() -> Arm {
     arm
 }
 
-fn pem(name: &str) -> String {
+pub(super) fn pem(name: &str) -> String {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, name);

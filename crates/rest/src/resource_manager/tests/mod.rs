@@ -1,5 +1,6 @@
 //! The Resource Manager door against services in memory. Requests go through the routes; time is moved, never slept.
 
+mod calls;
 mod cmdlet;
 mod devices;
 mod dps_certificates;
@@ -7,6 +8,7 @@ mod endpoints;
 mod event_hubs;
 mod examples;
 mod foundation;
+mod limits;
 mod recorded;
 mod refusals;
 mod restart;
