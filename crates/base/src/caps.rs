@@ -131,6 +131,10 @@ pub const QUERY_IN_ITEMS_MAX: usize = 100;
 pub const QUERY_JOINS_MAX: usize = 5;
 /// A query ends after this long (digital-twins.md §1.8, `TimeoutError`).
 pub const QUERY_SECONDS_MAX: u64 = 60;
+/// ours: documents that one page of a query reads or answers; a page that would hold more ends with fewer rows.
+pub const QUERY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// ours: a longer statement is compiled for its query alone and not kept.
+pub const QUERY_STATEMENT_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// ours: the text and a continuation token, escaped.
 pub const QUERY_BODY_BYTES_MAX: usize = 128 * 1024;
 /// ours: nesting of parentheses and functions, so that no parser or evaluator recurses without end.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use base::{InstanceId, caps};
 use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use crate::batch::{Batch, Committed, Counter, OutboxRow};
 use crate::error::{CommitError, StoreError};
@@ -59,6 +59,8 @@ struct Inner {
     points: Vec<Shared>,
     next_point: AtomicUsize,
     readers: Workers<Shared>,
+    /// One permit less than readers: queries may take long, and lists must not wait behind them.
+    queries: Semaphore,
     commits: Arc<Queue<Request>>,
     checkpoint: Option<Arc<Poke>>,
     threads: Vec<JoinHandle<()>>,
@@ -91,6 +93,7 @@ impl Store {
         let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
         let checkpoint = checkpointer.is_some().then(|| Arc::new(Poke::default()));
         let writer = Writer::new(writer, Arc::clone(&commits), outbox_written, checkpoint.clone())?;
+        let queries = Semaphore::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
         let mut threads = vec![spawn("records-write", move || writer.run())?];
         if let (Some(connection), Some(poke)) = (checkpointer, checkpoint.clone()) {
@@ -101,6 +104,7 @@ impl Store {
             points,
             next_point,
             readers,
+            queries,
             commits,
             checkpoint,
             threads,
@@ -221,6 +225,11 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.readers.run(move |shared: &Shared| work(&mut shared.lock())).await
+    }
+
+    /// Leave to run one compiled query, for as long as it is held.
+    pub(crate) async fn query_turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.0.queries.acquire().await.map_err(|_| StoreError::Closed)
     }
 
     /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.

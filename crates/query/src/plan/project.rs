@@ -1,5 +1,7 @@
 //! Documents to the rows that a client sees. A whole document goes through as the text it is.
 
+use std::collections::HashMap;
+
 use serde_json::Value as Json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -33,14 +35,17 @@ impl Row<'_> {
     fn object(&self, columns: &[OutputColumn]) -> Result<Box<RawValue>, serde_json::Error> {
         let needed = self.plan.documents();
         let mut parsed: Vec<Option<Json>> = vec![None; needed.len()];
-        let mut members: Vec<(&str, Box<RawValue>)> = Vec::with_capacity(columns.len());
+        let mut members: Vec<(&str, Option<Box<RawValue>>)> = Vec::with_capacity(columns.len());
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for OutputColumn { name, column } in columns {
             let Ok(at) = needed.binary_search(&column.binding) else { continue };
             let Some(text) = self.documents.get(at) else { continue };
             if let Some(value) = member(column, text, &mut parsed[at])? {
                 // Two columns of one name: the last one wins, as in any JSON object.
-                members.retain(|(known, _)| known != name);
-                members.push((name, value));
+                if let Some(earlier) = places.insert(name, members.len()) {
+                    members[earlier].1 = None;
+                }
+                members.push((name, Some(value)));
             }
         }
         RawValue::from_string(write(&members))
@@ -66,13 +71,14 @@ fn member(
     here.map(to_raw_value).transpose()
 }
 
-fn write(members: &[(&str, Box<RawValue>)]) -> String {
+fn write(members: &[(&str, Option<Box<RawValue>>)]) -> String {
     let mut text = String::from("{");
-    for (index, (name, value)) in members.iter().enumerate() {
+    let members = members.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+    for (index, (name, value)) in members.enumerate() {
         if index > 0 {
             text.push(',');
         }
-        text.push_str(&Json::from(*name).to_string());
+        text.push_str(&Json::from(name).to_string());
         text.push(':');
         text.push_str(value.get());
     }

@@ -6,7 +6,7 @@ mod random;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base::InstanceId;
+use base::{InstanceId, caps};
 use query::plan::{Binding, Column, Link, Output, OutputColumn, Plan, Table};
 use query::tree::{Comparison, Expression, Function, Literal, Number};
 use query::{digital_twins, reference};
@@ -257,6 +257,75 @@ fn a_position_of_another_query_is_refused() {
     let plan = compile("SELECT * FROM DIGITALTWINS");
     let refusal = RUNTIME.block_on(STORE.query(&graph.instance, &plan, Some(&position), 2));
     assert!(matches!(refusal, Err(crate::StoreError::Refused(_))));
+}
+
+#[test]
+fn a_position_that_somebody_made_up_breaks_nothing() {
+    let graph = building();
+    for query in ["SELECT * FROM DIGITALTWINS", "SELECT TOP(3) FROM DIGITALTWINS"] {
+        let plan = compile(query);
+        for (key, rows) in [("f2", u64::MAX), ("", u64::MAX - 1), ("\u{10ffff}\0'", 0)] {
+            let position = query::plan::Position { keys: vec![key.into()], rows };
+            RUNTIME.block_on(STORE.query(&graph.instance, &plan, Some(&position), 2)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_page_of_large_documents_ends_early_and_nothing_is_lost() {
+    let large = "x".repeat(64 * 1024);
+    let count = caps::QUERY_PAGE_BYTES_MAX / large.len() + 6;
+    let twin = |n: usize| json!({"$dtId": format!("t{n:03}"), "text": large, "$metadata": {"$model": "m"}});
+    let graph = Graph::new((0..count).map(twin).collect(), Vec::new());
+    // What is read is too large, and what is answered.
+    let wide: Vec<String> = (0..4).map(|n| format!("T.text AS c{n}")).collect();
+    for columns in ["T", "T.$dtId", &wide.join(", ")] {
+        let plan = compile(&format!("SELECT {columns} FROM DIGITALTWINS T"));
+        let (mut after, mut pages) = (None, Vec::new());
+        loop {
+            let found = STORE.query(&graph.instance, &plan, after.as_ref(), count);
+            let found = RUNTIME.block_on(found).unwrap();
+            let bytes: usize = found.rows.iter().map(|row| row.get().len()).sum();
+            assert!(bytes <= caps::QUERY_PAGE_BYTES_MAX, "{columns}: {bytes}");
+            assert!(!found.rows.is_empty());
+            pages.push(found.rows.len());
+            match found.next {
+                Some(position) => after = Some(position),
+                None => break,
+            }
+        }
+        assert!(pages.len() > 1, "{columns}");
+        assert_eq!(pages.iter().sum::<usize>(), count, "{columns}");
+    }
+}
+
+#[test]
+fn the_longest_and_deepest_queries_that_are_taken_run() {
+    let graph = building();
+    let deep = |depth: usize, open: &str, close: &str| {
+        format!("{}level = 0{}", open.repeat(depth), close.repeat(depth))
+    };
+    let depth = caps::EXPRESSION_DEPTH_MAX - 2;
+    let list: Vec<String> = (0..caps::QUERY_IN_ITEMS_MAX).map(|n| n.to_string()).collect();
+    let joins: Vec<String> =
+        (0..caps::QUERY_JOINS_MAX).map(|n| format!("JOIN T{} RELATED T{n}.has R{n}", n + 1)).collect();
+    let conditions = [
+        deep(depth, "(", ")"),
+        deep(depth, "NOT ", ""),
+        deep(depth / 2, "NOT (", ")"),
+        deep(depth / 5, "(level = 1 OR NOT (level = 2 AND ", "))"),
+        vec![format!("level IN [{}]", list.join(",")); 25].join(" OR "),
+        vec!["STARTSWITH(a.b, 'x')"; caps::QUERY_TERMS_MAX].join(" AND "),
+        vec!["ARRAY_CONTAINS(rooms, 1)"; caps::QUERY_TERMS_MAX].join(" OR "),
+        "[[ ]] = 1 OR [[a.b]] = 1 OR [[\"]].x = 1 OR [[\\]] = 1 OR IS_DEFINED([['é]])".to_owned(),
+        format!("{}x = 1", "a.".repeat(caps::JSON_DEPTH_MAX - 1)),
+    ];
+    for condition in conditions {
+        let plan = compile(&format!("SELECT $dtId FROM DIGITALTWINS T WHERE {condition}"));
+        assert_eq!(graph.query(&plan, 10), graph.meaning(&plan), "{condition}");
+    }
+    let plan = compile(&format!("SELECT T5 FROM DIGITALTWINS T0 {} WHERE T0.$dtId = 'b1'", joins.join(" ")));
+    assert_eq!(graph.query(&plan, 10), graph.meaning(&plan));
 }
 
 /// What the engine says it will do, one line a step.
