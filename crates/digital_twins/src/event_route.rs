@@ -66,7 +66,7 @@ impl Instance {
                 batch.insert(&new);
                 batch.add(self.event_routes(), 1, ROUTES_MAX);
             }
-            match self.store().commit(batch).await {
+            match self.commit(batch).await {
                 Ok(_) => Ok(()),
                 Err(CommitError::CounterLimit { max, .. }) => {
                     Err(Error::LimitExceeded(format!("The number of event routes cannot exceed {max}.")))
@@ -117,7 +117,7 @@ impl Instance {
             let mut batch = Batch::default();
             batch.delete(&old);
             batch.add(self.event_routes(), -1, ROUTES_MAX);
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(())
         })
         .await

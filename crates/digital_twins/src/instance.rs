@@ -8,7 +8,7 @@ use base::hosts::{Hosts, Service};
 use base::{Clock, InstanceId, Meter, Scope, Throttle, Timestamp};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Key, Record, Scan, Store, Table, table};
+use store::{Batch, CommitError, Committed, Key, Record, Scan, Store, Table, table};
 
 use crate::Error;
 use crate::model::Snapshot;
@@ -90,6 +90,10 @@ impl Instances {
         if let Some(instance) = removed {
             self.0.context.hosts.forget(Service::DigitalTwins, instance.name());
         }
+        // Its own record goes first: what is written from now on fails, so that nothing is left behind the purge.
+        let mut batch = Batch::default();
+        batch.remove::<InstanceSettings>(Key::instance(id));
+        self.0.context.store.commit(batch).await?;
         self.0.context.store.remove_instance(id).await?;
         Ok(())
     }
@@ -164,6 +168,12 @@ impl Instance {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.context.store
+    }
+
+    /// Commits a change, provided that the instance has not been removed meanwhile.
+    pub(crate) async fn commit(&self, mut batch: Batch) -> Result<Committed, CommitError> {
+        batch.guard_exists::<InstanceSettings>(Key::instance(self.id()));
+        self.store().commit(batch).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -77,7 +77,7 @@ impl Instance {
         };
         let mut batch = Batch::default();
         event::telemetry(self, &mut batch, twin, &raised);
-        self.store().commit(batch).await?;
+        self.commit(batch).await?;
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl Instance {
                 batch.add(record::count(self.id()), 1, caps::DIGITAL_TWINS_PER_INSTANCE_MAX);
                 event::digital_twin_created(self, &mut batch, &new);
             }
-            match self.store().commit(batch).await {
+            match self.commit(batch).await {
                 Ok(_) => Ok(new),
                 // The count of twins is the only counter here.
                 Err(CommitError::CounterLimit { .. }) => Err(Error::TwinLimitReached),
@@ -105,7 +105,7 @@ impl Instance {
             batch.expect_zero(incoming);
             batch.add(record::count(self.id()), -1, caps::DIGITAL_TWINS_PER_INSTANCE_MAX);
             event::digital_twin_deleted(self, &mut batch, &old.record);
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(())
         })
         .await
@@ -128,7 +128,7 @@ impl Instance {
         let mut batch = Batch::default();
         batch.replace(old, &new);
         event::digital_twin_updated(self, &mut batch, &new, patch);
-        self.store().commit(batch).await?;
+        self.commit(batch).await?;
         Ok(new)
     }
 }

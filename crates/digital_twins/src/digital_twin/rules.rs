@@ -111,6 +111,11 @@ fn refuse_undeclared(draft: &Draft, shape: &Shape, touched: &Touched) -> Result<
                     return Err(PatchError::Undeclared(property.clone()));
                 }
             }
+            (None, Some(property))
+                if draft.metadata.contains_key(&(Some(name.clone()), property.clone())) =>
+            {
+                return Err(PatchError::Unresolved(format!("/{name}/$metadata/{property}/sourceTime")));
+            }
             (None, _) if shape.resolved.property(name).is_none() => {
                 return Err(PatchError::Undeclared(name.clone()));
             }
@@ -148,6 +153,11 @@ fn finish(
     if bytes > caps::DIGITAL_TWIN_BYTES_MAX {
         violations.push(format!("The twin is larger than {} bytes.", caps::DIGITAL_TWIN_BYTES_MAX));
     }
+    // Only components have metadata; taken apart before the model was known, it would be lost in silence here.
+    let misplaced = draft.components.keys().filter(|name| shape.resolved.property(name).is_some());
+    violations.extend(
+        misplaced.map(|name| format!("The value of {name} is invalid: the name '$metadata' is not allowed.")),
+    );
     if !violations.is_empty() {
         return Err(Error::twin_invalid(violations));
     }
@@ -175,6 +185,7 @@ fn take_apart(document: &Object) -> Draft {
 impl Draft {
     /// A component's `$metadata` goes aside; everything else stays.
     fn take_member(&mut self, name: &str, mut value: Value) -> Value {
+        self.components.remove(name);
         if let Value::Object(members) = &mut value
             && let Some(metadata) = members.shift_remove("$metadata")
         {
@@ -279,6 +290,7 @@ impl Draft {
             other => other.clone(),
         };
         if action == Action::Remove {
+            self.components.remove(name);
             self.metadata.remove(&(None, name.to_owned()));
             self.metadata.retain(|(component, _), _| component.as_deref() != Some(name));
         }

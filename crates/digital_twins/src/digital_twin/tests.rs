@@ -2,7 +2,7 @@ use base::caps;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, id, object, patch};
-use crate::{Error, event};
+use crate::{DigitalTwin, Error, event};
 
 const ROOM: &str = "dtmi:test:Room;1";
 
@@ -67,6 +67,7 @@ async fn a_second_put_replaces_everything_and_renews_the_etag() {
 async fn a_twin_that_does_not_fit_its_model_is_refused_with_every_reason() {
     let fixture = Fixture::with_models().await;
     let long = "x".repeat(caps::DIGITAL_TWIN_STRING_BYTES_MAX + 1);
+    let name = "é".repeat(caps::DIGITAL_TWIN_NAME_BYTES_MAX / 2) + "x";
     let cases = [
         (json!({}), "$metadata.$model is required and must be a model id."),
         (
@@ -88,6 +89,10 @@ async fn a_twin_that_does_not_fit_its_model_is_refused_with_every_reason() {
         (room(json!({"Temperature": null})), "The value of Temperature is invalid"),
         (room(json!({"Place": {"z": 1}})), "The value of Place"),
         (room(json!({"Tags": {"$x": "1"}})), "the name '$x' is not allowed"),
+        (room(json!({"Tags": {"$metadata": {}}})), "the name '$metadata' is not allowed"),
+        (room(json!({"Place": {"x": 1, "$metadata": {}}})), "the name '$metadata' is not allowed"),
+        (room(json!({"Tags": {"": "1"}})), "the name '' is not allowed"),
+        (room(json!({"Tags": {name.clone(): "1"}})), "a name is longer than 1024 bytes"),
         (room(json!({"Tags": {"x": long}})), "a string is longer than 4096 bytes"),
         (room(json!({"Name": long})), "a string is longer than 4096 bytes"),
     ];
@@ -99,7 +104,9 @@ async fn a_twin_that_does_not_fit_its_model_is_refused_with_every_reason() {
     }
     let error = fixture.put("r", room(json!({"A": 1, "B": 2}))).await.unwrap_err();
     assert_eq!(details(&error).len(), 2);
-    fixture.put("r", room(json!({"Name": "x".repeat(caps::DIGITAL_TWIN_STRING_BYTES_MAX)}))).await.unwrap();
+    let (value, name) =
+        ("x".repeat(caps::DIGITAL_TWIN_STRING_BYTES_MAX), &name[..caps::DIGITAL_TWIN_NAME_BYTES_MAX]);
+    fixture.put("r", room(json!({"Name": value, "Tags": {name: value}}))).await.unwrap();
 }
 
 #[tokio::test]
@@ -210,6 +217,13 @@ async fn refused_patches_carry_the_recorded_texts_and_change_nothing() {
         (
             json!([{"op": "add", "path": "/$metadata/Name/sourceTime", "value": "2022-01-20T02:03:00Z"}]),
             "Could not resolve path /$metadata/Name/sourceTime.",
+        ),
+        (
+            json!([
+                {"op": "add", "path": "/Place", "value": {"x": 1}},
+                {"op": "add", "path": "/Place/$metadata/x/sourceTime", "value": "2022-01-20T02:03:00Z"},
+            ]),
+            "Could not resolve path /Place/$metadata/x/sourceTime.",
         ),
     ];
     for (operations, reason) in cases {
@@ -348,6 +362,55 @@ async fn a_twin_may_be_as_large_as_the_limit_and_no_larger() {
     fixture.put("r", tags(caps::DIGITAL_TWIN_BYTES_MAX)).await.unwrap();
     let error = fixture.put("r", tags(caps::DIGITAL_TWIN_BYTES_MAX + 1)).await.unwrap_err();
     assert_eq!(details(&error), ["The twin is larger than 32768 bytes."]);
+}
+
+#[tokio::test]
+async fn an_instance_holds_so_many_twins_and_no_more() {
+    let fixture = Fixture::with_models().await;
+    let max = caps::DIGITAL_TWINS_PER_INSTANCE_MAX;
+    let mut batch = store::Batch::default();
+    batch.add(super::record::count(fixture.instance.id()), max - 1, max);
+    fixture.store.commit(batch).await.unwrap();
+    fixture.room("last").await;
+    let before = fixture.events().await.len();
+    assert_eq!(fixture.put("over", room(json!({}))).await.unwrap_err().code(), "TwinLimitReached");
+    assert_eq!(fixture.get("over").await.unwrap_err().code(), "DigitalTwinNotFound");
+    assert_eq!(fixture.events().await.len(), before);
+    fixture.room("last").await;
+    fixture.delete("last").await.unwrap();
+    fixture.room("over").await;
+}
+
+#[tokio::test]
+async fn a_write_that_comes_after_the_removal_of_its_instance_leaves_nothing_behind() {
+    let fixture = Fixture::with_models().await;
+    fixture.room("a").await;
+    fixture.room("b").await;
+    fixture.contain("a", "e", "b").await.unwrap();
+    fixture.instances.remove(fixture.instance.id()).await.unwrap();
+    let late = fixture.put("late", json!({"$metadata": {"$model": ROOM}, "Thermostat": {}})).await;
+    assert_eq!(late.unwrap_err().code(), "ValidationFailed");
+    assert_eq!(fixture.upload(&[crate::fixture::pump()]).await.unwrap_err(), Error::Conflict);
+    // As if it had read its model before the instance went.
+    let mut batch = store::Batch::default();
+    store::Batch::insert(
+        &mut batch,
+        &DigitalTwin {
+            instance: fixture.instance.id().clone(),
+            id: id("late"),
+            document: object(room(json!({}))),
+        },
+    );
+    assert_eq!(fixture.instance.commit(batch).await.unwrap_err(), store::CommitError::Conflict);
+    assert_eq!(fixture.events().await, []);
+    for count in [
+        fixture.store.count::<DigitalTwin>(&store::Key::all()).await,
+        fixture.store.count::<crate::Relationship>(&store::Key::all()).await,
+        fixture.store.count::<crate::model::record::ModelSet>(&store::Key::all()).await,
+        fixture.store.count::<crate::model::record::Model>(&store::Key::all()).await,
+    ] {
+        assert_eq!(count, Ok(0));
+    }
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ impl Instance {
             Some(old) => batch.replace(old, &set),
             None => batch.insert(&set),
         }
-        let committed = self.store().commit(batch).await?;
+        let committed = self.commit(batch).await?;
         next.set = Some(committed.stored(set));
         let next = Arc::new(next);
         self.keep_models(next.clone());

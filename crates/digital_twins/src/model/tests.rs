@@ -1,5 +1,5 @@
 use access::{Caller, Grant};
-use base::Scope;
+use base::{Scope, caps};
 use serde_json::json;
 
 use super::ModelQuery;
@@ -108,6 +108,42 @@ async fn pages_neither_skip_nor_repeat() {
     assert_eq!(found, everything(&fixture).await);
     query.continuation = Some(base::Continuation::from_client("nonsense"));
     assert_eq!(listed(&fixture, query).await.unwrap_err(), Error::ContinuationInvalid);
+}
+
+fn many(numbers: std::ops::Range<usize>) -> Vec<serde_json::Value> {
+    let model = |n| json!({"@id": format!("dtmi:test:M{n};1"), "@type": "Interface", "@context": "dtmi:dtdl:context;2"});
+    numbers.map(model).collect()
+}
+
+#[tokio::test]
+async fn a_page_of_models_has_a_hundred_at_most_and_so_many_ids_may_be_asked_for() {
+    let fixture = Fixture::empty().await;
+    let max = caps::MODEL_DEPENDENCIES_FOR_MAX;
+    fixture.upload(&many(0..max)).await.unwrap();
+    for (page_max, count) in [(None, 100), (Some(99), 99), (Some(101), 100), (Some(0), 1)] {
+        let query = ModelQuery { page_max, ..ModelQuery::default() };
+        assert_eq!(listed(&fixture, query).await.unwrap().len(), count, "{page_max:?}");
+    }
+    let mut query =
+        ModelQuery { dependencies_for: vec![dtmi("dtmi:test:M7;1"); max], ..ModelQuery::default() };
+    assert_eq!(listed(&fixture, query.clone()).await.unwrap(), ["dtmi:test:M7;1"]);
+    query.dependencies_for.push(dtmi("dtmi:test:M7;1"));
+    assert_eq!(listed(&fixture, query).await.unwrap_err().code(), "LimitExceeded");
+}
+
+#[tokio::test]
+async fn an_instance_holds_so_many_models_and_no_more() {
+    let fixture = Fixture::empty().await;
+    let max = usize::try_from(caps::MODELS_PER_INSTANCE_MAX).unwrap();
+    for start in (0..max).step_by(caps::MODELS_PER_CALL_MAX) {
+        let end = (start + caps::MODELS_PER_CALL_MAX).min(max - 1);
+        fixture.upload(&many(start..end)).await.unwrap();
+    }
+    assert_eq!(fixture.upload(&many(max..max + 2)).await.unwrap_err().code(), "LimitExceeded");
+    fixture.upload(&many(max..max + 1)).await.unwrap();
+    assert_eq!(fixture.upload(&[pump()]).await.unwrap_err().code(), "LimitExceeded");
+    fixture.instance.delete_model(&fixture.caller, &dtmi("dtmi:test:M0;1")).await.unwrap();
+    fixture.upload(&[pump()]).await.unwrap();
 }
 
 #[tokio::test]

@@ -23,6 +23,12 @@ struct Position {
     id: RelationshipId,
 }
 
+impl Position {
+    fn key(&self, instance: &Instance) -> Key {
+        record::key(instance.id(), &self.source, &self.id)
+    }
+}
+
 impl Instance {
     /// `DigitalTwins_GetRelationshipById`.
     pub async fn get_relationship(
@@ -84,7 +90,7 @@ impl Instance {
             let mut batch = Batch::default();
             batch.replace(&old, &new);
             event::relationship_updated(self, &mut batch, &source_twin, &new, patch);
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(new)
         })
         .await
@@ -106,7 +112,7 @@ impl Instance {
             batch.delete(&old);
             self.count_edge(&mut batch, &old.record, -1);
             event::relationship_deleted(self, &mut batch, &old.record);
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(())
         })
         .await
@@ -120,7 +126,11 @@ impl Instance {
         name: Option<&str>,
         continuation: Option<&Continuation>,
     ) -> Result<Page<Relationship>, Error> {
-        let after = self.start_list(caller, source, continuation).await?;
+        let position = self.start_list(caller, source, continuation).await?;
+        if position.as_ref().is_some_and(|position| position.source != *source) {
+            return Err(Error::ContinuationInvalid);
+        }
+        let after = position.map(|position| position.key(self));
         let prefix = Key::new([self.id().as_str(), source.as_str()]);
         let limit = caps::RELATIONSHIP_PAGE + 1;
         let found = match name {
@@ -139,9 +149,10 @@ impl Instance {
         target: &DigitalTwinId,
         continuation: Option<&Continuation>,
     ) -> Result<Page<Relationship>, Error> {
-        let after = self.start_list(caller, target, continuation).await?;
+        let position = self.start_list(caller, target, continuation).await?;
         let find =
             Find::new(Key::instance(self.id()), "target", target.as_str(), caps::RELATIONSHIP_PAGE + 1);
+        let after = position.map(|position| position.key(self));
         Ok(page(self.store().find::<Relationship>(find.after(after)).await?))
     }
 
@@ -150,13 +161,13 @@ impl Instance {
         caller: &Caller,
         twin: &DigitalTwinId,
         continuation: Option<&Continuation>,
-    ) -> Result<Option<Key>, Error> {
+    ) -> Result<Option<Position>, Error> {
         caller.require(Permission::RelationshipRead, self.scope())?;
         self.charge(Meter::DigitalTwinRead)?;
         let position = continuation.map(Continuation::decode::<Position>).transpose();
         let position = position.map_err(|_| Error::ContinuationInvalid)?;
         self.digital_twin(twin).await?;
-        Ok(position.map(|position| record::key(self.id(), &position.source, &position.id)))
+        Ok(position)
     }
 
     async fn relationship(
@@ -195,7 +206,7 @@ impl Instance {
             self.count_edge(&mut batch, new, 1);
             event::relationship_created(self, &mut batch, new);
         }
-        match self.store().commit(batch).await {
+        match self.commit(batch).await {
             Ok(_) => Ok(()),
             Err(CommitError::CounterLimit { max, .. }) => Err(Error::LimitExceeded(format!(
                 "A digital twin cannot have more than {max} relationships in one direction."

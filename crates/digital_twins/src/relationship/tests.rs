@@ -210,6 +210,45 @@ async fn lists_are_paged_and_can_be_narrowed_to_a_name() {
 }
 
 #[tokio::test]
+async fn the_token_of_another_list_is_refused() {
+    let fixture = rooms(&["a", "b", "c"]).await;
+    for n in 0..=caps::RELATIONSHIP_PAGE {
+        fixture.contain("a", &format!("e{n:04}"), "b").await.unwrap();
+    }
+    let (instance, caller) = (&fixture.instance, &fixture.caller);
+    let next = instance.list_relationships(caller, &id("a"), None, None).await.unwrap().next;
+    assert!(next.is_some());
+    for name in [None, Some("contains")] {
+        let other = instance.list_relationships(caller, &id("c"), name, next.as_ref()).await;
+        assert_eq!(other.unwrap_err(), Error::ContinuationInvalid);
+    }
+    // Of a list of incoming ones every edge is a place, whether it is in the list or not.
+    let page = instance.list_incoming_relationships(caller, &id("c"), next.as_ref()).await.unwrap();
+    assert_eq!((page.items, page.next), (vec![], None));
+}
+
+#[tokio::test]
+async fn a_twin_has_so_many_edges_in_each_direction_and_no_more() {
+    let fixture = rooms(&["a", "b", "c"]).await;
+    for (source, target) in [("a", "c"), ("c", "b")] {
+        let full = match source {
+            "a" => crate::digital_twin::record::outgoing(fixture.instance.id(), &id("a")),
+            _ => crate::digital_twin::record::incoming(fixture.instance.id(), &id("b")),
+        };
+        let mut batch = store::Batch::default();
+        batch.add(full, caps::RELATIONSHIPS_PER_TWIN_MAX - 1, caps::RELATIONSHIPS_PER_TWIN_MAX);
+        fixture.store.commit(batch).await.unwrap();
+        fixture.contain(source, "last", target).await.unwrap();
+        let before = fixture.events().await.len();
+        assert_eq!(fixture.contain(source, "over", target).await.unwrap_err().code(), "LimitExceeded");
+        assert_eq!(outgoing(&fixture, source).await.unwrap(), ["last"]);
+        assert_eq!(fixture.events().await.len(), before);
+        // What is there can still be replaced.
+        fixture.contain(source, "last", target).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn events_tell_of_edges_as_documented() {
     let fixture = rooms(&["a", "b", "c"]).await;
     let before = fixture.events().await.len();
