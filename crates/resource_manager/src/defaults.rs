@@ -113,7 +113,7 @@ impl ResourceManager {
         if self.stored(&ids.provisioning_service).await?.is_some() {
             return Ok(());
         }
-        let owner = self.iot_hub_key(caller, &ids.hub, "iothubowner").await?;
+        let owner = self.shared_access_policy(caller, &ids.hub, "iothubowner").await?;
         let host = self.hub_host(&self.must_get(&ids.hub).await?)?;
         let link = provisioning_service::LinkedHubRequest {
             connection_string: format!(

@@ -1,11 +1,15 @@
 //! Shared access policies of hubs and provisioning services, as Resource Manager keeps them.
-//! Called by the two nouns that have them. Pure; keys come from the system's randomness.
+//! Called by the two nouns that have them, and by the door that lists them. Keys come from the system's randomness.
 
-use access::Right;
+use access::{Caller, Right};
 use base::{Key, caps};
 use serde::{Deserialize, Serialize};
 
+use crate::ResourceManager;
 use crate::error::Error;
+use crate::id::ResourceId;
+use crate::provider::ResourceType;
+use crate::resource::{self, Properties};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedAccessPolicy {
@@ -97,7 +101,37 @@ fn key(sent: Option<&str>, old: Option<&Key>, name: &str) -> Result<Key, Error> 
     }
 }
 
-pub fn find<'a>(policies: &'a [SharedAccessPolicy], key_name: &str) -> Result<&'a SharedAccessPolicy, Error> {
+impl ResourceManager {
+    /// `IotHubResource_ListKeys`, `IotDpsResource_ListKeys`.
+    pub async fn shared_access_policies(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+    ) -> Result<Vec<SharedAccessPolicy>, Error> {
+        let action = match id.resource_type {
+            ResourceType::ProvisioningService => "Microsoft.Devices/provisioningServices/listkeys/Action",
+            _ => "Microsoft.Devices/iotHubs/listkeys/Action",
+        };
+        self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
+        match self.must_get(id).await?.properties {
+            Properties::IotHub(properties) => Ok(properties.policies),
+            Properties::ProvisioningService(properties) => Ok(properties.policies),
+            _ => Err(resource::damaged(id)),
+        }
+    }
+
+    /// `IotHubResource_GetKeysForKeyName`, `IotDpsResource_ListKeysForKeyName`.
+    pub async fn shared_access_policy(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        key_name: &str,
+    ) -> Result<SharedAccessPolicy, Error> {
+        find(&self.shared_access_policies(caller, id).await?, key_name).cloned()
+    }
+}
+
+fn find<'a>(policies: &'a [SharedAccessPolicy], key_name: &str) -> Result<&'a SharedAccessPolicy, Error> {
     policies.iter().find(|policy| policy.key_name.eq_ignore_ascii_case(key_name)).ok_or_else(|| {
         Error::KeyNotFound(format!("The shared access policy '{key_name}' could not be found."))
     })

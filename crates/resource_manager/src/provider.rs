@@ -1,4 +1,4 @@
-//! Resource providers as data: namespaces, their resource types, api-versions and how names of each type look.
+//! Resource providers as data: namespaces, their resource types, api-versions and the actions of each type.
 //! Called by ids, the provider operations and the door's check of api-versions. Rows only, no behaviour of a type.
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,13 @@ pub enum ResourceType {
     EventHubNamespace,
     EventHub,
     UserAssignedIdentity,
+}
+
+/// What Azure calls the three things that may be done to every resource.
+pub struct Actions {
+    pub read: &'static str,
+    pub write: &'static str,
+    pub delete: &'static str,
 }
 
 /// What a resource type is called and may be called.
@@ -217,6 +224,53 @@ impl ResourceType {
 
     pub fn namespace(self) -> &'static str {
         self.row().namespace
+    }
+
+    /// The actions that a role has to name.
+    pub fn actions(self) -> Actions {
+        let (read, write, delete) = match self {
+            Self::DigitalTwinsInstance => (
+                "Microsoft.DigitalTwins/digitalTwinsInstances/read",
+                "Microsoft.DigitalTwins/digitalTwinsInstances/write",
+                "Microsoft.DigitalTwins/digitalTwinsInstances/delete",
+            ),
+            Self::DigitalTwinsEndpoint => (
+                "Microsoft.DigitalTwins/digitalTwinsInstances/endpoints/read",
+                "Microsoft.DigitalTwins/digitalTwinsInstances/endpoints/write",
+                "Microsoft.DigitalTwins/digitalTwinsInstances/endpoints/delete",
+            ),
+            Self::IotHub => (
+                "Microsoft.Devices/iotHubs/Read",
+                "Microsoft.Devices/iotHubs/Write",
+                "Microsoft.Devices/iotHubs/Delete",
+            ),
+            Self::ProvisioningService => (
+                "Microsoft.Devices/provisioningServices/Read",
+                "Microsoft.Devices/provisioningServices/Write",
+                "Microsoft.Devices/provisioningServices/Delete",
+            ),
+            Self::EventHubNamespace => (
+                "Microsoft.EventHub/namespaces/read",
+                "Microsoft.EventHub/namespaces/write",
+                "Microsoft.EventHub/namespaces/Delete",
+            ),
+            Self::EventHub => (
+                "Microsoft.EventHub/namespaces/eventhubs/read",
+                "Microsoft.EventHub/namespaces/eventhubs/write",
+                "Microsoft.EventHub/namespaces/eventhubs/Delete",
+            ),
+            Self::UserAssignedIdentity => (
+                "Microsoft.ManagedIdentity/userAssignedIdentities/read",
+                "Microsoft.ManagedIdentity/userAssignedIdentities/write",
+                "Microsoft.ManagedIdentity/userAssignedIdentities/delete",
+            ),
+        };
+        Actions { read, write, delete }
+    }
+
+    /// Whether a resource is made and deleted within its request. Its operation stays behind for a crash in between.
+    pub(crate) fn is_made_at_once(self) -> bool {
+        self == Self::EventHub
     }
 
     /// The type that resources of this type are children of.

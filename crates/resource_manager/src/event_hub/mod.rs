@@ -3,17 +3,16 @@
 
 use access::Caller;
 use base::hosts::{Host, Service};
-use base::{Continuation, InstanceId, Page, caps};
+use base::{InstanceId, caps};
 use store::retry_on_conflict;
 
 pub use self::record::{AuthorizationRule, EventHubProperties, NamespaceProperties};
 pub use self::rules::{AccessRight, EventHubRequest, Keys};
+use crate::ResourceManager;
 use crate::error::Error;
-use crate::id::{GroupId, ResourceId};
-use crate::instance::NameAvailability;
+use crate::id::ResourceId;
 use crate::provider::ResourceType;
-use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
-use crate::{ResourceManager, subscription};
+use crate::resource::{self, Accepted, Resource, Tags};
 
 mod record;
 mod rules;
@@ -21,47 +20,7 @@ mod rules;
 /// The rule that every namespace has.
 pub const ROOT_RULE: &str = "RootManageSharedAccessKey";
 
-const READ_NAMESPACE: &str = "Microsoft.EventHub/namespaces/read";
-const WRITE_NAMESPACE: &str = "Microsoft.EventHub/namespaces/write";
-const DELETE_NAMESPACE: &str = "Microsoft.EventHub/namespaces/Delete";
-const READ_HUB: &str = "Microsoft.EventHub/namespaces/eventhubs/read";
-const WRITE_HUB: &str = "Microsoft.EventHub/namespaces/eventhubs/write";
-const DELETE_HUB: &str = "Microsoft.EventHub/namespaces/eventhubs/Delete";
-
 impl ResourceManager {
-    /// `Namespaces_Get`.
-    pub async fn event_hub_namespace(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
-        self.allow(caller, READ_NAMESPACE, &id.scope(), &id.group.subscription).await?;
-        self.must_get(id).await
-    }
-
-    /// `Namespaces_List`.
-    pub async fn event_hub_namespaces(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_subscription(
-            caller,
-            READ_NAMESPACE,
-            subscription,
-            ResourceType::EventHubNamespace,
-            after,
-        )
-        .await
-    }
-
-    /// `Namespaces_ListByResourceGroup`.
-    pub async fn event_hub_namespaces_of(
-        &self,
-        caller: &Caller,
-        group: &GroupId,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_group(caller, READ_NAMESPACE, group, ResourceType::EventHubNamespace, after).await
-    }
-
     /// `Namespaces_CreateOrUpdate`.
     pub async fn put_event_hub_namespace(
         &self,
@@ -70,13 +29,9 @@ impl ResourceManager {
         location: Option<&str>,
         tags: Option<&Tags>,
     ) -> Result<Accepted, Error> {
-        self.allow(caller, WRITE_NAMESPACE, &id.scope(), &id.group.subscription).await?;
-        if !rules::is_namespace_name(&id.name) {
-            return Err(Error::InvalidResourceName(rules::namespace_rule(&id.name)));
-        }
-        resource::check_tags(tags)?;
+        self.may_write(caller, id, tags).await?;
         retry_on_conflict(async || {
-            let (mut batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id).await?;
             let before = old.as_ref().map(|old| &old.record);
             let location = resource::check_location(location, id, before)?;
             let now = self.clock.now();
@@ -89,68 +44,15 @@ impl ResourceManager {
                     rules: vec![AuthorizationRule::generate(ROOT_RULE, &AccessRight::ALL)],
                 },
             };
+            let properties = resource::Properties::EventHubNamespace(properties);
             let next = Resource {
-                id: before.map_or_else(|| id.clone(), |old| old.id.clone()),
                 location: Some(location),
                 tags: Some(tags.cloned().unwrap_or_default()),
-                identity: None,
-                system_data: resource::system_data(before.map(|old| &old.system_data), caller, now),
-                version: resource::next_version(before, now),
-                provisioning_state: before
-                    .map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
-                operation: None,
-                properties: resource::Properties::EventHubNamespace(properties),
+                ..resource::after_put(id, before, caller, now, properties)
             };
-            if old.is_none() {
-                self.claim_name(&mut batch, id).await?;
-            }
-            let work = resource::work_of_put(old.as_ref());
-            self.accept(old.as_ref(), next, work, batch).await
+            self.accept_put(old.as_ref(), next, batch).await
         })
         .await
-    }
-
-    /// `Namespaces_Delete`; `None` when there is nothing to delete.
-    pub async fn delete_event_hub_namespace(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Option<Accepted>, Error> {
-        self.allow(caller, DELETE_NAMESPACE, &id.scope(), &id.group.subscription).await?;
-        self.delete(id).await
-    }
-
-    /// `Namespaces_CheckNameAvailability`.
-    pub async fn check_event_hub_namespace_name(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        name: &str,
-    ) -> Result<NameAvailability, Error> {
-        const CHECK: &str = "Microsoft.EventHub/checkNameAvailability/action";
-        self.allow(caller, CHECK, &subscription::scope(subscription), subscription).await?;
-        if !rules::is_namespace_name(name) {
-            return Ok(NameAvailability::Invalid(rules::namespace_rule(name)));
-        }
-        let is_taken = self.name_holder(ResourceType::EventHubNamespace, name).await?.is_some();
-        Ok(if is_taken { NameAvailability::AlreadyExists } else { NameAvailability::Available })
-    }
-
-    /// `EventHubs_Get`.
-    pub async fn event_hub(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
-        self.allow(caller, READ_HUB, &id.scope(), &id.group.subscription).await?;
-        self.must_get(id).await
-    }
-
-    /// `EventHubs_ListByNamespace`.
-    pub async fn event_hubs(
-        &self,
-        caller: &Caller,
-        namespace: &ResourceId,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.allow(caller, READ_HUB, &namespace.scope(), &namespace.group.subscription).await?;
-        self.list_children(namespace, ResourceType::EventHub, after).await
     }
 
     /// `EventHubs_CreateOrUpdate`.
@@ -160,25 +62,15 @@ impl ResourceManager {
         id: &ResourceId,
         request: &EventHubRequest,
     ) -> Result<Accepted, Error> {
-        self.allow(caller, WRITE_HUB, &id.scope(), &id.group.subscription).await?;
+        self.may_write(caller, id, None).await?;
         retry_on_conflict(async || {
             let (mut batch, old) = self.open_for_put(id).await?;
             let before = old.as_ref().map(|old| &old.record);
             let old_properties = before.map(event_hub).transpose()?;
             let now = self.clock.now();
-            let properties = rules::put(&id.name, old_properties, request, now)?;
-            let next = Resource {
-                id: before.map_or_else(|| id.clone(), |old| old.id.clone()),
-                location: None,
-                tags: None,
-                identity: None,
-                system_data: resource::system_data(before.map(|old| &old.system_data), caller, now),
-                version: resource::next_version(before, now),
-                provisioning_state: before
-                    .map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
-                operation: None,
-                properties: resource::Properties::EventHub(properties),
-            };
+            let properties = rules::put(old_properties, request, now)?;
+            let properties = resource::Properties::EventHub(properties);
+            let next = resource::after_put(id, before, caller, now, properties);
             if old.is_none() {
                 let parent =
                     self.parent_must_exist(id, "write").await?.ok_or_else(|| resource::damaged(id))?;
@@ -186,24 +78,9 @@ impl ResourceManager {
                 let max = i64::try_from(caps::EVENT_HUBS_PER_NAMESPACE_MAX).unwrap_or(i64::MAX);
                 batch.add(store::Counter::new(instance, "eventhubs"), 1, max);
             }
-            let work = resource::work_of_put(old.as_ref());
-            let accepted = self.accept(old.as_ref(), next, work, batch).await?;
-            self.finish_at_once(accepted).await
+            self.accept_put(old.as_ref(), next, batch).await
         })
         .await
-    }
-
-    /// `EventHubs_Delete`; `None` when there is nothing to delete.
-    pub async fn delete_event_hub(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Option<Accepted>, Error> {
-        self.allow(caller, DELETE_HUB, &id.scope(), &id.group.subscription).await?;
-        match self.delete(id).await? {
-            Some(accepted) => self.finish_at_once(accepted).await.map(Some),
-            None => Ok(None),
-        }
     }
 
     /// `Namespaces_ListAuthorizationRules` and `EventHubs_ListAuthorizationRules`.
@@ -287,17 +164,6 @@ impl ResourceManager {
     ) -> Result<AuthorizationRule, Error> {
         let known = self.authorization_rules(caller, id).await?;
         find_rule(&known, id, name).cloned()
-    }
-
-    /// Event hubs are made and deleted within the request. The operation stays behind for a crash in between.
-    async fn finish_at_once(&self, mut accepted: Accepted) -> Result<Accepted, Error> {
-        if let Some(operation) = accepted.operation.take() {
-            self.finish_now(&operation).await??;
-            if let Some(stored) = self.stored(&accepted.resource.id).await? {
-                accepted.resource = stored.record;
-            }
-        }
-        Ok(accepted)
     }
 
     async fn change_rules<T>(

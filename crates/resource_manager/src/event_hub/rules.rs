@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{AuthorizationRule, EventHubProperties};
 use crate::error::Error;
+use crate::resource::name;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessRight {
@@ -46,39 +47,11 @@ impl AccessRight {
     }
 }
 
-/// 6–50 letters, digits and hyphens, a letter first, a letter or digit last.
-pub(super) fn is_namespace_name(name: &str) -> bool {
-    (6..=50).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !name.ends_with('-')
-}
-
-pub(super) fn namespace_rule(name: &str) -> String {
-    format!(
-        "The namespace name '{name}' must have 6 to 50 letters, digits and hyphens, begin with a letter and end with a letter or digit."
-    )
-}
-
-fn is_hub_name(name: &str) -> bool {
-    let alphanumeric = |c: char| c.is_ascii_alphanumeric();
-    (1..=256).contains(&name.len())
-        && name.chars().all(|c| alphanumeric(c) || "-_.".contains(c))
-        && name.starts_with(alphanumeric)
-        && name.ends_with(alphanumeric)
-}
-
 pub(super) fn put(
-    name: &str,
     old: Option<&EventHubProperties>,
     request: &EventHubRequest,
     now: Timestamp,
 ) -> Result<EventHubProperties, Error> {
-    if !is_hub_name(name) {
-        return Err(Error::InvalidResourceName(format!(
-            "The event hub name '{name}' must have 1 to 256 letters, digits, '-', '_' and '.', and begin and end with a letter or digit."
-        )));
-    }
     let partition_count = request
         .partition_count
         .or(old.map(|old| old.partition_count))
@@ -117,7 +90,7 @@ pub(super) fn put_rule(
     if rights.contains(&AccessRight::Manage) && rights.len() < AccessRight::ALL.len() {
         return Err(Error::bad_request("The right 'Manage' needs 'Listen' and 'Send' too."));
     }
-    if !is_hub_name(name) || name.len() > 50 {
+    if !(1..=50).contains(&name.len()) || !name::is_dotted(name) {
         return Err(Error::InvalidResourceName(format!(
             "The rule name '{name}' must have 1 to 50 letters, digits, '-', '_' and '.'."
         )));
@@ -161,15 +134,13 @@ mod tests {
     use crate::endpoint::ConnectionString;
 
     #[test]
-    fn names_and_sizes_are_held_to_their_limits() {
-        assert!(is_namespace_name("abcdef") && !is_namespace_name("abcde") && !is_namespace_name("1bcdef"));
+    fn sizes_are_held_to_their_limits() {
         let make = |partitions, days| {
             let request = EventHubRequest { partition_count: Some(partitions), retention_days: Some(days) };
-            put("hub", None, &request, Timestamp::UNIX_EPOCH)
+            put(None, &request, Timestamp::UNIX_EPOCH)
         };
         assert!(make(1, 1).is_ok() && make(32, 7).is_ok());
         assert!(make(0, 1).is_err() && make(33, 1).is_err() && make(1, 0).is_err() && make(1, 8).is_err());
-        assert!(put("-x", None, &EventHubRequest::default(), Timestamp::UNIX_EPOCH).is_err());
     }
 
     #[test]

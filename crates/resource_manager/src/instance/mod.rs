@@ -2,16 +2,15 @@
 //! Called by the Resource Manager door. The graph inside an instance is the affair of the `digital_twins` crate.
 
 use access::Caller;
-use base::{Continuation, InstanceId, Page};
+use base::InstanceId;
 use store::{Batch, Stored, retry_on_conflict};
 
 pub use self::record::{LinkState, LinkStatus, PrivateEndpointConnection, Properties};
 pub use self::rules::ConnectionRequest;
 use crate::error::Error;
-use crate::id::{GroupId, ResourceId};
+use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
 use crate::operation::Work;
-use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, NetworkAccess, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, location};
 
@@ -38,18 +37,6 @@ pub struct Patch {
     pub public_network_access: Option<Option<NetworkAccess>>,
 }
 
-/// The answer to "may I have this name?".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameAvailability {
-    Available,
-    Invalid(String),
-    AlreadyExists,
-}
-
-const TYPE: ResourceType = ResourceType::DigitalTwinsInstance;
-const READ: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/read";
-const WRITE: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/write";
-const DELETE: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/delete";
 const CONNECTION_READ: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/read";
 const CONNECTION_WRITE: &str =
     "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/write";
@@ -57,32 +44,6 @@ const CONNECTION_DELETE: &str =
     "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/delete";
 
 impl ResourceManager {
-    /// `DigitalTwins_Get`.
-    pub async fn digital_twins_instance(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
-        self.allow(caller, READ, &id.scope(), &id.group.subscription).await?;
-        self.must_get(id).await
-    }
-
-    /// `DigitalTwins_List`.
-    pub async fn digital_twins_instances(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_subscription(caller, READ, subscription, TYPE, after).await
-    }
-
-    /// `DigitalTwins_ListByResourceGroup`.
-    pub async fn digital_twins_instances_of(
-        &self,
-        caller: &Caller,
-        group: &GroupId,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_group(caller, READ, group, TYPE, after).await
-    }
-
     /// `DigitalTwins_CreateOrUpdate`.
     pub async fn put_digital_twins_instance(
         &self,
@@ -90,17 +51,12 @@ impl ResourceManager {
         id: &ResourceId,
         put: &Put,
     ) -> Result<Accepted, Error> {
-        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
-        if !rules::is_name(&id.name) {
-            return Err(Error::InvalidResourceName(rules::name_rule(&id.name)));
-        }
-        resource::check_tags(put.tags.as_ref())?;
+        self.may_write(caller, id, put.tags.as_ref()).await?;
         retry_on_conflict(async || {
-            let (mut batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id).await?;
             let next = self.instance_after_put(caller, id, put, old.as_ref().map(|old| &old.record)).await?;
             let Some(old) = old else {
-                self.claim_name(&mut batch, id).await?;
-                return self.accept(None, next, Work::Create, batch).await;
+                return self.accept_put(None, next, batch).await;
             };
             // The live service shows the tags of a PUT only once it is done (recorded with New-/Update-AzDigitalTwinsInstance).
             let work = Work::Update { tags: Some(next.tags.clone()), previous: Box::new(old.record.clone()) };
@@ -118,7 +74,8 @@ impl ResourceManager {
         old: Option<&Resource>,
     ) -> Result<Resource, Error> {
         let location = resource::check_location(put.location.as_deref(), id, old)?;
-        let system_data = resource::system_data(old.map(|old| &old.system_data), caller, self.clock.now());
+        let now = self.clock.now();
+        let system_data = resource::system_data(old.map(|old| &old.system_data), caller, now);
         let make_id = || InstanceId::generate("twins", &id.name);
         let connections = put.connections.as_deref();
         let old_properties = old.map(properties).transpose()?;
@@ -127,16 +84,12 @@ impl ResourceManager {
         properties.is_default |= put.is_default;
         let request = put.identity.clone().unwrap_or_default();
         let identity = self.apply_identity(id, old, &request, Users::Replace).await?;
+        let properties = resource::Properties::DigitalTwinsInstance(properties);
         Ok(Resource {
-            id: old.map_or_else(|| id.clone(), |old| old.id.clone()),
             location: Some(location::normalise(&location)),
             tags: put.tags.clone(),
             identity,
-            system_data,
-            version: resource::next_version(old, self.clock.now()),
-            provisioning_state: old.map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
-            operation: None,
-            properties: resource::Properties::DigitalTwinsInstance(properties),
+            ..resource::after_put(id, old, caller, now, properties)
         })
     }
 
@@ -147,8 +100,7 @@ impl ResourceManager {
         id: &ResourceId,
         patch: &Patch,
     ) -> Result<Accepted, Error> {
-        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
-        resource::check_tags(patch.tags.as_ref().and_then(Option::as_ref))?;
+        self.may_write(caller, id, patch.tags.as_ref().and_then(Option::as_ref)).await?;
         retry_on_conflict(async || {
             let old = self.open_for_update(id).await?;
             let now = self.clock.now();
@@ -172,32 +124,6 @@ impl ResourceManager {
             self.accept(Some(&old), next, work, Batch::default()).await
         })
         .await
-    }
-
-    /// `DigitalTwins_Delete`; `None` when there is nothing to delete.
-    pub async fn delete_digital_twins_instance(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Option<Accepted>, Error> {
-        self.allow(caller, DELETE, &id.scope(), &id.group.subscription).await?;
-        self.delete(id).await
-    }
-
-    /// `DigitalTwins_CheckNameAvailability`. Names are looked for beyond the subscription, since they become host names.
-    pub async fn check_digital_twins_name(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        name: &str,
-    ) -> Result<NameAvailability, Error> {
-        const CHECK: &str = "Microsoft.DigitalTwins/locations/checkNameAvailability/action";
-        self.allow(caller, CHECK, &crate::subscription::scope(subscription), subscription).await?;
-        if !rules::is_name(name) {
-            return Ok(NameAvailability::Invalid(rules::name_rule(name)));
-        }
-        let is_taken = self.name_holder(TYPE, name).await?.is_some();
-        Ok(if is_taken { NameAvailability::AlreadyExists } else { NameAvailability::Available })
     }
 
     /// `PrivateLinkResources_List` and `_Get`: the instance, as it was first written, has one to offer.

@@ -16,21 +16,6 @@ pub struct ConnectionRequest {
     pub state: Option<LinkState>,
 }
 
-/// 3–63 letters, digits and hyphens, no hyphen at either end (`arm-and-auth.md` §2.1).
-pub(super) fn is_name(name: &str) -> bool {
-    (3..=63).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// What is wrong with a name, in the words of the name check.
-pub(super) fn name_rule(name: &str) -> String {
-    format!(
-        "'{name}' must be between 3 and 63 characters. Alphanumerics and hyphens are allowed. Value must start and end with an alphanumeric."
-    )
-}
-
 /// The properties after a PUT at `system_data.last_modified_at`. Connections that the body does not mention at all stay; a
 /// list that is given replaces the old one.
 pub(super) fn put(
@@ -136,16 +121,6 @@ mod tests {
 
     fn request(name: Option<&str>) -> ConnectionRequest {
         ConnectionRequest { name: name.map(str::to_owned), ..ConnectionRequest::default() }
-    }
-
-    #[test]
-    fn names_have_3_to_63_letters_digits_and_inner_hyphens() {
-        for good in ["abc", "1-2", "A".repeat(63).as_str()] {
-            assert!(is_name(good), "{good}");
-        }
-        for bad in ["ab", "-abc", "abc-", "a.c", "a_c", "!testName", "A".repeat(64).as_str()] {
-            assert!(!is_name(bad), "{bad}");
-        }
     }
 
     #[test]

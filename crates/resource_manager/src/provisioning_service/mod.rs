@@ -3,19 +3,17 @@
 
 use access::{Caller, Right};
 use base::hosts::{Host, Service};
-use base::{Continuation, IfMatch, InstanceId, Page};
+use base::{IfMatch, InstanceId};
 use store::retry_on_conflict;
 
 pub use self::record::{AllocationPolicy, LinkedHub, Properties};
 pub use self::rules::{HubConnectionString, LinkedHubRequest, PropertiesRequest};
 use crate::error::Error;
-use crate::id::{GroupId, ResourceId};
+use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
-use crate::instance::NameAvailability;
-use crate::policy::{self, SharedAccessPolicy};
 use crate::provider::ResourceType;
-use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
-use crate::{ResourceManager, iot_hub, subscription};
+use crate::resource::{self, Accepted, Resource, Tags};
+use crate::{ResourceManager, iot_hub};
 
 mod certificate;
 mod record;
@@ -32,39 +30,7 @@ pub struct Put {
     pub is_default: bool,
 }
 
-const TYPE: ResourceType = ResourceType::ProvisioningService;
-const READ: &str = "Microsoft.Devices/provisioningServices/Read";
-const WRITE: &str = "Microsoft.Devices/provisioningServices/Write";
-const DELETE: &str = "Microsoft.Devices/provisioningServices/Delete";
-const LIST_KEYS: &str = "Microsoft.Devices/provisioningServices/listkeys/Action";
-
 impl ResourceManager {
-    /// `IotDpsResource_Get`.
-    pub async fn provisioning_service(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
-        self.allow(caller, READ, &id.scope(), &id.group.subscription).await?;
-        self.must_get(id).await
-    }
-
-    /// `IotDpsResource_ListBySubscription`.
-    pub async fn provisioning_services(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_subscription(caller, READ, subscription, TYPE, after).await
-    }
-
-    /// `IotDpsResource_ListByResourceGroup`.
-    pub async fn provisioning_services_of(
-        &self,
-        caller: &Caller,
-        group: &GroupId,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.list_in_group(caller, READ, group, TYPE, after).await
-    }
-
     /// `IotDpsResource_CreateOrUpdate`.
     pub async fn put_provisioning_service(
         &self,
@@ -72,14 +38,10 @@ impl ResourceManager {
         id: &ResourceId,
         put: &Put,
     ) -> Result<Accepted, Error> {
-        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
-        if !resource::is_common_name(&id.name, 3..=64) {
-            return Err(Error::InvalidResourceName(iot_hub::name_rule(&id.name)));
-        }
-        resource::check_tags(put.tags.as_ref())?;
+        self.may_write(caller, id, put.tags.as_ref()).await?;
         rules::check(&put.properties)?;
         retry_on_conflict(async || {
-            let (mut batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id).await?;
             let before = old.as_ref().map(|old| &old.record);
             resource::check_if_match(&put.if_match, before)?;
             let location = resource::check_location(put.location.as_deref(), id, before)?;
@@ -94,79 +56,21 @@ impl ResourceManager {
             properties.is_default |= put.is_default;
             let request = put.identity.clone().unwrap_or_default();
             let next = Resource {
-                id: before.map_or_else(|| id.clone(), |old| old.id.clone()),
                 // Shown as it was written: "West US" stays "West US".
                 location: Some(location),
                 tags: Some(put.tags.clone().unwrap_or_default()),
                 identity: self.apply_identity(id, before, &request, Users::Replace).await?,
-                system_data: resource::system_data(before.map(|old| &old.system_data), caller, now),
-                version: resource::next_version(before, now),
-                provisioning_state: before
-                    .map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
-                operation: None,
-                properties: resource::Properties::ProvisioningService(properties),
+                ..resource::after_put(
+                    id,
+                    before,
+                    caller,
+                    now,
+                    resource::Properties::ProvisioningService(properties),
+                )
             };
-            if old.is_none() {
-                self.claim_name(&mut batch, id).await?;
-            }
-            let work = resource::work_of_put(old.as_ref());
-            self.accept(old.as_ref(), next, work, batch).await
+            self.accept_put(old.as_ref(), next, batch).await
         })
         .await
-    }
-
-    /// `IotDpsResource_Update`: the tags.
-    pub async fn update_provisioning_service(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-        tags: Option<Tags>,
-    ) -> Result<Resource, Error> {
-        self.allow(caller, WRITE, &id.scope(), &id.group.subscription).await?;
-        self.update_tags(caller, id, tags).await
-    }
-
-    /// `IotDpsResource_Delete`; `None` when there is nothing to delete.
-    pub async fn delete_provisioning_service(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Option<Accepted>, Error> {
-        self.allow(caller, DELETE, &id.scope(), &id.group.subscription).await?;
-        self.delete(id).await
-    }
-
-    /// `IotDpsResource_ListKeys`.
-    pub async fn provisioning_service_keys(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Vec<SharedAccessPolicy>, Error> {
-        self.allow(caller, LIST_KEYS, &id.scope(), &id.group.subscription).await?;
-        Ok(properties(&self.must_get(id).await?)?.policies.clone())
-    }
-
-    /// `IotDpsResource_ListKeysForKeyName`.
-    pub async fn provisioning_service_key(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-        name: &str,
-    ) -> Result<SharedAccessPolicy, Error> {
-        let policies = self.provisioning_service_keys(caller, id).await?;
-        policy::find(&policies, name).cloned()
-    }
-
-    /// `IotDpsResource_CheckProvisioningServiceNameAvailability`.
-    pub async fn check_provisioning_service_name(
-        &self,
-        caller: &Caller,
-        subscription: &str,
-        name: &str,
-    ) -> Result<NameAvailability, Error> {
-        const CHECK: &str = "Microsoft.Devices/checkProvisioningServiceNameAvailability/Action";
-        self.allow(caller, CHECK, &subscription::scope(subscription), subscription).await?;
-        self.check_common_name(TYPE, name).await
     }
 
     /// Every hub of this server, whatever its subscription: whoever holds a hub's key may link it.

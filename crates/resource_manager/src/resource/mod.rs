@@ -11,7 +11,7 @@ pub use self::record::{
     ClaimedName, NetworkAccess, Properties, ProvisioningState, Resource, SystemData, Tags,
 };
 pub use self::rules::etag;
-pub(crate) use self::rules::{check_if_match, check_location, is_common_name, next_version, system_data};
+pub(crate) use self::rules::{after_put, check_if_match, check_location, next_version, system_data};
 use crate::error::Error;
 use crate::group::{self, ResourceGroup};
 use crate::id::{GroupId, ResourceId};
@@ -20,6 +20,7 @@ use crate::operation::{Operation, Target, Work};
 use crate::provider::ResourceType;
 use crate::{ResourceManager, subscription, user_assigned_identity};
 
+pub(crate) mod name;
 mod record;
 mod rules;
 
@@ -31,9 +32,12 @@ pub struct Accepted {
     pub is_new: bool,
 }
 
-/// What a PUT leaves to do: to create, or to update what was there.
-pub(crate) fn work_of_put(old: Option<&Stored<Resource>>) -> Work {
-    old.map_or(Work::Create, |old| Work::Update { tags: None, previous: Box::new(old.record.clone()) })
+/// The answer to "may I have this name?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameAvailability {
+    Available,
+    Invalid(String),
+    AlreadyExists,
 }
 
 /// Stored properties of another type than their id says. Only a damaged store holds such a row.
@@ -43,6 +47,137 @@ pub(crate) fn damaged(id: &ResourceId) -> Error {
 
 pub(crate) fn check_tags(tags: Option<&Tags>) -> Result<(), Error> {
     tags.map_or(Ok(()), rules::check_tags)
+}
+
+/// What is done to resources of every type in the same way. Azure names the operations after the type: `DigitalTwins_Get`,
+/// `IotHubResource_Get`, `EventHubs_Get` are one here.
+impl ResourceManager {
+    /// `…_Get`.
+    pub async fn resource(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
+        self.allow(caller, id.resource_type.actions().read, &id.scope(), &id.group.subscription).await?;
+        self.must_get(id).await
+    }
+
+    /// `…_ListBySubscription`: the resources of one type.
+    pub async fn list_resources(
+        &self,
+        caller: &Caller,
+        subscription: &str,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        let read = resource_type.actions().read;
+        self.allow(caller, read, &subscription::scope(subscription), subscription).await?;
+        let name = resource_type.full_name().to_ascii_lowercase();
+        let prefix = Key::new([subscription.to_ascii_lowercase()]);
+        let find =
+            Find::new(prefix, "resource_type", name, self.settings.page_size + 1).after(decode(after)?);
+        Ok(self.page(self.store.find::<Resource>(find).await?))
+    }
+
+    /// `…_ListByResourceGroup`: the resources of one type.
+    pub async fn list_resources_of(
+        &self,
+        caller: &Caller,
+        group: &GroupId,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        self.allow(caller, resource_type.actions().read, &group.scope(), &group.subscription).await?;
+        self.group_must_exist(group).await?;
+        let prefix = group.key().child(resource_type.full_name().to_ascii_lowercase());
+        self.scan_page(prefix, after).await
+    }
+
+    /// `DigitalTwinsEndpoint_List`, `EventHubs_ListByNamespace`: the resources of one type that belong to another resource.
+    pub async fn list_children(
+        &self,
+        caller: &Caller,
+        parent: &ResourceId,
+        resource_type: ResourceType,
+        after: Option<&Continuation>,
+    ) -> Result<Page<Resource>, Error> {
+        let read = resource_type.actions().read;
+        self.allow(caller, read, &parent.scope(), &parent.group.subscription).await?;
+        self.must_find(parent).await?;
+        self.scan_page(parent.children_key(resource_type), after).await
+    }
+
+    /// `…_Update` of the types of which nothing but the tags can be patched.
+    pub async fn update_tags(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        tags: Option<Tags>,
+    ) -> Result<Resource, Error> {
+        self.may_write(caller, id, tags.as_ref()).await?;
+        let accepted = retry_on_conflict(async || {
+            let (old, now) = (self.open_for_update(id).await?, self.clock.now());
+            let mut next = old.record.clone();
+            if let Some(tags) = &tags {
+                next.tags = Some(tags.clone());
+            }
+            next.system_data = system_data(Some(&old.record.system_data), caller, now);
+            next.version = next_version(Some(&old.record), now);
+            self.write_through(Some(&old), next, Batch::default()).await
+        })
+        .await?;
+        Ok(accepted.resource)
+    }
+
+    /// `…_Delete`: marks the resource as being deleted; the reconciler does the rest. `None` when there is none.
+    pub async fn delete_resource(&self, caller: &Caller, id: &ResourceId) -> Result<Option<Accepted>, Error> {
+        self.allow(caller, id.resource_type.actions().delete, &id.scope(), &id.group.subscription).await?;
+        retry_on_conflict(async || {
+            self.group_must_exist(&id.group).await?;
+            self.parent_must_exist(id, "write").await?;
+            let Some(old) = self.stored(id).await? else { return Ok(None) };
+            let mut next = old.record.clone();
+            next.provisioning_state = ProvisioningState::Deleting;
+            next.version = next_version(Some(&old.record), self.clock.now());
+            self.accept(Some(&old), next, Work::Delete, Batch::default()).await.map(Some)
+        })
+        .await
+    }
+
+    /// `…_CheckNameAvailability`. Names are looked for beyond the subscription, since they become host names.
+    pub async fn check_name(
+        &self,
+        caller: &Caller,
+        subscription: &str,
+        resource_type: ResourceType,
+        name: &str,
+    ) -> Result<NameAvailability, Error> {
+        let action = match resource_type {
+            ResourceType::IotHub => "Microsoft.Devices/checkNameAvailability/Action",
+            ResourceType::ProvisioningService => {
+                "Microsoft.Devices/checkProvisioningServiceNameAvailability/Action"
+            }
+            ResourceType::EventHubNamespace => "Microsoft.EventHub/checkNameAvailability/action",
+            ResourceType::DigitalTwinsInstance | ResourceType::DigitalTwinsEndpoint => {
+                "Microsoft.DigitalTwins/locations/checkNameAvailability/action"
+            }
+            ResourceType::EventHub | ResourceType::UserAssignedIdentity => resource_type.actions().read,
+        };
+        self.allow(caller, action, &subscription::scope(subscription), subscription).await?;
+        if let Err(wrong) = resource_type.check_name(name) {
+            return Ok(NameAvailability::Invalid(wrong));
+        }
+        let is_taken = self.name_holder(resource_type, name).await?.is_some();
+        Ok(if is_taken { NameAvailability::AlreadyExists } else { NameAvailability::Available })
+    }
+
+    /// What every write asks first: the caller's right, a name that its type allows, and tags within their limits.
+    pub(crate) async fn may_write(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        tags: Option<&Tags>,
+    ) -> Result<(), Error> {
+        self.allow(caller, id.resource_type.actions().write, &id.scope(), &id.group.subscription).await?;
+        id.resource_type.check_name(&id.name).map_err(Error::InvalidResourceName)?;
+        check_tags(tags)
+    }
 }
 
 impl ResourceManager {
@@ -122,6 +257,23 @@ impl ResourceManager {
         Ok(old)
     }
 
+    /// Commits what a PUT leads to. The name of a resource that is new is taken with it.
+    pub(crate) async fn accept_put(
+        &self,
+        old: Option<&Stored<Resource>>,
+        next: Resource,
+        mut batch: Batch,
+    ) -> Result<Accepted, Error> {
+        let work = match old {
+            Some(old) => Work::Update { tags: None, previous: Box::new(old.record.clone()) },
+            None => Work::Create,
+        };
+        if old.is_none() && next.id.parent.is_none() {
+            self.claim_name(&mut batch, &next.id).await?;
+        }
+        self.accept(old, next, work, batch).await
+    }
+
     /// Commits `next` and the operation that finishes it. `old` must still be there as it was read.
     pub(crate) async fn accept(
         &self,
@@ -143,7 +295,7 @@ impl ResourceManager {
         batch.insert(&operation);
         self.store.commit(batch).await?;
         let is_new = old.is_none();
-        if self.settings.is_synchronous {
+        if self.settings.is_synchronous || next.id.resource_type.is_made_at_once() {
             let ended = self.finish_now(&operation).await?;
             let resource = self.stored(&next.id).await?.map_or(next, |stored| stored.record);
             return ended.map(|()| Accepted { resource, operation: None, is_new });
@@ -158,19 +310,6 @@ impl ResourceManager {
             Some(parent) => Ok(self.stored(&parent).await?.and_then(|parent| parent.record.location)),
             None => Ok(resource.location.clone()),
         }
-    }
-
-    /// Marks a resource as being deleted; the reconciler does the rest. `None` when there is none.
-    pub(crate) async fn delete(&self, id: &ResourceId) -> Result<Option<Accepted>, Error> {
-        retry_on_conflict(async || {
-            self.group_must_exist(&id.group).await?;
-            let Some(old) = self.stored(id).await? else { return Ok(None) };
-            let mut next = old.record.clone();
-            next.provisioning_state = ProvisioningState::Deleting;
-            next.version = next_version(Some(&old.record), self.clock.now());
-            self.accept(Some(&old), next, Work::Delete, Batch::default()).await.map(Some)
-        })
-        .await
     }
 
     /// Applies a change that nothing outside the record needs to learn of.
@@ -199,46 +338,6 @@ impl ResourceManager {
             Ok(true)
         })
         .await
-    }
-
-    pub(crate) async fn list_in_subscription(
-        &self,
-        caller: &Caller,
-        action: &'static str,
-        subscription: &str,
-        resource_type: ResourceType,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.allow(caller, action, &subscription::scope(subscription), subscription).await?;
-        let name = resource_type.full_name().to_ascii_lowercase();
-        let prefix = Key::new([subscription.to_ascii_lowercase()]);
-        let find =
-            Find::new(prefix, "resource_type", name, self.settings.page_size + 1).after(decode(after)?);
-        Ok(self.page(self.store.find::<Resource>(find).await?))
-    }
-
-    pub(crate) async fn list_in_group(
-        &self,
-        caller: &Caller,
-        action: &'static str,
-        group: &GroupId,
-        resource_type: ResourceType,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.allow(caller, action, &group.scope(), &group.subscription).await?;
-        self.group_must_exist(group).await?;
-        let prefix = group.key().child(resource_type.full_name().to_ascii_lowercase());
-        self.scan_page(prefix, after).await
-    }
-
-    pub(crate) async fn list_children(
-        &self,
-        parent: &ResourceId,
-        resource_type: ResourceType,
-        after: Option<&Continuation>,
-    ) -> Result<Page<Resource>, Error> {
-        self.must_find(parent).await?;
-        self.scan_page(parent.children_key(resource_type), after).await
     }
 
     pub(crate) async fn scan_page(

@@ -5,7 +5,7 @@ use base::{IfMatch, Timestamp, caps};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::record::{Resource, SystemData, Tags};
+use super::record::{Properties, ProvisioningState, Resource, SystemData, Tags};
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::location;
@@ -86,6 +86,28 @@ pub fn etag(version: u64) -> String {
     STANDARD.encode(version.to_be_bytes())
 }
 
+/// A resource after a PUT, with no more of the common part than its properties say: the id it was first written with, who
+/// wrote it, the next version, and the state of one that is being worked on.
+pub(crate) fn after_put(
+    id: &ResourceId,
+    old: Option<&Resource>,
+    caller: &Caller,
+    now: Timestamp,
+    properties: Properties,
+) -> Resource {
+    Resource {
+        id: old.map_or_else(|| id.clone(), |old| old.id.clone()),
+        location: None,
+        tags: None,
+        identity: None,
+        system_data: system_data(old.map(|old| &old.system_data), caller, now),
+        version: next_version(old, now),
+        provisioning_state: old.map_or(ProvisioningState::Provisioning, |_| ProvisioningState::Updating),
+        operation: None,
+        properties,
+    }
+}
+
 /// `systemData` after a write by `caller`.
 pub(crate) fn system_data(old: Option<&SystemData>, caller: &Caller, now: Timestamp) -> SystemData {
     let (by, kind) = (caller.object_id().to_owned(), caller.kind_name().to_owned());
@@ -109,16 +131,6 @@ pub(crate) fn next_version(old: Option<&Resource>, now: Timestamp) -> u64 {
     old.map_or(ticks, |old| ticks.max(old.version + 1))
 }
 
-/// 2–49 letters, digits and hyphens and a last letter or digit, not all digits, no hyphen first: the pattern of hubs, services
-/// and Digital Twins endpoints.
-pub(crate) fn is_common_name(name: &str, length: std::ops::RangeInclusive<usize>) -> bool {
-    length.contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.bytes().all(|b| b.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,15 +148,5 @@ mod tests {
         assert!(check_tags(&tags(1, 1, 257)).is_err());
         assert!(check_tags(&Tags::from([("a/b".into(), String::new())])).is_err());
         assert!(check_tags(&Tags::from([("A".into(), String::new()), ("a".into(), String::new())])).is_err());
-    }
-
-    #[test]
-    fn a_common_name_has_letters_digits_and_inner_hyphens() {
-        for good in ["abc", "a-b", "1a2"] {
-            assert!(is_common_name(good, 3..=50), "{good}");
-        }
-        for bad in ["ab", "-ab", "ab-", "123", "a_b", "a.b", "äbc"] {
-            assert!(!is_common_name(bad, 3..=50), "{bad}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Digital Twins instances as Resource Manager shows them.
 
-use resource_manager::instance::{self, NameAvailability, Patch, Put};
-use resource_manager::resource::{NetworkAccess, ProvisioningState, Resource, Tags};
+use resource_manager::instance::{self, Patch, Put};
+use resource_manager::resource::{NameAvailability, NetworkAccess, ProvisioningState, Resource, Tags};
 use resource_manager::{Error, ResourceId, ResourceManager, ResourceType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use super::error::Refusal;
 use super::parse::{self, IdentityBody, NameBody};
 use super::private_link::{self, ConnectionBody};
 use super::write::{self, Nested};
-use super::{At, Outcome};
+use super::{At, Outcome, resources};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -53,25 +53,6 @@ pub(super) fn id(request: &Request) -> ResourceId {
     parse::resource(request, ResourceType::DigitalTwinsInstance)
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.digital_twins_instances(&at.caller, request.param("subscription"), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.digital_twins_instances_of(&at.caller, &parse::group(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.digital_twins_instance(&at.caller, &id(request)).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: PutBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
@@ -89,7 +70,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.put_digital_twins_instance(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as the live service answers.
-    let response = Response::json(201, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource)?);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -103,18 +84,18 @@ pub(super) async fn update(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.update_digital_twins_instance(&at.caller, &id(request), &patch).await?;
     let status = if accepted.operation.is_some() { 202 } else { 200 };
-    let response = Response::json(status, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(status, &resources::body(&at.manager, &accepted.resource)?);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let Some(accepted) = at.manager.delete_digital_twins_instance(&at.caller, &id(request)).await? else {
+    let Some(accepted) = at.manager.delete_resource(&at.caller, &id(request)).await? else {
         return Ok(Response::new(204));
     };
     if accepted.operation.is_none() {
         return Ok(Response::new(204));
     }
-    let response = Response::json(202, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(202, &resources::body(&at.manager, &accepted.resource)?);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -130,8 +111,10 @@ pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
         let wanted = request.param("location").to_owned();
         return Err(Error::LocationNotAvailable { wanted, kind: TYPE.to_owned() }.into());
     }
-    let available =
-        at.manager.check_digital_twins_name(&at.caller, request.param("subscription"), name).await?;
+    let available = at
+        .manager
+        .check_name(&at.caller, request.param("subscription"), ResourceType::DigitalTwinsInstance, name)
+        .await?;
     Ok(Response::json(
         200,
         &match available {
@@ -206,8 +189,11 @@ fn access(text: Option<&str>) -> Result<Option<NetworkAccess>, Refusal> {
 }
 
 /// The instance as the live service writes it: no host name before it is made, connections only once it is steady.
-pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
-    let own = instance::properties(resource)?;
+pub(super) fn body(
+    manager: &ResourceManager,
+    resource: &Resource,
+    own: &instance::Properties,
+) -> Result<Value, Error> {
     let is_made = resource.provisioning_state != ProvisioningState::Provisioning;
     let host_name = if is_made { Some(manager.digital_twins_host(resource)?) } else { None };
     let mut properties = Map::new();

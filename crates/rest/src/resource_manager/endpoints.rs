@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
 use super::write::{self, Nested};
-use super::{At, Outcome, digital_twins, parse};
+use super::{At, Outcome, digital_twins, parse, resources};
 use crate::wire::{Request, Response};
 
 pub(super) const KIND: &str = "Endpoint";
@@ -108,39 +108,27 @@ fn id(request: &Request) -> ResourceId {
     digital_twins::id(request).child(ResourceType::DigitalTwinsEndpoint, request.param("endpoint"))
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at.manager.endpoints(&at.caller, &digital_twins::id(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.endpoint(&at.caller, &id(request)).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: EndpointBody = parse::body(request)?;
     parse::check_name(request, "endpoint", sent.name.as_deref())?;
     let properties = sent.properties.ok_or_else(|| bad("The property 'properties' is required."))?.read()?;
     let accepted = at.manager.put_endpoint(&at.caller, &id(request), &properties).await?;
-    let response = Response::json(201, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource)?);
     let nested = Nested { kind: KIND, name: Some(&accepted.resource.id.name) };
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &nested, response))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let accepted = at.manager.delete_endpoint(&at.caller, &id(request)).await?;
+    let accepted = at.manager.delete_resource(&at.caller, &id(request)).await?;
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
-    let response = Response::json(202, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(202, &resources::body(&at.manager, &accepted.resource)?);
     let nested = Nested { kind: KIND, name: Some(&accepted.resource.id.name) };
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &nested, response))
 }
 
-pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
-    let own = endpoint::properties(resource)?;
+pub(super) fn body(manager: &ResourceManager, resource: &Resource, own: &endpoint::Properties) -> Value {
     let shown =
         Shown { manager, is_being_made: resource.provisioning_state == ProvisioningState::Provisioning };
     let mut properties = Map::new();
@@ -169,13 +157,13 @@ pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Result<Val
     }
     properties.insert("provisioningState".into(), resource.provisioning_state.name().into());
     properties.insert("createdTime".into(), own.created.iso7_offset().into());
-    Ok(json!({
+    json!({
         "id": resource.id.path(),
         "name": resource.id.name,
         "type": resource.id.resource_type.full_name(),
         "properties": properties,
         "systemData": write::system_data(&resource.system_data)
-    }))
+    })
 }
 
 struct Shown<'a> {

@@ -1,15 +1,14 @@
 //! Event hub namespaces, event hubs and their authorization rules as Resource Manager shows them.
 
 use resource_manager::event_hub::{self, AuthorizationRule, EventHubRequest};
-use resource_manager::instance::NameAvailability;
-use resource_manager::resource::{ProvisioningState, Resource, Tags};
-use resource_manager::{Error, ResourceId, ResourceManager, ResourceType};
+use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags};
+use resource_manager::{ResourceId, ResourceManager, ResourceType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
 use super::parse::{self, NameBody};
-use super::{At, Outcome, write};
+use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -55,24 +54,6 @@ fn owner(request: &Request) -> ResourceId {
     if request.has_param("event_hub") { id(request) } else { namespace_id(request) }
 }
 
-pub(super) async fn list_namespaces(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.event_hub_namespaces(&at.caller, request.param("subscription"), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| namespace_body(&at.manager, one))?)
-}
-
-pub(super) async fn list_namespaces_of_group(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at.manager.event_hub_namespaces_of(&at.caller, &parse::group(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| namespace_body(&at.manager, one))?)
-}
-
-pub(super) async fn get_namespace(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.event_hub_namespace(&at.caller, &namespace_id(request)).await?;
-    Ok(Response::json(200, &namespace_body(&at.manager, &resource)?))
-}
-
 pub(super) async fn put_namespace(at: At, request: &Request) -> Outcome {
     let sent: NamespaceBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
@@ -81,12 +62,12 @@ pub(super) async fn put_namespace(at: At, request: &Request) -> Outcome {
     // No address to poll: clients follow the state in the resource itself.
     Ok(Response::json(
         if accepted.is_new { 201 } else { 200 },
-        &namespace_body(&at.manager, &accepted.resource)?,
+        &resources::body(&at.manager, &accepted.resource)?,
     ))
 }
 
 pub(super) async fn delete_namespace(at: At, request: &Request) -> Outcome {
-    let accepted = at.manager.delete_event_hub_namespace(&at.caller, &namespace_id(request)).await?;
+    let accepted = at.manager.delete_resource(&at.caller, &namespace_id(request)).await?;
     Ok(match accepted.and_then(|accepted| accepted.operation) {
         None => Response::new(204),
         Some(operation) => write::poll_result(request, &at.manager, &operation, Response::empty(202)),
@@ -96,8 +77,10 @@ pub(super) async fn delete_namespace(at: At, request: &Request) -> Outcome {
 pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
     let sent: NameBody = parse::body(request)?;
     let name = sent.name()?;
-    let available =
-        at.manager.check_event_hub_namespace_name(&at.caller, request.param("subscription"), name).await?;
+    let available = at
+        .manager
+        .check_name(&at.caller, request.param("subscription"), ResourceType::EventHubNamespace, name)
+        .await?;
     Ok(Response::json(
         200,
         &match available {
@@ -114,17 +97,6 @@ pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
     ))
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at.manager.event_hubs(&at.caller, &namespace_id(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, body)?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.event_hub(&at.caller, &id(request)).await?;
-    Ok(Response::json(200, &body(&resource)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: EventHubBody = parse::body(request)?;
     parse::check_name(request, "event_hub", sent.name.as_deref())?;
@@ -134,11 +106,11 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         retention_days: properties.message_retention_in_days,
     };
     let accepted = at.manager.put_event_hub(&at.caller, &id(request), &wanted).await?;
-    Ok(Response::json(200, &body(&accepted.resource)?))
+    Ok(Response::json(200, &resources::body(&at.manager, &accepted.resource)?))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let accepted = at.manager.delete_event_hub(&at.caller, &id(request)).await?;
+    let accepted = at.manager.delete_resource(&at.caller, &id(request)).await?;
     Ok(Response::empty(if accepted.is_some() { 200 } else { 204 }))
 }
 
@@ -193,8 +165,11 @@ fn rule(owner: &ResourceId, rule: &AuthorizationRule) -> Value {
     })
 }
 
-fn namespace_body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
-    let own = event_hub::namespace(resource)?;
+pub(super) fn namespace_body(
+    manager: &ResourceManager,
+    resource: &Resource,
+    own: &event_hub::NamespaceProperties,
+) -> Value {
     let state = match resource.provisioning_state {
         ProvisioningState::Provisioning => "Creating",
         other => other.name(),
@@ -224,13 +199,12 @@ fn namespace_body(manager: &ResourceManager, resource: &Resource) -> Result<Valu
             "zoneRedundant": false
         }),
     );
-    Ok(Value::Object(body))
+    Value::Object(body)
 }
 
-fn body(resource: &Resource) -> Result<Value, Error> {
-    let own = event_hub::event_hub(resource)?;
+pub(super) fn body(resource: &Resource, own: &event_hub::EventHubProperties) -> Value {
     let partitions: Vec<String> = (0..own.partition_count).map(|partition| partition.to_string()).collect();
-    Ok(json!({
+    json!({
         "id": resource.id.path(),
         "name": resource.id.name,
         "type": "Microsoft.EventHub/Namespaces/EventHubs",
@@ -242,5 +216,5 @@ fn body(resource: &Resource) -> Result<Value, Error> {
             "createdAt": own.created.iso_trimmed(),
             "updatedAt": own.updated.iso_trimmed()
         }
-    }))
+    })
 }

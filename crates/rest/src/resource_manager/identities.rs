@@ -1,12 +1,11 @@
 //! User-assigned identities as Resource Manager shows them.
 
 use resource_manager::resource::{Resource, Tags};
-use resource_manager::{Error, ResourceId, ResourceType, user_assigned_identity};
+use resource_manager::{ResourceId, ResourceType, user_assigned_identity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::parse::{self, TagsBody};
-use super::{At, Outcome, write};
+use super::{At, Outcome, parse, resources, write};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -20,39 +19,15 @@ fn id(request: &Request) -> ResourceId {
     parse::resource(request, ResourceType::UserAssignedIdentity)
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at
-        .manager
-        .user_assigned_identities(&at.caller, request.param("subscription"), after.as_ref())
-        .await?;
-    Ok(write::try_page(request, page, body)?)
-}
-
-pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.user_assigned_identities_of(&at.caller, &parse::group(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, body)?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    Ok(Response::json(200, &body(&at.manager.user_assigned_identity(&at.caller, &id(request)).await?)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: IdentityResourceBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
     let (location, tags) = (sent.location.as_deref(), sent.tags.as_ref());
     let accepted = at.manager.put_user_assigned_identity(&at.caller, &id(request), location, tags).await?;
-    Ok(Response::json(if accepted.is_new { 201 } else { 200 }, &body(&accepted.resource)?))
-}
-
-pub(super) async fn update(at: At, request: &Request) -> Outcome {
-    let sent: TagsBody = parse::body(request)?;
-    let tags = sent.tags.map(Option::unwrap_or_default);
-    let resource = at.manager.update_user_assigned_identity(&at.caller, &id(request), tags).await?;
-    Ok(Response::json(200, &body(&resource)?))
+    Ok(Response::json(
+        if accepted.is_new { 201 } else { 200 },
+        &resources::body(&at.manager, &accepted.resource)?,
+    ))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
@@ -60,9 +35,8 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     Ok(Response::empty(if existed { 200 } else { 204 }))
 }
 
-fn body(resource: &Resource) -> Result<Value, Error> {
-    let own = user_assigned_identity::properties(resource)?;
-    Ok(json!({
+pub(super) fn body(resource: &Resource, own: &user_assigned_identity::Properties) -> Value {
+    json!({
         "id": resource.id.path(),
         "name": resource.id.name,
         "type": resource.id.resource_type.full_name(),
@@ -74,5 +48,5 @@ fn body(resource: &Resource) -> Result<Value, Error> {
             "clientId": own.ids.client_id
         },
         "systemData": write::system_data(&resource.system_data)
-    }))
+    })
 }

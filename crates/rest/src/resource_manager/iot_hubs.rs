@@ -1,16 +1,15 @@
 //! IoT hubs as Resource Manager shows them (iothub-service.md §15).
 
 use base::IfMatch;
-use resource_manager::instance::NameAvailability;
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
 use resource_manager::policy::{PolicyRequest, SharedAccessPolicy};
-use resource_manager::resource::{ProvisioningState, Resource, Tags, etag};
+use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
 use resource_manager::{Error, ResourceId, ResourceManager, ResourceType, location, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::parse::{self, IdentityBody, NameBody, TagsBody};
-use super::{At, Outcome, write};
+use super::parse::{self, IdentityBody, NameBody};
+use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -81,23 +80,6 @@ pub(super) fn if_match(request: &Request, etag: Option<&str>) -> IfMatch {
     IfMatch::parse(request.header("if-match").or(etag))
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at.manager.iot_hubs(&at.caller, request.param("subscription"), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page = at.manager.iot_hubs_of(&at.caller, &parse::group(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.iot_hub(&at.caller, &id(request)).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: HubBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
@@ -129,34 +111,29 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         is_default: false,
     };
     let accepted = at.manager.put_iot_hub(&at.caller, &id(request), &put).await?;
-    let response =
-        Response::json(if accepted.is_new { 201 } else { 200 }, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(
+        if accepted.is_new { 201 } else { 200 },
+        &resources::body(&at.manager, &accepted.resource)?,
+    );
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
-pub(super) async fn update(at: At, request: &Request) -> Outcome {
-    let sent: TagsBody = parse::body(request)?;
-    let tags = sent.tags.map(Option::unwrap_or_default);
-    let resource = at.manager.update_iot_hub(&at.caller, &id(request), tags).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let accepted = at.manager.delete_iot_hub(&at.caller, &id(request)).await?;
+    let accepted = at.manager.delete_resource(&at.caller, &id(request)).await?;
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
-    let response = Response::json(202, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(202, &resources::body(&at.manager, &accepted.resource)?);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
 pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
-    let policies = at.manager.iot_hub_keys(&at.caller, &id(request)).await?;
+    let policies = at.manager.shared_access_policies(&at.caller, &id(request)).await?;
     Ok(Response::json(200, &json!({"value": policies.iter().map(policy).collect::<Vec<_>>()})))
 }
 
 pub(super) async fn get_key(at: At, request: &Request) -> Outcome {
-    let found = at.manager.iot_hub_key(&at.caller, &id(request), request.param("key")).await?;
+    let found = at.manager.shared_access_policy(&at.caller, &id(request), request.param("key")).await?;
     Ok(Response::json(200, &policy(&found)))
 }
 
@@ -170,7 +147,7 @@ pub(super) fn policy(policy: &SharedAccessPolicy) -> Value {
 }
 
 pub(super) async fn skus(at: At, request: &Request) -> Outcome {
-    at.manager.iot_hub(&at.caller, &id(request)).await?;
+    at.manager.resource(&at.caller, &id(request)).await?;
     let sku = |(name, tier, max): &(&str, &str, u32)| {
         json!({
             "resourceType": "Microsoft.Devices/IotHubs",
@@ -184,7 +161,8 @@ pub(super) async fn skus(at: At, request: &Request) -> Outcome {
 pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
     let sent: NameBody = parse::body(request)?;
     let name = sent.name()?;
-    let available = at.manager.check_iot_hub_name(&at.caller, request.param("subscription"), name).await?;
+    let available =
+        at.manager.check_name(&at.caller, request.param("subscription"), ResourceType::IotHub, name).await?;
     Ok(Response::json(
         200,
         &match available {
@@ -252,8 +230,11 @@ pub(super) fn states(state: ProvisioningState) -> (&'static str, &'static str) {
     }
 }
 
-fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
-    let own = iot_hub::properties(resource)?;
+pub(super) fn body(
+    manager: &ResourceManager,
+    resource: &Resource,
+    own: &iot_hub::Properties,
+) -> Result<Value, Error> {
     let (state, provisioning_state) = states(resource.provisioning_state);
     let display =
         resource.location.as_deref().and_then(location::find).map_or("", |known| known.display_name);

@@ -15,6 +15,7 @@ mod operations;
 mod parse;
 mod private_link;
 mod provisioning_services;
+mod resources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -171,18 +172,18 @@ fn foundation_routes() -> Routes<Management> {
 fn digital_twins_routes() -> Routes<Management> {
     let r = Routes::new();
     let r = route!(r, "GET", "/providers/Microsoft.DigitalTwins/operations", "Operations_List", digital_twins::operations);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_List", digital_twins::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_List", resources::list);
     let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/checkNameAvailability", "DigitalTwins_CheckNameAvailability", digital_twins::check_name);
     let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationsStatuses/{operation}", "DigitalTwins_GetOperationStatus", operations::status);
     let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationStatuses/{operation}", "DigitalTwins_GetOperationStatus", operations::status);
     let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.DigitalTwins/locations/{location}/operationResults/{result}", "DigitalTwins_GetOperationResult", operations::digital_twins_result);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_ListByResourceGroup", digital_twins::list_of_group);
-    let r = route!(r, "GET", twins!(""), "DigitalTwins_Get", digital_twins::get);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.DigitalTwins/digitalTwinsInstances", "DigitalTwins_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", twins!(""), "DigitalTwins_Get", resources::get);
     let r = route!(r, "PUT", twins!(""), "DigitalTwins_CreateOrUpdate", digital_twins::put);
     let r = route!(r, "PATCH", twins!(""), "DigitalTwins_Update", digital_twins::update);
     let r = route!(r, "DELETE", twins!(""), "DigitalTwins_Delete", digital_twins::delete);
-    let r = route!(r, "GET", twins!("/endpoints"), "DigitalTwinsEndpoint_List", endpoints::list);
-    let r = route!(r, "GET", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_Get", endpoints::get);
+    let r = route!(r, "GET", twins!("/endpoints"), "DigitalTwinsEndpoint_List", resources::list_children);
+    let r = route!(r, "GET", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_Get", resources::get);
     let r = route!(r, "PUT", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_CreateOrUpdate", endpoints::put);
     let r = route!(r, "DELETE", twins!("/endpoints/{endpoint}"), "DigitalTwinsEndpoint_Delete", endpoints::delete);
     let r = route!(r, "GET", twins!("/privateLinkResources"), "PrivateLinkResources_List", private_link::list_resources);
@@ -198,22 +199,22 @@ fn devices_routes() -> Routes<Management> {
     let r = Routes::new();
     let r = route!(r, "GET", "/providers/Microsoft.Devices/operations", "Operations_List", iot_hubs::operations);
     let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Devices/checkNameAvailability", "IotHubResource_CheckNameAvailability", iot_hubs::check_name);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListBySubscription", iot_hubs::list);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListByResourceGroup", iot_hubs::list_of_group);
-    let r = route!(r, "GET", hub!(""), "IotHubResource_Get", iot_hubs::get);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListBySubscription", resources::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/IotHubs", "IotHubResource_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", hub!(""), "IotHubResource_Get", resources::get);
     let r = route!(r, "PUT", hub!(""), "IotHubResource_CreateOrUpdate", iot_hubs::put);
-    let r = route!(r, "PATCH", hub!(""), "IotHubResource_Update", iot_hubs::update);
+    let r = route!(r, "PATCH", hub!(""), "IotHubResource_Update", resources::update_tags);
     let r = route!(r, "DELETE", hub!(""), "IotHubResource_Delete", iot_hubs::delete);
     let r = route!(r, "POST", hub!("/listkeys"), "IotHubResource_ListKeys", iot_hubs::list_keys);
     let r = route!(r, "POST", hub!("/IotHubKeys/{key}/listkeys"), "IotHubResource_GetKeysForKeyName", iot_hubs::get_key);
     let r = route!(r, "GET", hub!("/skus"), "IotHubResource_GetValidSkus", iot_hubs::skus);
     let r = route!(r, "GET", hub!("/operationResults/{operation}"), "IotHubResource_GetOperationResult", operations::devices_result);
     let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability", "IotDpsResource_CheckProvisioningServiceNameAvailability", provisioning_services::check_name);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListBySubscription", provisioning_services::list);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListByResourceGroup", provisioning_services::list_of_group);
-    let r = route!(r, "GET", dps!(""), "IotDpsResource_Get", provisioning_services::get);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListBySubscription", resources::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices", "IotDpsResource_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", dps!(""), "IotDpsResource_Get", resources::get);
     let r = route!(r, "PUT", dps!(""), "IotDpsResource_CreateOrUpdate", provisioning_services::put);
-    let r = route!(r, "PATCH", dps!(""), "IotDpsResource_Update", provisioning_services::update);
+    let r = route!(r, "PATCH", dps!(""), "IotDpsResource_Update", resources::update_tags);
     let r = route!(r, "DELETE", dps!(""), "IotDpsResource_Delete", provisioning_services::delete);
     let r = route!(r, "POST", dps!("/listkeys"), "IotDpsResource_ListKeys", provisioning_services::list_keys);
     let r = route!(r, "POST", dps!("/keys/{key}/listkeys"), "IotDpsResource_ListKeysForKeyName", provisioning_services::get_key);
@@ -229,9 +230,9 @@ fn devices_routes() -> Routes<Management> {
 fn event_hub_routes() -> Routes<Management> {
     let r = Routes::new();
     let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.EventHub/checkNameAvailability", "Namespaces_CheckNameAvailability", event_hubs::check_name);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.EventHub/namespaces", "Namespaces_List", event_hubs::list_namespaces);
-    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.EventHub/namespaces", "Namespaces_ListByResourceGroup", event_hubs::list_namespaces_of_group);
-    let r = route!(r, "GET", namespace!(""), "Namespaces_Get", event_hubs::get_namespace);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.EventHub/namespaces", "Namespaces_List", resources::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.EventHub/namespaces", "Namespaces_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", namespace!(""), "Namespaces_Get", resources::get);
     let r = route!(r, "PUT", namespace!(""), "Namespaces_CreateOrUpdate", event_hubs::put_namespace);
     let r = route!(r, "DELETE", namespace!(""), "Namespaces_Delete", event_hubs::delete_namespace);
     let r = route!(r, "GET", namespace!("/authorizationRules"), "Namespaces_ListAuthorizationRules", event_hubs::list_rules);
@@ -239,8 +240,8 @@ fn event_hub_routes() -> Routes<Management> {
     let r = route!(r, "PUT", namespace!("/authorizationRules/{rule}"), "Namespaces_CreateOrUpdateAuthorizationRule", event_hubs::put_rule);
     let r = route!(r, "DELETE", namespace!("/authorizationRules/{rule}"), "Namespaces_DeleteAuthorizationRule", event_hubs::delete_rule);
     let r = route!(r, "POST", namespace!("/authorizationRules/{rule}/listKeys"), "Namespaces_ListKeys", event_hubs::list_keys);
-    let r = route!(r, "GET", namespace!("/eventhubs"), "EventHubs_ListByNamespace", event_hubs::list);
-    let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}"), "EventHubs_Get", event_hubs::get);
+    let r = route!(r, "GET", namespace!("/eventhubs"), "EventHubs_ListByNamespace", resources::list_children);
+    let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}"), "EventHubs_Get", resources::get);
     let r = route!(r, "PUT", namespace!("/eventhubs/{event_hub}"), "EventHubs_CreateOrUpdate", event_hubs::put);
     let r = route!(r, "DELETE", namespace!("/eventhubs/{event_hub}"), "EventHubs_Delete", event_hubs::delete);
     let r = route!(r, "GET", namespace!("/eventhubs/{event_hub}/authorizationRules"), "EventHubs_ListAuthorizationRules", event_hubs::list_rules);
@@ -253,10 +254,10 @@ fn event_hub_routes() -> Routes<Management> {
 #[rustfmt::skip]
 fn identity_routes() -> Routes<Management> {
     let r = Routes::new();
-    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", "UserAssignedIdentities_ListBySubscription", identities::list);
-    let r = route!(r, "GET", identity!(""), "UserAssignedIdentities_ListByResourceGroup", identities::list_of_group);
-    let r = route!(r, "GET", identity!("/{name}"), "UserAssignedIdentities_Get", identities::get);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", "UserAssignedIdentities_ListBySubscription", resources::list);
+    let r = route!(r, "GET", identity!(""), "UserAssignedIdentities_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", identity!("/{name}"), "UserAssignedIdentities_Get", resources::get);
     let r = route!(r, "PUT", identity!("/{name}"), "UserAssignedIdentities_CreateOrUpdate", identities::put);
-    let r = route!(r, "PATCH", identity!("/{name}"), "UserAssignedIdentities_Update", identities::update);
+    let r = route!(r, "PATCH", identity!("/{name}"), "UserAssignedIdentities_Update", resources::update_tags);
     route!(r, "DELETE", identity!("/{name}"), "UserAssignedIdentities_Delete", identities::delete)
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
-use super::{At, Outcome, digital_twins, endpoints, private_link};
+use super::{At, Outcome, private_link, resources};
 use crate::wire::{Request, Response};
 
 /// `Azure-AsyncOperation` of the Digital Twins provider.
@@ -78,7 +78,6 @@ fn result(at: &At, request: &Request, operation: &Operation, done: u16) -> Respo
 #[serde(rename_all = "camelCase")]
 struct Opaque {
     operation_kind: String,
-    resource_kind: String,
     resource_group_name: String,
     resource_name: String,
     nested_resource_name: Option<String>,
@@ -99,12 +98,11 @@ pub(super) async fn digital_twins_result(at: At, request: &Request) -> Outcome {
     if let Some(id) = &opaque.operation_id {
         return connection_result(&at, request, &instance, &opaque, id).await;
     }
-    let read = match &opaque.nested_resource_name {
-        Some(name) => {
-            at.manager.endpoint(&at.caller, &instance.child(ResourceType::DigitalTwinsEndpoint, name)).await
-        }
-        None => at.manager.digital_twins_instance(&at.caller, &instance).await,
+    let id = match &opaque.nested_resource_name {
+        Some(name) => instance.child(ResourceType::DigitalTwinsEndpoint, name),
+        None => instance,
     };
+    let read = at.manager.resource(&at.caller, &id).await;
     let resource = match read {
         Ok(resource) => resource,
         Err(
@@ -117,12 +115,7 @@ pub(super) async fn digital_twins_result(at: At, request: &Request) -> Outcome {
     if !resource.provisioning_state.is_terminal() {
         return Ok(pending(&at, request));
     }
-    let body = if opaque.resource_kind.eq_ignore_ascii_case(endpoints::KIND) {
-        endpoints::body(&at.manager, &resource)?
-    } else {
-        digital_twins::body(&at.manager, &resource)?
-    };
-    Ok(Response::json(200, &body))
+    Ok(Response::json(200, &resources::body(&at.manager, &resource)?))
 }
 
 async fn connection_result(

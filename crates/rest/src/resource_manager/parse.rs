@@ -6,16 +6,40 @@ use base::Continuation;
 use base::json::depth;
 use resource_manager::identity::IdentityRequest;
 use resource_manager::resource::{NetworkAccess, Tags};
-use resource_manager::{Error, GroupId, ResourceId, ResourceType};
+use resource_manager::{Error, GroupId, ResourceId, ResourceType, provider};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::error::Refusal;
+use super::api_version;
+use super::error::{self, Refusal};
 use crate::wire::Request;
 
 pub(super) fn group(request: &Request) -> GroupId {
     GroupId::new(request.param("subscription"), request.param("group"))
+}
+
+/// The type that the end of the path names.
+pub(super) fn resource_type(request: &Request) -> Result<ResourceType, Refusal> {
+    api_version::provider_of(&request.segments)
+        .and_then(|(namespace, type_path)| provider::find_type(&namespace, &type_path))
+        .ok_or_else(|| error::unknown_path(&request.head))
+}
+
+/// The resource that the whole path names, a child or not.
+pub(super) fn id(request: &Request) -> Result<ResourceId, Refusal> {
+    let kind = resource_type(request)?;
+    let name = request.segments.last().ok_or_else(|| error::unknown_path(&request.head))?;
+    Ok(match kind.parent() {
+        Some(parent) => resource(request, parent).child(kind, name),
+        None => resource(request, kind),
+    })
+}
+
+/// The resource whose children of a type the path asks for.
+pub(super) fn parent(request: &Request, kind: ResourceType) -> Result<ResourceId, Refusal> {
+    let parent = kind.parent().ok_or_else(|| error::unknown_path(&request.head))?;
+    Ok(resource(request, parent))
 }
 
 /// The top-level resource that the path names.

@@ -1,19 +1,18 @@
 //! Provisioning services as Resource Manager shows them (dps.md §5).
 
-use resource_manager::instance::NameAvailability;
 use resource_manager::policy::PolicyRequest;
 use resource_manager::provisioning_service::{
     self, AllocationPolicy, LinkedHub, LinkedHubRequest, PropertiesRequest, Put,
 };
-use resource_manager::resource::{ProvisioningState, Resource, Tags};
+use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags};
 use resource_manager::{Error, ResourceId, ResourceManager, ResourceType, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
 use super::iot_hubs::{self, PolicyBody, SkuBody};
-use super::parse::{self, IdentityBody, NameBody, TagsBody};
-use super::{At, Outcome, write};
+use super::parse::{self, IdentityBody, NameBody};
+use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -61,25 +60,6 @@ fn id(request: &Request) -> ResourceId {
     parse::resource(request, ResourceType::ProvisioningService)
 }
 
-pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.provisioning_services(&at.caller, request.param("subscription"), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
-    let after = parse::skip_token(request);
-    let page =
-        at.manager.provisioning_services_of(&at.caller, &parse::group(request), after.as_ref()).await?;
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
-}
-
-pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let resource = at.manager.provisioning_service(&at.caller, &id(request)).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: ServiceBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
@@ -111,7 +91,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as recorded.
-    let response = Response::json(201, &body(&at.manager, &accepted.resource)?);
+    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource)?);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -123,15 +103,8 @@ fn allocation_policy(text: &str) -> Result<AllocationPolicy, Refusal> {
     })
 }
 
-pub(super) async fn update(at: At, request: &Request) -> Outcome {
-    let sent: TagsBody = parse::body(request)?;
-    let tags = sent.tags.map(Option::unwrap_or_default);
-    let resource = at.manager.update_provisioning_service(&at.caller, &id(request), tags).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
-}
-
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let accepted = at.manager.delete_provisioning_service(&at.caller, &id(request)).await?;
+    let accepted = at.manager.delete_resource(&at.caller, &id(request)).await?;
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
@@ -139,25 +112,27 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
 }
 
 pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
-    let policies = at.manager.provisioning_service_keys(&at.caller, &id(request)).await?;
+    let policies = at.manager.shared_access_policies(&at.caller, &id(request)).await?;
     Ok(Response::json(200, &json!({"value": policies.iter().map(iot_hubs::policy).collect::<Vec<_>>()})))
 }
 
 pub(super) async fn get_key(at: At, request: &Request) -> Outcome {
-    let found = at.manager.provisioning_service_key(&at.caller, &id(request), request.param("key")).await?;
+    let found = at.manager.shared_access_policy(&at.caller, &id(request), request.param("key")).await?;
     Ok(Response::json(200, &iot_hubs::policy(&found)))
 }
 
 pub(super) async fn skus(at: At, request: &Request) -> Outcome {
-    at.manager.provisioning_service(&at.caller, &id(request)).await?;
+    at.manager.resource(&at.caller, &id(request)).await?;
     Ok(Response::json(200, &json!({"value": [{"name": "S1"}]})))
 }
 
 pub(super) async fn check_name(at: At, request: &Request) -> Outcome {
     let sent: NameBody = parse::body(request)?;
     let name = sent.name()?;
-    let available =
-        at.manager.check_provisioning_service_name(&at.caller, request.param("subscription"), name).await?;
+    let available = at
+        .manager
+        .check_name(&at.caller, request.param("subscription"), ResourceType::ProvisioningService, name)
+        .await?;
     Ok(Response::json(
         200,
         &match available {
@@ -191,8 +166,11 @@ fn linked_hub(hub: &LinkedHub) -> Value {
     Value::Object(body)
 }
 
-fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
-    let own = provisioning_service::properties(resource)?;
+pub(super) fn body(
+    manager: &ResourceManager,
+    resource: &Resource,
+    own: &provisioning_service::Properties,
+) -> Result<Value, Error> {
     let (state, provisioning_state) = iot_hubs::states(resource.provisioning_state);
     let mut properties = Map::new();
     properties.insert("state".into(), state.into());

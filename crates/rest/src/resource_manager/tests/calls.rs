@@ -12,13 +12,13 @@ pub(super) const CONNECTION_STRING: &str =
 
 /// Who may make a call at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Open {
+pub(super) enum OpenTo {
     /// Whoever has a role that names the action.
-    ToRoles,
+    Roles,
     /// Whoever has any role in the subscription; what is told is what that role sees.
-    ToAnyRole,
+    AnyRole,
     /// Whoever has a token; a list holds what its bearer sees.
-    ToAnyToken,
+    AnyToken,
 }
 
 /// A request that the owner of everything may make.
@@ -27,7 +27,7 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     pub(super) url: String,
     pub(super) body: Value,
-    pub(super) open: Open,
+    pub(super) open: OpenTo,
     /// The operation whose state is asked for is one that never was.
     pub(super) is_not_there: bool,
     /// What is there already is left alone without `If-Match`.
@@ -57,12 +57,12 @@ struct Calls {
     all: Vec<Call>,
     base: String,
     version: &'static str,
-    open: Open,
+    open: OpenTo,
 }
 
 impl Calls {
     /// The calls that follow are below this path, at this api-version.
-    fn below(&mut self, base: String, version: &'static str, open: Open) {
+    fn below(&mut self, base: String, version: &'static str, open: OpenTo) {
         (self.base, self.version, self.open) = (base, version, open);
     }
 
@@ -79,7 +79,7 @@ impl Calls {
     fn get_what_never_was(&mut self, rest: &str) {
         self.get(rest);
         let call = self.all.last_mut().unwrap();
-        (call.is_not_there, call.open) = (true, Open::ToAnyRole);
+        (call.is_not_there, call.open) = (true, OpenTo::AnyRole);
     }
 
     /// The last call added needs `If-Match`.
@@ -106,7 +106,7 @@ impl Calls {
 
 /// Every operation once, in an order in which each finds what it needs and nothing is left in the end.
 pub(super) fn calls(group: &str, instance: &str) -> Vec<Call> {
-    let mut calls = Calls { all: Vec::new(), base: String::new(), version: "", open: Open::ToRoles };
+    let mut calls = Calls { all: Vec::new(), base: String::new(), version: "", open: OpenTo::Roles };
     let subscription = format!("/subscriptions/{RECORDED}");
     let in_group = format!("{subscription}/resourceGroups/{group}");
     foundation(&mut calls, &subscription, &in_group);
@@ -115,7 +115,7 @@ pub(super) fn calls(group: &str, instance: &str) -> Vec<Call> {
     hubs(&mut calls, &subscription, &in_group, instance);
     provisioning(&mut calls, &subscription, &in_group, instance);
     event_hubs(&mut calls, &subscription, &in_group, instance);
-    calls.below(in_group, RESOURCES_VERSION, Open::ToRoles);
+    calls.below(in_group, RESOURCES_VERSION, OpenTo::Roles);
     calls.delete("");
     calls.all
 }
@@ -133,19 +133,19 @@ fn name_check(kind: &str) -> Value {
 }
 
 fn foundation(calls: &mut Calls, subscription: &str, in_group: &str) {
-    calls.below(String::new(), RESOURCES_VERSION, Open::ToAnyToken);
+    calls.below(String::new(), RESOURCES_VERSION, OpenTo::AnyToken);
     calls.get("/tenants");
     calls.get("/subscriptions");
-    calls.below(subscription.to_owned(), RESOURCES_VERSION, Open::ToAnyRole);
+    calls.below(subscription.to_owned(), RESOURCES_VERSION, OpenTo::AnyRole);
     for rest in ["", "/locations", "/resources", "/providers", "/providers/Microsoft.Devices"] {
         calls.get(rest);
     }
     calls.get_what_never_was(&format!("/operationresults/{NO_OPERATION}"));
-    calls.below(subscription.to_owned(), RESOURCES_VERSION, Open::ToRoles);
+    calls.below(subscription.to_owned(), RESOURCES_VERSION, OpenTo::Roles);
     calls.post("/providers/Microsoft.Authorization/unregister", Value::Null);
     calls.post("/providers/Microsoft.Authorization/register", Value::Null);
     calls.get("/resourcegroups");
-    calls.below(in_group.to_owned(), RESOURCES_VERSION, Open::ToRoles);
+    calls.below(in_group.to_owned(), RESOURCES_VERSION, OpenTo::Roles);
     calls.put("", json!({"location": "eastus"}));
     calls.patch_tags();
     calls.get("");
@@ -156,11 +156,11 @@ fn foundation(calls: &mut Calls, subscription: &str, in_group: &str) {
 fn identities(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     const VERSION: &str = "2023-01-31";
     let provider = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities";
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}/user-{instance}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/user-{instance}"), VERSION, OpenTo::Roles);
     calls.put("", located());
     calls.patch_tags();
     calls.get("");
@@ -170,18 +170,18 @@ fn identities(calls: &mut Calls, subscription: &str, in_group: &str, instance: &
 fn digital_twins(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     let provider = "/providers/Microsoft.DigitalTwins";
     let state = json!({"privateLinkServiceConnectionState": {"status": "Approved", "description": "d"}});
-    calls.below(provider.to_owned(), VERSION, Open::ToAnyToken);
+    calls.below(provider.to_owned(), VERSION, OpenTo::AnyToken);
     calls.get("/operations");
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("/digitalTwinsInstances");
     let kind = "Microsoft.DigitalTwins/digitalTwinsInstances";
     calls.post("/locations/eastus/checkNameAvailability", name_check(kind));
     for status in ["operationsStatuses", "operationStatuses"] {
         calls.get_what_never_was(&format!("/locations/eastus/{status}/{NO_OPERATION}"));
     }
-    calls.below(format!("{in_group}{provider}/digitalTwinsInstances"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/digitalTwinsInstances"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}/digitalTwinsInstances/{instance}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/digitalTwinsInstances/{instance}"), VERSION, OpenTo::Roles);
     let connections = json!([{"name": "one", "properties": state}]);
     calls.put("", json!({"location": "eastus", "properties": {"privateEndpointConnections": connections}}));
     calls.patch_tags();
@@ -198,27 +198,27 @@ fn digital_twins(calls: &mut Calls, subscription: &str, in_group: &str, instance
     calls.get("/endpoints");
     calls.delete("/endpoints/abc");
     let (base, group) = (calls.base.clone(), in_group.rsplit('/').next().unwrap());
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     let result = json!({"operationKind": "Create", "resourceKind": "DigitalTwinsInstance", "resourceGroupName": group, "resourceName": instance});
     calls.get(&format!(
         "/locations/eastus/operationResults/{}",
         STANDARD_NO_PAD.encode(result.to_string()).replace('+', "-").replace('/', "_")
     ));
-    calls.below(base, VERSION, Open::ToRoles);
+    calls.below(base, VERSION, OpenTo::Roles);
     calls.delete("");
 }
 
 fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     const VERSION: &str = "2023-06-30";
     let provider = "/providers/Microsoft.Devices";
-    calls.below(provider.to_owned(), VERSION, Open::ToAnyToken);
+    calls.below(provider.to_owned(), VERSION, OpenTo::AnyToken);
     calls.get("/operations");
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("/IotHubs");
     calls.post("/checkNameAvailability", name_check("IotHub"));
-    calls.below(format!("{in_group}{provider}/IotHubs"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/IotHubs"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}/IotHubs/hub-{instance}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/IotHubs/hub-{instance}"), VERSION, OpenTo::Roles);
     calls.put("", located());
     calls.patch_tags();
     calls.get("");
@@ -232,12 +232,12 @@ fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
 fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     const VERSION: &str = "2021-10-15";
     let provider = "/providers/Microsoft.Devices";
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("/provisioningServices");
     calls.post("/checkProvisioningServiceNameAvailability", name_check("ProvisioningService"));
-    calls.below(format!("{in_group}{provider}/provisioningServices"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/provisioningServices"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}/provisioningServices/dps-{instance}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/provisioningServices/dps-{instance}"), VERSION, OpenTo::Roles);
     calls.put("", located());
     calls.patch_tags();
     calls.get("");
@@ -257,12 +257,12 @@ fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance:
 fn event_hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     const VERSION: &str = "2024-01-01";
     let provider = "/providers/Microsoft.EventHub";
-    calls.below(format!("{subscription}{provider}"), VERSION, Open::ToRoles);
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("/namespaces");
     calls.post("/checkNameAvailability", name_check("Namespace"));
-    calls.below(format!("{in_group}{provider}/namespaces"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/namespaces"), VERSION, OpenTo::Roles);
     calls.get("");
-    calls.below(format!("{in_group}{provider}/namespaces/ns-{instance}"), VERSION, Open::ToRoles);
+    calls.below(format!("{in_group}{provider}/namespaces/ns-{instance}"), VERSION, OpenTo::Roles);
     calls.put("", located());
     calls.get("");
     calls.put("/eventhubs/events", json!({"properties": {"partitionCount": 2}}));

@@ -1,6 +1,8 @@
 //! Every number that Resource Manager holds a request to, just inside and just outside: names, tags, lists and settings.
 //! What is outside is refused with its code and leaves everything as it was.
 
+use std::ops::RangeInclusive;
+
 use base::caps;
 
 use super::calls::{self, calls, snapshot, with_everything};
@@ -34,6 +36,11 @@ fn located() -> Value {
     json!({"location": "eastus", "sku": {"name": "S1"}})
 }
 
+/// The URL of a resource of this name.
+type UrlOf<'a> = &'a dyn Fn(&str) -> String;
+/// The URL of one of many, or a body with so many.
+type Nth<'a, T> = &'a dyn Fn(usize) -> T;
+
 impl Arm {
     /// PUTs that each have to be refused with this code, and to change nothing that can be seen.
     async fn refuses(&self, puts: impl IntoIterator<Item = (String, Value)>, code: &str) {
@@ -64,7 +71,7 @@ async fn names_have_a_least_and_a_greatest_length() {
     let policy = |name: &str| json!({"location": "eastus", "sku": {"name": "S1"}, "properties": {"authorizationPolicies": [{"keyName": name, "rights": "ServiceConnect"}]}});
     let instance = |name: &str| twins_url(RECORDED, "g", name, "");
     let child = |name: &str| twins_url(RECORDED, "g", "all", &format!("/endpoints/{name}"));
-    let rows: [(&dyn Fn(&str) -> String, Value, std::ops::RangeInclusive<usize>, &str); 10] = [
+    let rows: [(UrlOf, Value, RangeInclusive<usize>, &str); 10] = [
         (&group, located(), 1..=90, "InvalidResourceGroup"),
         (&instance, located(), 3..=63, "InvalidResourceName"),
         (&child, json!({"properties": endpoint}), 3..=49, "InvalidResourceName"),
@@ -181,7 +188,7 @@ async fn lists_hold_so_many_and_no_more() {
         let one = |at| json!({"name": format!("c{at}"), "properties": state});
         with(json!({"privateEndpointConnections": (0..count).map(one).collect::<Vec<_>>()}))
     };
-    let rows: [(String, &dyn Fn(usize) -> Value, usize, &str); 3] = [
+    let rows: [(String, Nth<Value>, usize, &str); 3] = [
         (hub("hub-all"), &hub_policies, caps::POLICIES_PER_HUB_MAX, "BadRequest"),
         (service("dps-all"), &policies, caps::POLICIES_PER_HUB_MAX, "BadRequest"),
         (
@@ -213,7 +220,7 @@ async fn children_are_as_many_as_their_parent_may_have() {
     let arm = with_everything().await;
     let rights = json!({"properties": {"rights": ["Listen"]}});
     let certificate = json!({"certificate": dps_certificates::pem("ca")});
-    let rows: [(&dyn Fn(usize) -> String, Value, usize); 4] = [
+    let rows: [(Nth<String>, Value, usize); 4] = [
         // One of each is there already, and a namespace has its root rule too.
         (
             &|at| namespace(&format!("ns-all/eventhubs/e{at}")),
@@ -252,7 +259,7 @@ async fn settings_have_a_least_and_a_greatest_value() {
         "connectionString": "HostName=none.azure-devices.net;SharedAccessKeyName=n;SharedAccessKey=a2V5", "location": "eastus", "allocationWeight": weight}]}})
     };
     for (number, (url, body, least, greatest)) in [
-        (&hub as &dyn Fn(&str) -> String, &(|value| sku("S3", value)) as &dyn Fn(i64) -> Value, 1, 10),
+        (&hub as UrlOf, &(|value| sku("S3", value)) as &dyn Fn(i64) -> Value, 1, 10),
         (&hub, &|value| sku("S2", value), 1, 200),
         (&hub, &|value| sku("F1", value), 1, 1),
         (&hub, &|value| events("partitionCount", value), 2, i64::from(caps::PARTITIONS_MAX)),

@@ -1,7 +1,7 @@
 //! What every operation refuses in the same way: credentials, roles, api-versions, bodies, tags, places, things that are not there.
 //! Each refusal leaves the state as it was.
 
-use super::calls::{Call, Open, calls, snapshot, with_everything};
+use super::calls::{Call, OpenTo, calls, snapshot, with_everything};
 use super::*;
 
 async fn code_of(arm: &Arm, call: &Call, authorization: Option<&str>) -> (u16, String) {
@@ -63,12 +63,12 @@ async fn without_a_role_that_names_the_action_nothing_is_told_or_changed() {
         let at = format!("{} {}", call.method, call.url);
         let ask = async |token: &str| code_of(&arm, &call, Some(&format!("Bearer {token}"))).await;
         for (who, is_inside) in [(&nobody, false), (&elsewhere, false), (&data, true), (&neighbour, true)] {
-            let may = call.open == Open::ToAnyToken || call.open == Open::ToAnyRole && is_inside;
+            let may = call.open == OpenTo::AnyToken || call.open == OpenTo::AnyRole && is_inside;
             let (status, code) = ask(who).await;
-            if may {
-                assert_eq!(status, if call.is_not_there { 404 } else { 200 }, "{at}")
-            } else {
-                assert_eq!((status, code), refused, "{at}")
+            match (may, call.is_not_there) {
+                (true, true) => assert_eq!(status, 404, "{at}"),
+                (true, false) => assert_eq!(status, 200, "{at}"),
+                (false, _) => assert_eq!((status, code), refused, "{at}"),
             }
         }
         let (status, code) = ask(&reader).await;
