@@ -114,6 +114,8 @@ pub const DIGITAL_TWIN_ID_CHARACTERS_MAX: usize = 127;
 pub const DIGITAL_TWIN_BYTES_MAX: usize = 32 * 1024;
 pub const DIGITAL_TWIN_STRING_BYTES_MAX: usize = 4096;
 pub const DIGITAL_TWIN_NAME_BYTES_MAX: usize = 1024;
+/// ours: a `sourceTime` is kept as it was written, and a fraction may have any number of digits.
+pub const SOURCE_TIME_BYTES_MAX: usize = 64;
 pub const DIGITAL_TWINS_PER_INSTANCE_MAX: i64 = 2_000_000;
 pub const RELATIONSHIPS_PER_TWIN_MAX: i64 = 50_000;
 pub const RELATIONSHIP_PAGE: usize = 100;

@@ -126,8 +126,10 @@ fn refuse_undeclared(draft: &Draft, shape: &Shape, touched: &Touched) -> Result<
 }
 
 fn refuse_bad_source_times(draft: &Draft) -> Result<(), Error> {
-    let is_time =
-        |text: &str| text.parse::<Timestamp>().is_ok() || format!("{text}Z").parse::<Timestamp>().is_ok();
+    let is_time = |text: &str| {
+        text.len() <= caps::SOURCE_TIME_BYTES_MAX
+            && (text.parse::<Timestamp>().is_ok() || format!("{text}Z").parse::<Timestamp>().is_ok())
+    };
     let bad = draft
         .metadata
         .iter()
@@ -208,7 +210,10 @@ impl Draft {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
             let entry = Metadata {
                 last_update_time: text("lastUpdateTime").unwrap_or_default(),
-                source_time: text("sourceTime"),
+                // What is no text is kept as its JSON, to be refused as no time.
+                source_time: text("sourceTime").or_else(|| {
+                    entry.get("sourceTime").filter(|value| !value.is_null()).map(Value::to_string)
+                }),
             };
             self.metadata.insert((component.map(str::to_owned), name.clone()), entry);
         }

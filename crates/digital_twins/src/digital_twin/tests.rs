@@ -365,6 +365,49 @@ async fn a_twin_may_be_as_large_as_the_limit_and_no_larger() {
 }
 
 #[tokio::test]
+async fn a_source_time_is_a_time_wherever_it_is_written() {
+    let fixture = Fixture::with_models().await;
+    let digits = |bytes: usize| format!("2022-01-20T02:03:00.{}Z", "1".repeat(bytes - 21));
+    let max = caps::SOURCE_TIME_BYTES_MAX;
+    let put = async |time: Value| {
+        let metadata = json!({"$model": ROOM, "Name": {"sourceTime": time}});
+        let body = json!({"$metadata": metadata, "Name": "x", "Thermostat": {"Mode": "y", "$metadata": {"Mode": {"sourceTime": time}}}});
+        fixture.put("r", body).await
+    };
+    for time in [json!(digits(max)), json!("2022-01-20T02:03:00"), json!("2022-01-20T02:03:00+05:30")] {
+        let document = put(time.clone()).await.unwrap().document().clone();
+        assert_eq!(document["$metadata"]["Name"]["sourceTime"], time);
+        assert_eq!(document["Thermostat"]["$metadata"]["Mode"]["sourceTime"], time);
+    }
+    assert_eq!(put(json!(null)).await.unwrap().document()["$metadata"]["Name"].get("sourceTime"), None);
+    let before = fixture.get("r").await.unwrap();
+    for time in [
+        json!(digits(max + 1)),
+        json!("yesterday"),
+        json!(""),
+        json!("2022-01-20"),
+        json!(5),
+        json!({}),
+        json!(["2022-01-20T02:03:00Z"]),
+    ] {
+        details(&put(time.clone()).await.unwrap_err());
+        for path in ["/$metadata/Name/sourceTime", "/Thermostat/$metadata/Mode/sourceTime"] {
+            let refused = fixture.patch("r", json!([{"op": "add", "path": path, "value": time}])).await;
+            let code = if time.is_string() { "ValidationFailed" } else { "JsonPatchInvalid" };
+            assert_eq!(refused.unwrap_err().code(), code, "{path} {time}");
+        }
+    }
+    assert_eq!(fixture.get("r").await.unwrap(), before);
+    // Removed once it is there, and only then.
+    let remove = json!([{"op": "remove", "path": "/Thermostat/$metadata/Mode/sourceTime"}]);
+    assert_eq!(fixture.patch("r", remove.clone()).await.unwrap_err().code(), "JsonPatchInvalid");
+    put(json!("2022-01-20T02:03:00Z")).await.unwrap();
+    let twin = fixture.patch("r", remove).await.unwrap();
+    assert_eq!(twin.document()["Thermostat"]["$metadata"]["Mode"].get("sourceTime"), None);
+    assert_eq!(twin.document()["$metadata"]["Name"]["sourceTime"], "2022-01-20T02:03:00Z");
+}
+
+#[tokio::test]
 async fn an_instance_holds_so_many_twins_and_no_more() {
     let fixture = Fixture::with_models().await;
     let max = caps::DIGITAL_TWINS_PER_INSTANCE_MAX;

@@ -73,6 +73,23 @@ fn the_filter_of_the_old_sdk_samples_is_taken() {
 }
 
 #[test]
+fn a_filter_is_bounded_like_a_query() {
+    let long = |count: usize| format!("true{}", " ".repeat(count - 4));
+    let terms = |count: usize| vec!["false"; count].join(" OR ");
+    let nested = |depth: usize| format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
+    let (characters, terms_max, depth) =
+        (caps::QUERY_CHARACTERS_MAX, caps::QUERY_TERMS_MAX, caps::EXPRESSION_DEPTH_MAX);
+    for (longest, refused) in [
+        (long(characters), long(characters + 1)),
+        (terms(terms_max), terms(terms_max + 1)),
+        (nested(depth - 1), nested(depth)),
+    ] {
+        assert!(Filter::parse(&longest).is_ok(), "{longest}");
+        assert!(Filter::parse(&refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_no_filter_is_refused_with_its_place() {
     for (filter, expected) in [
         ("", "1:0 mismatched input '<EOF>' expecting IDENTIFIER"),

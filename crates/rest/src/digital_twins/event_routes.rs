@@ -3,7 +3,7 @@
 use digital_twins::{Error, EventRoute, EventRouteId, NewEventRoute};
 use serde::{Deserialize, Serialize};
 
-use super::request::{continuation, next_link, page_max};
+use super::request::{continuation, members, next_link, page_max};
 use super::{At, Outcome};
 use crate::wire::{Request, Response};
 
@@ -37,7 +37,7 @@ struct ListBody<'a> {
 
 pub(super) async fn put(at: At, request: Request) -> Outcome {
     let id = id(&request, Error::EventRouteIdInvalid)?;
-    let body: PutBody = request.json().map_err(|_| Error::PayloadInvalid)?;
+    let body: PutBody = members(&request)?;
     let endpoint_name = body.endpoint_name.ok_or(Error::EventRouteEndpointInvalid)?;
     let filter = body.filter.unwrap_or_default();
     at.instance.put_event_route(&at.caller, &id, &NewEventRoute { endpoint_name, filter }).await?;

@@ -1,12 +1,12 @@
 //! `/query`: text or token in, rows out.
 
 use base::Continuation;
-use digital_twins::{Error, Query};
+use digital_twins::Query;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::request::{ApiVersion, page_max};
+use super::request::{ApiVersion, members, page_max};
 use super::{At, Outcome};
 use crate::wire::{Request, Response};
 
@@ -25,7 +25,7 @@ struct ResultBody<'a, R> {
 }
 
 pub(super) async fn query(at: At, request: Request) -> Outcome {
-    let specification: Specification = request.json().map_err(|_| Error::PayloadInvalid)?;
+    let specification: Specification = members(&request)?;
     let query = Query {
         text: specification.query,
         continuation: specification.continuation_token.as_deref().map(Continuation::from_client),

@@ -8,6 +8,7 @@ use digital_twins::Dtmi;
 use digital_twins::json_patch::{self, Operation};
 use digital_twins::{DigitalTwinId, Error};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::WireError;
@@ -76,10 +77,16 @@ pub(super) fn model_id(text: &str) -> Result<Dtmi, Error> {
 
 /// `*` or an etag as it was handed out; nothing looser, which `--etag AAAA==` of the CLI's tests relies on.
 pub(super) fn if_match(head: &Head) -> Result<IfMatch, Error> {
-    let Some(value) = head.headers.get("if-match") else { return Ok(IfMatch::Absent) };
+    let mut values = head.headers.get_all("if-match").iter();
+    let Some(value) = values.next() else { return Ok(IfMatch::Absent) };
     let text = value.to_str().map_err(|_| Error::IfMatchInvalid)?.trim();
-    let tag = text.strip_prefix("W/").unwrap_or(text);
-    let is_tag = tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"');
+    let quoted = text.strip_prefix("W/").unwrap_or(text);
+    let tag = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    // A list of tags, in one header or in several, is more than the service takes.
+    let is_tag = tag.is_some_and(|tag| !tag.is_empty() && !tag.contains('"'));
+    if values.next().is_some() {
+        return Err(Error::IfMatchInvalid);
+    }
     if text == "*" || is_tag { Ok(IfMatch::parse(Some(text))) } else { Err(Error::IfMatchInvalid) }
 }
 
@@ -115,6 +122,11 @@ pub(super) fn object(request: &Request) -> Result<Object, Error> {
         Value::Object(members) => Ok(members),
         _ => Err(Error::PayloadInvalid),
     }
+}
+
+/// An object of known members. Never a list: a derived reader would take one for the members in their order.
+pub(super) fn members<T: DeserializeOwned>(request: &Request) -> Result<T, Error> {
+    serde_json::from_value(Value::Object(object(request)?)).map_err(|_| Error::PayloadInvalid)
 }
 
 pub(super) fn patch(request: &Request) -> Result<Vec<Operation>, Error> {

@@ -58,9 +58,13 @@ pub(super) async fn send_component_telemetry(at: At, request: Request) -> Outcom
 
 fn telemetry(request: &Request) -> Result<Telemetry, Error> {
     let message_id = request.header("message-id").ok_or(Error::MessageIdInvalid)?.to_owned();
-    let source_time = match request.header("telemetry-source-time") {
+    let name = "Telemetry-Source-Time";
+    let source_time = match request.headers.get(name) {
         None => None,
-        Some(text) => Some(text.parse().map_err(|_| Error::ArgumentInvalid("Telemetry-Source-Time"))?),
+        Some(value) => {
+            let time = value.to_str().ok().and_then(|text| text.parse().ok());
+            Some(time.ok_or(Error::ArgumentInvalid(name))?)
+        }
     };
     Ok(Telemetry { message_id, source_time, body: object(request)? })
 }

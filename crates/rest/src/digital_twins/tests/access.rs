@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::meter::{Limits, Throttled};
-use base::{InstanceId, Meter, Throttle};
+use base::{InstanceId, Meter, Throttle, caps};
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, settings};
+use crate::router::RouteInfo;
 use crate::wire::Peer;
 
 /// One valid request for every operation of the data plane: method, path, body.
@@ -74,7 +75,10 @@ async fn state(fixture: &Fixture) -> String {
     for query in ["SELECT * FROM DIGITALTWINS", "SELECT * FROM RELATIONSHIPS"] {
         state += &fixture.ask("POST", "/query").json(&json!({"query": query})).send().await.is(200).text();
     }
-    state + &fixture.ask("GET", "/models?includeModelDefinition=true").send().await.is(200).text()
+    for list in ["/models?includeModelDefinition=true", "/eventroutes"] {
+        state += &fixture.ask("GET", list).send().await.is(200).text();
+    }
+    state
 }
 
 #[tokio::test]
@@ -83,14 +87,88 @@ async fn every_operation_of_the_published_list_has_a_route() {
     let listed = operations();
     assert_eq!(fixture.door.routes().len(), listed.len());
     for route in fixture.door.routes() {
-        let segments = route.template.matches('/').count();
-        let is_asked = listed.iter().any(|(method, path, _)| {
-            *method == route.method
-                && path.matches('/').count() == segments
-                && path.split('/').nth(1) == route.template.split('/').nth(1)
-        });
+        let is_asked = listed.iter().any(|(method, path, _)| is_of(&route, method, path));
         assert!(is_asked, "{} is never asked here", route.operation);
     }
+}
+
+fn is_of(route: &RouteInfo, method: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (route.template.split('/').collect(), path.split('/').collect());
+    let fits = |(part, segment): (&&str, &&str)| part.starts_with('{') || part == segment;
+    route.method == method && template.len() == path.len() && template.iter().zip(&path).all(fits)
+}
+
+/// Operations that read a body, each with the most that it reads.
+fn with_bodies(fixture: &Fixture) -> Vec<(&'static str, String, usize)> {
+    let routes = fixture.door.routes();
+    let sent = operations().into_iter().filter(|(method, path, _)| {
+        matches!(*method, "POST" | "PUT" | "PATCH") && !path.starts_with("/jobs")
+    });
+    sent.map(|(method, path, _)| {
+        let route = routes.iter().find(|route| is_of(route, method, &path)).unwrap();
+        (method, path, route.body_bytes_max)
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_refused_by_every_operation_that_reads_one_and_changes_nothing() {
+    let fixture = graph().await;
+    let before = state(&fixture).await;
+    let deep = "[".repeat(10_000);
+    let bodies: [&[u8]; 14] = [
+        b"",
+        b" ",
+        b"{",
+        b"[",
+        b"null",
+        b"5",
+        b"1e999",
+        b"\"x\"",
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b"{}x",
+        b"[,]",
+        b"{\"a\":\"\\ud800\"}",
+        deep.as_bytes(),
+    ];
+    for (method, path, _) in with_bodies(&fixture) {
+        for body in bodies {
+            let what = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
+            let ask = fixture.ask(method, &path).header("message-id", "m").bytes(body.to_vec());
+            let answer = ask.send().await.is(400);
+            if method == "PATCH" {
+                let kind = answer.header("content-type");
+                assert_eq!(kind, Some("application/problem+json; charset=utf-8"), "{path} {what}");
+            } else {
+                assert_eq!(
+                    answer.refused(400, "InvalidArgument").message(),
+                    "Payload is invalid.",
+                    "{path} {what}"
+                );
+            }
+        }
+    }
+    assert_eq!(state(&fixture).await, before);
+}
+
+#[tokio::test]
+async fn a_body_larger_than_its_operation_takes_is_refused_and_changes_nothing() {
+    let fixture = graph().await;
+    let before = state(&fixture).await;
+    for (method, path, max) in with_bodies(&fixture) {
+        assert!(
+            max < caps::HTTP_BODY_BYTES_MAX || path == "/models",
+            "{method} {path} has no limit of its own"
+        );
+        // Nonsense, so that what is not too large is refused for another reason.
+        let of = |bytes: usize| {
+            fixture.ask(method, &path).header("message-id", "m").bytes(vec![b' '; bytes]).send()
+        };
+        of(max).await.is(400);
+        of(max + 1).await.refused(413, "RequestEntityTooLarge");
+    }
+    assert_eq!(state(&fixture).await, before);
 }
 
 /// Method, path with nameless parameters, operation id.

@@ -72,7 +72,7 @@ async fn a_route_needs_a_ready_endpoint_a_filter_and_a_name() {
     }
     put("r", json!({"endpointName": "e1"})).await.refused(400, "EventRouteFilterInvalid");
     put("a%20b", body("true")).await.refused(400, "EventRouteIdInvalid");
-    for bad in [json!([]), json!({"endpointName": 5})] {
+    for bad in [json!([]), json!(["e1", "true"]), json!({"endpointName": 5})] {
         put("r", bad).await.refused(400, "InvalidArgument");
     }
     assert_eq!(listed(&fixture).await["value"], json!([]));

@@ -109,11 +109,26 @@ async fn unreadable_bodies_and_headers_are_refused_in_the_services_words() {
             fixture.ask("PUT", "/digitaltwins/a").bytes(body).send().await.refused(400, "InvalidArgument");
         assert_eq!(answer.message(), "Payload is invalid.");
     }
-    for etag in ["AAAA==", "", "W/", "W/\"\"", "a\"b\""] {
+    for etag in [
+        "AAAA==",
+        "",
+        "W/",
+        "W/\"\"",
+        "a\"b\"",
+        "\"",
+        "W/\"a\", W/\"b\"",
+        "*, *",
+        "W/W/\"a\"",
+        "w/\"a\"",
+        "W/*",
+        "é",
+    ] {
         for (method, path) in [
             ("PATCH", "/digitaltwins/a"),
             ("PATCH", "/digitaltwins/a/components/Comp"),
             ("DELETE", "/digitaltwins/a"),
+            ("PATCH", "/digitaltwins/a/relationships/e"),
+            ("DELETE", "/digitaltwins/a/relationships/e"),
         ] {
             let ask = fixture.ask(method, path).header("if-match", etag).bytes("[]");
             assert_eq!(
@@ -122,11 +137,16 @@ async fn unreadable_bodies_and_headers_are_refused_in_the_services_words() {
             );
         }
     }
-    let ask = fixture.ask("PUT", "/digitaltwins/a").header("if-none-match", "W/\"x\"");
-    ask.json(&json!({"$metadata": {"$model": ROOM}, "Comp": {}}))
-        .send()
-        .await
-        .refused(400, "InvalidArgument");
+    let ask = fixture.ask("DELETE", "/digitaltwins/a").header("if-match", "*").header("if-match", "*");
+    ask.send().await.refused(400, "InvalidArgument");
+    let twin = json!({"$metadata": {"$model": ROOM}, "Comp": {}});
+    let edge = json!({"$relationshipName": "contains", "$targetId": "a"});
+    for (path, body) in [("/digitaltwins/a", twin), ("/digitaltwins/a/relationships/e", edge)] {
+        for etag in ["W/\"x\"", "", "x", "*, *", "é"] {
+            let ask = fixture.ask("PUT", path).header("if-none-match", etag).json(&body);
+            ask.send().await.refused(400, "InvalidArgument");
+        }
+    }
     assert_eq!(fixture.ask("GET", "/digitaltwins/a").send().await.text(), before);
 }
 
@@ -307,6 +327,14 @@ async fn telemetry_needs_a_message_id_and_a_twin() {
             .send()
             .await
             .refused(400, "InvalidArgument");
+        for bad in ["2022-01-20", "é", ""] {
+            let ask = ask().header("message-id", "m1").header("telemetry-source-time", bad);
+            ask.send().await.refused(400, "InvalidArgument");
+        }
+        let long = "m".repeat(base::caps::MESSAGE_ID_CHARACTERS_MAX);
+        ask().header("message-id", &long).send().await.has_no_content();
+        ask().header("message-id", &(long + "m")).send().await.refused(400, "InvalidArgument");
+        ask().header("message-id", "é").send().await.refused(400, "InvalidArgument");
         ask().header("message-id", "m1").bytes("[1]").send().await.refused(400, "InvalidArgument");
     }
     let ask = fixture.ask("POST", "/digitaltwins/foo/telemetry").header("message-id", "m").json(&json!({}));

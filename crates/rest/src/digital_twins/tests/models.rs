@@ -100,6 +100,15 @@ async fn dependencies_are_asked_for_by_a_repeated_parameter() {
     let path = "/models?dependenciesFor=dtmi%3Aexample%3Aroom%3B1&dependenciesFor=dtmi%3Aexample%3Acomp%3B1";
     let found = fixture.ask("GET", path).send().await.is(200).json();
     assert_eq!(found["value"].as_array().unwrap().len(), 2);
+    // Every page keeps what was asked for.
+    let mut path = format!("{path}&includeModelDefinition=true&api-version=2023-06-30");
+    for (id, is_last) in [("dtmi:example:room;1", false), ("dtmi:example:comp;1", true)] {
+        let page = fixture.ask("GET", &path).header("max-items-per-page", "1").send().await.is(200).json();
+        assert_eq!((&page["value"][0]["id"], &page["value"][0]["model"]["@id"]), (&json!(id), &json!(id)));
+        assert_eq!(page["nextLink"].is_null(), is_last);
+        let next = page["nextLink"].as_str().unwrap_or_default();
+        path = next.strip_prefix(&format!("https://{HOST}")).unwrap_or_default().to_owned();
+    }
     fixture.ask("GET", "/models?dependenciesFor=dtmi:no:such;1").send().await.refused(404, "ModelNotFound");
     fixture.ask("GET", "/models?dependenciesFor=nonsense").send().await.refused(400, "InvalidArgument");
 }
