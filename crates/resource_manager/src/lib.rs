@@ -1,4 +1,4 @@
-//! Azure Resource Manager for this server: subscriptions, groups, resources of six types, and the long-running operations that
+//! Azure Resource Manager for this server: subscriptions, groups, resources of seven types, and the long-running operations that
 //! make, change and delete the instances behind them. Called by the Resource Manager door and by the first start.
 //! It must never know HTTP, and never what happens inside an instance.
 
