@@ -83,6 +83,8 @@ pub const CONFLICT_RETRIES_MAX: usize = 64;
 // MQTT (IoT Hub MQTT support; protocol gateway sources).
 /// Largest packet: topic and properties beside 256 KiB of payload.
 pub const MQTT_PACKET_BYTES_MAX: usize = TELEMETRY_BYTES_MAX + 16 * 1024;
+/// Likewise at the provisioning service.
+pub const MQTT_PROVISIONING_PACKET_BYTES_MAX: usize = PROVISIONING_MESSAGE_BYTES_MAX + 16 * 1024;
 pub const MQTT_SUBSCRIPTIONS_MAX: usize = 5;
 pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u64 = 1767;
 pub const MQTT_OUTGOING_WINDOW: usize = 16;
@@ -93,7 +95,9 @@ pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
 
 // Provisioning (IoT DPS limits).
 pub const ENROLLMENTS_MAX: i64 = 1_000_000;
+/// Of groups that attest by certificates, and of those that attest by symmetric keys.
 pub const ENROLLMENT_GROUPS_MAX: i64 = 100;
+pub const REGISTRATIONS_MAX: i64 = 1_000_000;
 pub const LINKED_HUBS_MAX: usize = 50;
 pub const CA_CERTIFICATES_MAX: usize = 25;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;

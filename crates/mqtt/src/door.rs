@@ -44,7 +44,7 @@ pub struct Peer {
 impl Peer {
     /// Whether the client is on this machine: some instances take no other.
     pub(crate) fn is_local(&self) -> bool {
-        self.remote_address.is_none_or(|address| address.is_loopback())
+        self.remote_address.is_none_or(|address| address.to_canonical().is_loopback())
     }
 }
 
@@ -137,7 +137,8 @@ impl Door {
         let service = service.ok_or(ConnectReturnCode::NotAuthorized)?;
         let registration_id =
             name.registration_id.parse().map_err(|_| ConnectReturnCode::IdentifierRejected)?;
-        let api_version = name.api_version.ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
+        let api_version = name.api_version.and_then(|version| version.parse().ok());
+        let api_version = api_version.ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
         let admission = provisioning_door::admit(service, registration_id, api_version, credential).await;
         Ok(Admission::Provisioning(admission))
     }

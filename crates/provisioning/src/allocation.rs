@@ -95,4 +95,57 @@ mod tests {
         assert_eq!(hashed("Device-7", hubs.iter()), hashed("device-7", hubs.iter()));
         assert_eq!(hashed("x", [].iter()), None);
     }
+
+    #[test]
+    fn each_policy_takes_the_hubs_that_it_may() {
+        use AllocationPolicy::{GeoLatency, Hashed, Static};
+        let settings = |flags: &[(&str, Option<bool>)], default| {
+            let link =
+                |&(name, flag): &(&str, _)| LinkedHub { apply_allocation_policy: flag, ..hub(name, None) };
+            ServiceSettings {
+                allocation_policy: default,
+                linked_hubs: flags.iter().map(link).collect(),
+                ..crate::testing::settings()
+            }
+        };
+        let (on, off) =
+            (settings(&[("a", None), ("b", Some(false))], Hashed), settings(&[("b", Some(false))], Hashed));
+        let by_default_static = settings(&[("a", None)], Static);
+        for (what, settings, policy, named, old_name, expected) in [
+            ("a hub that takes no part is left out", &on, Some(Hashed), &[][..], None, Some("a")),
+            ("unless it is named", &on, Some(GeoLatency), &["b"][..], None, Some("b")),
+            ("by static, too", &on, Some(Static), &["b"], None, Some("b")),
+            (
+                "a name that is not linked any more does not count",
+                &on,
+                Some(Hashed),
+                &["gone", "b"],
+                None,
+                Some("b"),
+            ),
+            ("and alone leads nowhere", &on, Some(Hashed), &["gone"], None, None),
+            ("nor by static", &on, Some(Static), &["gone"], None, None),
+            ("nobody takes part", &off, None, &[], None, None),
+            ("the old name stands before every policy", &on, Some(Hashed), &["a"], Some("b"), Some("b")),
+            ("but has to be linked", &on, None, &["a"], Some("gone"), None),
+            (
+                "the service's own policy counts where there is none",
+                &by_default_static,
+                None,
+                &["a"],
+                None,
+                Some("a"),
+            ),
+            ("and may need a name", &by_default_static, None, &[], None, None),
+        ] {
+            let enrollment = Enrollment {
+                allocation_policy: policy,
+                iot_hubs: named.iter().map(|&name| name.to_owned()).collect(),
+                iot_hub_host_name: old_name.map(str::to_owned),
+                ..crate::testing::enrollment("dev-1")
+            };
+            let chosen = choose(&enrollment, settings, "dev-1").map(|hub| hub.host_name.as_str());
+            assert_eq!(chosen, expected.ok_or(FailureReason::NoHub), "{what}");
+        }
+    }
 }

@@ -27,6 +27,8 @@ pub enum Error {
     AlreadyExists,
     #[error("The etag does not match the stored one.")]
     PreconditionFailed,
+    #[error("The message exceeds the limit of {} bytes.", base::caps::PROVISIONING_MESSAGE_BYTES_MAX)]
+    MessageTooLarge,
     #[error("The service holds as many of these as it may.")]
     QuotaExceeded,
     #[error("The request has been throttled.")]
@@ -56,6 +58,7 @@ impl Error {
             Self::OperationNotFound => 404_203,
             Self::AlreadyExists | Self::Conflict => 409_000,
             Self::PreconditionFailed => 412_000,
+            Self::MessageTooLarge => 413_000,
             Self::Throttled { .. } => 429_001,
             Self::ServerError => 500_000,
             Self::ServerBusy => 503_000,

@@ -14,6 +14,7 @@ mod services;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod version;
 pub mod view;
 
 pub use ca_certificate::{CaCertificate, CaCertificateDraft};
@@ -23,4 +24,5 @@ pub use ids::RegistrationId;
 pub use registration::{Attested, Registration, RegistrationOperation, RegistrationState, Substatus};
 pub use service::Service;
 pub use services::{Context, Services};
-pub use settings::{AllocationPolicy, LinkedHub, ServiceSettings};
+pub use settings::{AllocationPolicy, HubConnectionString, LinkedHub, ServiceSettings};
+pub use version::ApiVersion;

@@ -2,7 +2,7 @@
 
 use access::Right;
 use base::{InstanceId, Scope, Secret};
-use hub::SharedAccessPolicy;
+use hub::{Hub, SharedAccessPolicy};
 use serde::{Deserialize, Serialize};
 use store::{Key, Record, Table, table};
 
@@ -79,6 +79,51 @@ pub struct LinkedHub {
     pub allocation_weight: Option<u32>,
     #[serde(default)]
     pub apply_allocation_policy: Option<bool>,
+}
+
+/// The parts of `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.
+#[derive(Clone, Debug)]
+pub struct HubConnectionString {
+    pub host_name: String,
+    pub key_name: String,
+    pub key: Secret,
+}
+
+impl HubConnectionString {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut host_name, mut key_name, mut key) = (None, None, None);
+        for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once('=')?;
+            let slot = match name.trim().to_ascii_lowercase().as_str() {
+                "hostname" => &mut host_name,
+                "sharedaccesskeyname" => &mut key_name,
+                "sharedaccesskey" => &mut key,
+                _ => continue,
+            };
+            *slot = Some(value).filter(|value| !value.is_empty());
+        }
+        Some(Self {
+            host_name: host_name?.to_owned(),
+            key_name: key_name?.to_owned(),
+            key: Secret::new(key?),
+        })
+    }
+}
+
+impl LinkedHub {
+    /// Whether `hub` still lets the service in with what its operator once gave: policies and keys change.
+    pub(crate) fn opens(&self, hub: &Hub) -> bool {
+        let settings = hub.settings();
+        let Some(given) = HubConnectionString::parse(self.connection_string.expose()) else { return false };
+        let policy = settings.policy(&given.key_name).filter(|_| !settings.disable_local_auth);
+        policy.is_some_and(|policy| {
+            let is_key = |key: &base::Key| given.key.matches(key.text());
+            let has = |right| policy.rights.contains(&right);
+            (is_key(&policy.primary_key) || is_key(&policy.secondary_key))
+                && has(Right::RegistryWrite)
+                && has(Right::ServiceConnect)
+        })
+    }
 }
 
 impl ServiceSettings {

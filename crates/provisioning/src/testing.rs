@@ -7,7 +7,7 @@ use base::hosts::{Hosts, NoMachine};
 use base::sas::{self, SasToken};
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, InstanceId, Key, Scope, Secret, Throttle, Timestamp};
-use hub::{HubSettings, Hubs};
+use hub::{Hub, HubSettings, Hubs};
 use store::{Durability, Location, Options, Store, Streams};
 
 use crate::attestation::AttestationDraft;
@@ -55,20 +55,11 @@ impl TestService {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
         });
-        let mut settings =
-            ServiceSettings::new(InstanceId::from_stored("dps"), "dps", Scope::new("/dps"), "eastus");
+        let mut settings = settings();
         for name in names {
             let scope = Scope::new(&format!("/hubs/{name}"));
-            hubs.ensure(HubSettings::new(InstanceId::from_stored(*name), name, scope, "eastus"))
-                .await
-                .unwrap();
-            settings.linked_hubs.push(LinkedHub {
-                host_name: format!("{name}.azure-devices.example.test"),
-                connection_string: Secret::new("HostName=…"),
-                location: "eastus".into(),
-                allocation_weight: None,
-                apply_allocation_policy: None,
-            });
+            let hub = HubSettings::new(InstanceId::from_stored(*name), name, scope, "eastus");
+            settings.linked_hubs.push(link(&hubs.ensure(hub).await.unwrap()));
         }
         let services = Services::new(Context {
             store,
@@ -113,8 +104,35 @@ impl TestService {
         api_version: &str,
     ) -> Result<Registration, Error> {
         let device = self.service.authenticate(&registration_id(id), Some(&self.token(id, key))).await?;
-        let RegistrationOperation { operation_id, .. } = self.service.register(&device, api_version).await?;
+        let RegistrationOperation { operation_id, .. } =
+            self.service.register(&device, &api_version.parse().unwrap()).await?;
         Ok(self.service.operation_status(&device, &operation_id).await?.registration)
+    }
+}
+
+/// Of a service without hubs.
+pub(crate) fn settings() -> ServiceSettings {
+    ServiceSettings::new(InstanceId::from_stored("dps"), "dps", Scope::new("/dps"), "eastus")
+}
+
+/// An individual enrollment as it is stored when nothing was said but its id.
+pub(crate) fn enrollment(id: &str) -> Enrollment {
+    let (settings, now) = (settings(), Timestamp::from_unix_seconds(1_700_000_000));
+    crate::enrollment::rules::put(&settings.instance, None, &individual(id), &settings, now).unwrap()
+}
+
+/// A link to `hub` with its owner's key.
+pub(crate) fn link(hub: &Hub) -> LinkedHub {
+    let (settings, host_name) = (hub.settings(), hub.host_name());
+    let key = settings.policy("iothubowner").unwrap().primary_key.text();
+    LinkedHub {
+        connection_string: Secret::new(format!(
+            "HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={key}"
+        )),
+        host_name,
+        location: "eastus".into(),
+        allocation_weight: None,
+        apply_allocation_policy: None,
     }
 }
 

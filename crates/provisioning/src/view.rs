@@ -1,7 +1,7 @@
 //! What every door shows in the same JSON: errors, registrations, the operation that a device polls (`dps.md` §0.4, §1.1, §3.6).
 //! The doors call it, because they may not share among themselves. Pure; it names no path, topic or header.
 
-use base::Timestamp;
+use base::{Timestamp, caps};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,9 +9,7 @@ use crate::enrollment::EnrollmentKind;
 use crate::error::Error;
 use crate::ids::RegistrationId;
 use crate::registration::{Registration, RegistrationOperation, RegistrationState, Substatus};
-
-/// Devices of older versions do not know `reprovisionedToInitialAssignment`.
-const REPROVISIONED_SINCE: &str = "2019-04-15";
+use crate::version::ApiVersion;
 
 /// How long a device waits before it asks again; the value that the service's documentation shows.
 pub const RETRY_AFTER_SECONDS: u64 = 3;
@@ -77,7 +75,7 @@ impl RegistrationOperation {
     }
 
     /// As a device of `api_version` reads it; the state comes with the end.
-    pub fn view(&self, api_version: &str) -> OperationView<'_> {
+    pub fn view(&self, api_version: &ApiVersion) -> OperationView<'_> {
         let state = self.registration.view_of_device(api_version);
         OperationView {
             operation_id: &self.operation_id,
@@ -89,10 +87,10 @@ impl RegistrationOperation {
 
 impl Registration {
     /// As the device itself reads it, with the group that let it in.
-    pub fn view_of_device(&self, api_version: &str) -> RegistrationView<'_> {
+    pub fn view_of_device(&self, api_version: &ApiVersion) -> RegistrationView<'_> {
         let mut view = self.view();
         let reprovisioned = Substatus::ReprovisionedToInitialAssignment.name();
-        if api_version < REPROVISIONED_SINCE && view.substatus == Some(reprovisioned) {
+        if !api_version.knows_reprovisioned() && view.substatus == Some(reprovisioned) {
             view.substatus = Some(Substatus::InitialAssignment.name());
         }
         view.symmetric_key = match self.enrollment_kind {
@@ -138,9 +136,14 @@ impl Registration {
     }
 }
 
+pub fn check_length(body: &[u8]) -> Result<(), Error> {
+    if body.len() > caps::PROVISIONING_MESSAGE_BYTES_MAX { Err(Error::MessageTooLarge) } else { Ok(()) }
+}
+
 /// Whether a device's request fits its registration. An empty body says nothing; any other is an object, whose payload may be
 /// anything.
 pub fn check_request(body: &[u8], registration_id: &RegistrationId) -> Result<(), Error> {
+    check_length(body)?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }

@@ -27,7 +27,7 @@ use crate::hub::Hub;
 use crate::sessions::{CloseReason, Connection, from_record};
 use crate::settings::HubSettings;
 use crate::subscription::Subscription;
-use crate::twin::rules::TwinReplacement;
+use crate::twin::rules::InitialTwin;
 use crate::twin::{DeviceTwin, event};
 
 /// What a caller writes of a device. What is left out is cleared, and keys are made anew.
@@ -40,7 +40,7 @@ pub struct DeviceSpec {
     pub iot_edge: bool,
     pub scopes: ScopeSpec,
     /// Of a new device; an existing twin is left alone.
-    pub initial_twin: TwinReplacement,
+    pub initial_twin: InitialTwin,
 }
 
 impl DeviceSpec {
@@ -52,7 +52,7 @@ impl DeviceSpec {
             authentication: AuthenticationSpec::default(),
             iot_edge: false,
             scopes: ScopeSpec::default(),
-            initial_twin: TwinReplacement::default(),
+            initial_twin: InitialTwin::default(),
         }
     }
 }

@@ -17,7 +17,7 @@ use store::{Batch, Stored, retry_on_conflict};
 
 pub use self::record::{DeviceTwin, Properties, Section, TwinEtag};
 use self::rules::Applied;
-pub use self::rules::{Change, TwinPatch, TwinReplacement};
+pub use self::rules::{Change, InitialTwin, TwinPatch, TwinReplacement};
 use crate::device::{Identity, identity_key};
 use crate::error::{ETAG_STALE, Error};
 use crate::hub::Hub;
@@ -131,10 +131,11 @@ impl Hub {
     }
 
     /// For provisioning, which moves a twin between hubs.
-    pub async fn export_twin(&self, caller: &Caller, id: &IdentityId) -> Result<TwinReplacement, Error> {
+    pub async fn export_twin(&self, caller: &Caller, id: &IdentityId) -> Result<InitialTwin, Error> {
         caller.require(Permission::TwinRead, self.scope())?;
         let twin = self.twin(id).await?.record;
-        Ok(TwinReplacement { tags: twin.tags, desired: twin.properties.desired.values })
+        let (desired, reported) = (twin.properties.desired.values, twin.properties.reported.values);
+        Ok(InitialTwin { tags: twin.tags, desired, reported })
     }
 
     pub(crate) async fn twin(&self, id: &IdentityId) -> Result<Stored<DeviceTwin>, Error> {

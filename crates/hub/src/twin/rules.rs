@@ -31,6 +31,20 @@ pub struct TwinReplacement {
     pub desired: Object,
 }
 
+/// What a twin holds from the start: what a back end said, or, of a device that comes from another hub, all that it had there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InitialTwin {
+    pub tags: Object,
+    pub desired: Object,
+    pub reported: Object,
+}
+
+impl From<TwinReplacement> for InitialTwin {
+    fn from(TwinReplacement { tags, desired }: TwinReplacement) -> Self {
+        Self { tags, desired, reported: Object::new() }
+    }
+}
+
 /// A changed twin and what has to be told about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
@@ -165,16 +179,25 @@ pub fn apply_reported(
 }
 
 /// First contents of a new twin: they do not count as a change.
-pub fn fill(twin: &mut DeviceTwin, initial: &TwinReplacement, now: Timestamp) -> Result<(), Error> {
-    check_members(&initial.tags, "tags")?;
-    check_members(&initial.desired, "properties.desired")?;
-    check_size(&initial.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
-    check_size(&initial.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
-    twin.tags.clone_from(&initial.tags);
-    if !initial.desired.is_empty() {
-        let section = &mut twin.properties.desired;
-        section.version = 0;
-        merge_section(section, &initial.desired, now, true);
+pub fn fill(twin: &mut DeviceTwin, initial: &InitialTwin, now: Timestamp) -> Result<(), Error> {
+    let InitialTwin { tags, desired, reported } = initial;
+    for (members, bytes_max, section) in [
+        (tags, caps::TWIN_TAGS_BYTES_MAX, "tags"),
+        (desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired"),
+        (reported, caps::TWIN_REPORTED_BYTES_MAX, "properties.reported"),
+    ] {
+        check_members(members, section)?;
+        check_size(members, bytes_max, section)?;
+    }
+    twin.tags.clone_from(tags);
+    let properties = &mut twin.properties;
+    for (section, members, with_version) in
+        [(&mut properties.desired, desired, true), (&mut properties.reported, reported, false)]
+    {
+        if !members.is_empty() {
+            section.version = 0;
+            merge_section(section, members, now, with_version);
+        }
     }
     Ok(())
 }

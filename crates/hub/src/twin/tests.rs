@@ -6,7 +6,7 @@ use base::{IfMatch, Timestamp, caps};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::rules::{self, TwinPatch, TwinReplacement, size_bytes};
+use super::rules::{self, InitialTwin, TwinPatch, TwinReplacement, size_bytes};
 use super::{DeviceTwin, Section};
 use crate::Error;
 use crate::testing::{TestHub, properties, system};
@@ -24,7 +24,7 @@ fn object(value: Value) -> Object {
 
 fn twin_with(desired: &Object) -> DeviceTwin {
     let mut twin = DeviceTwin::new(base::InstanceId::from_stored("hub"), "dev1".parse().unwrap(), at(0));
-    let initial = TwinReplacement { tags: Object::new(), desired: desired.clone() };
+    let initial = InitialTwin { desired: desired.clone(), ..InitialTwin::default() };
     rules::fill(&mut twin, &initial, at(0)).unwrap();
     twin
 }

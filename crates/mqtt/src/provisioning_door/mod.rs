@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::sas::SasToken;
 use base::{Timestamp, caps};
 use bytes::Bytes;
-use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_request};
-use provisioning::{Error, RegistrationId, RegistrationOperation, Service};
+use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_length, check_request};
+use provisioning::{ApiVersion, Error, RegistrationId, RegistrationOperation, Service};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,13 +30,13 @@ struct Device {
     service: Service,
     registration_id: RegistrationId,
     token: Option<SasToken>,
-    api_version: String,
+    api_version: ApiVersion,
 }
 
 pub(crate) async fn admit(
     service: Service,
     registration_id: RegistrationId,
-    api_version: String,
+    api_version: ApiVersion,
     credential: Credential,
 ) -> Admission {
     let token = match credential {
@@ -59,7 +59,7 @@ impl Admission {
             let grace = Duration::from_secs(caps::SAS_CONNECTION_GRACE_SECONDS);
             link.cut_at(device.token.as_ref().map(|token| token.expires_at().plus(grace)));
             link.keep_alive(connect.keep_alive_seconds);
-            link.allow_packets_of(caps::PROVISIONING_MESSAGE_BYTES_MAX);
+            link.allow_packets_of(caps::MQTT_PROVISIONING_PACKET_BYTES_MAX);
         } else {
             let patience = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
             link.cut_at(Some(link.now().plus(patience)));
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 (request_id, self.device.register(&publish.payload).await)
             }
             ToProvisioning::GetOperationStatus { request_id, operation_id } => {
-                (request_id, self.device.operation_status(operation_id).await)
+                (request_id, self.device.operation_status(operation_id, &publish.payload).await)
             }
         };
         let response = match result {
@@ -203,8 +203,14 @@ impl Device {
         self.service.register(&device, &self.api_version).await
     }
 
-    async fn operation_status(&self, operation_id: &str) -> Result<RegistrationOperation, Error> {
+    /// What the body says does not matter; some clients send a space.
+    async fn operation_status(
+        &self,
+        operation_id: &str,
+        body: &[u8],
+    ) -> Result<RegistrationOperation, Error> {
         let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await?;
+        check_length(body)?;
         self.service.operation_status(&device, operation_id).await
     }
 }
@@ -222,6 +228,7 @@ fn refusal(error: &Error, now: Timestamp) -> Response {
         | Error::OperationNotFound
         | Error::AlreadyExists
         | Error::PreconditionFailed
+        | Error::MessageTooLarge
         | Error::QuotaExceeded => None,
     };
     let code = match error {

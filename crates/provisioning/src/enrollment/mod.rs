@@ -58,12 +58,15 @@ impl Service {
                 &settings,
                 self.now(),
             )?;
-            let mut batch = Batch::default();
-            if let Some(old) = &old {
-                batch.replace(old, &new);
-            } else {
-                batch.insert(&new);
-                batch.add(self.count(draft.kind), 1, count_max(draft.kind));
+            let (mut batch, max) = (Batch::default(), count_max(draft.kind));
+            match &old {
+                Some(old) => batch.replace(old, &new),
+                None => batch.insert(&new),
+            }
+            let (before, now) = (old.as_ref().map(|old| counted_as(&old.record)), counted_as(&new));
+            if before != Some(now) {
+                batch.add(self.count(now), 1, max);
+                before.into_iter().for_each(|before| batch.add(self.count(before), -1, max));
             }
             self.store().commit(batch).await?;
             Ok(new)
@@ -87,9 +90,14 @@ impl Service {
             }
             let mut batch = Batch::default();
             batch.delete(&old);
-            batch.add(self.count(kind), -1, count_max(kind));
-            if kind == EnrollmentKind::Individual {
-                batch.remove::<Registration>(Key::new([self.instance().as_str(), &id.folded()]));
+            batch.add(self.count(counted_as(&old.record)), -1, count_max(kind));
+            let registration = match kind {
+                EnrollmentKind::Individual => self.registration(id).await?,
+                EnrollmentKind::Group => None,
+            };
+            // Of a device that has not come back since it left its group, it is still the group's.
+            if let Some(own) = registration.filter(|stored| stored.record.enrollment_kind == kind) {
+                self.forget_registration(&mut batch, &own);
             }
             Ok(self.store().commit(batch).await.map(drop)?)
         })
@@ -155,15 +163,24 @@ impl Service {
     /// Every group, oldest first: when several fit a device, the first one made wins.
     pub(crate) async fn groups(&self) -> Result<Vec<Enrollment>, Error> {
         let prefix = Key::new([self.instance().as_str(), EnrollmentKind::Group.key_text()]);
-        let limit = usize::try_from(caps::ENROLLMENT_GROUPS_MAX).unwrap_or(usize::MAX);
+        let limit = 2 * usize::try_from(caps::ENROLLMENT_GROUPS_MAX).expect("a small number");
         let stored: Vec<Stored<Enrollment>> = self.store().scan(Scan::new(prefix, limit)).await?;
         let mut groups: Vec<Enrollment> = stored.into_iter().map(|stored| stored.record).collect();
         groups.sort_by(|a, b| (a.created, a.id.as_str()).cmp(&(b.created, b.id.as_str())));
         Ok(groups)
     }
 
-    fn count(&self, kind: EnrollmentKind) -> Counter {
-        Counter::new(self.instance(), format!("enrollments/{}", kind.key_text()))
+    fn count(&self, counted_as: &str) -> Counter {
+        Counter::new(self.instance(), format!("enrollments/{counted_as}"))
+    }
+}
+
+/// What an enrollment is counted among. Groups with certificates and groups with keys have a limit each.
+fn counted_as(enrollment: &Enrollment) -> &'static str {
+    match (enrollment.kind, &enrollment.attestation) {
+        (EnrollmentKind::Individual, _) => "individual",
+        (EnrollmentKind::Group, Attestation::X509(_)) => "group/x509",
+        (EnrollmentKind::Group, Attestation::SymmetricKey { .. } | Attestation::Tpm { .. }) => "group",
     }
 }
 

@@ -8,6 +8,7 @@ use crate::attestation::AttestationDraft;
 use crate::error::Error;
 use crate::ids::RegistrationId;
 use crate::settings::{AllocationPolicy, ServiceSettings};
+use crate::version::ApiVersion;
 
 /// The oldest version of the webhook's body that can be asked for.
 const CUSTOM_ALLOCATION_VERSION_MIN: &str = "2018-09-01-preview";
@@ -59,7 +60,7 @@ pub fn put(
         last_updated: now,
         allocation_policy: draft.allocation_policy,
         iot_hubs: draft.iot_hubs.clone(),
-        // A definition beside another policy is accepted and ignored, but kept out of what is shown.
+        // Beside another policy a definition has no effect, but it is stored and shown.
         custom_allocation: draft.custom_allocation.clone(),
         credential_policy_name: draft.credential_policy_name.clone(),
     })
@@ -98,11 +99,15 @@ fn check(draft: &EnrollmentDraft, settings: &ServiceSettings) -> Result<(), Erro
 
 fn check_custom(custom: &CustomAllocation) -> Result<(), Error> {
     let url = &custom.webhook_url;
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+    let has_host = url.split_once("://").is_some_and(|(scheme, rest)| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) && !host.is_empty()
+    });
+    if !has_host || url.contains(char::is_whitespace) {
         return Err(Error::bad(format!("webhookUrl '{url}' is not an absolute http or https URL.")));
     }
-    if custom.api_version.as_str() < CUSTOM_ALLOCATION_VERSION_MIN {
+    let is_version = custom.api_version.parse::<ApiVersion>().is_ok();
+    if !is_version || custom.api_version.as_str() < CUSTOM_ALLOCATION_VERSION_MIN {
         return Err(Error::bad(format!("apiVersion must be {CUSTOM_ALLOCATION_VERSION_MIN} or later.")));
     }
     Ok(())

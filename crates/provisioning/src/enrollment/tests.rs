@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::CaCertificateDraft;
-use crate::attestation::AttestationDraft;
+use crate::attestation::{AttestationDraft, CertificateDraft, Pair, X509Draft};
 use crate::settings::AllocationPolicy;
 use crate::testing::{TestService, group, individual, primary_key, registration_id};
 
@@ -68,8 +68,8 @@ async fn nonsense_is_refused_and_nothing_is_stored() {
             d.attestation = AttestationDraft::Tpm { endorsement_key: "?".into(), storage_root_key: None };
         }),
         ("a CA that is not there", |d| {
-            let pair = crate::attestation::Pair { primary: Some("root".to_owned()), secondary: None };
-            d.attestation = AttestationDraft::X509(crate::attestation::X509Draft::CaReferences(pair));
+            let pair = Pair { primary: Some("root".to_owned()), secondary: None };
+            d.attestation = AttestationDraft::X509(X509Draft::CaReferences(pair));
         }),
     ];
     for (what, spoil) in cases {
@@ -86,9 +86,9 @@ async fn nonsense_is_refused_and_nothing_is_stored() {
 #[tokio::test]
 async fn a_ca_reference_needs_a_verified_certificate() {
     let test = TestService::with_hubs(&["hub"]).await;
-    let pair = crate::attestation::Pair { primary: Some("Root".to_owned()), secondary: None };
+    let pair = Pair { primary: Some("Root".to_owned()), secondary: None };
     let mut draft = individual("dev-1");
-    draft.attestation = AttestationDraft::X509(crate::attestation::X509Draft::CaReferences(pair));
+    draft.attestation = AttestationDraft::X509(X509Draft::CaReferences(pair));
     let upload = async |is_verified, if_match| {
         let draft = CaCertificateDraft {
             name: "root".into(),
@@ -149,20 +149,60 @@ async fn a_query_pages_through_everything_in_order_and_only_once() {
     assert_eq!(seen, (0..7).map(|n| format!("dev-{n}")).collect::<Vec<_>>());
 }
 
+/// A group that attests by certificates.
+fn x509_group(id: &str) -> EnrollmentDraft {
+    let certificate =
+        CertificateDraft { certificate: Some(crate::testing::CERTIFICATE.to_owned()), has_info: false };
+    let pair = Pair { primary: Some(certificate), secondary: None };
+    let attestation = AttestationDraft::X509(X509Draft::SigningCertificates(pair));
+    EnrollmentDraft { attestation, ..group(id, &base::Key::generate(32)) }
+}
+
 #[tokio::test]
-async fn the_number_of_groups_is_bounded_and_a_deleted_one_makes_room() {
+async fn a_hundred_groups_of_each_attestation_fit_and_a_deleted_or_changed_one_makes_room() {
     let test = TestService::with_hubs(&["hub"]).await;
-    for n in 0..caps::ENROLLMENT_GROUPS_MAX {
-        test.put(&group(&format!("group-{n}"), &base::Key::generate(32))).await.unwrap();
+    let by_key = |id: &str| group(id, &base::Key::generate(32));
+    let makers: [&dyn Fn(&str) -> EnrollmentDraft; 2] = [&by_key, &x509_group];
+    for (kind, make) in makers.into_iter().enumerate() {
+        for n in 0..caps::ENROLLMENT_GROUPS_MAX {
+            test.put(&make(&format!("group-{kind}-{n}"))).await.unwrap();
+        }
+        assert_eq!(test.put(&make("more")).await, Err(Error::QuotaExceeded));
     }
-    let one_more = group("one-more", &base::Key::generate(32));
-    assert_eq!(test.put(&one_more).await, Err(Error::QuotaExceeded));
-    let first = registration_id("group-0");
+    let delete = async |id: &str| {
+        let (owner, kind) = (test.owner(), EnrollmentKind::Group);
+        test.service.delete_enrollment(&owner, kind, &registration_id(id), &IfMatch::Absent).await.unwrap();
+    };
+    delete("group-0-0").await;
+    test.put_again(&by_key("group-1-0")).await;
+    assert_eq!(test.put(&by_key("more")).await, Err(Error::QuotaExceeded));
+    assert!(test.put(&x509_group("more")).await.is_ok(), "one of them attests by key now");
+    // The last of two hundred lets its devices in.
+    let key = base::Key::generate(64);
+    delete("group-0-1").await;
+    test.put(&group("zzz", &key)).await.unwrap();
+    assert!(test.register("dev-1", &key.derive("dev-1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_service_holds_a_million_enrollments_and_no_more() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let mut batch = Batch::default();
+    batch.add(test.service.count("individual"), caps::ENROLLMENTS_MAX - 1, caps::ENROLLMENTS_MAX);
+    test.service.store().commit(batch).await.unwrap();
+    assert!(test.put(&individual("dev-1")).await.is_ok());
+    assert_eq!(test.put(&individual("dev-2")).await, Err(Error::QuotaExceeded));
+    test.put_again(&individual("dev-1")).await;
     test.service
-        .delete_enrollment(&test.owner(), EnrollmentKind::Group, &first, &IfMatch::Absent)
+        .delete_enrollment(
+            &test.owner(),
+            EnrollmentKind::Individual,
+            &registration_id("dev-1"),
+            &IfMatch::Any,
+        )
         .await
         .unwrap();
-    assert!(test.put(&one_more).await.is_ok());
+    assert!(test.put(&individual("dev-2")).await.is_ok());
 }
 
 #[tokio::test]

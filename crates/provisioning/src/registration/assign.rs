@@ -2,12 +2,13 @@
 //! that a poll or a restart completes what was cut off.
 
 use access::Caller;
-use base::Timestamp;
+use base::ids::IdentityId;
+use base::{IfMatch, Timestamp, caps};
 use hub::Hub;
 use hub::device::{AuthenticationKind, AuthenticationSpec, DeviceSpec};
-use hub::twin::rules::TwinReplacement;
+use hub::twin::{InitialTwin, TwinReplacement};
 use serde_json::json;
-use store::{Batch, Find, Key, Stored, retry_on_conflict};
+use store::{Batch, Find, Key, Record, Stored, retry_on_conflict};
 
 use super::Attested;
 use super::record::{Assignment, FailureReason, Registration, RegistrationState, Substatus};
@@ -16,14 +17,15 @@ use crate::attestation::Attestation;
 use crate::enrollment::{Enrollment, EnrollmentKind, ReprovisionPolicy};
 use crate::error::Error;
 use crate::service::Service;
+use crate::settings::{LinkedHub, ServiceSettings};
 
 const MIGRATE: ReprovisionPolicy =
     ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true };
 const STAY: ReprovisionPolicy =
     ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
 
-/// What an assignment came to.
-type Outcome = Result<(Assignment, Substatus), FailureReason>;
+/// What an assignment came to: where the device now is, if it is anywhere new, and what it is told.
+type Outcome = (Option<Assignment>, RegistrationState);
 
 impl Service {
     /// Completes the assignment that `begun` stands for, unless a newer one has taken its place.
@@ -32,7 +34,15 @@ impl Service {
         begun: &Registration,
         device: &Attested,
     ) -> Result<Registration, Error> {
-        let outcome = self.try_assign(begun, device).await?;
+        let outcome = if device.enrollment.is_enabled {
+            match self.try_assign(begun, device).await? {
+                Ok((assignment, substatus)) => (Some(assignment), RegistrationState::Assigned { substatus }),
+                Err(reason) => (None, RegistrationState::Failed { reason }),
+            }
+        } else {
+            // It was disabled after the device had begun.
+            (None, RegistrationState::Disabled)
+        };
         retry_on_conflict(async || {
             let Some(stored) = self.registration(&begun.registration_id).await? else {
                 return Err(Error::OperationNotFound);
@@ -52,22 +62,29 @@ impl Service {
 
     /// Completes every assignment that a stop cut off. The keys are found again from the enrollments.
     pub(crate) async fn finish_assignments(&self) {
-        let find = Find::new(Key::instance(self.instance()), "pending", "yes", base::caps::SCAN_PAGE);
-        let pending: Vec<Stored<Registration>> = match self.store().find(find).await {
-            Ok(pending) => pending,
-            Err(error) => {
-                tracing::error!(%error, "unfinished registrations cannot be read; devices will register again");
-                return;
-            }
-        };
-        for stored in pending {
-            let finished = match self.attested_again(&stored.record).await {
-                Some(device) => self.assign(&stored.record, &device).await.map(drop),
-                None => continue,
+        let mut after = None;
+        loop {
+            let find =
+                Find::new(Key::instance(self.instance()), "pending", "yes", caps::SCAN_PAGE).after(after);
+            let pending: Vec<Stored<Registration>> = match self.store().find(find).await {
+                Ok(pending) => pending,
+                Err(error) => {
+                    tracing::error!(%error, "unfinished registrations cannot be read; devices will register again");
+                    return;
+                }
             };
-            if let Err(error) = finished {
-                tracing::warn!(%error, registration = %stored.record.registration_id, "an assignment stays unfinished");
+            let Some(last) = pending.last() else { return };
+            after = Some(last.record.key());
+            for stored in pending {
+                self.finish_assignment(&stored.record).await;
             }
+        }
+    }
+
+    async fn finish_assignment(&self, begun: &Registration) {
+        let Some(device) = self.attested_again(begun).await else { return };
+        if let Err(error) = self.assign(begun, &device).await {
+            tracing::warn!(%error, registration = %begun.registration_id, "an assignment stays unfinished");
         }
     }
 
@@ -87,7 +104,11 @@ impl Service {
         Some(Attested { registration_id, enrollment, primary_key, secondary_key })
     }
 
-    async fn try_assign(&self, begun: &Registration, device: &Attested) -> Result<Outcome, Error> {
+    async fn try_assign(
+        &self,
+        begun: &Registration,
+        device: &Attested,
+    ) -> Result<Result<(Assignment, Substatus), FailureReason>, Error> {
         let (settings, enrollment) = (self.settings(), &device.enrollment);
         let default_policy = if begun.sticky_when_unset { STAY } else { MIGRATE };
         let policy = enrollment.reprovision_policy.unwrap_or(default_policy);
@@ -103,89 +124,141 @@ impl Service {
                 Err(reason) => return Ok(Err(reason)),
             },
         };
-        let device_id = match (present, &enrollment.device_id) {
-            (Some(assignment), _) => Ok(assignment.device_id.clone()),
-            (None, Some(device_id)) => Ok(device_id.clone()),
-            (None, None) => begun.registration_id.as_str().parse(),
+        if self.link_to(&settings, &hub).is_some_and(|link| !link.opens(&hub)) {
+            return Ok(Err(refused(&hub::Error::IotHubUnauthorizedAccess)));
+        }
+        let device_id = match (present, &enrollment.device_id, enrollment.kind) {
+            (Some(assignment), ..) => Ok(assignment.device_id.clone()),
+            (None, Some(device_id), _) => Ok(device_id.clone()),
+            (None, None, EnrollmentKind::Individual) => enrollment.id.as_str().parse(),
+            (None, None, EnrollmentKind::Group) => begun.registration_id.as_str().parse(),
         };
         let device_id = device_id.map_err(|error| Error::bad(error.to_string()))?;
+        let came_from = match present {
+            None => CameFrom::Nowhere,
+            Some(present) if present.hub_instance == *hub.instance() => CameFrom::Here,
+            Some(_) => {
+                let is_ours = |old: &Hub| self.link_to(&settings, old).is_some_and(|link| link.opens(old));
+                CameFrom::Elsewhere(current.filter(is_ours))
+            }
+        };
         let assignment =
             Assignment { assigned_hub: hub.host_name(), hub_instance: hub.instance().clone(), device_id };
-        Ok(place(&hub, current.as_ref(), present.is_some(), policy, device, &assignment).await)
+        let placed = place(&hub, &came_from, policy, device, &assignment).await;
+        Ok(placed.map(|substatus| (assignment, substatus)).map_err(|error| refused(&error)))
     }
+
+    /// The link by which this service reaches `hub`.
+    fn link_to<'a>(&self, settings: &'a ServiceSettings, hub: &Hub) -> Option<&'a LinkedHub> {
+        let leads_there = |link: &&LinkedHub| {
+            self.hub_at(&link.host_name).is_some_and(|at| at.instance() == hub.instance())
+        };
+        settings.linked_hubs.iter().find(leads_there)
+    }
+}
+
+/// Where a device was assigned before.
+enum CameFrom {
+    Nowhere,
+    Here,
+    /// At another hub; `None` when that is gone, or no longer lets this service in.
+    Elsewhere(Option<Hub>),
 }
 
 /// Makes the device in its hub, carries its data over where it moves, and says which of the four cases it was.
 async fn place(
     hub: &Hub,
-    previous: Option<&Hub>,
-    is_repeat: bool,
+    came_from: &CameFrom,
     policy: ReprovisionPolicy,
     device: &Attested,
     assignment: &Assignment,
-) -> Outcome {
-    let caller = Caller::system();
-    let moved_from = previous.filter(|previous| previous.instance() != hub.instance());
-    let mut spec = device_spec(device, assignment);
-    let refused = |error: hub::Error| FailureReason::HubRefused(hub_text(&error));
-    let mut substatus = Substatus::InitialAssignment;
-    if let Some(old) = moved_from {
-        substatus = Substatus::DeviceDataReset;
-        if policy.migrate_device_data {
-            let id = base::ids::IdentityId::device(assignment.device_id.clone());
-            // A device that is gone from the old hub has no data to carry: it starts anew.
-            if let Ok(twin) = old.export_twin(&caller, &id).await {
-                spec.initial_twin = twin;
-                substatus = Substatus::DeviceDataMigrated;
-            }
+) -> Result<Substatus, hub::Error> {
+    let (caller, id) = (Caller::system(), IdentityId::device(assignment.device_id.clone()));
+    let resets = policy.update_hub_assignment && !policy.migrate_device_data;
+    let twin = initial_twin(&device.enrollment);
+    let mut spec = device_spec(device, assignment, twin.clone().into());
+    match came_from {
+        CameFrom::Nowhere => {
+            hub.ensure_device(&caller, &spec).await?;
+            Ok(Substatus::InitialAssignment)
         }
-    } else if is_repeat {
-        substatus = Substatus::ReprovisionedToInitialAssignment;
+        CameFrom::Here => {
+            let ensured = hub.ensure_device(&caller, &spec).await?;
+            if resets && !ensured.created {
+                hub.replace_twin(&caller, &id, &twin, &IfMatch::Any).await?;
+            }
+            Ok(Substatus::ReprovisionedToInitialAssignment)
+        }
+        CameFrom::Elsewhere(old) => {
+            let old = old.as_ref();
+            let moved = match old.filter(|_| !resets) {
+                Some(old) => export(old, &id).await?,
+                None => None,
+            };
+            let has_data = moved.is_some();
+            if let Some((twin, iot_edge)) = moved {
+                (spec.initial_twin, spec.iot_edge) = (twin, iot_edge);
+            }
+            let ensured = hub.ensure_device(&caller, &spec).await?;
+            if !ensured.created && (has_data || resets) {
+                let InitialTwin { tags, desired, .. } = spec.initial_twin;
+                hub.replace_twin(&caller, &id, &TwinReplacement { tags, desired }, &IfMatch::Any).await?;
+            }
+            // Only now: until the new hub has it, the old one does.
+            if let Some(old) = old {
+                old.remove_device_if_present(&caller, &assignment.device_id).await?;
+            }
+            // A device that is gone there and is here came over before this was cut off.
+            let has_come_before = !resets && old.is_some() && !ensured.created;
+            Ok(if has_data || has_come_before {
+                Substatus::DeviceDataMigrated
+            } else {
+                Substatus::DeviceDataReset
+            })
+        }
     }
-    let ensured = hub.ensure_device(&caller, &spec).await.map_err(refused)?;
-    let resets = is_repeat && policy.update_hub_assignment && !policy.migrate_device_data;
-    if resets && moved_from.is_none() && !ensured.created {
-        let id = base::ids::IdentityId::device(assignment.device_id.clone());
-        let twin = &spec.initial_twin;
-        hub.replace_twin(&caller, &id, twin, &base::IfMatch::Any).await.map_err(refused)?;
-    }
-    if let Some(old) = moved_from {
-        old.remove_device_if_present(&caller, &assignment.device_id).await.map_err(refused)?;
-    }
-    Ok((assignment.clone(), substatus))
 }
 
-fn device_spec(device: &Attested, assignment: &Assignment) -> DeviceSpec {
-    let Enrollment { iot_edge, initial_twin, .. } = &device.enrollment;
-    let mut spec = DeviceSpec::new(assignment.device_id.clone());
-    spec.iot_edge = *iot_edge;
-    spec.authentication = AuthenticationSpec {
+/// What a device takes along; nothing when it is gone from there.
+async fn export(old: &Hub, id: &IdentityId) -> Result<Option<(InitialTwin, bool)>, hub::Error> {
+    let caller = Caller::system();
+    let identity = match old.get_device(&caller, &id.device_id).await {
+        Ok(view) => view.identity,
+        Err(hub::Error::DeviceNotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some((old.export_twin(&caller, id).await?, identity.iot_edge)))
+}
+
+/// What the enrollment stored was checked to be a twin; a limit that it breaks shows as the hub's refusal.
+fn initial_twin(enrollment: &Enrollment) -> TwinReplacement {
+    let twin = enrollment.initial_twin.as_ref();
+    twin.and_then(|twin| TwinReplacement::from_json(twin).ok()).unwrap_or_default()
+}
+
+fn device_spec(device: &Attested, assignment: &Assignment, initial_twin: InitialTwin) -> DeviceSpec {
+    let authentication = AuthenticationSpec {
         kind: Some(AuthenticationKind::Sas),
         primary_key: Some(device.primary_key.text().to_owned()),
         secondary_key: Some(device.secondary_key.text().to_owned()),
         ..AuthenticationSpec::default()
     };
-    // What the enrollment stored was checked to be a twin; a limit it breaks shows as the hub's refusal.
-    spec.initial_twin =
-        initial_twin.as_ref().and_then(|twin| TwinReplacement::from_json(twin).ok()).unwrap_or_default();
-    spec
+    let iot_edge = device.enrollment.iot_edge;
+    DeviceSpec { authentication, iot_edge, initial_twin, ..DeviceSpec::new(assignment.device_id.clone()) }
 }
 
 /// The hub's error as a device sees it in `errorMessage`.
-fn hub_text(error: &hub::Error) -> String {
-    json!({"Message": format!("ErrorCode:{};{error}", error.name())}).to_string()
+fn refused(error: &hub::Error) -> FailureReason {
+    let text = json!({"Message": format!("ErrorCode:{};{error}", error.name())});
+    FailureReason::HubRefused(text.to_string())
 }
 
-fn conclude(begun: &Registration, outcome: &Outcome, now: Timestamp) -> Registration {
-    let mut done = begun.clone();
-    done.last_updated = now;
-    done.etag = crate::enrollment::new_etag();
-    match outcome {
-        Ok((assignment, substatus)) => {
-            done.assignment = Some(assignment.clone());
-            done.state = RegistrationState::Assigned { substatus: *substatus };
-        }
-        Err(reason) => done.state = RegistrationState::Failed { reason: reason.clone() },
+fn conclude(begun: &Registration, (assignment, state): &Outcome, now: Timestamp) -> Registration {
+    Registration {
+        state: state.clone(),
+        assignment: assignment.clone().or_else(|| begun.assignment.clone()),
+        last_updated: now,
+        etag: crate::enrollment::new_etag(),
+        ..begun.clone()
     }
-    done
 }

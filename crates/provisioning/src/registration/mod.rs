@@ -8,8 +8,8 @@ mod tests;
 
 use access::{Caller, Permission};
 use base::sas::SasToken;
-use base::{Continuation, IfMatch, Key as SharedKey, Meter, Page};
-use store::{Batch, Find, Key, Stored, retry_on_conflict};
+use base::{Continuation, IfMatch, Key as SharedKey, Meter, Page, caps};
+use store::{Batch, Counter, Find, Key, Record, Stored, retry_on_conflict};
 
 pub use self::record::{Assignment, FailureReason, Registration, RegistrationState, Substatus};
 use crate::attestation::Attestation;
@@ -17,6 +17,7 @@ use crate::enrollment::{Enrollment, EnrollmentKind, not_found};
 use crate::error::Error;
 use crate::ids::RegistrationId;
 use crate::service::Service;
+use crate::version::ApiVersion;
 
 /// A device that has proved to belong to an enrollment, with the keys it will use at its hub.
 #[derive(Clone, Debug)]
@@ -34,8 +35,6 @@ pub struct RegistrationOperation {
     pub registration: Registration,
 }
 
-/// Versions up to this one keep their assignment when the enrollment says nothing of reprovisioning.
-const STICKY_VERSION_MAX: &str = "2018-04-01";
 const RANDOM_BYTES: usize = 8;
 
 impl Service {
@@ -83,17 +82,24 @@ impl Service {
     pub async fn register(
         &self,
         device: &Attested,
-        api_version: &str,
+        api_version: &ApiVersion,
     ) -> Result<RegistrationOperation, Error> {
         self.charge(Meter::DeviceRegistration)?;
-        let sticky_when_unset = api_version <= STICKY_VERSION_MAX;
         let begun = retry_on_conflict(async || {
+            let enrollment = device.enrollment.key();
+            if self.store().get::<Enrollment>(&enrollment).await?.is_none() {
+                return Err(Error::Unauthorized);
+            }
             let old = self.registration(&device.registration_id).await?;
-            let new = begin(self, device, old.as_ref().map(|old| &old.record), sticky_when_unset);
+            let new = begin(self, device, old.as_ref().map(|old| &old.record), api_version.is_sticky());
             let mut batch = Batch::default();
-            match &old {
-                Some(old) => batch.replace(old, &new),
-                None => batch.insert(&new),
+            // An enrollment that is deleted meanwhile must not leave a registration behind.
+            batch.guard_exists::<Enrollment>(enrollment);
+            if let Some(old) = &old {
+                batch.replace(old, &new);
+            } else {
+                batch.insert(&new);
+                batch.add(self.registration_count(), 1, caps::REGISTRATIONS_MAX);
             }
             self.store().commit(batch).await?;
             Ok::<_, Error>(new)
@@ -155,7 +161,7 @@ impl Service {
                 return Err(Error::PreconditionFailed);
             }
             let mut batch = Batch::default();
-            batch.delete(&old);
+            self.forget_registration(&mut batch, &old);
             Ok(self.store().commit(batch).await.map(drop)?)
         })
         .await
@@ -200,6 +206,16 @@ impl Service {
             Find::new(Key::instance(self.instance()), "enrollment_group", group.folded(), limit).after(after);
         let stored: Vec<Stored<Registration>> = self.store().find(find).await?;
         Ok(stored.into_iter().map(|stored| stored.record).collect())
+    }
+
+    pub(crate) fn forget_registration(&self, batch: &mut Batch, old: &Stored<Registration>) {
+        batch.delete(old);
+        batch.add(self.registration_count(), -1, caps::REGISTRATIONS_MAX);
+    }
+
+    /// Those that outlived their group count, too.
+    pub(crate) fn registration_count(&self) -> Counter {
+        Counter::new(self.instance(), "registrations")
     }
 
     pub(crate) async fn registration(

@@ -127,6 +127,273 @@ async fn a_device_moves_with_its_data_or_without_as_its_enrollment_says() {
     }
 }
 
+/// On hub `a` with twin 1; its enrollment now names hub `to` and twin 2.
+async fn on_its_way(test: &TestService, to: &str, policy: ReprovisionPolicy) -> Key {
+    let mut draft = with_twin(individual("dev-1"), 1);
+    draft.allocation_policy = Some(AllocationPolicy::Static);
+    draft.iot_hubs = vec!["a".into()];
+    draft.reprovision_policy = Some(policy);
+    let key = primary_key(&test.put(&draft).await.unwrap());
+    test.register("dev-1", &key).await.unwrap();
+    draft.iot_hubs = vec![to.into()];
+    test.put_again(&with_twin(draft, 2)).await;
+    key
+}
+
+const MIGRATE: ReprovisionPolicy =
+    ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true };
+const RESET: ReprovisionPolicy =
+    ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false };
+const NEVER: ReprovisionPolicy =
+    ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
+
+#[tokio::test]
+async fn a_device_that_moves_takes_what_it_reported_and_what_it_can_do() {
+    let test = TestService::with_hubs(&["a", "b"]).await;
+    let key = on_its_way(&test, "b", MIGRATE).await;
+    let (caller, id) = (Caller::system(), base::ids::IdentityId::device("dev-1".parse().unwrap()));
+    let old = test.hubs.find("a").unwrap();
+    let mut spec = hub::device::DeviceSpec::new("dev-1".parse().unwrap());
+    spec.iot_edge = true;
+    old.put_device(&caller, &spec, &IfMatch::Any).await.unwrap();
+    let itself = Caller::identity(old.scope().clone(), id.clone());
+    old.patch_reported(&itself, &id, br#"{"firmware": {"version": 7}}"#, None).await.unwrap();
+    let moved = test.register("dev-1", &key).await.unwrap();
+    assert_eq!(substatus(&moved), Substatus::DeviceDataMigrated);
+    let twin = test.hubs.find("b").unwrap().get_twin(&caller, &id).await.unwrap().twin;
+    assert_eq!(twin.properties.reported.values["firmware"], json!({"version": 7}));
+    assert_eq!(twin.tags["ring"], 1);
+    assert!(device(&test, "b", "dev-1").await.unwrap().iot_edge);
+}
+
+#[tokio::test]
+async fn a_device_that_moves_to_a_hub_where_it_was_before_takes_its_data_along() {
+    for (policy, ring) in [(MIGRATE, 1), (RESET, 2)] {
+        let test = TestService::with_hubs(&["a", "b"]).await;
+        let key = on_its_way(&test, "b", policy).await;
+        let spec = hub::device::DeviceSpec::new("dev-1".parse().unwrap());
+        let there = test.hubs.find("b").unwrap();
+        there.put_device(&Caller::system(), &spec, &IfMatch::Absent).await.unwrap();
+        test.register("dev-1", &key).await.unwrap();
+        assert_eq!(twin(&test, "b", "dev-1").await["tags"]["ring"], json!(ring));
+        assert!(device(&test, "a", "dev-1").await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_was_cut_off_before_its_end_still_counts_as_one_with_data() {
+    let test = TestService::with_hubs(&["a", "b"]).await;
+    let key = on_its_way(&test, "b", MIGRATE).await;
+    let before = test.service.get_registration(&test.owner(), &registration_id("dev-1")).await.unwrap();
+    test.register("dev-1", &key).await.unwrap();
+    // As it stood when the device was in its new hub, gone from the old one, and nothing of it written down.
+    let stored = test.service.registration(&registration_id("dev-1")).await.unwrap().unwrap();
+    let cut_off = Registration { state: RegistrationState::Assigning, ..before };
+    let mut batch = Batch::default();
+    batch.replace(&stored, &cut_off);
+    test.service.store().commit(batch).await.unwrap();
+    test.services.load().await.unwrap();
+    let finished = test.service.get_registration(&test.owner(), &registration_id("dev-1")).await.unwrap();
+    assert_eq!(substatus(&finished), Substatus::DeviceDataMigrated);
+    assert_eq!(twin(&test, "b", "dev-1").await["tags"]["ring"], json!(1));
+}
+
+#[tokio::test]
+async fn a_device_whose_old_hub_is_out_of_reach_starts_anew() {
+    type Loss = fn(&mut crate::ServiceSettings);
+    let unlinked: Loss = |settings| drop(settings.linked_hubs.remove(0));
+    let locked_out: Loss = |settings| {
+        settings.linked_hubs[0].connection_string = base::Secret::new("HostName=a;SharedAccessKey=AAAA");
+    };
+    for lose in [unlinked, locked_out] {
+        let test = TestService::with_hubs(&["a", "b"]).await;
+        let key = on_its_way(&test, "b", MIGRATE).await;
+        let mut settings = (*test.service.settings()).clone();
+        lose(&mut settings);
+        test.services.ensure(settings).await.unwrap();
+        let moved = test.register("dev-1", &key).await.unwrap();
+        assert_eq!(substatus(&moved), Substatus::DeviceDataReset);
+        assert_eq!(twin(&test, "b", "dev-1").await["tags"]["ring"], json!(2));
+        assert!(device(&test, "a", "dev-1").await.is_some(), "a hub that is not ours is left alone");
+    }
+    let test = TestService::with_hubs(&["a", "b"]).await;
+    let key = on_its_way(&test, "b", NEVER).await;
+    test.hubs.remove(&base::InstanceId::from_stored("a")).await.unwrap();
+    let moved = test.register("dev-1", &key).await.unwrap();
+    assert_eq!(substatus(&moved), Substatus::DeviceDataReset, "where it was is no more");
+    assert_eq!(moved.assignment.unwrap().assigned_hub, "b.azure-devices.example.test");
+}
+
+#[tokio::test]
+async fn each_policy_says_what_becomes_of_a_device_that_stays_on_its_hub() {
+    for (policy, ring) in [(MIGRATE, 1), (NEVER, 1), (RESET, 2)] {
+        let test = TestService::with_hubs(&["a"]).await;
+        let key = on_its_way(&test, "a", policy).await;
+        let again = test.register("dev-1", &key).await.unwrap();
+        assert_eq!(substatus(&again), Substatus::ReprovisionedToInitialAssignment);
+        assert_eq!(twin(&test, "a", "dev-1").await["tags"]["ring"], json!(ring), "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn never_means_never_and_a_device_id_stays_until_its_registration_goes() {
+    let test = TestService::with_hubs(&["a", "b"]).await;
+    let key = on_its_way(&test, "b", NEVER).await;
+    let mut draft = individual("dev-1");
+    draft.reprovision_policy = Some(NEVER);
+    draft.device_id = Some("Pump-7".parse().unwrap());
+    draft.iot_hubs = vec!["b".into()];
+    test.put_again(&draft).await;
+    let stays = test.register("dev-1", &key).await.unwrap().assignment.unwrap();
+    assert_eq!(
+        (stays.assigned_hub.as_str(), stays.device_id.as_str()),
+        ("a.azure-devices.example.test", "dev-1")
+    );
+    test.service.delete_registration(&test.owner(), &registration_id("dev-1"), &IfMatch::Any).await.unwrap();
+    let anew = test.register("dev-1", &key).await.unwrap().assignment.unwrap();
+    assert_eq!(
+        (anew.assigned_hub.as_str(), anew.device_id.as_str()),
+        ("b.azure-devices.example.test", "Pump-7")
+    );
+}
+
+#[tokio::test]
+async fn a_device_is_called_as_its_enrollment_says_however_it_writes_itself() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let key = primary_key(&test.put(&individual("Dev-1")).await.unwrap());
+    let registered = test.register("dEV-1", &key).await.unwrap();
+    assert_eq!(registered.assignment.unwrap().device_id.as_str(), "Dev-1");
+    // A group does not know its devices: there the device's own spelling counts, and both keys that it may have made of it.
+    let group_key = Key::generate(64);
+    test.put(&group("group", &group_key)).await.unwrap();
+    for key in [group_key.derive("Dev-2"), group_key.derive("dev-2")] {
+        let registered = test.register("Dev-2", &key).await.unwrap();
+        assert_eq!(registered.assignment.unwrap().device_id.as_str(), "Dev-2");
+    }
+    assert_eq!(test.register("Dev-2", &group_key.derive("DEV-2")).await, Err(Error::Unauthorized));
+}
+
+#[tokio::test]
+async fn a_hub_that_no_longer_takes_the_links_key_refuses_and_says_so() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let key = primary_key(&test.put(&individual("dev-1")).await.unwrap());
+    let hub = test.hubs.find("hub").unwrap();
+    let before = (*hub.settings()).clone();
+    let changes: [fn(&mut hub::HubSettings); 3] = [
+        |settings| settings.policies = hub::SharedAccessPolicy::defaults(),
+        |settings| settings.policies[0].rights = vec![access::Right::RegistryRead],
+        |settings| settings.disable_local_auth = true,
+    ];
+    for change in changes {
+        let mut changed = before.clone();
+        change(&mut changed);
+        test.hubs.ensure(changed).await.unwrap();
+        let failed = test.register("dev-1", &key).await.unwrap();
+        let RegistrationState::Failed { reason } = &failed.state else { panic!("{failed:?}") };
+        assert_eq!(reason.code(), 400_209);
+        assert_eq!(reason.message(), r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized"}"#);
+        assert!(device(&test, "hub", "dev-1").await.is_none());
+    }
+    test.hubs.ensure(before).await.unwrap();
+    assert_eq!(substatus(&test.register("dev-1", &key).await.unwrap()), Substatus::InitialAssignment);
+}
+
+#[tokio::test]
+async fn an_initial_twin_that_no_hub_takes_fails_the_registration_and_makes_nothing() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let text = |bytes: usize| vec!["x".repeat(4096 - 64); bytes / 4096];
+    for (fits, initial_twin) in [
+        (true, json!({"tags": {"a": text(4096)}, "properties": {"desired": {"b": text(28 * 1024)}}})),
+        (true, json!({"tags": null, "properties": {"desired": null}})),
+        (true, json!({"tags": {"count": null, "deep": {"nothing": null}}})),
+        (false, json!({"tags": {"a": text(12 * 1024)}})),
+        (false, json!({"properties": {"desired": {"b": text(36 * 1024)}}})),
+        (false, json!({"tags": {"$a": 1}})),
+        (false, json!({"tags": {"a": base::caps::TWIN_INTEGER_MAX + 1}})),
+        (false, json!({"tags": {"a": [null]}})),
+    ] {
+        let mut draft = individual("dev-1");
+        draft.initial_twin = Some(initial_twin.clone());
+        let key = primary_key(&test.put_again(&draft).await);
+        let registered = test.register("dev-1", &key).await.unwrap();
+        match &registered.state {
+            RegistrationState::Assigned { .. } if fits => {}
+            RegistrationState::Failed { reason } if !fits => assert_eq!(reason.code(), 400_209),
+            other => panic!("{initial_twin}: {other:?}"),
+        }
+        let (owner, id) = (test.owner(), registration_id("dev-1"));
+        assert_eq!(device(&test, "hub", "dev-1").await.is_some(), fits);
+        test.service.delete_enrollment(&owner, EnrollmentKind::Individual, &id, &IfMatch::Any).await.unwrap();
+        let hub = test.hubs.find("hub").unwrap();
+        hub.remove_device_if_present(&Caller::system(), &"dev-1".parse().unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_enrollment_that_is_disabled_or_deleted_on_the_way_stops_its_device() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let mut draft = individual("dev-1");
+    let key = primary_key(&test.put(&draft).await.unwrap());
+    let (id, token) = (registration_id("dev-1"), test.token("dev-1", &key));
+    let attested = test.service.authenticate(&id, Some(&token)).await.unwrap();
+    let begun = begin(&test.service, &attested, None, false);
+    let mut batch = Batch::default();
+    batch.insert(&begun);
+    test.service.store().commit(batch).await.unwrap();
+    draft.is_enabled = false;
+    test.put_again(&draft).await;
+    test.services.load().await.unwrap();
+    let told = test.service.operation_status(&attested, &begun.operation_id).await.unwrap();
+    assert_eq!(told.registration.state, RegistrationState::Disabled);
+
+    test.service
+        .delete_enrollment(&test.owner(), EnrollmentKind::Individual, &id, &IfMatch::Any)
+        .await
+        .unwrap();
+    let late = test.service.register(&attested, &TODAY.parse().unwrap()).await;
+    assert_eq!(late, Err(Error::Unauthorized));
+    assert_eq!(test.service.get_registration(&test.owner(), &id).await, Err(Error::RegistrationNotFound));
+    assert!(device(&test, "hub", "dev-1").await.is_none());
+}
+
+#[tokio::test]
+async fn an_enrollment_takes_its_own_registration_along_and_not_its_groups() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let (group_key, id) = (Key::generate(64), registration_id("dev-1"));
+    test.put(&group("group", &group_key)).await.unwrap();
+    let of_group = test.register("dev-1", &group_key.derive("dev-1")).await.unwrap();
+    let delete = || async {
+        let kind = EnrollmentKind::Individual;
+        test.service.delete_enrollment(&test.owner(), kind, &id, &IfMatch::Any).await.unwrap();
+    };
+    test.put(&individual("dev-1")).await.unwrap();
+    delete().await;
+    assert_eq!(test.service.get_registration(&test.owner(), &id).await, Ok(of_group));
+    let key = primary_key(&test.put(&individual("dev-1")).await.unwrap());
+    let of_its_own = test.register("dev-1", &key).await.unwrap();
+    assert_eq!(of_its_own.enrollment_kind, EnrollmentKind::Individual);
+    assert_eq!(substatus(&of_its_own), Substatus::ReprovisionedToInitialAssignment);
+    delete().await;
+    assert_eq!(test.service.get_registration(&test.owner(), &id).await, Err(Error::RegistrationNotFound));
+}
+
+#[tokio::test]
+async fn a_service_holds_a_million_registrations_and_no_more() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let key = Key::generate(64);
+    test.put(&group("group", &key)).await.unwrap();
+    let mut batch = Batch::default();
+    batch.add(test.service.registration_count(), caps::REGISTRATIONS_MAX - 1, caps::REGISTRATIONS_MAX);
+    test.service.store().commit(batch).await.unwrap();
+    assert!(test.register("dev-1", &key.derive("dev-1")).await.is_ok());
+    assert_eq!(test.register("dev-2", &key.derive("dev-2")).await, Err(Error::QuotaExceeded));
+    assert!(device(&test, "hub", "dev-2").await.is_none());
+    assert!(test.register("dev-1", &key.derive("dev-1")).await.is_ok(), "who is known may come again");
+    let id = registration_id("dev-1");
+    test.service.delete_registration(&test.owner(), &id, &IfMatch::Absent).await.unwrap();
+    assert!(test.register("dev-2", &key.derive("dev-2")).await.is_ok());
+}
+
 #[tokio::test]
 async fn an_enrollment_that_never_updates_keeps_its_device_where_it_is() {
     let test = TestService::with_hubs(&["a", "b"]).await;

@@ -100,6 +100,7 @@ fn refused(error: provisioning::Error) -> Error {
         | Refusal::EnrollmentNotFound
         | Refusal::EnrollmentGroupNotFound
         | Refusal::OperationNotFound
+        | Refusal::MessageTooLarge
         | Refusal::Throttled { .. }
         | Refusal::ServerBusy
         | Refusal::ServerError => Error::Store(store::StoreError::Unavailable(error.to_string())),

@@ -4,10 +4,11 @@
 use access::{Caller, Right};
 use base::hosts::{Host, Service};
 use base::{IfMatch, InstanceId};
+use provisioning::HubConnectionString;
 use store::retry_on_conflict;
 
 pub use self::record::{AllocationPolicy, LinkedHub, Properties};
-pub use self::rules::{HubConnectionString, LinkedHubRequest, PropertiesRequest};
+pub use self::rules::{LinkedHubRequest, PropertiesRequest};
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
@@ -107,7 +108,7 @@ impl ResourceManager {
         let hub = hubs.iter().find(is_meant).ok_or_else(unknown)?;
         let properties = iot_hub::properties(hub)?;
         let policy = properties.policies.iter().find(|policy| policy.key_name == wanted.key_name);
-        let policy = policy.filter(|policy| policy.has_key(&wanted.key)).ok_or_else(|| {
+        let policy = policy.filter(|policy| policy.has_key(wanted.key.expose())).ok_or_else(|| {
             Error::bad_request(format!(
                 "The hub '{}' refuses the key of the connection string.",
                 wanted.host_name

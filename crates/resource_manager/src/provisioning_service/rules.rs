@@ -2,6 +2,7 @@
 
 use access::Right;
 use base::{InstanceId, Secret, Timestamp, caps};
+use provisioning::HubConnectionString;
 use serde_json::{Map, Value, json};
 
 use super::record::{AllocationPolicy, LinkedHub, Properties};
@@ -30,31 +31,6 @@ pub struct LinkedHubRequest {
     pub location: Option<String>,
     pub allocation_weight: Option<u32>,
     pub apply_allocation_policy: Option<bool>,
-}
-
-/// The parts of `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HubConnectionString {
-    pub host_name: String,
-    pub key_name: String,
-    pub key: String,
-}
-
-impl HubConnectionString {
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parsed = Self::default();
-        for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
-            let (name, value) = field.split_once('=')?;
-            match name.trim().to_ascii_lowercase().as_str() {
-                "hostname" => value.clone_into(&mut parsed.host_name),
-                "sharedaccesskeyname" => value.clone_into(&mut parsed.key_name),
-                "sharedaccesskey" => value.clone_into(&mut parsed.key),
-                _ => {}
-            }
-        }
-        let parts = [&parsed.host_name, &parsed.key_name, &parsed.key];
-        parts.iter().all(|part| !part.is_empty()).then_some(parsed)
-    }
 }
 
 const RIGHTS: &[Right] = &[
@@ -185,7 +161,7 @@ mod tests {
     }
 
     fn known(parsed: &HubConnectionString) -> Result<(InstanceId, String), Error> {
-        match parsed.key.as_str() {
+        match parsed.key.expose() {
             "abc=" => Ok((InstanceId::from_stored("hub-1"), "hub".into())),
             _ => Err(Error::bad_request("wrong key")),
         }

@@ -2,7 +2,7 @@
 
 use base::caps;
 use provisioning::enrollment::{BulkFailure, BulkItem, BulkMode};
-use provisioning::{EnrollmentKind, Error};
+use provisioning::{ApiVersion, EnrollmentKind, Error};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ pub(super) async fn run(kind: EnrollmentKind, at: &BackEnd, request: &Request) -
 }
 
 /// An item that names nobody spoils the request, because nothing could be told of it.
-fn read(kind: EnrollmentKind, item: Value, api_version: &str) -> Result<BulkItem, Refusal> {
+fn read(kind: EnrollmentKind, item: Value, api_version: &ApiVersion) -> Result<BulkItem, Refusal> {
     let Value::Object(item) = item else { return Err(Error::bad("An enrollment must be an object.").into()) };
     let text = |item: &Map<String, Value>, name| item.get(name).and_then(Value::as_str).map(str::to_owned);
     let name = id_name(kind);

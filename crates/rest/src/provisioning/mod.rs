@@ -15,7 +15,7 @@ mod wire;
 use access::{Caller, Directory, audiences};
 use base::sas::SasToken;
 use base::{Clock, IfMatch, caps};
-use provisioning::{Attested, Error, RegistrationId, Service, Services};
+use provisioning::{ApiVersion, Attested, Error, RegistrationId, Service, Services};
 use serde_json::{Map, Value};
 
 use self::error::Refusal;
@@ -38,13 +38,13 @@ pub enum At {
 pub struct BackEnd {
     service: Service,
     caller: Caller,
-    api_version: String,
+    api_version: ApiVersion,
 }
 
 pub struct Device {
     service: Service,
     attested: Attested,
-    api_version: String,
+    api_version: ApiVersion,
 }
 
 /// The operations of devices; all others are for back ends.
@@ -160,16 +160,10 @@ fn signature(head: &Head) -> Result<SasToken, Refusal> {
     Ok(SasToken::parse(text).map_err(|_| Error::Unauthorized)?)
 }
 
-/// Any well-formed date counts, an unknown one as the newest: installed SDKs ask for many.
-fn api_version(head: &Head) -> Result<String, Refusal> {
+/// Any well-formed date counts: installed SDKs ask for many.
+fn api_version(head: &Head) -> Result<ApiVersion, Refusal> {
     let version = head.api_version().unwrap_or_default();
-    let date = version.strip_suffix("-preview").unwrap_or(version);
-    let is_date = date.len() == 10
-        && date.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    if is_date { Ok(version.to_owned()) } else { Err(Refusal::ApiVersion(version.to_owned())) }
+    version.parse().map_err(|_| Refusal::ApiVersion(version.to_owned()))
 }
 
 fn registration_id(text: &str) -> Result<RegistrationId, Refusal> {

@@ -4,16 +4,13 @@ use base::DeviceId;
 use provisioning::enrollment::{CustomAllocation, ReprovisionPolicy};
 use provisioning::view::RegistrationView;
 use provisioning::{
-    AllocationPolicy, Enrollment, EnrollmentDraft, EnrollmentKind, Error, Registration, RegistrationId,
+    AllocationPolicy, ApiVersion, Enrollment, EnrollmentDraft, EnrollmentKind, Error, Registration,
+    RegistrationId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attestation::{AttestationBody, AttestationInput};
-
-/// Up to this version, an enrollment that says nothing of reprovisioning leaves its device where it is.
-const STICKY_VERSION_MAX: &str = "2018-04-01";
-const CREDENTIAL_POLICY_SINCE: &str = "2025-07-01";
 
 /// Absent members have no value; only keys are absent although there are some.
 #[derive(Serialize)]
@@ -73,7 +70,7 @@ struct CustomAllocationBody<'a> {
 
 impl<'a> EnrollmentBody<'a> {
     /// As lists show it: without keys, and without what became of the device.
-    pub(super) fn new(enrollment: &'a Enrollment, api_version: &str) -> Self {
+    pub(super) fn new(enrollment: &'a Enrollment, api_version: &ApiVersion) -> Self {
         let id = enrollment.id.as_str();
         let custom = enrollment.custom_allocation.as_ref();
         let policy = enrollment.credential_policy_name.as_deref();
@@ -97,21 +94,21 @@ impl<'a> EnrollmentBody<'a> {
             custom_allocation_definition: custom.map(|CustomAllocation { webhook_url, api_version }| {
                 CustomAllocationBody { webhook_url, api_version }
             }),
-            credential_policy_name: policy.filter(|_| knows_credential_policies(api_version)),
+            credential_policy_name: policy.filter(|_| api_version.knows_credential_policies()),
         }
     }
 
     pub(super) fn with_state(
         enrollment: &'a Enrollment,
         registration: Option<&'a Registration>,
-        api_version: &str,
+        api_version: &ApiVersion,
     ) -> Self {
         let registration_state = registration.map(Registration::view);
         Self { registration_state, ..Self::new(enrollment, api_version) }
     }
 
     /// For whoever has just written it.
-    pub(super) fn with_secrets(enrollment: &'a Enrollment, api_version: &str) -> Self {
+    pub(super) fn with_secrets(enrollment: &'a Enrollment, api_version: &ApiVersion) -> Self {
         let attestation = AttestationBody::with_secrets(&enrollment.attestation);
         Self { attestation, ..Self::new(enrollment, api_version) }
     }
@@ -167,7 +164,7 @@ impl EnrollmentInput {
         self,
         kind: EnrollmentKind,
         path_id: Option<&RegistrationId>,
-        api_version: &str,
+        api_version: &ApiVersion,
     ) -> Result<EnrollmentDraft, Error> {
         let is_group = kind == EnrollmentKind::Group;
         let id = check_id(kind, self.registration_id, self.enrollment_group_id, path_id)?;
@@ -193,7 +190,7 @@ impl EnrollmentInput {
                 CustomAllocation { webhook_url, api_version }
             }),
             credential_policy_name: text(self.credential_policy_name)
-                .filter(|_| knows_credential_policies(api_version)),
+                .filter(|_| api_version.knows_credential_policies()),
         })
     }
 }
@@ -241,11 +238,7 @@ fn is_enabled(status: Option<&str>) -> Result<bool, Error> {
     }
 }
 
-fn default_reprovision_policy(api_version: &str) -> Option<ReprovisionPolicy> {
+fn default_reprovision_policy(api_version: &ApiVersion) -> Option<ReprovisionPolicy> {
     let default = ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true };
-    (api_version > STICKY_VERSION_MAX).then_some(default)
-}
-
-fn knows_credential_policies(api_version: &str) -> bool {
-    api_version >= CREDENTIAL_POLICY_SINCE
+    (!api_version.is_sticky()).then_some(default)
 }

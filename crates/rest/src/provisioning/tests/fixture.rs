@@ -10,7 +10,7 @@ use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
 use bytes::Bytes;
-use hub::{HubSettings, Hubs, SharedAccessPolicy};
+use hub::{Hub, HubSettings, Hubs, SharedAccessPolicy};
 use provisioning::{Context, LinkedHub, Service, ServiceSettings, Services};
 use serde_json::{Value, json};
 use store::{Options, Store, Streams};
@@ -41,7 +41,7 @@ fn scope(name: &str) -> String {
     format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/{name}")
 }
 
-fn settings(name: &str) -> ServiceSettings {
+fn settings(name: &str, hubs: &Hubs) -> ServiceSettings {
     let instance = InstanceId::from_stored(format!("dps-{name}"));
     let mut settings = ServiceSettings::new(instance, name, Scope::new(&scope(name)), "eastus");
     for (name, right) in [
@@ -53,15 +53,24 @@ fn settings(name: &str) -> ServiceSettings {
         settings.policies.push(SharedAccessPolicy::generate(name, &[right]));
     }
     for hub in ["hub1", "hub2"] {
-        settings.linked_hubs.push(LinkedHub {
-            host_name: format!("{hub}.azure-devices.example.test"),
-            connection_string: Secret::new("HostName=…"),
-            location: "eastus".into(),
-            allocation_weight: None,
-            apply_allocation_policy: None,
-        });
+        settings.linked_hubs.push(link(&hubs.find(hub).unwrap()));
     }
     settings
+}
+
+/// A link to `hub` with its owner's key.
+fn link(hub: &Hub) -> LinkedHub {
+    let (settings, host_name) = (hub.settings(), hub.host_name());
+    let key = settings.policy("iothubowner").unwrap().primary_key.text();
+    LinkedHub {
+        connection_string: Secret::new(format!(
+            "HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={key}"
+        )),
+        host_name,
+        location: "eastus".into(),
+        allocation_weight: None,
+        apply_allocation_policy: None,
+    }
 }
 
 impl Fixture {
@@ -100,8 +109,8 @@ impl Fixture {
         }
         let (made_clock, made_hubs) = (clock.clone(), hubs.clone());
         let services = Services::new(Context { store, clock, throttle, hosts, tasks, hubs });
-        let service = services.ensure(settings("mydps")).await.unwrap();
-        let other = services.ensure(settings("other")).await.unwrap();
+        let service = services.ensure(settings("mydps", &made_hubs)).await.unwrap();
+        let other = services.ensure(settings("other", &made_hubs)).await.unwrap();
         let (clock, hubs) = (made_clock, made_hubs);
         let door = ProvisioningDoor {
             services: services.clone(),
