@@ -3,12 +3,13 @@
 
 mod fixture;
 
-use base::Key;
+use base::{Key, Timestamp};
 use fixture::client::{Client, hub_connect, provisioning_connect};
 use fixture::{Fixture, closed};
 use mqtt::Peer;
 use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text};
 use mqtt::topic::ToDevice;
+use provisioning::EnrollmentKind;
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 
@@ -93,34 +94,88 @@ async fn an_older_device_is_not_told_that_it_was_reprovisioned() {
 }
 
 #[tokio::test]
-async fn a_wrong_credential_is_told_with_the_registration() {
+async fn a_device_of_its_own_enrollment_is_assigned_in_any_spelling_and_told_no_group() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enroll(EnrollmentKind::Individual, "Dev-01", true).await;
+    for id in ["Dev-01", "dev-01"] {
+        let mut device = connected(&fixture, fixture.registration(id, &key)).await;
+        let (_, _, body) = ask(&mut device, REGISTER, "").await;
+        let (status, _, body) = poll(&mut device, body["operationId"].as_str().unwrap()).await;
+        let state = &body["registrationState"];
+        assert_eq!(
+            (status, &state["status"], &state["deviceId"]),
+            (200, &json!("assigned"), &json!("Dev-01"))
+        );
+        assert!(state.get("symmetricKey").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_told_with_every_request() {
     let fixture = Fixture::new().await;
     let group_key = fixture.enrollment_group(true).await;
+    let key = group_key.derive("dev-01");
     let scope = fixture.service.id_scope();
-    let no_token = provisioning_connect(scope, "dev-01", None).unwrap();
-    let mut other_device = fixture.registration("dev-02", &group_key.derive("dev-02"));
-    other_device.client_id = Text::try_from("dev-01").unwrap();
-    let login = other_device.login.as_mut().unwrap();
-    login.user_name = Text::try_from(login.user_name.replace("dev-02", "dev-01")).unwrap();
+    let mut good = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let (_, _, begun) = ask(&mut good, REGISTER, "").await;
+    let operation = begun["operationId"].as_str().unwrap();
+    let before = fixture.registration_state("dev-01").await;
+    let signed = |resource: String, key: &Key, seconds: i64, name| {
+        let expires_at = Timestamp::from_unix_seconds(fixture.clock.now().unix_seconds() + seconds);
+        let token = base::sas::build(&resource, key, expires_at, name);
+        provisioning_connect(scope, "dev-01", Some(&token)).unwrap()
+    };
+    let own = || format!("{scope}/registrations/dev-01");
     for (what, connect) in [
-        ("none", no_token),
+        ("none", provisioning_connect(scope, "dev-01", None).unwrap()),
         ("a random key", fixture.registration("dev-01", &Key::generate(64))),
         ("the group's own key", fixture.registration("dev-01", &group_key)),
-        ("another device's token", other_device),
+        ("another device's key", fixture.registration("dev-01", &group_key.derive("dev-02"))),
+        (
+            "another device's token",
+            signed(format!("{scope}/registrations/dev-02"), &group_key.derive("dev-02"), 60, None),
+        ),
+        ("another scope's token", signed("0ne00000000/registrations/dev-01".into(), &key, 60, None)),
+        ("an expired token", signed(own(), &key, -301, None)),
+        ("a policy's name", signed(own(), &key, 60, Some("provisioningserviceowner"))),
     ] {
         let mut device = connected(&fixture, connect).await;
-        let (status, retry_after, body) = ask(&mut device, REGISTER, "").await;
-        assert_eq!((status, retry_after), (401, None), "{what}");
-        assert_eq!(
-            (body["errorCode"].clone(), body["message"].clone()),
-            (json!(401_000), json!("Unauthorized"))
-        );
-        for member in ["trackingId", "timestampUtc"] {
-            assert!(body[member].is_string(), "{member}");
+        for request in ["register", "poll"] {
+            let (status, retry_after, body) = match request {
+                "register" => ask(&mut device, REGISTER, "").await,
+                _ => poll(&mut device, operation).await,
+            };
+            assert_eq!((status, retry_after), (401, None), "{request} with {what}");
+            assert_eq!((&body["errorCode"], &body["message"]), (&json!(401_000), &json!("Unauthorized")));
+            for member in ["trackingId", "timestampUtc"] {
+                assert!(body[member].is_string(), "{member}");
+            }
         }
     }
-    let sessions = fixture.hub.get_device(&access::Caller::system(), &"dev-01".parse().unwrap()).await;
-    assert!(sessions.is_err(), "nothing was made");
+    assert_eq!(fixture.registration_state("dev-01").await, before);
+}
+
+#[tokio::test]
+async fn a_message_of_96_kilobytes_is_taken_and_one_byte_more_is_not() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let max = base::caps::PROVISIONING_MESSAGE_BYTES_MAX;
+    let body = |bytes: usize| {
+        let empty = json!({"payload": ""}).to_string().len();
+        json!({"payload": "x".repeat(bytes - empty)}).to_string()
+    };
+    let poll = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=r1&operationId=x";
+    for topic in [REGISTER, poll] {
+        let (status, retry_after, answer) = ask(&mut device, topic, &body(max + 1)).await;
+        assert_eq!((status, retry_after, &answer["errorCode"]), (413, None, &json!(413_000)));
+    }
+    assert_eq!(fixture.registration_state("dev-01").await, None);
+    assert_eq!(ask(&mut device, poll, &body(max)).await.0, 404);
+    assert_eq!(ask(&mut device, REGISTER, &body(max)).await.0, 202);
+    // What is too large to be read at all ends the connection.
+    device.send_bytes(&[0x30, 0x80, 0x80, 0x07]).await.unwrap();
+    assert!(closed(&mut device).await.is_empty());
 }
 
 #[tokio::test]
@@ -143,10 +198,13 @@ async fn an_unknown_scope_or_a_missing_version_is_refused_at_once() {
     let fixture = Fixture::new().await;
     let unknown = provisioning_connect("0ne00000000", "dev-01", None).unwrap();
     assert_eq!(fixture.refusal(unknown).await, ConnectReturnCode::NotAuthorized);
-    let mut no_version = provisioning_connect(fixture.service.id_scope(), "dev-01", None).unwrap();
-    let login = no_version.login.as_mut().unwrap();
-    login.user_name = Text::try_from(login.user_name.replace("api-version=2019-03-31&", "")).unwrap();
-    assert_eq!(fixture.refusal(no_version).await, ConnectReturnCode::BadUserNameOrPassword);
+    for version in ["", "api-version=&", "api-version=latest&", "api-version=2019-3-31&"] {
+        let mut connect = provisioning_connect(fixture.service.id_scope(), "dev-01", None).unwrap();
+        let login = connect.login.as_mut().unwrap();
+        login.user_name =
+            Text::try_from(login.user_name.replace("api-version=2019-03-31&", version)).unwrap();
+        assert_eq!(fixture.refusal(connect).await, ConnectReturnCode::BadUserNameOrPassword, "{version}");
+    }
     let bad_id = provisioning_connect(fixture.service.id_scope(), "dev 01", None).unwrap();
     assert_eq!(fixture.refusal(bad_id).await, ConnectReturnCode::IdentifierRejected);
 }
@@ -158,7 +216,7 @@ async fn an_instance_that_is_closed_to_the_network_takes_local_callers_only() {
     let key = fixture.enrollment_group(true).await.derive("dev-01");
     fixture.close_to_the_network().await;
     for connect in [device.connect_packet(), fixture.registration("dev-01", &key)] {
-        for (remote, comes_in) in [("127.0.0.1", true), ("192.0.2.7", false)] {
+        for (remote, comes_in) in [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("192.0.2.7", false)] {
             let peer = Peer { remote_address: remote.parse().ok(), ..Peer::default() };
             let attempt = Client::connect(fixture.stream_from(peer), connect.clone()).await;
             assert_eq!(attempt.is_ok(), comes_in, "{remote}");
