@@ -42,6 +42,9 @@ pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 pub const TWIN_TAGS_BYTES_MAX: usize = 8 * 1024;
 pub const TWIN_DESIRED_BYTES_MAX: usize = 32 * 1024;
 pub const TWIN_REPORTED_BYTES_MAX: usize = 32 * 1024;
+/// ours: Azure's measure of a section counts empty lists and control characters as nothing. With them a section may take
+/// this many times its limit, so that a device cannot store without end.
+pub const TWIN_UNCOUNTED_FACTOR_MAX: usize = 8;
 pub const TWIN_DEPTH_MAX: usize = 10;
 pub const TWIN_KEY_BYTES_MAX: usize = 1024;
 pub const TWIN_STRING_BYTES_MAX: usize = 4096;
@@ -90,6 +93,8 @@ pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u64 = 1767;
 pub const MQTT_OUTGOING_WINDOW: usize = 16;
 /// ours: publishes of one connection that wait for their durable append.
 pub const MQTT_INCOMING_WINDOW: usize = 256;
+/// ours: bytes of those publishes, and of the answers that wait behind them.
+pub const MQTT_INCOMING_WINDOW_BYTES: usize = 1024 * 1024;
 /// ours: answers that a slow reader may leave unread before we stop reading from it.
 pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
 

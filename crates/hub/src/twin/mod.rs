@@ -119,8 +119,7 @@ impl Hub {
     ) -> Result<u64, Error> {
         caller.require_identity(id, self.scope())?;
         self.charge(Meter::TwinUpdate)?;
-        let patch: Object = serde_json::from_slice(patch)
-            .map_err(|_| Error::invalid("Provided json is not a valid 'tags' or 'properties' object."))?;
+        let patch: Object = rules::parse(patch)?;
         let twin = retry_on_conflict(async || {
             let old = self.twin(id).await?;
             let applied = rules::apply_reported(&old.record, &patch, expected_version, self.now())?;

@@ -3,6 +3,7 @@
 
 use base::json::Object;
 use base::{Timestamp, caps};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -56,6 +57,11 @@ pub struct Applied {
 }
 
 impl TwinPatch {
+    /// The body as it was sent.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        Self::from_json(&parse(body)?)
+    }
+
     pub fn from_json(body: &Value) -> Result<Self, Error> {
         let (tags, desired) = sections(body)?;
         let change = |section: Option<&Value>, name: &str| match section {
@@ -73,6 +79,11 @@ impl TwinPatch {
 }
 
 impl TwinReplacement {
+    /// The body as it was sent.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        Self::from_json(&parse(body)?)
+    }
+
     pub fn from_json(body: &Value) -> Result<Self, Error> {
         let (tags, desired) = sections(body)?;
         let whole = |section: Option<&Value>, name: &str| match section {
@@ -86,6 +97,30 @@ impl TwinReplacement {
     }
 }
 
+/// JSON as a caller sent it. Integers are held against their range here too: those beyond 64 bits would be read as floats.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    let value = serde_json::from_slice(text).map_err(|error| not_valid(&format!(": {error}")))?;
+    match integers(text).find(|digits| digits.parse::<i64>().is_err()) {
+        None => Ok(value),
+        Some(_) => Err(not_valid(": an integer is out of range")),
+    }
+}
+
+/// The numbers of a JSON text that have neither fraction nor exponent.
+fn integers(json: &[u8]) -> impl Iterator<Item = &str> {
+    let (mut in_text, mut is_escaped) = (false, false);
+    let numerals = json.split(move |byte| {
+        let is_numeral = !in_text && (byte.is_ascii_digit() || b"+-.eE".contains(byte));
+        if *byte == b'"' && !is_escaped {
+            in_text = !in_text;
+        }
+        is_escaped = in_text && *byte == b'\\' && !is_escaped;
+        !is_numeral
+    });
+    let numerals = numerals.filter_map(|run| std::str::from_utf8(run).ok());
+    numerals.filter(|run| run.contains(|c: char| c.is_ascii_digit()) && !run.contains(['.', 'e', 'E']))
+}
+
 fn sections(body: &Value) -> Result<(Option<&Value>, Option<&Value>), Error> {
     let Value::Object(body) = body else { return Err(not_an_object("twin")) };
     let desired = match body.get("properties") {
@@ -97,9 +132,11 @@ fn sections(body: &Value) -> Result<(Option<&Value>, Option<&Value>), Error> {
 }
 
 fn not_an_object(name: &str) -> Error {
-    Error::invalid(format!(
-        "Provided json is not a valid 'tags' or 'properties' object: '{name}' must be an object."
-    ))
+    not_valid(&format!(": '{name}' must be an object"))
+}
+
+fn not_valid(why: &str) -> Error {
+    Error::invalid(format!("Provided json is not a valid 'tags' or 'properties' object{why}."))
 }
 
 /// Clients that send a twin back include what only the service writes.
@@ -385,14 +422,17 @@ fn check_key(key: &str, section: &str) -> Result<(), Error> {
 
 fn check_size(members: &Object, max: usize, section: &str) -> Result<(), Error> {
     let bytes = size_bytes(members);
-    if bytes <= max {
-        return Ok(());
+    if bytes > max {
+        return Err(refused(section, &format!("its size of {bytes} bytes exceeds the limit of {max} bytes")));
     }
-    Err(refused(section, &format!("its size of {bytes} bytes exceeds the limit of {max} bytes")))
+    if held_bytes(members) > max * caps::TWIN_UNCOUNTED_FACTOR_MAX {
+        return Err(refused(section, "it holds too many empty values or control characters"));
+    }
+    Ok(())
 }
 
 fn refused(section: &str, why: &str) -> Error {
-    Error::invalid(format!("Provided json is not a valid 'tags' or 'properties' object: '{section}': {why}."))
+    not_valid(&format!(": '{section}': {why}"))
 }
 
 /// Azure's measure of a section: keys and strings in UTF-8 without control characters, 8 for a number, 4 for a boolean.
@@ -409,4 +449,17 @@ fn value_bytes(value: &Value) -> usize {
         Value::Array(items) => items.iter().map(value_bytes).sum(),
         Value::Object(members) => size_bytes(members),
     }
+}
+
+/// About what a section takes, with everything that Azure's measure leaves out.
+fn held_bytes(members: &Object) -> usize {
+    fn of_value(value: &Value) -> usize {
+        1 + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(of_value).sum(),
+            Value::Object(members) => held_bytes(members),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+    }
+    members.iter().map(|(key, value)| key.len() + of_value(value)).sum()
 }

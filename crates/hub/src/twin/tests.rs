@@ -150,6 +150,12 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn no_text_makes_the_rules_panic(text in "[-{}\\[\\]0-9eE+.\":,\\\\ a]{0,60}|.{0,60}") {
+        let _ = TwinPatch::parse(text.as_bytes());
+        let _ = TwinReplacement::parse(text.as_bytes());
+    }
 }
 
 #[test]
@@ -328,6 +334,41 @@ fn sizes_are_counted_as_azure_counts_them() {
 }
 
 #[test]
+fn what_azures_measure_does_not_count_is_bounded_too() {
+    let twin = twin_with(&Object::new());
+    let max = caps::TWIN_REPORTED_BYTES_MAX * caps::TWIN_UNCOUNTED_FACTOR_MAX;
+    let lists = |count: usize| object(json!({ "k": vec![json!([]); count] }));
+    let controls = |count: usize| object(json!({ "k": vec!["\u{1}".repeat(1024); count] }));
+    let send = |body: Object| rules::apply_reported(&twin, &body, None, at(1)).map(drop);
+    assert_eq!((size_bytes(&lists(1000)), size_bytes(&controls(9))), (1, 1));
+    assert_eq!(send(lists(max / 2)), Ok(()));
+    assert_eq!(send(lists(max)).unwrap_err().code(), 400_004);
+    assert_eq!(send(controls(max / 1024 - 1)), Ok(()));
+    assert_eq!(send(controls(max / 1024)).unwrap_err().code(), 400_004);
+}
+
+#[test]
+fn an_integer_that_no_machine_can_hold_is_refused_and_a_float_is_not() {
+    let too_large = ["18446744073709551616", "-9223372036854775809", "1000000000000000000000000000000"];
+    let fine = [
+        "1e30",
+        "-1.5E+300",
+        "1000000000000000000000000000000.0",
+        r#""18446744073709551616""#,
+        r#""\" 99999999999999999999""#,
+    ];
+    for (numbers, is_accepted) in [(&too_large[..], false), (&fine[..], true)] {
+        for number in numbers {
+            let body = format!(r#"{{"tags":{{"a":[{{"b":{number}}}]}}}}"#);
+            let patch = TwinPatch::parse(body.as_bytes()).map(drop).map_err(|error| error.code());
+            let whole = TwinReplacement::parse(body.as_bytes()).map(drop).map_err(|error| error.code());
+            let expected = if is_accepted { Ok(()) } else { Err(400_004) };
+            assert_eq!((patch, whole), (expected, expected), "{number}");
+        }
+    }
+}
+
+#[test]
 fn bodies_of_another_shape_are_refused() {
     for body in [
         json!([]),
@@ -418,7 +459,17 @@ async fn a_device_reads_and_reports_its_own_twin_and_no_other() {
     assert_eq!(hub.patch_reported(&device, &own, b"{}", None).await, Ok(3));
     let stale = hub.patch_reported(&device, &own, br#"{"r":2}"#, Some(2)).await.unwrap_err();
     assert_eq!(stale.code(), 412_001);
-    for malformed in ["", "[]", "1", "{", r#"{"$version":1}"#, r#"{"a":{"$b":1}}"#] {
+    let malformed = [
+        "",
+        "[]",
+        "1",
+        "{",
+        r#"{"$version":1}"#,
+        r#"{"a":{"$b":1}}"#,
+        r#"{"a":99999999999999999999}"#,
+        "\u{0}",
+    ];
+    for malformed in malformed {
         let refusal = hub.patch_reported(&device, &own, malformed.as_bytes(), None).await.unwrap_err();
         assert_eq!(refusal.code(), 400_004, "{malformed}");
     }
