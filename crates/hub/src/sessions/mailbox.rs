@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use base::ids::IdentityId;
 use base::{Timestamp, caps};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::Delivery;
 
@@ -60,7 +61,6 @@ pub(super) struct Mailbox {
     last_activity_ticks: AtomicI64,
     flushed_ticks: AtomicI64,
     state: Mutex<State>,
-    changed: Notify,
 }
 
 #[derive(Default)]
@@ -71,6 +71,8 @@ struct State {
     methods: HashMap<u64, oneshot::Sender<MethodAnswer>>,
     last_request_id: u64,
     closed: Option<CloseReason>,
+    /// The door that waits for something to do.
+    waiting: Option<Waker>,
 }
 
 /// Changes are committed in the order of their versions but told of in any; here they fall into line again.
@@ -96,7 +98,6 @@ impl Mailbox {
             last_activity_ticks: AtomicI64::new(now.ticks()),
             flushed_ticks: AtomicI64::new(Timestamp::NEVER.ticks()),
             state: Mutex::default(),
-            changed: Notify::new(),
         }
     }
 
@@ -123,28 +124,25 @@ impl Mailbox {
             Delivery::Desired { version, patch } => state.offer_desired(version, patch)?,
             Delivery::Method { name, payload, answer } => state.offer_method(name, payload, answer)?,
         }
-        drop(state);
-        self.changed.notify_one();
+        state.wake();
         Ok(())
     }
 
     pub(super) fn try_next(&self) -> Option<Command> {
-        let mut state = self.state.lock();
-        let command = state.queue.pop_front();
-        if state.queue.is_empty() {
-            // An idle connection holds no buffer.
-            state.queue = VecDeque::new();
-        }
-        command.or(state.closed.map(Command::Close))
+        self.state.lock().next()
     }
 
-    pub(super) async fn next(&self) -> Command {
-        loop {
-            if let Some(command) = self.try_next() {
-                return command;
-            }
-            self.changed.notified().await;
+    /// The next command. Whoever does not take any now is told of the end all the same.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>, takes: bool) -> Poll<Command> {
+        let mut state = self.state.lock();
+        let command = if takes { state.next() } else { state.closed.map(Command::Close) };
+        if let Some(command) = command {
+            return Poll::Ready(command);
         }
+        if state.waiting.as_ref().is_none_or(|waiting| !waiting.will_wake(cx.waker())) {
+            state.waiting = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// The first reason stands. What waited is dropped, and with it everyone who waits for a method's answer is told.
@@ -153,8 +151,7 @@ impl Mailbox {
         if state.closed.is_none() {
             state.close(reason);
         }
-        drop(state);
-        self.changed.notify_one();
+        state.wake();
     }
 
     pub(super) fn closed(&self) -> Option<CloseReason> {
@@ -190,8 +187,7 @@ impl Mailbox {
             state.desired = Desired::On { delivered: version, early };
             state.release_desired();
         }
-        drop(state);
-        self.changed.notify_one();
+        state.wake();
     }
 
     pub(super) fn stop_desired(&self) {
@@ -200,6 +196,21 @@ impl Mailbox {
 }
 
 impl State {
+    fn next(&mut self) -> Option<Command> {
+        let command = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // An idle connection holds no buffer.
+            self.queue = VecDeque::new();
+        }
+        command.or(self.closed.map(Command::Close))
+    }
+
+    fn wake(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
     fn push(&mut self, command: Command) {
         if self.queue.len() >= caps::SESSION_QUEUE_MAX {
             self.close(CloseReason::QueueFull);

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use base::ids::IdentityId;
 use base::{Clock, Meter, Timestamp, caps};
@@ -123,7 +124,13 @@ impl Session {
 
     /// The next thing to do for the connection. After `Close` there is nothing else. May be dropped while it waits.
     pub async fn next_command(&self) -> Command {
-        self.mailbox.next().await
+        std::future::poll_fn(|cx| self.poll_command(cx, true)).await
+    }
+
+    /// [`Self::next_command`] for a connection's one task. A door that takes nothing now, because its device does not read,
+    /// still hears of `Close`.
+    pub fn poll_command(&self, cx: &mut Context<'_>, takes: bool) -> Poll<Command> {
+        self.mailbox.poll_next(cx, takes)
     }
 
     /// [`Self::next_command`] without waiting.

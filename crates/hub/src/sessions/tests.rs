@@ -1,5 +1,6 @@
 //! Sessions: takeover, order, cuts, activity.
 
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use base::IfMatch;
@@ -56,6 +57,22 @@ fn a_connection_that_takes_nothing_is_cut_instead_of_filling_memory() {
     mailbox.offer(desired(base::caps::SESSION_QUEUE_MAX as u64 + 1)).unwrap();
     assert_eq!(mailbox.try_next(), Some(Command::Close(CloseReason::QueueFull)));
     assert!(mailbox.offer(desired(100)).is_err());
+}
+
+#[test]
+fn who_takes_nothing_now_is_told_of_the_end_and_of_nothing_else() {
+    let mailbox = mailbox();
+    let mut context = Context::from_waker(Waker::noop());
+    mailbox.begin_desired();
+    mailbox.start_desired(0);
+    mailbox.offer(desired(1)).unwrap();
+    assert_eq!(mailbox.poll_next(&mut context, false), Poll::Pending);
+    assert!(matches!(mailbox.poll_next(&mut context, true), Poll::Ready(Command::DesiredChanged { .. })));
+    mailbox.close(CloseReason::DeviceDeleted);
+    assert_eq!(
+        mailbox.poll_next(&mut context, false),
+        Poll::Ready(Command::Close(CloseReason::DeviceDeleted))
+    );
 }
 
 #[test]

@@ -7,7 +7,6 @@ mod telemetry;
 mod wire;
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -140,17 +139,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     async fn drive(&mut self) -> End {
         let Self { link, session, state } = self;
-        let mut next_command = pin!(session.next_command());
         loop {
-            let woken = match turn(link, session, state, next_command.as_mut()).await {
-                Ok(woken) => woken,
-                Err(end) => return end,
+            let done = match turn(link, session, state).await {
+                Ok(Woken::Command(command)) => state.obey(command, link),
+                Ok(Woken::Moved) => Ok(()),
+                Err(end) => Err(end),
             };
-            if let Woken::Command(command) = woken {
-                if let Err(end) = state.obey(command, link) {
-                    return end;
-                }
-                next_command.set(session.next_command());
+            if let Err(end) = done {
+                return end;
             }
         }
     }
@@ -168,7 +164,6 @@ async fn turn<S: AsyncRead + AsyncWrite + Unpin + Send>(
     link: &mut Link<S>,
     session: &Session,
     state: &mut State,
-    mut next_command: Pin<&mut impl Future<Output = Command>>,
 ) -> Result<Woken, End> {
     while state.may_take(link)
         && let Some(packet) = link.next_packet()?
@@ -185,7 +180,7 @@ async fn turn<S: AsyncRead + AsyncWrite + Unpin + Send>(
     if link.is_stopping() && state.owed.is_empty() && link.is_written() {
         return Err(End::Stopping);
     }
-    poll_fn(|cx| state.poll(cx, link, next_command.as_mut())).await
+    poll_fn(|cx| state.poll(cx, link, session)).await
 }
 
 impl State {
@@ -198,14 +193,12 @@ impl State {
         &mut self,
         cx: &mut Context<'_>,
         link: &mut Link<S>,
-        next_command: Pin<&mut impl Future<Output = Command>>,
+        session: &Session,
     ) -> Poll<Result<Woken, End>> {
         if let Poll::Ready(settled) = self.owed.poll_settle(cx, link.out()) {
             return Poll::Ready(settled.map(|()| Woken::Moved).map_err(End::from));
         }
-        if !link.is_clogged()
-            && let Poll::Ready(command) = next_command.poll(cx)
-        {
+        if let Poll::Ready(command) = session.poll_command(cx, !link.is_clogged()) {
             return Poll::Ready(Ok(Woken::Command(command)));
         }
         let may_read = self.may_take(link);
