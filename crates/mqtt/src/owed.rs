@@ -18,13 +18,15 @@ pub(crate) struct Owed {
     debts: VecDeque<Debt>,
     /// The number of the first debt; each has the next one.
     first: u64,
+    /// What the debts hold in memory.
+    bytes: usize,
     /// Made with the first append, so that a device that only listens does not pay for it.
     settled: Option<Arc<Mutex<Settled>>>,
 }
 
 enum Debt {
     /// An append under way, and what to acknowledge once it is durable; nothing for QoS 0.
-    Append { packet_id: Option<PacketId> },
+    Append { packet_id: Option<PacketId>, bytes: usize },
     /// Bytes that may go out as soon as everything before them has.
     Ready(BytesMut),
 }
@@ -65,17 +67,19 @@ impl Drop for Completion {
 impl Owed {
     /// As much as one connection may have under way: read nothing more from it.
     pub(crate) fn is_full(&self) -> bool {
-        self.debts.len() >= caps::MQTT_INCOMING_WINDOW
+        self.debts.len() >= caps::MQTT_INCOMING_WINDOW || self.bytes >= caps::MQTT_INCOMING_WINDOW_BYTES
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.debts.is_empty()
     }
 
-    pub(crate) fn append(&mut self, packet_id: Option<PacketId>) -> Completion {
+    /// An append that holds `bytes` until it is durable.
+    pub(crate) fn append(&mut self, packet_id: Option<PacketId>, bytes: usize) -> Completion {
         let settled = self.settled.get_or_insert_default().clone();
         let number = self.first + self.debts.len() as u64;
-        self.debts.push_back(Debt::Append { packet_id });
+        self.debts.push_back(Debt::Append { packet_id, bytes });
+        self.bytes += bytes;
         Completion { settled, number, stored: Err(Error::ServerError) }
     }
 
@@ -86,6 +90,7 @@ impl Owed {
         }
         let mut answer = BytesMut::new();
         write(&mut answer);
+        self.bytes += answer.len();
         self.debts.push_back(Debt::Ready(answer));
     }
 
@@ -113,6 +118,7 @@ impl Owed {
         while let Some(Debt::Ready(_)) = self.debts.front() {
             let Some(Debt::Ready(bytes)) = self.debts.pop_front() else { unreachable!("just seen") };
             out.extend_from_slice(&bytes);
+            self.bytes -= bytes.len();
             self.first += 1;
         }
         if self.debts.is_empty() {
@@ -123,7 +129,7 @@ impl Owed {
 
     fn settle(&mut self, number: u64, stored: Result<(), Error>) -> Result<(), Error> {
         let index = usize::try_from(number - self.first).expect("debts are bounded by the window");
-        let Debt::Append { packet_id } = self.debts[index] else { unreachable!("settled once") };
+        let Debt::Append { packet_id, bytes: held } = self.debts[index] else { unreachable!("settled once") };
         match stored {
             // QoS 0 promises nothing; but what may not be sent may not be sent at any QoS.
             Err(Error::ServerBusy | Error::ServerError) if packet_id.is_none() => {}
@@ -133,6 +139,7 @@ impl Owed {
         if let Some(packet_id) = packet_id {
             Packet::PubAck(packet_id).encode(&mut bytes).expect("an acknowledgement fits");
         }
+        self.bytes = self.bytes - held + bytes.len();
         self.debts[index] = Debt::Ready(bytes);
         Ok(())
     }
@@ -156,7 +163,7 @@ mod tests {
     fn an_answer_waits_for_the_append_before_it() {
         let (mut owed, mut out) = (Owed::default(), BytesMut::new());
         owed.answer(&mut out, |out| out.extend_from_slice(b"first"));
-        let completion = owed.append(Some(id(7)));
+        let completion = owed.append(Some(id(7)), 1);
         owed.answer(&mut out, |out| out.extend_from_slice(b"last"));
         assert_eq!(settle(&mut owed, &mut out), Poll::Pending);
         assert_eq!(&out[..], b"first");
@@ -169,9 +176,9 @@ mod tests {
     #[test]
     fn an_append_that_nobody_settles_has_failed() {
         let (mut owed, mut out) = (Owed::default(), BytesMut::new());
-        drop(owed.append(None));
+        drop(owed.append(None, 1));
         assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
-        drop(owed.append(Some(id(1))));
+        drop(owed.append(Some(id(1)), 1));
         assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Err(Error::ServerError)));
         assert!(out.is_empty());
     }
@@ -179,9 +186,23 @@ mod tests {
     #[test]
     fn the_window_is_bounded() {
         let mut owed = Owed::default();
-        let completions: Vec<_> = (0..caps::MQTT_INCOMING_WINDOW).map(|_| owed.append(None)).collect();
+        let completions: Vec<_> = (1..caps::MQTT_INCOMING_WINDOW).map(|_| owed.append(None, 1)).collect();
+        assert!(!owed.is_full());
+        drop((completions, owed.append(None, 1)));
         assert!(owed.is_full());
-        drop(completions);
+    }
+
+    #[test]
+    fn the_window_is_bounded_in_bytes_too() {
+        let (mut owed, mut out) = (Owed::default(), BytesMut::new());
+        let completion = owed.append(None, caps::MQTT_INCOMING_WINDOW_BYTES - 4);
+        owed.answer(&mut out, |out| out.extend_from_slice(b"abc"));
+        assert!(!owed.is_full());
+        owed.answer(&mut out, |out| out.extend_from_slice(b"d"));
+        assert!(owed.is_full());
+        completion.complete(Ok(()));
+        assert_eq!(settle(&mut owed, &mut out), Poll::Ready(Ok(())));
+        assert_eq!((&out[..], owed.bytes), (&b"abcd"[..], 0));
     }
 
     proptest! {
@@ -190,7 +211,7 @@ mod tests {
             order in Just((1_u16..40).collect::<Vec<_>>()).prop_shuffle(), polls in 1_usize..8,
         ) {
             let (mut owed, mut out) = (Owed::default(), BytesMut::new());
-            let mut completions: Vec<_> = (1_u16..40).map(|n| Some(owed.append(Some(id(n))))).collect();
+            let mut completions: Vec<_> = (1_u16..40).map(|n| Some(owed.append(Some(id(n)), 1))).collect();
             for (step, number) in order.into_iter().enumerate() {
                 completions[usize::from(number) - 1].take().unwrap().complete(Ok(()));
                 if step % polls == 0 {

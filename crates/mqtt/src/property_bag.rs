@@ -2,12 +2,16 @@
 //! `&` (`iothub-device.md` §3.2). Read by the door, written by the door and by clients. It gives no key a meaning.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// Everything but RFC 3986's unreserved characters is escaped: clients look for `%24.` literally.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// As many properties as a message has in practice.
+const FEW: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the property bag is malformed")]
@@ -18,7 +22,7 @@ pub struct InvalidPropertyBag;
 pub fn parse(bag: &str) -> Result<Vec<(String, String)>, InvalidPropertyBag> {
     let bag = bag.strip_suffix('/').unwrap_or(bag);
     let bag = bag.strip_prefix('?').unwrap_or(bag);
-    let mut properties: Vec<(String, String)> = Vec::new();
+    let (mut properties, mut places) = (Vec::<(String, String)>::new(), HashMap::new());
     if bag.starts_with('&') {
         return Err(InvalidPropertyBag);
     }
@@ -28,12 +32,26 @@ pub fn parse(bag: &str) -> Result<Vec<(String, String)>, InvalidPropertyBag> {
             return Err(InvalidPropertyBag);
         }
         let (key, value) = (unescape(key), unescape(value).into_owned());
-        match properties.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, earlier)) => *earlier = value,
+        match place(&properties, &mut places, &key) {
+            Some(place) => properties[place].1 = value,
             None => properties.push((key.into_owned(), value)),
         }
     }
     Ok(properties)
+}
+
+/// Where `key` is among `properties`. A few are looked through; `places` is for the many that a hostile device sends.
+fn place(properties: &[(String, String)], places: &mut HashMap<String, usize>, key: &str) -> Option<usize> {
+    let few = properties.len().min(FEW);
+    let among_few = properties[..few].iter().position(|(known, _)| known == key);
+    if among_few.is_some() || properties.len() < FEW {
+        return among_few;
+    }
+    let known = places.get(key).copied();
+    if known.is_none() {
+        places.insert(key.to_owned(), properties.len());
+    }
+    known
 }
 
 /// Appends the pairs in their order; an empty value keeps its `=`, because some clients split on it.
@@ -80,6 +98,16 @@ mod tests {
         assert_eq!(pairs(""), owned(&[]));
         assert_eq!(pairs("/"), owned(&[]));
         assert_eq!(pairs("a=b=c"), owned(&[("a", "b=c")]));
+    }
+
+    #[test]
+    fn of_many_keys_too_the_later_value_counts() {
+        let bag: Vec<_> = (0..2000).chain((0..2000).rev()).map(|n| format!("%6B{n}=v{n}")).collect();
+        let twice = format!("{}&k5=last&k1999=last", bag.join("&"));
+        let read = pairs(&twice);
+        let keys: Vec<_> = read.iter().map(|(key, _)| key.clone()).collect();
+        assert_eq!(keys, (0..2000).map(|n| format!("k{n}")).collect::<Vec<_>>());
+        assert_eq!((&*read[5].1, &*read[6].1, &*read[1999].1), ("last", "v6", "last"));
     }
 
     #[test]

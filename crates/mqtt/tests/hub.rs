@@ -4,10 +4,11 @@
 mod fixture;
 
 use access::Caller;
-use base::IfMatch;
+use base::{IfMatch, Key, sas};
 use bytes::Bytes;
 use fixture::client::{Client, ClientError, hub_connect};
 use fixture::{Fixture, HOST, OTHER_HOST, add_device, closed};
+use hub::device::{DeviceSpec, Status};
 use hub::direct_method::MethodRequest;
 use mqtt::Peer;
 use mqtt::codec::{
@@ -62,17 +63,41 @@ async fn a_device_with_its_own_token_comes_in() {
 async fn a_wrong_credential_of_any_kind_is_not_authorized() {
     let fixture = Fixture::new().await;
     let (device, other) = (fixture.device("dev1").await, fixture.device("dev2").await);
-    add_device(&fixture.other_hub, "dev1").await;
+    let module = fixture.module("dev1/mod1").await;
+    let same_id_elsewhere = add_device(&fixture.other_hub, "dev1").await;
     let connect = |token: Option<&str>| hub_connect(HOST, &device.identity, token).unwrap();
     let now = fixture.clock.now();
     let expired = device.token_until(now.minus(std::time::Duration::from_secs(301)));
     let mut forged = device.token(3600);
     forged = forged.replace("sig=", "sig=AAAA");
+    let signed = |resource: &str, key: &Key, policy: Option<&str>| {
+        sas::build(resource, key, now.plus(std::time::Duration::from_mins(5)), policy)
+    };
+    let (own, foreign) = (format!("{HOST}/devices/dev1"), format!("{OTHER_HOST}/devices/dev1"));
+    let policy = |hub: &hub::Hub, name: &str| hub.settings().policy(name).unwrap().primary_key.clone();
+    let owner = policy(&fixture.hub, "iothubowner");
     for (what, token) in [
         ("none", None),
         ("another device's", Some(other.token(3600))),
         ("expired", Some(expired)),
         ("forged", Some(forged)),
+        ("its module's", Some(module.token(3600))),
+        ("its module's key on its own resource", Some(signed(&own, &module.key, None))),
+        ("its own key on another hub's resource", Some(signed(&foreign, &device.key, None))),
+        ("its namesake's of another hub", Some(signed(&own, &same_id_elsewhere, None))),
+        ("its own key with a policy's name", Some(signed(&own, &device.key, Some("device")))),
+        ("a part of its resource", Some(signed(&format!("{own}/messages/events"), &device.key, None))),
+        ("a policy's key without its name", Some(signed(HOST, &owner, None))),
+        (
+            "a policy that may not connect",
+            Some(signed(HOST, &policy(&fixture.hub, "service"), Some("service"))),
+        ),
+        ("no policy", Some(signed(HOST, &owner, Some("nobody")))),
+        ("another hub's policy", Some(signed(HOST, &policy(&fixture.other_hub, "device"), Some("device")))),
+        (
+            "a policy on another device",
+            Some(signed(&format!("{HOST}/devices/dev2"), &owner, Some("iothubowner"))),
+        ),
     ] {
         let refusal = fixture.refusal(connect(token.as_deref())).await;
         assert_eq!(refusal, ConnectReturnCode::NotAuthorized, "{what}");
@@ -83,7 +108,67 @@ async fn a_wrong_credential_of_any_kind_is_not_authorized() {
     assert_eq!(fixture.refusal(unknown).await, ConnectReturnCode::NotAuthorized);
     let no_token = connect(Some("secret"));
     assert_eq!(fixture.refusal(no_token).await, ConnectReturnCode::BadUserNameOrPassword);
+    let device_as_module = hub_connect(HOST, &module.identity, Some(&device.token(3600))).unwrap();
+    assert_eq!(fixture.refusal(device_as_module).await, ConnectReturnCode::NotAuthorized);
     assert_eq!(fixture.hub.sessions().connected_devices(), 0);
+    assert!(!fixture.hub.sessions().is_connected(&module.identity));
+}
+
+#[tokio::test]
+async fn the_key_of_a_policy_that_may_connect_opens_a_device_and_a_module() {
+    let fixture = Fixture::new().await;
+    let (device, module) = (fixture.device("dev1").await, fixture.module("dev1/mod1").await);
+    let key = fixture.hub.settings().policy("device").unwrap().secondary_key.clone();
+    let token =
+        sas::build(HOST, &key, fixture.clock.now().plus(std::time::Duration::from_mins(5)), Some("device"));
+    for identity in [&device.identity, &module.identity] {
+        let connect = hub_connect(HOST, identity, Some(&token)).unwrap();
+        let mut client = fixture.connect(connect).await.unwrap();
+        client.subscribe(TWIN_RESPONSES, Qos::AtMostOnce).await.unwrap();
+        assert_eq!(twin_request(&mut client, "$iothub/twin/GET/?$rid=r1", b"").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_id_names_the_device_of_the_user_name() {
+    use ConnectReturnCode::{IdentifierRejected, NotAuthorized};
+    let fixture = Fixture::new().await;
+    let (longest, device) = (fixture.device(&"x".repeat(128)).await, fixture.device("dev1").await);
+    assert!(fixture.connect(longest.connect_packet()).await.is_ok());
+    let with_id = |id: &str| Connect { client_id: Text::try_from(id).unwrap(), ..device.connect_packet() };
+    for (client_id, code) in [
+        ("", IdentifierRejected),
+        (&*"x".repeat(129), IdentifierRejected),
+        (&*"x".repeat(15_000), IdentifierRejected),
+        ("dev1/", IdentifierRejected),
+        ("dev1/a/b", IdentifierRejected),
+        ("dév1", IdentifierRejected),
+        ("DEV1", NotAuthorized),
+        ("dev2", NotAuthorized),
+        ("dev1/mod1", NotAuthorized),
+    ] {
+        assert_eq!(fixture.refusal(with_id(client_id)).await, code, "{client_id}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_id_is_kept_and_what_is_none_is_not() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let long = |length: usize| format!("dtmi:{}", "x".repeat(length - 5));
+    for (announced, kept) in [
+        ("dtmi:com:ex:T;1", "dtmi:com:ex:T;1"),
+        ("thermostat", "dtmi:com:ex:T;1"),
+        (&long(2049), "dtmi:com:ex:T;1"),
+        (&long(2048), &long(2048)),
+    ] {
+        let mut connect = device.connect_packet();
+        let user_name = format!("{HOST}/dev1/?api-version=2021-04-12&model-id={announced}");
+        connect.login.as_mut().unwrap().user_name = Text::try_from(user_name).unwrap();
+        fixture.connect(connect).await.unwrap().disconnect().await.unwrap();
+        let id = "dev1".parse().unwrap();
+        assert_eq!(fixture.hub.get_twin(&Caller::system(), &id).await.unwrap().twin.model_id, kept);
+    }
 }
 
 #[tokio::test]
@@ -157,6 +242,28 @@ async fn a_peer_that_has_not_connected_costs_little_and_not_for_long() {
     let mut large = fixture.unconnected();
     large.send_bytes(&[0x10, 0xff, 0xff, 0x01]).await.unwrap();
     assert!(closed(&mut large).await.is_empty());
+    // 16 kB to the byte are read, and judged.
+    let device = fixture.device("dev1").await;
+    let connect = |bytes: usize| {
+        let mut connect = with_will(device.connect_packet());
+        let mut encoded = bytes::BytesMut::new();
+        Packet::Connect(Box::new(connect.clone())).encode(&mut encoded).unwrap();
+        let will = connect.will.as_mut().unwrap();
+        will.payload = vec![0; will.payload.len() + bytes - encoded.len()].into();
+        connect
+    };
+    assert!(fixture.connect(connect(16 * 1024)).await.is_ok());
+    let mut too_large = fixture.unconnected();
+    // The server may close before everything is written.
+    let _ = too_large.send(&Packet::Connect(Box::new(connect(16 * 1024 + 1)))).await;
+    assert!(closed(&mut too_large).await.is_empty());
+    // One byte at a time does not stretch the time.
+    let mut slow = fixture.unconnected();
+    for byte in [0x10, 0x7f, 0, 4, b'M', b'Q', b'T', b'T', 4, 2] {
+        assert!(slow.send_bytes(&[byte]).await.is_ok());
+        fixture.advance(1).await;
+    }
+    assert!(closed(&mut slow).await.is_empty());
     let mut out_of_order = fixture.unconnected();
     out_of_order.send(&Packet::PingReq).await.unwrap();
     assert!(closed(&mut out_of_order).await.is_empty());
@@ -266,6 +373,14 @@ async fn what_is_not_allowed_ends_the_connection_and_changes_nothing() {
         ("QoS 2", publish(TELEMETRY, Delivery::ExactlyOnce { packet_id: id(1), is_duplicate: false }, b"x")),
         ("another device's topic", publish("devices/dev2/messages/events/", at_least_once(1), b"x")),
         ("an unknown topic", publish("hello", at_least_once(1), b"x")),
+        ("a wildcard", publish("devices/+/messages/events/", at_least_once(1), b"x")),
+        ("its module's topic", publish("devices/dev1/modules/mod1/messages/events/", at_least_once(1), b"x")),
+        ("a topic of the server", publish("$iothub/twin/res/200/?$rid=1", at_least_once(1), b"x")),
+        ("a topic in lower case", publish("$iothub/twin/get/?$rid=1", at_least_once(1), b"")),
+        (
+            "a topic of provisioning",
+            publish("$dps/registrations/PUT/iotdps-register/?$rid=1", at_least_once(1), b""),
+        ),
         ("a malformed bag", publish("devices/dev1/messages/events/&a=b", at_least_once(1), b"x")),
         (
             "a long message id",
@@ -284,6 +399,24 @@ async fn what_is_not_allowed_ends_the_connection_and_changes_nothing() {
     }
     cases.push(("a packet beyond the limit", vec![0x30, 0xff, 0xff, 0x7f]));
     cases.push(("no MQTT at all", b"GET / HTTP/1.1\r\n\r\n".to_vec()));
+    for (what, bytes) in [
+        ("a packet id of zero", &b"\x32\x07\0\x03a/b\0\0"[..]),
+        ("a topic that is no UTF-8", b"\x30\x04\0\x02\xc3\x28"),
+        ("a topic with a NUL", b"\x30\x04\0\x02a\0"),
+        ("an empty topic", b"\x30\x02\0\0"),
+        ("a topic longer than its packet", b"\x30\x04\xff\xffab"),
+        ("QoS 3", b"\x36\x07\0\x03a/b\0\x01"),
+        ("a duplicate at QoS 0", b"\x38\x05\0\x03a/b"),
+        ("a SUBSCRIBE to nothing", b"\x82\x02\0\x01"),
+        ("a SUBSCRIBE at QoS 3", b"\x82\x06\0\x01\0\x01#\x03"),
+        ("a SUBSCRIBE to an empty filter", b"\x82\x05\0\x01\0\0\x01"),
+        ("a SUBSCRIBE with the wrong flags", b"\x80\x06\0\x01\0\x01#\x01"),
+        ("an UNSUBSCRIBE from nothing", b"\xa2\x02\0\x01"),
+        ("a PINGREQ with a body", b"\xc0\x01\0"),
+        ("a type that does not exist", b"\xf0\0"),
+    ] {
+        cases.push((what, bytes.to_vec()));
+    }
     for (what, bytes) in cases {
         let mut client = device.connect().await;
         // The server may close before everything is written.
@@ -367,15 +500,26 @@ async fn a_refused_patch_is_answered_with_an_error_and_changes_nothing() {
         (patch.to_owned(), "{\"$version\":1}", 400, 400_004),
         (format!("{patch}&$version=7"), "{\"a\":1}", 412, 412_001),
         (format!("{patch}&$version=x"), "{\"a\":1}", 400, 400_004),
+        (format!("{patch}&$version=-1"), "{\"a\":1}", 400, 400_004),
+        (format!("{patch}&$version=18446744073709551616"), "{\"a\":1}", 400, 400_004),
+        (patch.to_owned(), "{\"a.b\":1}", 400, 400_004),
+        (patch.to_owned(), "{\"a\":[null]}", 400, 400_004),
+        (patch.to_owned(), "{\"a\":4503599627370496}", 400, 400_004),
+        (patch.to_owned(), "{\"a\":18446744073709551616}", 400, 400_004),
+        (patch.to_owned(), &format!("{{\"a\":{}1{}}}", "[".repeat(11), "]".repeat(11)), 400, 400_004),
+        (patch.to_owned(), &"[".repeat(60_000), 400, 400_004),
+        (patch.to_owned(), &format!("{{\"a\":[{}]}}", vec!["1"; 4096].join(",")), 400, 400_004),
     ] {
         let (status, version, body) = twin_request(&mut device, &topic, payload.as_bytes()).await;
-        assert_eq!((status, version), (expected_status, None), "{topic} {payload}");
-        assert_eq!(body["errorCode"], expected_code, "{topic} {payload}");
+        assert_eq!((status, version), (expected_status, None), "{topic} {payload:.60}");
+        assert_eq!(body["errorCode"], expected_code, "{topic} {payload:.60}");
         for member in ["trackingId", "message", "timestampUtc"] {
             assert!(body[member].is_string(), "{member}");
         }
     }
     assert_eq!(fixture.reported("dev1").await, json!({"$version": 1}));
+    let largest = format!("{{\"k\":[{},\"1234567\"]}}", vec!["1"; 4095].join(","));
+    assert_eq!(twin_request(&mut device, patch, largest.as_bytes()).await.0, 204);
 }
 
 #[tokio::test]
@@ -544,15 +688,17 @@ async fn a_packet_from_the_server_keeps_a_connection_alive_too() {
 }
 
 #[tokio::test]
-async fn no_keep_alive_means_the_longest() {
+async fn no_keep_alive_and_a_very_long_one_mean_the_longest() {
     let fixture = Fixture::new().await;
     let device = fixture.device("dev1").await;
-    let connect = Connect { keep_alive_seconds: 0, ..device.connect_packet() };
-    let mut client = fixture.connect(connect).await.unwrap();
-    fixture.advance(1766).await;
-    assert!(fixture.hub.sessions().is_connected(&device.identity));
-    fixture.advance(1).await;
-    closed(&mut client).await;
+    for keep_alive_seconds in [0, 1178, u16::MAX] {
+        let connect = Connect { keep_alive_seconds, ..device.connect_packet() };
+        let mut client = fixture.connect(connect).await.unwrap();
+        fixture.advance(1766).await;
+        assert!(fixture.hub.sessions().is_connected(&device.identity));
+        fixture.advance(1).await;
+        closed(&mut client).await;
+    }
 }
 
 #[tokio::test]
@@ -595,6 +741,40 @@ async fn a_deleted_device_is_cut() {
     fixture.hub.delete_device(&Caller::system(), &device.identity.device_id, &IfMatch::Any).await.unwrap();
     assert!(closed(&mut client).await.is_empty());
     assert_eq!(fixture.refusal(device.connect_packet()).await, ConnectReturnCode::NotAuthorized);
+}
+
+#[tokio::test]
+async fn a_disabled_device_is_cut_with_its_modules_and_comes_in_no_more() {
+    let fixture = Fixture::new().await;
+    let (device, module) = (fixture.device("dev1").await, fixture.module("dev1/mod1").await);
+    let (mut client, mut module_client) = (device.connect().await, module.connect().await);
+    let mut spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
+    spec.authentication.primary_key = Some(device.key.text().to_owned());
+    spec.authentication.secondary_key = Some(device.key.text().to_owned());
+    fixture.hub.put_device(&Caller::system(), &spec, &IfMatch::Any).await.unwrap();
+    for (client, connect) in
+        [(&mut client, device.connect_packet()), (&mut module_client, module.connect_packet())]
+    {
+        assert!(closed(client).await.is_empty());
+        assert_eq!(fixture.refusal(connect).await, ConnectReturnCode::NotAuthorized);
+    }
+    spec.status = Status::Enabled;
+    fixture.hub.put_device(&Caller::system(), &spec, &IfMatch::Any).await.unwrap();
+    device.connect().await;
+    module.connect().await;
+}
+
+#[tokio::test]
+async fn a_device_that_reads_nothing_is_cut_like_any_other() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let mut deaf = fixture.connect(with_will(device.connect_packet())).await.unwrap();
+    let pings = [0xc0, 0].repeat(45_000);
+    deaf.send_bytes(&pings).await.unwrap();
+    fixture.settle().await;
+    let _new = device.connect().await;
+    fixture.settle().await;
+    assert!(has_one_will(&fixture).await, "its end is known although it has read nothing");
 }
 
 #[tokio::test]

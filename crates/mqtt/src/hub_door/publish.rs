@@ -66,8 +66,8 @@ impl State {
         session: &Session,
     ) -> Result<(), End> {
         let message = telemetry::message(session, publish, bag)?;
-        let completion = self.owed.append(packet_id);
         let body = publish.payload.clone();
+        let completion = self.owed.append(packet_id, publish.topic.len() + body.len());
         session.hub().send_telemetry_with(session, message, body, move |stored| completion.complete(stored));
         Ok(())
     }

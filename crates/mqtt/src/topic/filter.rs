@@ -1,6 +1,7 @@
 //! The filters that a device may subscribe to (`iothub-device.md` §2.4). A subscription is one of a few meanings, not a pattern;
 //! the text is kept only where it says more.
 
+use base::caps;
 use base::ids::IdentityId;
 
 use super::{below_identity, identity_path};
@@ -30,13 +31,18 @@ pub enum Filter {
     DesiredProperties,
 }
 
+/// A longer name can never be called, and would be stored for nothing.
+fn is_method_name(name: &str) -> bool {
+    (1..=caps::METHOD_NAME_CHARACTERS_MAX).contains(&name.chars().count()) && !name.contains('/')
+}
+
 impl Filter {
     /// `None` when the filter is unknown or another identity's.
     pub fn parse(filter: &str, identity: &IdentityId) -> Option<Self> {
         if let Some(rest) = filter.strip_prefix(METHODS) {
             return match rest.strip_suffix('#')?.strip_suffix('/') {
                 None if rest == "#" => Some(Self::Methods),
-                Some(name) if !name.is_empty() && !name.contains('/') => Some(Self::Method(name.into())),
+                Some(name) if is_method_name(name) => Some(Self::Method(name.into())),
                 _ => None,
             };
         }

@@ -1,5 +1,6 @@
 //! Every topic in both directions, and texts that are none.
 
+use base::caps;
 use proptest::prelude::*;
 
 use super::from_device::ToProvisioning;
@@ -120,6 +121,9 @@ fn each_sdks_filter_is_known_and_others_are_not() {
         let parsed = Filter::parse(filter, &module);
         assert_eq!(parsed.map(|parsed| parsed.text(&module)).as_deref(), Some(filter));
     }
+    let method = |length: usize| format!("$iothub/methods/POST/{}/#", "é".repeat(length));
+    assert!(Filter::parse(&method(caps::METHOD_NAME_CHARACTERS_MAX), &device).is_some());
+    assert_eq!(Filter::parse(&method(caps::METHOD_NAME_CHARACTERS_MAX + 1), &device), None);
     for filter in [
         "devices/other/messages/devicebound/#",
         "devices/d/messages/events/#",
