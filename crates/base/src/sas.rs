@@ -93,6 +93,15 @@ impl SasToken {
     /// Whether the token's resource is `host/path` or a prefix of it by whole segments. The host part compares without case
     /// and may carry a port; the rest is case-sensitive. `hosts` lists every name that the instance answers to.
     pub fn covers<H: AsRef<str>>(&self, hosts: &[H], path: &str) -> bool {
+        self.covers_by(hosts, path, |given, wanted| given == wanted)
+    }
+
+    /// [`Self::covers`] with the whole path in any case, as a service's paths are.
+    pub fn covers_in_any_case<H: AsRef<str>>(&self, hosts: &[H], path: &str) -> bool {
+        self.covers_by(hosts, path, str::eq_ignore_ascii_case)
+    }
+
+    fn covers_by<H: AsRef<str>>(&self, hosts: &[H], path: &str, is_same: fn(&str, &str) -> bool) -> bool {
         let wanted: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let mut resource = self.resource.clone();
         // Some SDKs escape the id and then the whole resource.
@@ -104,7 +113,7 @@ impl SasToken {
                 if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
             });
             let mut given = rest.split('/').filter(|segment| !segment.is_empty());
-            let is_prefix = given.by_ref().zip(&wanted).all(|(a, b)| a == *b)
+            let is_prefix = given.by_ref().zip(&wanted).all(|(a, b)| is_same(a, b))
                 && rest.split('/').filter(|segment| !segment.is_empty()).count() <= wanted.len();
             if is_prefix && hosts.iter().any(|known| known.as_ref().eq_ignore_ascii_case(host)) {
                 return true;
@@ -200,6 +209,8 @@ mod tests {
         assert!(token("hub1.localhost/devices/a%2Fb").covers(&hosts, "/devices/a/b"), "escaped twice");
         assert!(!token("hub1.localhost/devices/dev").covers(&hosts, "/devices/dev1"));
         assert!(!token("hub1.localhost/devices/DEV1").covers(&hosts, "/devices/dev1"));
+        assert!(token("hub1.localhost/devices").covers_in_any_case(&hosts, "/Devices/dev1"));
+        assert!(!token("hub1.localhost/devices/dev").covers_in_any_case(&hosts, "/Devices/dev1"));
         assert!(!token("hub1.localhost/devices/dev1/modules/m").covers(&hosts, "/devices/dev1"));
         assert!(!token("hub2.localhost").covers(&hosts, "/devices/dev1"));
     }

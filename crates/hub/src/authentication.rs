@@ -32,7 +32,7 @@ impl Hub {
         token: &SasToken,
     ) -> Result<Caller, Error> {
         let policy = self.verified_policy(token)?;
-        if token.covers(&self.audiences(presented_host), path) {
+        if token.covers_in_any_case(&self.audiences(presented_host), path) {
             return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
         }
         tracing::debug!(hub = self.name(), ?token, "the token is made out to another resource");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base::IfMatch;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -66,6 +67,13 @@ impl Head {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// `If-Match`. One that is sent twice or is no text is a tag that nothing has; it must not count as absent.
+    pub fn if_match(&self) -> IfMatch {
+        let values = self.headers.get_all(http::header::IF_MATCH).iter();
+        let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        IfMatch::parse((!values.is_empty()).then(|| values.join(", ")).as_deref())
     }
 
     /// The first value of a query parameter; names compare without case. A name without `=` has the empty value.

@@ -112,6 +112,23 @@ async fn a_deleted_device_takes_its_twin_and_modules_with_it() {
 }
 
 #[tokio::test]
+async fn a_hub_cannot_have_more_identities_than_azure_allows() {
+    let hub = TestHub::with_device("dev1").await;
+    let mut batch = Batch::default();
+    batch.add(hub.identities(), caps::DEVICES_PER_HUB_MAX - 2, caps::DEVICES_PER_HUB_MAX);
+    hub.context.store.commit(batch).await.unwrap();
+    hub.create_device("dev2").await;
+    let refusal = hub.put_device(&system(), &spec("dev3"), &IfMatch::Absent).await.unwrap_err();
+    assert_eq!((refusal.code(), refusal.name()), (403_002, "IotHubQuotaExceeded"));
+    let refusal = hub.put_module(&system(), &module_spec("dev1/m"), &IfMatch::Absent).await.unwrap_err();
+    assert_eq!(refusal.code(), 403_002);
+    assert_eq!(hub.list_devices(&system(), None).await.unwrap().len(), 2);
+    assert_eq!(hub.list_modules(&system(), &"dev1".parse().unwrap()).await.unwrap(), []);
+    hub.delete_device(&system(), &"dev2".parse().unwrap(), &IfMatch::Any).await.unwrap();
+    hub.create_module("dev1/m").await;
+}
+
+#[tokio::test]
 async fn a_device_cannot_have_more_modules_than_azure_allows() {
     let hub = TestHub::with_device("dev1").await;
     for n in 0..caps::MODULES_PER_DEVICE_MAX {

@@ -6,7 +6,7 @@ use hub::device::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, if_match, tagged};
+use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -33,12 +33,12 @@ async fn get(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
 
 async fn put(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     let spec = body::<DeviceInput>(request)?.into_spec(device_id(request)?)?;
-    let view = at.hub.put_device(&at.caller, &spec, &if_match(request)).await?;
+    let view = at.hub.put_device(&at.caller, &spec, &request.if_match()).await?;
     Ok(answer(&view))
 }
 
 async fn delete(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
-    at.hub.delete_device(&at.caller, &device_id(request)?, &if_match(request)).await?;
+    at.hub.delete_device(&at.caller, &device_id(request)?, &request.if_match()).await?;
     Ok(Response::new(204))
 }
 

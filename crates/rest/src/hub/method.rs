@@ -35,8 +35,7 @@ async fn invoke(at: &HubAt, request: &Request, id: &IdentityId) -> Result<Respon
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MethodInput {
-    #[serde(default)]
-    method_name: String,
+    method_name: Option<String>,
     response_timeout_in_seconds: Option<u64>,
     connect_timeout_in_seconds: Option<u64>,
     /// Left out and `null` are not the same to the device.
@@ -51,7 +50,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 impl From<MethodInput> for MethodRequest {
     fn from(input: MethodInput) -> Self {
         Self {
-            name: input.method_name,
+            name: input.method_name.unwrap_or_default(),
             payload: input.payload,
             connect_timeout_seconds: input.connect_timeout_in_seconds,
             response_timeout_seconds: input.response_timeout_in_seconds,

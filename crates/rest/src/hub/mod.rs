@@ -13,7 +13,7 @@ mod twin;
 use access::{Caller, Directory, audiences};
 use base::ids::IdentityId;
 use base::sas::SasToken;
-use base::{Clock, DeviceId, IfMatch, ModuleId};
+use base::{Clock, DeviceId, ModuleId};
 use hub::{Hub, Hubs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -130,10 +130,6 @@ fn device(request: &Request) -> Result<IdentityId, Refusal> {
 
 fn module(request: &Request) -> Result<IdentityId, Refusal> {
     Ok(IdentityId::module(device_id(request)?, module_id(request)?))
-}
-
-fn if_match(request: &Request) -> IfMatch {
-    IfMatch::parse(request.header("if-match"))
 }
 
 /// Every body of this door is an object. serde would read a list as a struct's members in their order.

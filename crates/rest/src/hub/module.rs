@@ -5,7 +5,7 @@ use hub::device::{IdentityView, ModuleSpec};
 use serde::{Deserialize, Serialize};
 
 use super::device::{AuthenticationBody, AuthenticationInput, check_same, connection_state};
-use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, if_match, module, module_id, tagged};
+use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, module, module_id, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -35,12 +35,12 @@ async fn put(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     check_same("moduleId", input.module_id.as_deref(), module_id.as_str())?;
     let authentication = input.authentication.unwrap_or_default().into_spec()?;
     let spec = ModuleSpec { device_id, module_id, managed_by: input.managed_by, authentication };
-    let view = at.hub.put_module(&at.caller, &spec, &if_match(request)).await?;
+    let view = at.hub.put_module(&at.caller, &spec, &request.if_match()).await?;
     Ok(answer(&view))
 }
 
 async fn delete(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
-    at.hub.delete_module(&at.caller, &module(request)?, &if_match(request)).await?;
+    at.hub.delete_module(&at.caller, &module(request)?, &request.if_match()).await?;
     Ok(Response::new(204))
 }
 

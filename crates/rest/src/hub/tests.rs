@@ -60,7 +60,7 @@ struct Ask<'a> {
     query: String,
     host: &'a str,
     authorization: Option<String>,
-    if_match: Option<&'a str>,
+    if_match: Vec<&'a [u8]>,
     body: String,
     remote: Option<&'a str>,
 }
@@ -121,7 +121,7 @@ impl TestDoor {
             query: VERSION.to_owned(),
             host: HOST,
             authorization: None,
-            if_match: None,
+            if_match: Vec::new(),
             body: body.to_owned(),
             remote: None,
         }
@@ -182,8 +182,13 @@ impl<'a> Ask<'a> {
         self
     }
 
-    fn if_match(mut self, tag: &'a str) -> Self {
-        self.if_match = Some(tag);
+    fn if_match(self, tag: &'a str) -> Self {
+        self.if_matches(&[tag.as_bytes()])
+    }
+
+    /// One header for each tag.
+    fn if_matches(mut self, tags: &[&'a [u8]]) -> Self {
+        self.if_match = tags.to_vec();
         self
     }
 
@@ -205,10 +210,11 @@ impl<'a> Ask<'a> {
     async fn send(self) -> Response {
         let uri = format!("{}?{}", self.path, self.query);
         let mut request = http::Request::builder().method(self.method).uri(uri).header("host", self.host);
-        for (name, value) in [("authorization", self.authorization.as_deref()), ("if-match", self.if_match)] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        if let Some(authorization) = self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        for tag in self.if_match {
+            request = request.header("if-match", tag);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = Peer { remote: self.remote.map(|address| address.parse().unwrap()), ..Peer::default() };
@@ -301,14 +307,56 @@ async fn the_patch_of_a_module_twin_is_answered_to_the_byte() {
 #[tokio::test]
 async fn every_spelling_of_an_etag_is_taken() {
     let test = TestDoor::new().await;
-    for (path, body) in [("/twins/dev1", r#"{"tags":{"n":1}}"#), ("/devices/dev1", "{}")] {
+    for (method, path, body) in conditional() {
         for spell in ["*", "\"*\"", "@", "\"@\"", "W/\"@\""] {
-            let method = if path.starts_with("/twins") { "PATCH" } else { "PUT" };
             let current = test.owner("GET", path, "").await.body_json();
             let tag = spell.replace('@', current["etag"].as_str().unwrap());
-            test.ask(method, path, body).by_owner().if_match(&tag).send().await.status_is(200);
+            let response = test.ask(method, path, body).by_owner().if_match(&tag).send().await;
+            if method == "DELETE" {
+                response.status_is(204);
+                test.owner("PUT", "/devices/dev1", "{}").await;
+                test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
+            } else {
+                response.status_is(200);
+                assert_ne!(response.body_json()["etag"], current["etag"], "{method} {path}");
+            }
         }
     }
+}
+
+/// The operations that take an etag.
+fn conditional() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPERATIONS.iter().copied().filter(|(method, ..)| matches!(*method, "PUT" | "PATCH" | "DELETE"))
+}
+
+#[tokio::test]
+async fn an_etag_that_is_not_the_current_one_in_whatever_form_changes_nothing() {
+    let test = TestDoor::new().await;
+    test.owner("PATCH", "/twins/dev1", r#"{"tags":{"a":1}}"#).await.status_is(200);
+    test.owner("PATCH", "/twins/dev1/modules/mod1", r#"{"tags":{"a":1}}"#).await.status_is(200);
+    let before = test.state().await;
+    let forms: &[&[&[u8]]] = &[
+        &[b"\"AAAAAAAAAAE=\""],
+        &[b"AAAAAAAAAAE="],
+        &[b"W/\"AAAAAAAAAAE=\""],
+        &[b"\"aaaaaaaaaai=\""],
+        &[b"\"\""],
+        &[b"**"],
+        &[b"\"AAAAAAAAAAE=\", \"AAAAAAAAAAM=\""],
+        &[b"\xff"],
+        &[b"*\xe4"],
+        &[b"*", b"\"AAAAAAAAAAE=\""],
+    ];
+    for (method, path, body) in conditional() {
+        for form in forms {
+            let response = test.ask(method, path, body).by_owner().if_matches(form).send().await;
+            response.refused(412, "PreconditionFailed");
+        }
+    }
+    for path in ["/devices/dev1", "/devices/dev1/modules/mod1"] {
+        test.owner("DELETE", path, "").await.refused(412, "PreconditionFailed");
+    }
+    assert_eq!(test.state().await, before);
 }
 
 #[tokio::test]
@@ -514,7 +562,19 @@ async fn refusals_of_methods_are_nested() {
     test.owner("POST", "/twins/dev1/modules/other/methods", body)
         .await
         .refused_nested(404_010, "ModuleNotFound");
-    test.owner("POST", "/twins/dev1/methods", "{}").await.refused_nested(400_005, "ArgumentNull");
+    for nameless in ["{}", r#"{"methodName":null}"#, r#"{"methodName":""}"#] {
+        test.owner("POST", "/twins/dev1/methods", nameless).await.refused_nested(400_005, "ArgumentNull");
+    }
+    for times in [
+        r#""responseTimeoutInSeconds":-1"#,
+        r#""responseTimeoutInSeconds":4"#,
+        r#""connectTimeoutInSeconds":"5""#,
+    ] {
+        let body = format!(r#"{{"methodName":"x",{times}}}"#);
+        test.owner("POST", "/twins/dev1/methods", &body).await.refused_nested(400_004, "ArgumentInvalid");
+    }
+    let deep = format!(r#"{{"methodName":"x","payload":{}{}}}"#, "[".repeat(60_000), "]".repeat(60_000));
+    test.owner("POST", "/twins/dev1/methods", &deep).await.refused_nested(404_103, "DeviceNotOnline");
     test.owner("POST", "/twins/dev1/methods", "[").await.refused_nested(400_004, "ArgumentInvalid");
     let late = r#"{"methodName":"x","responseTimeoutInSeconds":10,"connectTimeoutInSeconds":20}"#;
     test.owner("POST", "/twins/dev1/methods", late).await.refused_nested(400_004, "ArgumentInvalid");
@@ -525,6 +585,12 @@ async fn refusals_of_methods_are_nested() {
 #[tokio::test]
 async fn every_operation_refuses_everyone_who_has_not_proved_who_they_are() {
     let test = TestDoor::new().await;
+    let audience = "https://iothubs.azure.net";
+    let expired = test.bearer(&["4fc6c259-987e-4a07-842e-c321cc9d413f"], audience).await;
+    test.ask("GET", "/devices/dev1", "").with(expired.clone()).send().await.status_is(200);
+    test.clock.advance(Duration::from_secs(
+        base::caps::ACCESS_TOKEN_SECONDS + base::caps::TOKEN_CLOCK_SKEW_SECONDS + 1,
+    ));
     let before = test.state().await;
     let owner = test.policy("iothubowner");
     let device = test.owner("GET", "/devices/dev1", "").await.body_json();
@@ -547,7 +613,10 @@ async fn every_operation_refuses_everyone_who_has_not_proved_who_they_are() {
         test.token(foreign_host, &second.primary_key, named, 3600),
         test.token(foreign_host, &owner.primary_key, named, 3600),
         test.token(&format!("{HOST}/devices/dev1"), &device_key, None, 3600),
+        test.token(&format!("{HOST}/elsewhere"), &owner.primary_key, named, 3600),
         test.bearer(&["4fc6c259-987e-4a07-842e-c321cc9d413f"], "https://digitaltwins.azure.net").await,
+        test.bearer(&[], audience).await,
+        expired,
     ];
     for (method, path, body) in OPERATIONS {
         let nobody = test.ask(method, path, body).if_match("*").send().await;
@@ -558,6 +627,29 @@ async fn every_operation_refuses_everyone_who_has_not_proved_who_they_are() {
         }
     }
     assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn a_token_may_be_made_out_to_a_part_of_the_hub() {
+    let test = TestDoor::new().await;
+    let owner = test.policy("iothubowner");
+    let narrow =
+        |part: &str| test.token(&format!("{HOST}/{part}"), &owner.primary_key, Some("iothubowner"), 60);
+    for (part, path, may) in [
+        ("devices", "/devices/dev1", true),
+        ("devices", "/Devices/dev1", true),
+        ("DEVICES/dev1", "/devices/dev1/modules", true),
+        ("devices/dev", "/devices/dev1", false),
+        ("devices", "/twins/dev1", false),
+        ("devices/dev1/modules", "/devices/dev1", false),
+    ] {
+        let response = test.ask("GET", path, "").with(narrow(part)).send().await;
+        if may {
+            response.status_is(200);
+        } else {
+            response.refused(401, "IotHubUnauthorizedAccess");
+        }
+    }
 }
 
 #[tokio::test]
@@ -642,8 +734,82 @@ async fn malformed_bodies_change_nothing() {
         response.refused(400, "ArgumentInvalid");
     }
     let huge = format!(r#"{{"tags":{{"a":"{}"}}}}"#, "x".repeat(base::caps::HTTP_BODY_BYTES_MAX));
-    test.owner("PATCH", "/twins/dev1", &huge).await.refused(413, "MessageTooLarge");
+    for (method, path, _) in OPERATIONS {
+        let response = test.ask(method, path, &huge).by_owner().if_match("*").send().await;
+        refused(path, &response, 413_001, "MessageTooLarge");
+    }
     assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn ids_that_are_none_are_refused_by_every_operation() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    for (method, path, body) in OPERATIONS.iter().filter(|(_, path, _)| path.contains("dev1")) {
+        for bad in ["a%20b", "%C3%A4", "a%2Fb", "%00", &"x".repeat(129)] {
+            for id in ["dev1", "mod1"].into_iter().filter(|id| path.contains(id)) {
+                let path = path.replace(id, bad);
+                let response = test.ask(method, &path, body).by_owner().if_match("*").send().await;
+                refused(&path, &response, 400_004, "ArgumentInvalid");
+            }
+        }
+    }
+    assert_eq!(test.state().await, before);
+    let longest = "x".repeat(128);
+    test.owner("PUT", &format!("/devices/{longest}"), "{}").await.status_is(200);
+    test.owner("PUT", &format!("/devices/{longest}/modules/{longest}"), "{}").await.status_is(200);
+    test.owner("PATCH", &format!("/twins/{longest}/modules/{longest}"), "{}").await.status_is(200);
+    test.owner("PUT", "/devices/DEV1", "{}").await.status_is(200);
+    assert_ne!(test.state().await, before, "ids keep their case");
+}
+
+#[tokio::test]
+async fn limits_are_held_on_the_wire_just_under_and_just_over() {
+    use base::caps;
+    let test = TestDoor::new().await;
+    let key = |bytes: usize| {
+        let key = Key::from_bytes(vec![7; bytes]).text().to_owned();
+        json!({"authentication": {"symmetricKey": {"primaryKey": key, "secondaryKey": key}}})
+    };
+    let tags = |tags: Value| json!({ "tags": tags });
+    let desired = |desired: Value| json!({"properties": {"desired": desired}});
+    // Keys of one byte, and strings that fill the rest.
+    let filled = |bytes: usize| {
+        let lengths = std::iter::successors(Some(bytes), |left| Some(left.saturating_sub(4096)));
+        let lengths = lengths.take_while(|left| *left > 0).map(|left| left.min(4096) - 1);
+        ('a'..).map(String::from).zip(lengths.map(|length| json!("v".repeat(length)))).collect::<Value>()
+    };
+    let nested = |levels: usize| (0..levels).fold(json!({}), |inner, _| json!({ "k": inner }));
+    let (device, twin, module_twin) = ("/devices/dev1", "/twins/dev1", "/twins/dev1/modules/mod1");
+    let table = [
+        ("PUT", device, json!({"statusReason": "é".repeat(128)}), json!({"statusReason": "é".repeat(129)})),
+        ("PUT", device, key(16), key(15)),
+        ("PUT", device, key(64), key(65)),
+        ("PATCH", twin, tags(filled(8 * 1024)), tags(filled(8 * 1024 + 1))),
+        ("PUT", module_twin, tags(filled(8 * 1024)), tags(filled(8 * 1024 + 1))),
+        ("PATCH", module_twin, desired(filled(32 * 1024)), desired(filled(32 * 1024 + 1))),
+        ("PUT", twin, desired(filled(32 * 1024)), desired(filled(32 * 1024 + 1))),
+        ("PATCH", twin, tags(json!({"k".repeat(1024): 1})), tags(json!({"k".repeat(1025): 1}))),
+        ("PUT", twin, tags(json!({"k": "v".repeat(4096)})), tags(json!({"k": "v".repeat(4097)}))),
+        ("PUT", twin, desired(nested(10)), desired(nested(11))),
+        (
+            "PUT",
+            twin,
+            desired(json!({"k": caps::TWIN_INTEGER_MAX})),
+            desired(json!({"k": caps::TWIN_INTEGER_MAX + 1})),
+        ),
+    ];
+    for (method, path, under, over) in table {
+        let send = async |body: &Value| {
+            test.ask(method, path, &body.to_string()).by_owner().if_match("*").send().await
+        };
+        send(&under).await.status_is(200);
+        let before = test.state().await;
+        send(&over).await.refused(400, "ArgumentInvalid");
+        assert_eq!(test.state().await, before, "{method} {path}");
+    }
+    let beyond = r#"{"tags":{"k":100000000000000000000}}"#;
+    test.owner("PATCH", twin, beyond).await.refused(400, "ArgumentInvalid");
 }
 
 #[tokio::test]
@@ -711,7 +877,21 @@ fn every_route_is_an_operation_of_the_published_list() {
             found.unwrap_or_else(|| panic!("{} {} is not published", route.method, route.template));
         assert_eq!(methods[route.method.to_ascii_lowercase()]["operationId"], route.operation);
     }
-    assert_eq!(HubDoor::routes().describe().count(), OPERATIONS.len(), "every route is in this file's list");
+}
+
+#[test]
+fn every_route_is_tried_with_whatever_is_refused() {
+    let fits = |path: &str, template: &str| {
+        let (path, template) = (path.split('/'), template.split('/'));
+        path.clone().count() == template.clone().count()
+            && path.zip(template).all(|(given, wanted)| wanted.starts_with('{') || given == wanted)
+    };
+    for route in HubDoor::routes().describe() {
+        let tried = OPERATIONS
+            .iter()
+            .filter(|(method, path, _)| *method == route.method && fits(path, route.template));
+        assert_eq!(tried.count(), 1, "{} {}", route.method, route.template);
+    }
 }
 
 #[test]

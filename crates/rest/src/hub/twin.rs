@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::device::{Capabilities, ThumbprintBody, connection_state};
-use super::{HubAt, HubDoor, Refusal, body, date, device, handler, if_match, module, tagged};
+use super::{HubAt, HubDoor, Refusal, date, device, handler, module, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -50,13 +50,13 @@ async fn get(at: &HubAt, id: &IdentityId) -> Result<Response, Refusal> {
 }
 
 async fn patch(at: &HubAt, request: &Request, id: &IdentityId) -> Result<Response, Refusal> {
-    let patch = TwinPatch::from_json(&body(request)?)?;
-    Ok(answer(&at.hub.update_twin(&at.caller, id, &patch, &if_match(request)).await?))
+    let patch = TwinPatch::parse(&request.body)?;
+    Ok(answer(&at.hub.update_twin(&at.caller, id, &patch, &request.if_match()).await?))
 }
 
 async fn put(at: &HubAt, request: &Request, id: &IdentityId) -> Result<Response, Refusal> {
-    let replacement = TwinReplacement::from_json(&body(request)?)?;
-    Ok(answer(&at.hub.replace_twin(&at.caller, id, &replacement, &if_match(request)).await?))
+    let replacement = TwinReplacement::parse(&request.body)?;
+    Ok(answer(&at.hub.replace_twin(&at.caller, id, &replacement, &request.if_match()).await?))
 }
 
 fn answer(view: &TwinView) -> Response {
