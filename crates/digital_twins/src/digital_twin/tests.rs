@@ -1,3 +1,5 @@
+mod values;
+
 use base::caps;
 use serde_json::{Value, json};
 
