@@ -89,17 +89,22 @@ impl Instance {
             .after(after)
             .filter(|data| wanted.as_ref().is_none_or(|wanted| wanted.contains(&data.id)));
         let found: Vec<Arc<ModelData>> = matching.by_ref().take(limit).cloned().collect();
-        let next = match (matching.next(), found.last()) {
-            (Some(_), Some(last)) => {
-                Some(Continuation::encode(&Position { after_ticks: last.upload_time.ticks() }))
-            }
-            _ => None,
-        };
-        let mut items = Vec::with_capacity(found.len());
+        let mut has_more = matching.next().is_some();
+        let (mut items, mut last, mut bytes) = (Vec::with_capacity(found.len()), None, 0);
         for data in found {
             // A model that was deleted since the snapshot was taken is not listed any more.
-            items.extend(self.model_data(&data, query.include_definition).await?);
+            if let Some(item) = self.model_data(&data, query.include_definition).await? {
+                bytes += item.definition.as_ref().map_or(0, |definition| definition.to_string().len());
+                if bytes > caps::MODEL_PAGE_BYTES_MAX && !items.is_empty() {
+                    has_more = true;
+                    break;
+                }
+                items.push(item);
+            }
+            last = Some(data.upload_time);
         }
+        let next = last.filter(|_| has_more);
+        let next = next.map(|last| Continuation::encode(&Position { after_ticks: last.ticks() }));
         Ok(Page { items, next })
     }
 

@@ -4,7 +4,7 @@ use base::caps;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixture::{Fixture, room};
+use super::fixture::{Fixture, HOST, room};
 
 #[tokio::test]
 async fn a_request_may_be_as_large_as_the_limit_and_no_larger() {
@@ -64,6 +64,31 @@ async fn a_model_may_be_as_large_as_the_limit_and_no_larger() {
     let over = json!([model("over", caps::MODEL_BYTES_MAX + 1)]);
     fixture.ask("POST", "/models").json(&over).send().await.refused(400, "LimitExceeded");
     fixture.ask("GET", "/models/dtmi:example:over;1").send().await.refused(404, "ModelNotFound");
+}
+
+#[tokio::test]
+async fn a_page_of_large_definitions_ends_early_and_nothing_is_lost() {
+    let fixture = Fixture::new().await;
+    let models: Vec<Value> =
+        (0..3).map(|n| model(&format!("m{n}"), caps::MODEL_PAGE_BYTES_MAX / 5)).collect();
+    let mut ids = Vec::new();
+    for models in [&models[..], &[model("m3", caps::MODEL_BYTES_MAX), model("m4", caps::MODEL_BYTES_MAX)]] {
+        fixture.upload(Value::from(models)).await;
+        ids.extend(models.iter().map(|model| model["@id"].clone()));
+    }
+    let mut path = "/models?includeModelDefinition=true&api-version=2023-10-31".to_owned();
+    let (mut found, mut pages) = (Vec::new(), 0);
+    while !path.is_empty() {
+        let page = fixture.ask("GET", &path).send().await.is(200).json();
+        found.extend(page["value"].as_array().unwrap().iter().map(|model| model["id"].clone()));
+        let next = page["nextLink"].as_str().unwrap_or_default();
+        path = next.strip_prefix(&format!("https://{HOST}")).unwrap_or_default().to_owned();
+        pages += 1;
+    }
+    assert_eq!((found, pages), (ids.clone(), 2));
+    // Without definitions there is room for all.
+    let page = fixture.ask("GET", "/models").send().await.is(200).json();
+    assert_eq!(page["value"].as_array().unwrap().len(), ids.len());
 }
 
 #[tokio::test]
