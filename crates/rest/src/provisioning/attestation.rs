@@ -9,6 +9,8 @@ use provisioning::certificate::X509Certificate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::wire::members;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AttestationBody<'a> {
@@ -108,8 +110,11 @@ impl<'a> PairBody<&'a X509Certificate> {
 pub(super) struct AttestationInput {
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[serde(default, deserialize_with = "members")]
     tpm: Option<TpmInput>,
+    #[serde(default, deserialize_with = "members")]
     x509: Option<X509Input>,
+    #[serde(default, deserialize_with = "members")]
     symmetric_key: Option<SymmetricKeyInput>,
 }
 
@@ -130,15 +135,26 @@ struct SymmetricKeyInput {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct X509Input {
-    client_certificates: Option<PairInput<CertificateInput>>,
-    signing_certificates: Option<PairInput<CertificateInput>>,
-    ca_references: Option<PairInput<String>>,
+    #[serde(default, deserialize_with = "members")]
+    client_certificates: Option<CertificatesInput>,
+    #[serde(default, deserialize_with = "members")]
+    signing_certificates: Option<CertificatesInput>,
+    #[serde(default, deserialize_with = "members")]
+    ca_references: Option<NamesInput>,
 }
 
 #[derive(Deserialize)]
-struct PairInput<T> {
-    primary: Option<T>,
-    secondary: Option<T>,
+struct NamesInput {
+    primary: Option<String>,
+    secondary: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CertificatesInput {
+    #[serde(default, deserialize_with = "members")]
+    primary: Option<CertificateInput>,
+    #[serde(default, deserialize_with = "members")]
+    secondary: Option<CertificateInput>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +204,7 @@ impl X509Input {
     }
 }
 
-impl PairInput<CertificateInput> {
+impl CertificatesInput {
     fn certificates(self) -> Pair<CertificateDraft> {
         let draft = |input: CertificateInput| CertificateDraft {
             certificate: input.certificate,

@@ -1,7 +1,7 @@
 //! Who gets in and who does not, operation by operation, with nothing changed by those who do not.
 
 use ::access::roles;
-use base::{Key, sas};
+use base::{Key, caps, sas};
 use serde_json::{Value, json};
 
 use super::super::ProvisioningDoor;
@@ -89,6 +89,49 @@ async fn nothing_gets_in_without_a_good_credential_and_nothing_changes() {
             let answer = ask.json(&body(&route)).header("if-match", "*").send().await;
             eprintln!("{} with {what}", route.operation);
             answer.refused(401_002);
+        }
+    }
+    assert_eq!(fixture.state().await, before);
+}
+
+/// Whether the operation looks at its body at all.
+fn reads_body(route: &RouteInfo) -> bool {
+    !matches!(route.method, "GET" | "DELETE") && !route.template.ends_with("attestationmechanism")
+}
+
+pub(super) const MALFORMED: [&[u8]; 14] = [
+    b"{",
+    b"[",
+    b"[]",
+    b"null",
+    b"7",
+    b"1e999",
+    b"\"x\"",
+    b"\xff{}",
+    b"\xef\xbb\xbf{}",
+    b"{}{}",
+    b"{\"a\":\"\\ud800\"}",
+    b"{\"a\":1e999}",
+    b"{'a':1}",
+    b"\0",
+];
+
+#[tokio::test]
+async fn a_malformed_oversized_or_foreign_body_is_refused_by_every_operation_and_changes_nothing() {
+    let fixture = filled().await;
+    let before = fixture.state().await;
+    for (route, path) in operations() {
+        let ask = || fixture.ask(route.method, &path).header("if-match", "*");
+        let large = " ".repeat(route.body_bytes_max + 1);
+        assert_eq!(route.body_bytes_max, caps::PROVISIONING_MESSAGE_BYTES_MAX, "{}", route.operation);
+        ask().bytes(large).send().await.refused(413_000);
+        if reads_body(&route) {
+            for malformed in MALFORMED {
+                eprintln!("{} with {}", route.operation, String::from_utf8_lossy(malformed));
+                ask().bytes(malformed).send().await.refused(400_004);
+            }
+            let foreign = ask().bytes(body(&route).to_string()).header("content-type", "text/plain");
+            foreign.send().await.refused(415_000);
         }
     }
     assert_eq!(fixture.state().await, before);

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::meter::{Limits, Throttled};
-use base::{InstanceId, Key, Meter, Throttle, sas};
+use base::{InstanceId, Key, Meter, Throttle, caps, sas};
 use serde_json::{Value, json};
 
+use super::super::ProvisioningDoor;
+use super::access::MALFORMED;
 use super::fixture::*;
+use crate::router::{Door, RouteInfo};
 
 #[tokio::test]
 async fn a_device_registers_polls_and_is_told_its_hub() {
@@ -73,6 +76,38 @@ async fn every_body_of_every_client_is_taken() {
     }
 }
 
+/// Every operation of devices, with what follows the registration in its path.
+fn operations(operation_id: &str) -> Vec<(RouteInfo, String)> {
+    let routes = ProvisioningDoor::routes();
+    let of_devices = routes.describe().filter(|route| route.operation.starts_with("RuntimeRegistration_"));
+    let path = |route: RouteInfo| {
+        let below = route.template.strip_prefix("/{id_scope}/registrations/{id}").unwrap();
+        (route, below.replace("{operation}", operation_id))
+    };
+    of_devices.map(path).collect()
+}
+
+#[tokio::test]
+async fn a_malformed_oversized_or_foreign_body_of_a_device_is_refused_and_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let key = primary_key(&fixture.put_individual("dev-1").await);
+    let operation = fixture.register("dev-1", &key).await["operationId"].as_str().unwrap().to_owned();
+    let before = fixture.state().await;
+    for (route, path) in operations(&operation) {
+        let ask = || fixture.device(route.method, "dev-1", &path, &key);
+        assert_eq!(route.body_bytes_max, caps::PROVISIONING_MESSAGE_BYTES_MAX, "{}", route.operation);
+        ask().bytes(" ".repeat(route.body_bytes_max + 1)).send().await.refused(413_000);
+        if route.method != "GET" {
+            for malformed in MALFORMED {
+                eprintln!("{} with {}", route.operation, String::from_utf8_lossy(malformed));
+                ask().bytes(malformed).send().await.refused(400_004);
+            }
+            ask().bytes("{}").header("content-type", "text/plain").send().await.refused(415_000);
+        }
+    }
+    assert_eq!(fixture.state().await, before);
+}
+
 #[tokio::test]
 async fn no_device_gets_in_with_anything_but_its_own_key() {
     let fixture = Fixture::new().await;
@@ -80,7 +115,7 @@ async fn no_device_gets_in_with_anything_but_its_own_key() {
     let other_key = primary_key(&fixture.put_individual("dev-2").await);
     let group_key = fixture.put_group("group").await;
     let operation = fixture.device("PUT", "dev-1", "/register", &key).send().await.is(202).json();
-    let operation = format!("/operations/{}", operation["operationId"].as_str().unwrap());
+    let operations = operations(operation["operationId"].as_str().unwrap());
     let resource = format!("{}/registrations/dev-1", fixture.service.id_scope());
     let signed =
         |resource: &str, seconds, name| sas::build(resource, &key, fixture.in_seconds(seconds), name);
@@ -107,9 +142,9 @@ async fn no_device_gets_in_with_anything_but_its_own_key() {
     ];
     let before = fixture.state().await;
     for (what, credential) in credentials {
-        for (method, path) in [("PUT", "/register"), ("GET", operation.as_str()), ("POST", "")] {
-            eprintln!("{method} {path} with {what}");
-            let ask = fixture.device(method, "dev-1", path, &key).authorization(credential.clone());
+        for (route, path) in &operations {
+            eprintln!("{} with {what}", route.operation);
+            let ask = fixture.device(route.method, "dev-1", path, &key).authorization(credential.clone());
             ask.json(&json!({})).send().await.refused(401_002);
         }
     }
@@ -132,7 +167,13 @@ async fn unknown_scopes_devices_and_operations_are_told_apart_as_little_as_can_b
     fixture.device("PUT", "dev-9", "/register", &key).send().await.refused(401_002);
     fixture.device("PUT", "a%20b", "/register", &key).send().await.refused(400_004);
     fixture.device("POST", "dev-1", "", &key).send().await.refused(404_201);
-    fixture.device("GET", "dev-1", "/operations/5.0.0", &key).send().await.refused(404_203);
+    fixture.register("dev-1", &key).await;
+    let before = fixture.get("/registrations/dev-1").await;
+    for operation in ["5.0.0", "x", "%20", "..", "a%2Fb", "%00", &"9".repeat(4000)] {
+        let path = format!("/operations/{operation}");
+        fixture.device("GET", "dev-1", &path, &key).send().await.refused(404_203);
+    }
+    assert_eq!(fixture.get("/registrations/dev-1").await, before);
     fixture.device("PUT", "dev-1", "/register?no-version", &key).send().await.refused(400_001);
     fixture.device("DELETE", "dev-1", "/register", &key).send().await.refused(405_000);
 }

@@ -253,6 +253,36 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_stored() {
         ("capabilities that are no object", spoiled(|b| b["capabilities"] = json!(true))),
         ("iotEdge that is no bool", spoiled(|b| b["capabilities"] = json!({"iotEdge": "true"}))),
         ("a twin that is no object", spoiled(|b| b["initialTwin"] = json!("x"))),
+        ("a twin that is a list", spoiled(|b| b["initialTwin"] = json!([{}, {}]))),
+        ("properties that are a list", spoiled(|b| b["initialTwin"] = json!({"properties": [{}]}))),
+        ("properties that are text", spoiled(|b| b["initialTwin"] = json!({"properties": "desired"}))),
+        ("desired that are a list", spoiled(|b| b["initialTwin"] = json!({"properties": {"desired": []}}))),
+        ("desired that are a number", spoiled(|b| b["initialTwin"] = json!({"properties": {"desired": 7}}))),
+        (
+            "a list for an attestation",
+            spoiled(|b| b["attestation"] = json!(["symmetricKey", null, null, {}])),
+        ),
+        (
+            "a list for keys",
+            spoiled(|b| b["attestation"] = json!({"type": "symmetricKey", "symmetricKey": [null, null]})),
+        ),
+        ("a list for a TPM", spoiled(|b| b["attestation"] = json!({"type": "tpm", "tpm": ["AAAA", null]}))),
+        (
+            "a list for certificates",
+            spoiled(|b| {
+                let pair = json!({"primary": [certificate("a"), null]});
+                b["attestation"] = json!({"type": "x509", "x509": {"clientCertificates": pair}});
+            }),
+        ),
+        ("a list for capabilities", spoiled(|b| b["capabilities"] = json!([true]))),
+        ("a list for a reprovision policy", spoiled(|b| b["reprovisionPolicy"] = json!([true, true]))),
+        (
+            "a list for a webhook",
+            spoiled(|b| b["customAllocationDefinition"] = json!(["https://www.test.test", "2021-10-01"])),
+        ),
+        ("a null among the hubs", spoiled(|b| b["iotHubs"] = json!(["hub1", null]))),
+        ("a webhook without a host", custom("https://?code=1", "2021-10-01")),
+        ("a webhook version that is none", custom("https://www.test.test", "newest")),
         ("tags that are a list", spoiled(|b| b["initialTwin"] = json!({"tags": []}))),
         ("a device id that no hub takes", spoiled(|b| b["deviceId"] = json!("a b"))),
     ];
