@@ -519,7 +519,84 @@ async fn ca_names_win_over_certificates() {
     test.sets(set, |e| e["attestation"]["x509"]["caReferences"]["primary"] = json!("ca2")).await;
 }
 
-// -WhatIf, and what the service itself stands guard over.
+// -RootCertificate
+
+#[tokio::test]
+async fn a_root_certificate_attests_groups_only() {
+    let test = Test::with(x509).await;
+    let set = Set { primary_certificate: Some(pem("root")), root_certificate: true, ..Set::default() };
+    test.refuses(set, "Attestation shall be X509 CA references or client certificates").await;
+    // Another client may send what the SDK keeps back.
+    let before = test.shown().await;
+    let mut body = test.sdk.get(&test.cloud, ID).await.unwrap();
+    body["attestation"] =
+        json!({"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": pem("root")}}}});
+    assert_eq!(test.sdk.put(&test.cloud, ID, &body).await, Err("400 Bad Request".to_owned()));
+    assert_eq!(test.shown().await, before);
+    // Without a certificate the switch has nothing to speak of.
+    test.sets(Set { root_certificate: true, ..Set::default() }, |_| {}).await;
+}
+
+// What the module itself complains of: nothing is put.
+
+#[tokio::test]
+async fn parameters_that_contradict_each_other_change_nothing() {
+    let test = Test::with(x509).await;
+    let hub = "hub1.azure-devices.example.test";
+    let with_host = |set: Set| Set { iot_hub_host_name: Some(hub), ..set };
+    for (set, complaint) in [
+        (
+            with_host(Set { allocation_policy: Some("Hashed"), ..Set::default() }),
+            "\"IotHubHostName\" is not required when allocation-policy is defined.",
+        ),
+        (
+            with_host(Set { iot_hub: Some(vec![hub]), ..Set::default() }),
+            "\"IotHubHostName\" is not required when IotHub is defined.",
+        ),
+        (Set { iot_hub: Some(vec![hub]), ..Set::default() }, "Please provide allocation policy."),
+        (
+            Set { allocation_policy: Some("Static"), iot_hub: Some(vec!["hub1", "hub2"]), ..Set::default() },
+            "Please provide only one hub when allocation-policy is defined as Static.",
+        ),
+        (
+            Set { secondary_certificate: Some(pem("b")), ..Set::default() },
+            "Primary certificate cannot be null or empty.",
+        ),
+    ] {
+        test.refuses(set, complaint).await;
+    }
+}
+
+// -DefaultProfile
+
+#[tokio::test]
+async fn a_profile_without_a_role_does_not_get_as_far_as_the_enrollment() {
+    let test = Test::new().await;
+    let profile = || Some(test.cloud.stranger.clone());
+    test.refuses(Set { default_profile: profile(), device_id: Some("d"), ..Set::default() }, "403 Forbidden")
+        .await;
+    // An object spares the look-up, but not the keys.
+    let object = test.cloud.manage("GET", &service_path(DPS), Value::Null).await;
+    let by = Some(By::Object(object));
+    let set = Set { by, default_profile: profile(), device_id: Some("d"), ..Set::default() };
+    test.refuses(set, "403 Forbidden").await;
+    let owner = Some(test.cloud.token.clone());
+    let set = Set { default_profile: owner, device_id: Some("d"), ..Set::default() };
+    test.sets(set, |e| e["deviceId"] = json!("d")).await;
+}
+
+// -WhatIf, -Confirm, and what the service itself stands guard over.
+
+#[tokio::test]
+async fn who_is_asked_to_confirm_and_declines_sends_nothing() {
+    let test = Test::new().await;
+    let before = test.shown().await;
+    let set = |confirm| Set { device_id: Some("d"), confirm: Some(confirm), ..Set::default() };
+    set(false).run(&test.cloud).await.unwrap();
+    assert_eq!(test.cloud.take_requests(), Vec::<String>::new());
+    assert_eq!(test.shown().await, before);
+    test.sets(set(true), |e| e["deviceId"] = json!("d")).await;
+}
 
 #[tokio::test]
 async fn what_if_sends_nothing() {

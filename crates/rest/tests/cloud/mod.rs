@@ -33,7 +33,9 @@ pub(crate) struct Cloud {
     pub(crate) front: Front,
     pub(crate) clock: Clock,
     pub(crate) services: Services,
-    token: String,
+    /// The owner's, and that of somebody who has no role here.
+    pub(crate) token: String,
+    pub(crate) stranger: String,
     /// Every request, as `METHOD path`.
     requests: Mutex<Vec<String>>,
 }
@@ -95,7 +97,8 @@ impl Cloud {
             tenant_id: directory.tenant_id().to_owned(),
         };
         manager.ensure_subscription(&subscription).await.unwrap();
-        let token = owner(&directory).await;
+        let token = signed_in(&directory, Some(roles::OWNER)).await;
+        let stranger = signed_in(&directory, None).await;
         let entra = mount(rest::entra::Entra { directory: directory.clone(), clock: clock.clone() });
         let front = Front {
             hosts: hosts.clone(),
@@ -119,7 +122,7 @@ impl Cloud {
             admin: entra.clone(),
             entra,
         };
-        let cloud = Self { front, clock, services, token, requests: Mutex::default() };
+        let cloud = Self { front, clock, services, token, stranger, requests: Mutex::default() };
         cloud.make_resources().await;
         cloud.requests.lock().unwrap().clear();
         cloud
@@ -148,14 +151,18 @@ impl Cloud {
 
     /// A request of the owner to Resource Manager about something of the group; it must succeed.
     pub(crate) async fn manage(&self, method: &str, path: &str, body: Value) -> Value {
+        let response = self.manage_as(&self.token, method, path, &body).await;
+        assert!(response.status.is_success(), "{method} {path}: {response:?}");
+        response.body_json()
+    }
+
+    pub(crate) async fn manage_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Response {
         let version = if path.is_empty() { "2021-04-01" } else { ARM_VERSION };
         let version = if path.contains("IotHubs") { "2021-07-02" } else { version };
         let path =
             format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}{path}?api-version={version}");
-        let bearer = format!("Bearer {}", self.token);
-        let response = self.send(method, MANAGEMENT, &path, &[("authorization", &bearer)], &body).await;
-        assert!(response.status.is_success(), "{method} {path}: {response:?}");
-        response.body_json()
+        let bearer = format!("Bearer {token}");
+        self.send(method, MANAGEMENT, &path, &[("authorization", &bearer)], body).await
     }
 
     pub(crate) async fn send(
@@ -201,17 +208,20 @@ pub(crate) fn service_path(name: &str) -> String {
     format!("/providers/Microsoft.Devices/provisioningServices/{name}")
 }
 
-async fn owner(directory: &Directory) -> String {
-    let principal = directory.create_service_principal("owner").await.unwrap();
-    let assignment = NewRoleAssignment {
-        id: uuid::Uuid::new_v4().to_string(),
-        scope_path: format!("/subscriptions/{SUBSCRIPTION}"),
-        role_definition_id: roles::OWNER.to_owned(),
-        principal_id: principal.object_id.clone(),
-        principal_type: None,
-        description: None,
-    };
-    directory.put_role_assignment(&Caller::system(), assignment).await.unwrap();
+/// A token for Resource Manager of a new principal, with `role` in the subscription.
+async fn signed_in(directory: &Directory, role: Option<&str>) -> String {
+    let principal = directory.create_service_principal("someone").await.unwrap();
+    if let Some(role) = role {
+        let assignment = NewRoleAssignment {
+            id: uuid::Uuid::new_v4().to_string(),
+            scope_path: format!("/subscriptions/{SUBSCRIPTION}"),
+            role_definition_id: role.to_owned(),
+            principal_id: principal.object_id.clone(),
+            principal_type: None,
+            description: None,
+        };
+        directory.put_role_assignment(&Caller::system(), assignment).await.unwrap();
+    }
     let credentials = ClientCredentials {
         client_id: &principal.app_id,
         client_secret: principal.secrets[0].secret.expose(),

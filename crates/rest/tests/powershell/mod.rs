@@ -50,7 +50,12 @@ pub(crate) struct Set {
     pub(crate) secondary_certificate: Option<String>,
     pub(crate) primary_ca_name: Option<&'static str>,
     pub(crate) secondary_ca_name: Option<&'static str>,
+    pub(crate) root_certificate: bool,
+    /// The token of the account that the profile stands for; the owner's where none is named.
+    pub(crate) default_profile: Option<String>,
     pub(crate) what_if: bool,
+    /// What the user answers when asked whether to go ahead.
+    pub(crate) confirm: Option<bool>,
 }
 
 /// The status and reason phrase that the SDK throws on, or the cmdlet's own complaint.
@@ -58,11 +63,12 @@ pub(crate) type Failure = String;
 
 impl Set {
     pub(crate) async fn run(self, cloud: &Cloud) -> Result<Value, Failure> {
-        if self.what_if {
+        if self.what_if || self.confirm == Some(false) {
             return Ok(Value::Null);
         }
         let by = self.by.clone().unwrap_or(By::Name { group: GROUP.to_owned(), dps: DPS.to_owned() });
-        let sdk = Sdk::of(cloud, by).await?;
+        let profile = self.default_profile.as_ref().unwrap_or(&cloud.token);
+        let sdk = Sdk::signed_in(cloud, by, profile).await?;
         let id = self.registration_id.unwrap_or(ID);
         let mut enrollment = sdk.get(cloud, id).await?;
         self.edit(&mut enrollment)?;
@@ -97,8 +103,7 @@ impl Set {
             enrollment.insert("reprovisionPolicy".into(), policy);
         }
         self.edit_allocation(enrollment)?;
-        self.edit_attestation(enrollment);
-        Ok(())
+        self.edit_attestation(enrollment)
     }
 
     /// The policy that counts is the given one, else the stored one; whatever does not belong to it is cleared.
@@ -106,6 +111,9 @@ impl Set {
         if let Some(host) = self.iot_hub_host_name {
             if self.allocation_policy.is_some() {
                 return Err("\"IotHubHostName\" is not required when allocation-policy is defined.".into());
+            }
+            if self.iot_hub.is_some() {
+                return Err("\"IotHubHostName\" is not required when IotHub is defined.".into());
             }
             enrollment.insert("iotHubHostName".into(), json!(host));
             for cleared in ["customAllocationDefinition", "allocationPolicy", "iotHubs"] {
@@ -150,7 +158,7 @@ impl Set {
     }
 
     /// Set never changes the kind of attestation; parameters of another kind are ignored.
-    fn edit_attestation(&self, enrollment: &mut Map<String, Value>) {
+    fn edit_attestation(&self, enrollment: &mut Map<String, Value>) -> Result<(), Failure> {
         let attestation = &mut enrollment["attestation"];
         match attestation["type"].as_str().unwrap() {
             "symmetricKey" => {
@@ -187,6 +195,13 @@ impl Set {
                 attestation["x509"] = json!({"caReferences": pair});
             }
             "x509" => {
+                if self.primary_certificate.is_none() && self.secondary_certificate.is_some() {
+                    return Err("Primary certificate cannot be null or empty.".into());
+                }
+                if self.root_certificate && self.primary_certificate.is_some() {
+                    // The SDK takes client certificates or references of a single device, and nothing else.
+                    return Err("Attestation shall be X509 CA references or client certificates".into());
+                }
                 if let Some(primary) = &self.primary_certificate {
                     let mut pair = json!({"primary": {"certificate": certificate_text(primary)}});
                     if let Some(secondary) = &self.secondary_certificate {
@@ -197,6 +212,7 @@ impl Set {
             }
             other => panic!("an attestation of type {other}"),
         }
+        Ok(())
     }
 }
 
@@ -222,6 +238,18 @@ pub(crate) struct Sdk {
 
 impl Sdk {
     pub(crate) async fn of(cloud: &Cloud, by: By) -> Result<Self, Failure> {
+        Self::signed_in(cloud, by, &cloud.token).await
+    }
+
+    async fn signed_in(cloud: &Cloud, by: By, profile: &str) -> Result<Self, Failure> {
+        let manage = async |method: &str, path: &str| {
+            let response = cloud.manage_as(profile, method, path, &Value::Null).await;
+            if response.status.is_success() {
+                Ok(response.body_json())
+            } else {
+                Err(response.status.to_string())
+            }
+        };
         let (group, dps, resource) = match by {
             By::Name { group, dps } => (group, dps, None),
             By::Object(object) => {
@@ -235,9 +263,9 @@ impl Sdk {
         assert!(group.eq_ignore_ascii_case(GROUP), "{group}");
         let resource = match resource {
             Some(object) => object,
-            None => cloud.manage("GET", &service_path(&dps), Value::Null).await,
+            None => manage("GET", &service_path(&dps)).await?,
         };
-        let keys = cloud.manage("POST", &format!("{}/listkeys", service_path(&dps)), Value::Null).await;
+        let keys = manage("POST", &format!("{}/listkeys", service_path(&dps))).await?;
         let may_write = |key: &&Value| key["rights"].as_str().unwrap().contains("EnrollmentWrite");
         let policy = keys["value"].as_array().unwrap().iter().find(may_write);
         let policy = policy.ok_or("Missing shared access policy for EnrollmentWrite permission.")?;
