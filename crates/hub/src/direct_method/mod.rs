@@ -73,7 +73,12 @@ impl Hub {
     /// A device's answer. `false` when nobody waits for it any more, which is no fault of the device.
     pub fn complete_method(&self, session: &Session, request_id: u64, status: i32, payload: Bytes) -> bool {
         session.touch();
-        session.answer_method(request_id, MethodAnswer { status, payload })
+        session.answer_method(request_id, MethodAnswer::Sent { status, payload })
+    }
+
+    /// For a door whose device has not subscribed to this method: the service hears at once that nobody is there for it.
+    pub fn decline_method(&self, session: &Session, request_id: u64) {
+        session.answer_method(request_id, MethodAnswer::Declined);
     }
 
     async fn require_registered(&self, id: &IdentityId) -> Result<(), Error> {
@@ -99,13 +104,13 @@ impl Hub {
 
     /// `None`: the session ended before it answered.
     fn response(&self, id: &IdentityId, answer: Option<MethodAnswer>) -> Result<MethodResponse, Error> {
-        let Some(MethodAnswer { status, payload }) = answer else {
-            let taken_over = self.sessions().is_connected(id);
-            return Err(if taken_over {
-                Error::ConnectionForcefullyClosedOnNewConnection
-            } else {
-                Error::DeviceConnectionClosedRemotely
-            });
+        let (status, payload) = match answer {
+            Some(MethodAnswer::Sent { status, payload }) => (status, payload),
+            Some(MethodAnswer::Declined) => return Err(Error::DeviceNotOnline),
+            None if self.sessions().is_connected(id) => {
+                return Err(Error::ConnectionForcefullyClosedOnNewConnection);
+            }
+            None => return Err(Error::DeviceConnectionClosedRemotely),
         };
         if payload.len() > caps::METHOD_PAYLOAD_BYTES_MAX {
             return Err(Error::BadGateway("The device's response is larger than a direct method allows."));

@@ -43,11 +43,13 @@ pub enum CloseReason {
     Ended,
 }
 
-/// What a device sent back.
+/// What became of a direct method.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MethodAnswer {
-    pub status: i32,
-    pub payload: Bytes,
+pub enum MethodAnswer {
+    /// What the device sent back.
+    Sent { status: i32, payload: Bytes },
+    /// The device listens to other methods only.
+    Declined,
 }
 
 #[derive(Clone, Copy, Debug)]

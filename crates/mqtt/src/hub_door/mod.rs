@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Self { link, session, state } = self;
         loop {
             let done = match turn(link, session, state).await {
-                Ok(Woken::Command(command)) => state.obey(command, link),
+                Ok(Woken::Command(command)) => state.obey(command, session, link),
                 Ok(Woken::Moved) => Ok(()),
                 Err(end) => Err(end),
             };
@@ -289,14 +289,17 @@ impl State {
     fn obey<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         command: Command,
+        session: &Session,
         link: &mut Link<S>,
     ) -> Result<(), End> {
         let (topic, payload) = match command {
             Command::DesiredChanged { version, patch } => {
                 (ToDevice::DesiredChanged { version }.text(), patch)
             }
-            // A subscription to other methods only: the service hears that nobody answers.
-            Command::InvokeMethod { name, .. } if !self.subscriptions.takes_method(&name) => return Ok(()),
+            Command::InvokeMethod { request_id, name, .. } if !self.subscriptions.takes_method(&name) => {
+                session.hub().decline_method(session, request_id);
+                return Ok(());
+            }
             Command::InvokeMethod { request_id, name, payload } => {
                 let request_id = format!("{request_id:x}");
                 (ToDevice::Method { name: &name, request_id: &request_id }.text(), payload)
