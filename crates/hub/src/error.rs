@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use access::Denied;
-use base::meter::Throttled;
+use base::Meter;
 use store::{CommitError, MayConflict, StoreError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +50,11 @@ pub enum Error {
     MessageTooLarge(String),
     #[error("Device {0} holds as many modules as it may.")]
     TooManyModulesOnDevice(String),
-    #[error("The request has been throttled. Wait {} seconds and try again.", retry_after.as_secs().max(1))]
-    ThrottlingException { retry_after: Duration },
+    #[error(
+        "The request has been throttled. Wait {} seconds and try again. Operation type: {meter:?}",
+        retry_after.as_secs().max(1)
+    )]
+    ThrottlingException { retry_after: Duration, meter: Meter },
     /// What the device sent back is no answer.
     #[error("{0}")]
     BadGateway(&'static str),
@@ -148,12 +151,6 @@ impl MayConflict for Error {
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         Self::PrincipalUnauthorized(denied)
-    }
-}
-
-impl From<Throttled> for Error {
-    fn from(throttled: Throttled) -> Self {
-        Self::ThrottlingException { retry_after: throttled.retry_after }
     }
 }
 

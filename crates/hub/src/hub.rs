@@ -141,7 +141,8 @@ impl Hub {
         if self.is_closed() {
             return Err(Error::IotHubNotFound);
         }
-        Ok(self.0.context.throttle.charge(meter, &self.0.instance)?)
+        let charged = self.0.context.throttle.charge(meter, &self.0.instance);
+        charged.map_err(|throttled| Error::ThrottlingException { retry_after: throttled.retry_after, meter })
     }
 
     /// The host names that a token may be made out to: the hub's own, and the one the caller used when it names no instance

@@ -1,14 +1,16 @@
 //! The hub's door against a hub in memory: the exchanges of the specification to the byte, and every refusal of every operation.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use access::directory::{ClientCredentials, NewRoleAssignment};
 use base::hosts::{Hosts, NoMachine};
+use base::meter::{Limits, Throttled};
 use base::outbound::NoOutbound;
 use base::sas;
 use base::tasks::Tasks;
-use base::{InstanceId, Key, Scope, Throttle};
+use base::{InstanceId, Key, Meter, Scope, Throttle};
 use bytes::Bytes;
 use events::Events;
 use hub::{Command, Context, HubSettings, SharedAccessPolicy};
@@ -44,8 +46,20 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/statistics/service", ""),
 ];
 
+/// Throttles everything, once it is told to.
+#[derive(Default)]
+struct Limiter(AtomicBool);
+
+impl Limits for Limiter {
+    fn charge(&self, _: Meter, _: &InstanceId) -> Result<(), Throttled> {
+        let is_closed = self.0.load(Ordering::Relaxed);
+        if is_closed { Err(Throttled { retry_after: Duration::from_secs(10) }) } else { Ok(()) }
+    }
+}
+
 struct TestDoor {
     door: Arc<dyn AnyDoor>,
+    limiter: Arc<Limiter>,
     hubs: Hubs,
     hub: Hub,
     clock: Clock,
@@ -87,14 +101,15 @@ impl TestDoor {
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });
-        let (store_of_hubs, throttle) = (store.clone(), Throttle::unlimited());
+        let limiter = Arc::new(Limiter::default());
+        let (store_of_hubs, throttle) = (store.clone(), Throttle::with(limiter.clone()));
         let context =
             Context { store: store_of_hubs, streams, events, clock: clock.clone(), throttle, hosts, tasks };
         let hubs = Hubs::new(context);
         let hub = hubs.ensure(settings("hub")).await.unwrap();
         let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
         let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
-        let test = Self { door, hubs, hub, clock, directory };
+        let test = Self { door, limiter, hubs, hub, clock, directory };
         test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);
         test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
         test
@@ -738,6 +753,25 @@ async fn malformed_bodies_change_nothing() {
         let response = test.ask(method, path, &huge).by_owner().if_match("*").send().await;
         refused(path, &response, 413_001, "MessageTooLarge");
     }
+    assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn a_throttled_operation_says_which_and_changes_nothing() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    test.limiter.0.store(true, Ordering::Relaxed);
+    for (method, path, body) in OPERATIONS {
+        let response = test.ask(method, path, body).by_owner().if_match("*").send().await;
+        refused(path, &response, 429_001, "ThrottlingException");
+        assert_eq!(response.header_value("connection"), Some("close"), "{method} {path}");
+        assert_eq!(response.header_value("retry-after"), None);
+    }
+    let message = test.owner("GET", "/devices", "").await.body_json()["Message"].clone();
+    let expected =
+        "The request has been throttled. Wait 10 seconds and try again. Operation type: RegistryRead";
+    assert_eq!(message, format!("ErrorCode:ThrottlingException;{expected}"));
+    test.limiter.0.store(false, Ordering::Relaxed);
     assert_eq!(test.state().await, before);
 }
 
