@@ -107,6 +107,8 @@ pub const LINKED_HUBS_MAX: usize = 50;
 pub const CA_CERTIFICATES_MAX: usize = 25;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
 pub const BULK_ENROLLMENTS_MAX: usize = 10;
+/// ours: the text of one certificate; with every extension in use it stays well below.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// ours: stored rows that one page of a query with a condition looks at; a page may hold fewer items than were asked for.
 pub const QUERY_ROWS_MAX: usize = 10_000;
 pub const QUERY_PAGE_DEFAULT: usize = 100;

@@ -1,14 +1,11 @@
 //! X.509 certificates of enrollments: every form that tools send becomes base64 of DER with the description that the service gives back.
 
-use base::Timestamp;
+use base::{Timestamp, caps};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-
-/// ours: a certificate with every extension in use stays well below.
-const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +53,7 @@ pub(crate) fn parse_with_expiry(text: &str) -> Result<(X509Certificate, Timestam
 }
 
 fn der_of(text: &str) -> Option<Vec<u8>> {
-    if text.len() > CERTIFICATE_BYTES_MAX {
+    if text.len() > caps::CERTIFICATE_BYTES_MAX {
         return None;
     }
     let bare: String = text
@@ -70,5 +67,39 @@ fn der_of(text: &str) -> Option<Vec<u8>> {
     match std::str::from_utf8(&bytes) {
         Ok(inner) if inner.trim_start().starts_with("-----BEGIN CERTIFICATE-----") => der_of(inner),
         _ => Some(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::CERTIFICATE;
+
+    #[test]
+    fn a_text_of_16_kilobytes_is_read_and_one_byte_more_is_not() {
+        let padded = |bytes: usize| format!("{CERTIFICATE}{}", " ".repeat(bytes - CERTIFICATE.len()));
+        assert_eq!(parse(&padded(caps::CERTIFICATE_BYTES_MAX)).unwrap().info.subject_name, "CN=root");
+        assert!(parse(&padded(caps::CERTIFICATE_BYTES_MAX + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&text);
+            let _ = parse(&STANDARD.encode(&bytes));
+            let _ = parse(&format!("-----BEGIN CERTIFICATE-----{text}-----END CERTIFICATE-----"));
+        }
+
+        #[test]
+        fn no_damage_to_a_certificate_makes_it_panic(at in 0_usize..300, byte: u8, length in 0_usize..311) {
+            let mut der = STANDARD.decode(CERTIFICATE).unwrap();
+            let at = at % der.len();
+            der[at] = byte;
+            let _ = parse(&STANDARD.encode(&der));
+            der.truncate(length);
+            let _ = parse(&STANDARD.encode(&der));
+        }
     }
 }

@@ -149,6 +149,32 @@ async fn a_query_pages_through_everything_in_order_and_only_once() {
     assert_eq!(seen, (0..7).map(|n| format!("dev-{n}")).collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn a_page_looks_at_ten_thousand_rows_and_the_next_one_goes_on() {
+    let test = TestService::with_hubs(&[]).await;
+    let mut last = String::new();
+    for thousand in 0..11 {
+        let mut batch = Batch::default();
+        for n in 0..1000 {
+            last = format!("dev-{thousand:02}-{n:03}");
+            batch.insert(&crate::testing::enrollment(&last));
+        }
+        test.service.store().commit(batch).await.unwrap();
+    }
+    let (owner, kind) = (test.owner(), EnrollmentKind::Individual);
+    let query = async |from: Option<&base::Continuation>| {
+        let keep = |enrollment: &Enrollment| enrollment.id.as_str() == last;
+        test.service.query_enrollments(&owner, kind, keep, 10, from).await.unwrap()
+    };
+    let first = query(None).await;
+    assert_eq!(first.items.len(), 0);
+    let second = query(Some(&first.next.unwrap())).await;
+    assert_eq!((second.items.len(), second.next), (1, None));
+    let full =
+        test.service.query_enrollments(&owner, kind, |_| true, caps::QUERY_PAGE_MAX, None).await.unwrap();
+    assert_eq!((full.items.len(), full.next.is_some()), (caps::QUERY_PAGE_MAX, true));
+}
+
 /// A group that attests by certificates.
 fn x509_group(id: &str) -> EnrollmentDraft {
     let certificate =

@@ -3,6 +3,7 @@ use hub::device::{Authentication, Identity};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::attestation::AttestationDraft;
 use crate::enrollment::{CustomAllocation, EnrollmentDraft, ReprovisionPolicy};
 use crate::settings::AllocationPolicy;
 use crate::testing::{TODAY, TestService, group, individual, primary_key, registration_id};
@@ -63,6 +64,53 @@ async fn a_group_lets_in_whoever_holds_a_derived_key_and_nobody_with_the_groups_
     assert_eq!(test.register("dev-02", &key).await, Err(Error::Unauthorized));
     assert_eq!(test.register("dev-02", &key.derive("dev-01")).await, Err(Error::Unauthorized));
     assert!(device(&test, "hub", "dev-02").await.is_none());
+    let (first, second) = (Key::generate(64), Key::generate(64));
+    let mut two = group("two", &first);
+    two.attestation = AttestationDraft::SymmetricKey {
+        primary_key: Some(first.text().to_owned()),
+        secondary_key: Some(second.text().to_owned()),
+    };
+    test.put(&two).await.unwrap();
+    test.register("dev-02", &second.derive("dev-02")).await.unwrap();
+    let identity = device(&test, "hub", "dev-02").await.unwrap();
+    let Authentication::Sas { primary_key, secondary_key } = identity.authentication else {
+        panic!("not by key")
+    };
+    assert_eq!((primary_key, secondary_key), (first.derive("dev-02"), second.derive("dev-02")));
+}
+
+#[tokio::test]
+async fn of_two_groups_that_fit_the_older_one_lets_the_device_in_and_disabled_it_keeps_it_out() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let key = Key::generate(64);
+    let mut older = group("zzz", &key);
+    test.put(&older).await.unwrap();
+    test.clock.advance(std::time::Duration::from_secs(1));
+    test.put(&group("aaa", &key)).await.unwrap();
+    let registered = test.register("dev-1", &key.derive("dev-1")).await.unwrap();
+    assert_eq!(registered.enrollment_id.as_str(), "zzz");
+    older.is_enabled = false;
+    test.put_again(&older).await;
+    let told = test.register("dev-1", &key.derive("dev-1")).await.unwrap();
+    assert_eq!(told.state, RegistrationState::Disabled);
+    // What it was assigned is not forgotten.
+    older.is_enabled = true;
+    test.put_again(&older).await;
+    let again = test.register("dev-1", &key.derive("dev-1")).await.unwrap();
+    assert_eq!(substatus(&again), Substatus::ReprovisionedToInitialAssignment);
+    // A device that changes its group stays the same registration.
+    let kind = EnrollmentKind::Group;
+    test.service
+        .delete_enrollment(&test.owner(), kind, &registration_id("zzz"), &IfMatch::Any)
+        .await
+        .unwrap();
+    let moved = test.register("dev-1", &key.derive("dev-1")).await.unwrap();
+    assert_eq!((moved.enrollment_id.as_str(), moved.created), ("aaa", registered.created));
+    let of = |group: &str| {
+        let (service, owner, group) = (test.service.clone(), test.owner(), registration_id(group));
+        async move { service.query_registrations(&owner, &group, 10, None).await.map(|page| page.items.len()) }
+    };
+    assert_eq!((of("aaa").await, of("zzz").await), (Ok(1), Err(Error::EnrollmentGroupNotFound)));
 }
 
 #[tokio::test]

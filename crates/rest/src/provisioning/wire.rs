@@ -255,3 +255,54 @@ fn default_reprovision_policy(api_version: &ApiVersion) -> Option<ReprovisionPol
     let default = ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true };
     (!api_version.is_sticky()).then_some(default)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// JSON of which much has the names and values that an enrollment has.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            "symmetricKey|tpm|x509|static|custom|hashed|enabled|disabled|dev-1|AAAA|https://x|2021-10-01",
+            "\\PC{0,12}",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        let name = prop_oneof![
+            "registrationId|enrollmentGroupId|deviceId|attestation|type|tpm|endorsementKey|x509|clientCertificates",
+            "signingCertificates|caReferences|primary|secondary|certificate|info|symmetricKey|primaryKey|capabilities",
+            "iotEdge|initialTwin|tags|properties|desired|provisioningStatus|reprovisionPolicy|updateHubAssignment",
+            "migrateDeviceData|allocationPolicy|iotHubs|iotHubHostName|customAllocationDefinition|webhookUrl",
+        ];
+        leaf.prop_recursive(5, 40, 8, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((name.clone(), inner), 0..8)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_enrollment_makes_its_reader_panic(members in any_json(), attestation in any_json(), twin in any_json()) {
+            let version = "2021-10-01".parse().unwrap();
+            let mut body = json!({"registrationId": "dev-1", "enrollmentGroupId": "dev-1", "initialTwin": twin});
+            body["attestation"] = attestation;
+            if let Value::Object(members) = members {
+                body.as_object_mut().unwrap().extend(members);
+            }
+            for kind in [EnrollmentKind::Individual, EnrollmentKind::Group] {
+                let Value::Object(object) = body.clone() else { continue };
+                let _ = EnrollmentInput::of(object).and_then(|input| input.into_draft(kind, None, &version));
+            }
+        }
+    }
+}

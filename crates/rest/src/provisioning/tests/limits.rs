@@ -70,6 +70,31 @@ async fn ids_have_128_characters_and_end_well() {
 }
 
 #[tokio::test]
+async fn a_device_id_has_128_characters_of_the_hubs_alphabet() {
+    let fixture = Fixture::new().await;
+    for (device_id, fits) in [
+        ("x".repeat(128), true),
+        ("x".repeat(129), false),
+        ("a%b*?!(),=@;$'".to_owned(), true),
+        ("a/b".to_owned(), false),
+        ("ä".to_owned(), false),
+    ] {
+        let mut body = individual("dev-1");
+        body["deviceId"] = json!(device_id);
+        let answer = fixture.ask("PUT", "/enrollments/dev-1").json(&body).send().await;
+        if fits {
+            let key = primary_key(&answer.is(200).json());
+            let told = fixture.register("dev-1", &key).await;
+            assert_eq!(told["registrationState"]["deviceId"], device_id);
+            fixture.ask("DELETE", "/enrollments/dev-1").send().await.is(204);
+        } else {
+            answer.refused(400_004);
+            fixture.ask("GET", "/enrollments/dev-1").send().await.refused(404_201);
+        }
+    }
+}
+
+#[tokio::test]
 async fn json_nests_a_hundred_deep_and_no_deeper() {
     let fixture = Fixture::new().await;
     // The body itself is one level, the member's own lists are the rest.
