@@ -44,7 +44,8 @@ impl Instance {
             }
             let models = self.models().await?;
             let write = rules::Write { models: &models, etag: new_etag(), now: self.now() };
-            let new = rules::create(self.id(), id, body, write)?;
+            let before = old.as_ref().map(|old| &old.record);
+            let new = rules::create(self.id(), id, body, before, write)?;
             let mut batch = Batch::default();
             if let Some(old) = &old {
                 batch.replace(old, &new);

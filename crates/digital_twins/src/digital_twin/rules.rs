@@ -45,11 +45,12 @@ struct Metadata {
 /// What a write touched: a member of the root, whole or (for a component) one property of it.
 type Touched = BTreeSet<(String, Option<String>)>;
 
-/// A twin from the body of PUT, replacing whatever was there.
+/// A twin from the body of PUT, replacing whatever was there `before`.
 pub(crate) fn create(
     instance: &InstanceId,
     id: &DigitalTwinId,
     body: &Object,
+    before: Option<&DigitalTwin>,
     write: Write,
 ) -> Result<DigitalTwin, Error> {
     let model = body.get("$metadata").and_then(|metadata| metadata.get("$model"));
@@ -61,9 +62,7 @@ pub(crate) fn create(
     let mut draft = take_apart(body);
     draft.model.clone_from(model);
     let shape = shape_of(model, write.models)?;
-    if is_decommissioned(model, write.models) {
-        return Err(Error::ModelDecommissioned(model.clone()));
-    }
+    refuse_decommissioned(model, before, write.models)?;
     refuse_bad_source_times(&draft)?;
     let touched = draft.contents.keys().map(|name| (name.clone(), None)).collect();
     finish(instance, id, draft, &shape, &touched, write)
@@ -81,9 +80,7 @@ pub(crate) fn patch(
         draft.apply(operation, &mut touched)?;
     }
     let shape = shape_of(&draft.model, write.models)?;
-    if draft.model != twin.model() && is_decommissioned(&draft.model, write.models) {
-        return Err(Error::ModelDecommissioned(draft.model));
-    }
+    refuse_decommissioned(&draft.model, Some(twin), write.models)?;
     refuse_bad_source_times(&draft)?;
     refuse_undeclared(&draft, &shape, &touched)?;
     finish(&twin.instance, &twin.id, draft, &shape, &touched, write)
@@ -96,8 +93,14 @@ fn shape_of(model: &str, models: &Snapshot) -> Result<Arc<Shape>, Error> {
     })
 }
 
-fn is_decommissioned(model: &str, models: &Snapshot) -> bool {
-    model.parse().ok().and_then(|id| models.get(&id)).is_some_and(|data| data.decommissioned)
+/// A model out of use takes no twins any more; those that it has stay fully usable.
+fn refuse_decommissioned(model: &str, before: Option<&DigitalTwin>, models: &Snapshot) -> Result<(), Error> {
+    let is_decommissioned =
+        model.parse().ok().and_then(|id| models.get(&id)).is_some_and(|data| data.decommissioned);
+    if is_decommissioned && before.is_none_or(|before| before.model() != model) {
+        return Err(Error::ModelDecommissioned(model.to_owned()));
+    }
+    Ok(())
 }
 
 /// What the patch itself wrote outside of the model is its own fault; what an earlier model left is a bad twin.

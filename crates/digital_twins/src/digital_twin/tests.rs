@@ -593,14 +593,14 @@ mod any_patch {
         )) {
             let models = snapshot();
             let body = json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"Mode": "a"}, "Name": "n", "Tags": {"a": "1"}});
-            let before = rules::create(&InstanceId::from_stored("i"), &id("r"), &object(body), write(&models, 1)).unwrap();
+            let before = rules::create(&InstanceId::from_stored("i"), &id("r"), &object(body), None, write(&models, 1)).unwrap();
             is_sound(&before);
             let document = operations.iter().map(|(op, path, value)| json!({"op": op, "path": path, "value": value})).collect();
             let operations = patch(&Value::Array(document));
             if let Ok(after) = rules::patch(&before, &operations, write(&models, 2)) {
                 is_sound(&after);
                 // What a patch made can be put as it is, and patched with nothing.
-                rules::create(&InstanceId::from_stored("i"), &id("r"), after.document(), write(&models, 3)).unwrap();
+                rules::create(&InstanceId::from_stored("i"), &id("r"), after.document(), Some(&after), write(&models, 3)).unwrap();
                 let again = rules::patch(&after, &[], write(&models, 2)).unwrap();
                 prop_assert_eq!(again.document(), after.document());
             }

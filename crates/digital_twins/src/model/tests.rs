@@ -162,9 +162,16 @@ async fn a_model_goes_out_of_use_and_back_but_not_while_others_in_use_build_on_i
     let body = json!({"$metadata": {"$model": room.as_str()}, "Thermostat": {}});
     assert_eq!(fixture.put("r", body.clone()).await.unwrap_err().code(), "ModelDecommissioned");
     set("dtmi:test:Room;1", false).await.unwrap();
-    fixture.put("r", body).await.unwrap();
+    fixture.put("r", body.clone()).await.unwrap();
+    fixture.put("p", json!({"$metadata": {"$model": "dtmi:test:Pump;1"}})).await.unwrap();
     set("dtmi:test:Room;1", true).await.unwrap();
     fixture.patch("r", json!([{"op": "add", "path": "/Name", "value": "still usable"}])).await.unwrap();
+    fixture.put("r", body.clone()).await.unwrap();
+    // Nor may a twin of another model become one of it.
+    assert_eq!(fixture.put("p", body).await.unwrap_err().code(), "ModelDecommissioned");
+    let to_room = json!([{"op": "replace", "path": "/$metadata/$model", "value": room.as_str()},
+        {"op": "add", "path": "/Thermostat", "value": {}}]);
+    assert_eq!(fixture.patch("p", to_room).await.unwrap_err().code(), "ModelDecommissioned");
 }
 
 #[tokio::test]
