@@ -10,6 +10,8 @@ pub mod hub;
 pub mod provisioning;
 pub mod resource_manager;
 pub mod router;
+#[cfg(test)]
+mod test_wire;
 pub mod wire;
 
 pub use front::{AnyDoor, Front, Served, mount};

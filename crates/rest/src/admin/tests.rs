@@ -12,6 +12,7 @@ use store::{NewRecord, Options, Store, Streams};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
+use crate::test_wire;
 use crate::wire::{Body, Peer};
 
 struct TestAdmin {
@@ -86,12 +87,7 @@ impl TestAdmin {
             .uri(path)
             .header("host", "localhost")
             .header("authorization", format!("Bearer {key}"));
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, Peer::default()).unwrap();
-        let read = Box::new(move |_: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { Ok(Bytes::from(body)) })
-        });
-        self.door.serve(head, read).await
+        test_wire::answer(&*self.door, request, body, Peer::default()).await
     }
 }
 

@@ -5,12 +5,12 @@ use access::{Directory, audiences};
 use base::{Clock, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde_json::Value;
 use store::{Options, Store};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
+use crate::test_wire;
 use crate::wire::Peer;
 
 struct TestEntra {
@@ -35,12 +35,7 @@ impl TestEntra {
         if let Some(basic) = basic {
             request = request.header("authorization", format!("Basic {}", STANDARD.encode(basic)));
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, Peer::default()).unwrap();
-        let read = Box::new(move |_: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move { Ok(Bytes::from(body)) })
-        });
-        let response = self.door.serve(head, read).await;
+        let response = test_wire::answer(&*self.door, request, body, Peer::default()).await;
         (response.status.as_u16(), response.body_json())
     }
 

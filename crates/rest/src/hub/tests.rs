@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use access::directory::{ClientCredentials, NewRoleAssignment};
 use base::hosts::{Hosts, NoMachine};
 use base::meter::{Limits, Throttled};
 use base::outbound::NoOutbound;
@@ -20,6 +19,7 @@ use store::{Options, Store, Streams};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
+use crate::test_wire;
 use crate::wire::Peer;
 
 const HOST: &str = "hub.azure-devices.localhost";
@@ -150,23 +150,9 @@ impl TestDoor {
     async fn bearer(&self, roles: &[&str], audience: &str) -> String {
         let principal = self.directory.create_service_principal("app").await.unwrap();
         for role in roles {
-            let new = NewRoleAssignment {
-                id: uuid::Uuid::new_v4().to_string(),
-                scope_path: self.hub.scope().as_str().to_owned(),
-                role_definition_id: (*role).to_owned(),
-                principal_id: principal.object_id.clone(),
-                principal_type: None,
-                description: None,
-            };
-            self.directory.put_role_assignment(&Caller::system(), new).await.unwrap();
+            test_wire::grant(&self.directory, &principal, role, self.hub.scope().as_str()).await;
         }
-        let credentials = ClientCredentials {
-            client_id: &principal.app_id,
-            client_secret: principal.secrets[0].secret.expose(),
-            resource: audience,
-            base_url: "https://login.localhost",
-        };
-        format!("Bearer {}", self.directory.issue(&credentials).await.unwrap().access_token)
+        format!("Bearer {}", test_wire::token(&self.directory, &principal, audience).await)
     }
 
     /// Everything that an operation of this door could have changed.
@@ -231,15 +217,8 @@ impl<'a> Ask<'a> {
         for tag in self.if_match {
             request = request.header("if-match", tag);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = Peer { remote: self.remote.map(|address| address.parse().unwrap()), ..Peer::default() };
-        let head = Head::new(&parts, peer).unwrap();
-        let body = Bytes::from(self.body);
-        let read = Box::new(move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            let fits = body.len() <= max_bytes;
-            Box::pin(async move { if fits { Ok(body) } else { Err(Fault::BodyTooLarge { max_bytes }) } })
-        });
-        self.test.door.serve(head, read).await
+        test_wire::answer(&*self.test.door, request, self.body, peer).await
     }
 }
 

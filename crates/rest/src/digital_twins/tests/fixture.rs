@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::Directory;
-use ::access::directory::{ClientCredentials, NewRoleAssignment, ServicePrincipal};
+use ::access::directory::ServicePrincipal;
 use ::access::roles;
 use base::hosts::{Hosts, NoMachine};
 use base::{Clock, InstanceId, Scope, Throttle, Timestamp};
@@ -15,8 +15,8 @@ use store::{Options, Store};
 
 use super::super::DigitalTwins;
 use crate::front::{AnyDoor, mount};
-use crate::router::Fault;
-use crate::wire::{Head, Peer, Response};
+use crate::test_wire;
+use crate::wire::{Peer, Response};
 
 pub(super) const HOST: &str = "twins.api.eus.digitaltwins.localhost";
 pub(super) const VERSION: &str = "2023-10-31";
@@ -73,7 +73,7 @@ impl Fixture {
 
     /// A token that is no good for Digital Twins.
     pub(super) async fn token_for(&self, resource: &str) -> String {
-        token(&self.directory, &self.principal, resource).await
+        test_wire::token(&self.directory, &self.principal, resource).await
     }
 
     pub(super) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
@@ -140,26 +140,8 @@ pub(super) fn component() -> Value {
 
 async fn assigned(directory: &Directory, instance: &str, role: &str) -> String {
     let principal = directory.create_service_principal("app").await.unwrap();
-    let assignment = NewRoleAssignment {
-        id: uuid::Uuid::new_v4().to_string(),
-        scope_path: scope(instance),
-        role_definition_id: role.to_owned(),
-        principal_id: principal.object_id.clone(),
-        principal_type: None,
-        description: None,
-    };
-    directory.put_role_assignment(&::access::Caller::system(), assignment).await.unwrap();
-    token(directory, &principal, "https://digitaltwins.azure.net").await
-}
-
-async fn token(directory: &Directory, principal: &ServicePrincipal, resource: &str) -> String {
-    let credentials = ClientCredentials {
-        client_id: &principal.app_id,
-        client_secret: principal.secrets[0].secret.expose(),
-        resource,
-        base_url: "https://localhost:8443",
-    };
-    directory.issue(&credentials).await.unwrap().access_token
+    test_wire::grant(directory, &principal, role, &scope(instance)).await;
+    test_wire::token(directory, &principal, "https://digitaltwins.azure.net").await
 }
 
 /// A request in the making; as the owner unless told otherwise.
@@ -218,17 +200,9 @@ impl Ask<'_> {
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, self.peer).unwrap();
-        let body = self.body;
-        let read = move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            let answer =
-                if body.len() > max_bytes { Err(Fault::BodyTooLarge { max_bytes }) } else { Ok(body) };
-            Box::pin(std::future::ready(answer))
-        };
         Answer {
             what: format!("{} {}", self.method, self.path),
-            response: self.fixture.door.serve(head, Box::new(read)).await,
+            response: test_wire::answer(&*self.fixture.door, request, self.body, self.peer).await,
         }
     }
 }

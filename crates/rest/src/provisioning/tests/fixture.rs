@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::directory::{ClientCredentials, NewRoleAssignment, ServicePrincipal};
 use ::access::{Directory, Right, roles};
 use base::hosts::{Hosts, NoMachine};
 use base::outbound::NoOutbound;
@@ -17,8 +16,8 @@ use store::{Options, Store, Streams};
 
 use super::super::ProvisioningDoor;
 use crate::front::{AnyDoor, mount};
-use crate::router::Fault;
-use crate::wire::{Head, Peer, Response};
+use crate::test_wire;
+use crate::wire::{Peer, Response};
 
 pub(super) const HOST: &str = "mydps.azure-devices-provisioning.example.test";
 pub(super) const OTHER_HOST: &str = "other.azure-devices-provisioning.example.test";
@@ -144,16 +143,8 @@ impl Fixture {
     /// A bearer token for `resource`, with `role` at the instance `name`.
     pub(super) async fn bearer(&self, name: &str, role: &str, resource: &str) -> String {
         let principal = self.directory.create_service_principal("app").await.unwrap();
-        let assignment = NewRoleAssignment {
-            id: uuid::Uuid::new_v4().to_string(),
-            scope_path: scope(name),
-            role_definition_id: role.to_owned(),
-            principal_id: principal.object_id.clone(),
-            principal_type: None,
-            description: None,
-        };
-        self.directory.put_role_assignment(&::access::Caller::system(), assignment).await.unwrap();
-        format!("Bearer {}", token(&self.directory, &principal, resource).await)
+        test_wire::grant(&self.directory, &principal, role, &scope(name)).await;
+        format!("Bearer {}", test_wire::token(&self.directory, &principal, resource).await)
     }
 
     pub(super) async fn contributor(&self) -> String {
@@ -239,16 +230,6 @@ impl Fixture {
 
 pub(super) const AUDIENCE: &str = "https://azure-devices-provisioning.net";
 
-async fn token(directory: &Directory, principal: &ServicePrincipal, resource: &str) -> String {
-    let credentials = ClientCredentials {
-        client_id: &principal.app_id,
-        client_secret: principal.secrets[0].secret.expose(),
-        resource,
-        base_url: "https://example.test:8443",
-    };
-    directory.issue(&credentials).await.unwrap().access_token
-}
-
 pub(super) fn individual(id: &str) -> Value {
     json!({"registrationId": id, "attestation": {"type": "symmetricKey"}})
 }
@@ -324,15 +305,7 @@ impl Ask<'_> {
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, self.peer).unwrap();
-        let body = self.body;
-        let read = move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-            let answer =
-                if body.len() > max_bytes { Err(Fault::BodyTooLarge { max_bytes }) } else { Ok(body) };
-            Box::pin(std::future::ready(answer))
-        };
-        let response = self.fixture.door.serve(head, Box::new(read)).await;
+        let response = test_wire::answer(&*self.fixture.door, request, self.body, self.peer).await;
         let what = format!("{} {}", self.method, self.path);
         let answer = Answer { what, response };
         answer.has_the_services_headers();

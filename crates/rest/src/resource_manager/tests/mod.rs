@@ -13,17 +13,15 @@ mod recorded;
 mod refusals;
 mod restart;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::directory::{ClientCredentials, NewRoleAssignment, ServicePrincipal};
-use access::{Caller, Directory, roles};
+use access::directory::ServicePrincipal;
+use access::{Directory, roles};
 use base::hosts::{Hosts, Machine};
 use base::outbound::{Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
 use base::{Clock, Throttle, Timestamp};
-use bytes::Bytes;
 use resource_manager::subscription::Subscription;
 use resource_manager::{ResourceManager, Settings};
 use serde_json::{Value, json};
@@ -31,7 +29,8 @@ use store::{Options, Store, Streams};
 
 use super::Management;
 use crate::front::{AnyDoor, mount};
-use crate::wire::{Head, Peer, Response};
+use crate::test_wire::{self, grant, token};
+use crate::wire::{Peer, Response};
 
 /// The subscription of the recorded traffic.
 const RECORDED: &str = "0e745469-49f8-48c9-873b-24ca87143db1";
@@ -173,15 +172,7 @@ impl Arm {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, Peer::default()).unwrap();
-        let body = Bytes::from(body.to_owned());
-        let read = Box::new(move |max: usize| -> Pin<Box<dyn Future<Output = _> + Send>> {
-            Box::pin(async move {
-                if body.len() > max { Err(crate::Fault::BodyTooLarge { max_bytes: max }) } else { Ok(body) }
-            })
-        });
-        self.door.serve(head, read).await
+        test_wire::answer(&*self.door, request, body.to_owned(), Peer::default()).await
     }
 
     async fn send(&self, method: &str, url: &str, body: &str) -> Response {
@@ -236,31 +227,6 @@ impl Arm {
         }
         token(&self.directory, &principal, "https://management.azure.com").await
     }
-}
-
-async fn grant(directory: &Directory, principal: &ServicePrincipal, role: &str, scope: &str) {
-    let new = NewRoleAssignment {
-        id: uuid::Uuid::new_v4().to_string(),
-        scope_path: scope.to_owned(),
-        role_definition_id: role.to_owned(),
-        principal_id: principal.object_id.clone(),
-        principal_type: None,
-        description: None,
-    };
-    match directory.put_role_assignment(&Caller::system(), new).await {
-        Ok(_) | Err(access::directory::Error::RoleAssignmentExists { .. }) => {}
-        Err(error) => panic!("{error}"),
-    }
-}
-
-async fn token(directory: &Directory, principal: &ServicePrincipal, resource: &str) -> String {
-    let request = ClientCredentials {
-        client_id: &principal.app_id,
-        client_secret: principal.secrets[0].secret.expose(),
-        resource,
-        base_url: "https://management.azure.com",
-    };
-    directory.issue(&request).await.unwrap().access_token
 }
 
 fn twins_url(subscription: &str, group: &str, name: &str, rest: &str) -> String {

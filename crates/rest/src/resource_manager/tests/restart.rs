@@ -91,7 +91,7 @@ async fn the_defaults_are_made_once_and_stay_deleted() {
     assert_eq!(arm.services.find("dps").unwrap().settings().linked_hubs.len(), 1);
     assert!(arm.hubs.find("hub").is_some() && arm.instances.find("twins").is_some());
     assert_eq!(arm.manager.hosts().default_instance(base::hosts::Service::Hub).as_deref(), Some("hub"));
-    let caller = Caller::system();
+    let caller = access::Caller::system();
     arm.manager.delete_resource(&caller, &made.digital_twins).await.unwrap();
     arm.settle().await;
     arm.manager.ensure_defaults(&defaults).await.unwrap();
