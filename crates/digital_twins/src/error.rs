@@ -123,6 +123,8 @@ pub enum Error {
         "The query did not end within 60 seconds. Try simplifying the query or adding conditions to reduce the result size."
     )]
     QueryTimeout,
+    #[error("The maximum query rate limit has been reached.")]
+    QuotaReached(Throttled),
 
     // Event routes.
     #[error("The event route id is invalid. It may hold letters, digits, - and _ only.")]
@@ -194,6 +196,7 @@ impl Error {
             Self::SqlQueryError(_) => "SqlQueryError",
             Self::ContinuationInvalid => "BadRequest",
             Self::QueryTimeout => "TimeoutError",
+            Self::QuotaReached(_) => "QuotaReachedError",
             Self::EventRouteIdInvalid => "EventRouteIdInvalid",
             Self::EventRouteEndpointInvalid => "EventRouteEndpointInvalid",
             Self::EventRouteFilterInvalid(_) => "EventRouteFilterInvalid",

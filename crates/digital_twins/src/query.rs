@@ -49,7 +49,10 @@ impl Instance {
         longest: Duration,
     ) -> Result<QueryPage, Error> {
         caller.require(Permission::DigitalTwinQuery, self.scope())?;
-        self.charge(Meter::Query)?;
+        self.charge(Meter::Query).map_err(|error| match error {
+            Error::Throttled(throttled) => Error::QuotaReached(throttled),
+            other => other,
+        })?;
         let token = query.continuation.as_ref().map(Continuation::decode::<Token>).transpose();
         let token = token.map_err(|_| Error::ContinuationInvalid)?;
         let text =

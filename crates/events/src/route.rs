@@ -86,3 +86,83 @@ impl filter::Message for Message<'_> {
         self.body.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Timestamp;
+
+    use super::*;
+    use crate::Destination;
+
+    fn envelope(attributes: &[(&str, &str)], body: &str) -> Envelope {
+        let mut bytes = headers::begin();
+        headers::push_system(&mut bytes, SystemProperty::ContentType, "application/json");
+        for (name, value) in attributes {
+            headers::push_application(&mut bytes, &format!("{ATTRIBUTE_PREFIX}{name}"), value);
+        }
+        Envelope {
+            instance: InstanceId::from_stored("i"),
+            partition_key: "floor1".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            destination: Destination::Routes,
+            headers: bytes,
+            body: body.into(),
+        }
+    }
+
+    fn selects(filter: &str, envelope: &Envelope) -> bool {
+        let route = Route {
+            instance: envelope.instance.clone(),
+            id: "r".to_owned(),
+            endpoint: "e".to_owned(),
+            filter: filter.to_owned(),
+        };
+        let filter = Filter::parse(filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        Routes(vec![(route, filter)]).of(envelope).count() == 1
+    }
+
+    #[test]
+    fn a_filter_sees_every_attribute_of_an_event_and_its_body() {
+        let telemetry = envelope(
+            &[
+                ("specversion", "1.0"),
+                ("id", "m1"),
+                ("type", "microsoft.iot.telemetry"),
+                ("source", "twins.localhost/digitaltwins/floor1"),
+                ("time", "2022-01-20T02:03:00.0000000Z"),
+                ("dataschema", "dtmi:example:Floor;1"),
+            ],
+            r#"{"heat": {"value": 21.5}, "list": [1], "none": null}"#,
+        );
+        for filter in [
+            "specversion = '1.0'",
+            "id = 'm1'",
+            "type = 'microsoft.iot.telemetry'",
+            "ENDS_WITH(source, '/digitaltwins/floor1')",
+            "time >= '2022' AND time < '2023'",
+            "dataschema = 'dtmi:example:Floor;1'",
+            "datacontenttype = 'application/json'",
+            "$eventType = 'DigitalTwinTelemetryMessages'",
+            "$body.heat.value > 21",
+            "$body.none = null",
+            "NOT $body.heat.value > 22",
+        ] {
+            assert!(selects(filter, &telemetry), "{filter}");
+        }
+        // What is missing is neither equal nor unlike anything, and lists are not entered.
+        for filter in [
+            "subject = ''",
+            "subject != 'x'",
+            "NOT subject = 'x'",
+            "$body.cold = 1",
+            "$body.heat.value = '21.5'",
+            "$body.list = 1",
+            "id = 'M1'",
+        ] {
+            assert!(!selects(filter, &telemetry), "{filter}");
+        }
+        let update = envelope(&[("subject", "floor1/relationships/r")], "no JSON");
+        assert!(selects("STARTS_WITH(subject, 'floor1/')", &update));
+        assert!(!selects("$body.a = 1 OR dataschema = 'x' OR type = 'x'", &update));
+    }
+}

@@ -1,5 +1,6 @@
 //! Every refusal of the data plane: status, code and body. The one place where an error becomes HTTP.
 
+use base::meter::Throttled;
 use digital_twins::Error;
 use digital_twins::json_patch::PatchError;
 use serde::Serialize;
@@ -89,8 +90,10 @@ fn domain(error: &Error, trace: &Trace) -> Response {
     match error {
         Error::Throttled(throttled) => {
             let text = format!(r#"{{ "error": {{ "statusCode": 429, "message": "{message}" }} }}"#);
-            let seconds = throttled.retry_after.as_secs().max(1);
-            Response::bytes(429, "application/json", text).header("retry-after", &seconds.to_string())
+            Response::bytes(429, "application/json", text).header("retry-after", &seconds(throttled))
+        }
+        Error::QuotaReached(throttled) => {
+            envelope(status(error), error.code(), &message).header("retry-after", &seconds(throttled))
         }
         Error::JsonPatchInvalid(PatchError::Unreadable { place, reason }) => problem(place, reason, trace),
         Error::Store(inner) => {
@@ -106,6 +109,10 @@ fn domain(error: &Error, trace: &Trace) -> Response {
             if status(error) == 503 { response.header("retry-after", "1") } else { response }
         }
     }
+}
+
+fn seconds(throttled: &Throttled) -> String {
+    throttled.retry_after.as_secs().max(1).to_string()
 }
 
 fn envelope(status: u16, code: &str, message: &str) -> Response {
@@ -167,7 +174,7 @@ fn status(error: &Error) -> u16 {
         | Error::ModelReferencesNotDeleted(_)
         | Error::ModelReferencesNotDecommissioned(_) => 409,
         Error::EtagMismatch(_) | Error::DigitalTwinExists(_) | Error::RelationshipExists(_) => 412,
-        Error::Throttled(_) => 429,
+        Error::Throttled(_) | Error::QuotaReached(_) => 429,
         Error::Store(_) => 500,
         Error::Conflict | Error::Busy => 503,
     }

@@ -358,6 +358,17 @@ async fn a_throttled_caller_gets_the_gateways_429() {
     );
     assert_eq!(answer.header("retry-after"), Some("7"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
+    let query = json!({"query": "SELECT * FROM DIGITALTWINS"});
+    let answer = fixture.ask("POST", "/query").json(&query).send().await.refused(429, "QuotaReachedError");
+    assert_eq!(answer.header("retry-after"), Some("7"));
+}
+
+#[tokio::test]
+async fn every_operation_is_metered() {
+    let fixture = Fixture::throttled(Throttle::with(std::sync::Arc::new(Nothing))).await;
+    for (method, path, body) in operations().into_iter().filter(|(_, path, _)| !path.starts_with("/jobs")) {
+        fixture.ask(method, &path).header("message-id", "m").json(&body).send().await.is(429);
+    }
 }
 
 #[tokio::test]
