@@ -193,6 +193,26 @@ async fn two_hubs_in_one_connect_are_one_too_many() {
 }
 
 #[tokio::test]
+async fn a_device_of_another_hub_is_another_device() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let key = add_device(&fixture.other_hub, "dev1").await;
+    let expires_at = fixture.clock.now().plus(std::time::Duration::from_mins(5));
+    let token = sas::build(&format!("{OTHER_HOST}/devices/dev1"), &key, expires_at, None);
+    let mut here = device.connect().await;
+    let mut there =
+        fixture.connect(hub_connect(OTHER_HOST, &device.identity, Some(&token)).unwrap()).await.unwrap();
+    there.subscribe(TWIN_RESPONSES, Qos::AtMostOnce).await.unwrap();
+    let patch = "$iothub/twin/PATCH/properties/reported/?$rid=r1";
+    assert_eq!(twin_request(&mut there, patch, b"{\"a\":1}").await.0, 204);
+    there.publish(TELEMETRY, b"there").await.unwrap();
+    here.publish(TELEMETRY, b"here").await.unwrap();
+    let bodies: Vec<_> = fixture.messages().await.into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, [b"here"]);
+    assert_eq!(fixture.reported("dev1").await, json!({"$version": 1}));
+}
+
+#[tokio::test]
 async fn what_comes_behind_connect_is_handled_after_connack() {
     let fixture = Fixture::new().await;
     let device = fixture.device("dev1").await;
@@ -568,6 +588,37 @@ async fn a_subscriber_hears_of_every_desired_change_in_order() {
         let body: Value = serde_json::from_slice(&change.payload).unwrap();
         assert_eq!(body, json!({"n": n, "$version": n + 2}));
     }
+}
+
+#[tokio::test]
+async fn a_module_has_a_twin_and_methods_of_its_own() {
+    let fixture = Fixture::new().await;
+    let mut device = fixture.device("dev1").await.connect().await;
+    let mut module = fixture.module("dev1/mod1").await.connect().await;
+    for client in [&mut device, &mut module] {
+        for filter in [TWIN_RESPONSES, DESIRED, METHODS] {
+            client.subscribe(filter, Qos::AtLeastOnce).await.unwrap();
+        }
+    }
+    let patch = "$iothub/twin/PATCH/properties/reported/?$rid=r1";
+    assert_eq!(twin_request(&mut module, patch, b"{\"fw\":2}").await, (204, Some(2), Value::Null));
+    fixture.patch_desired("dev1/mod1", json!({"interval": 30, "old": null})).await;
+    let told = module.next_publish().await.unwrap();
+    assert_eq!(&*told.topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
+    let body: Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!(body, json!({"interval": 30, "old": null, "$version": 2}));
+    let twin = twin_request(&mut module, "$iothub/twin/GET/?$rid=r1", b"").await;
+    let expected = json!({"desired": {"interval": 30, "$version": 2}, "reported": {"fw": 2, "$version": 2}});
+    assert_eq!(twin, (200, None, expected));
+    let (service, id) = (Caller::system(), "dev1/mod1".parse().unwrap());
+    let asked = async {
+        assert_eq!(&*module.next_publish().await.unwrap().topic, "$iothub/methods/POST/reboot/?$rid=1");
+        module.publish("$iothub/methods/res/200/?$rid=1", b"").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(fixture.hub.invoke_method(&service, &id, request("reboot")), asked);
+    assert_eq!(response.unwrap().status, 200);
+    let untouched = json!({"desired": {"$version": 1}, "reported": {"$version": 1}});
+    assert_eq!(twin_request(&mut device, "$iothub/twin/GET/?$rid=r1", b"").await, (200, None, untouched));
 }
 
 // Direct methods.

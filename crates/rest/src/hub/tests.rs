@@ -853,6 +853,29 @@ async fn unknown_paths_and_methods_are_refused_and_at_an_unknown_host_the_defaul
 }
 
 #[tokio::test]
+async fn two_hubs_know_nothing_of_each_other() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    let second = test.hubs.ensure(settings("second")).await.unwrap();
+    let host = "second.azure-devices.localhost";
+    let key = second.settings().policy("iothubowner").unwrap().primary_key.clone();
+    let ask = async |method: &str, path: &str, body: &str| {
+        let token = test.token(host, &key, Some("iothubowner"), 60);
+        test.ask(method, path, body).at(host).with(token).send().await
+    };
+    assert_eq!(ask("GET", "/devices", "").await.body_json(), json!([]));
+    ask("GET", "/twins/dev1", "").await.refused(404, "DeviceNotFound");
+    let path = "/devices/dev1";
+    ask("PUT", path, r#"{"status":"disabled"}"#).await.status_is(200);
+    ask("PATCH", "/twins/dev1", r#"{"tags":{"there":1}}"#).await.status_is(200);
+    assert_eq!(test.state().await, before);
+    test.hubs.remove(second.instance()).await.unwrap();
+    test.hubs.ensure(settings("second")).await.unwrap();
+    ask("GET", path, "").await.refused(401, "IotHubUnauthorizedAccess");
+    assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
 async fn a_hub_without_public_access_answers_this_machine_only() {
     let test = TestDoor::new().await;
     let private = HubSettings { public_network_access: false, ..(*test.hub.settings()).clone() };
