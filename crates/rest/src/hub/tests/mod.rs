@@ -1,0 +1,10 @@
+//! The hub's door against a hub in memory: the exchanges of the specification to the byte, and every refusal of every operation.
+
+mod access;
+mod etags;
+mod fixture;
+mod limits;
+mod methods;
+mod registry;
+mod routes;
+mod twins;

@@ -1,0 +1,79 @@
+//! The routes against the published list, and what is none of them.
+
+use serde_json::Value;
+
+use super::fixture::*;
+use crate::hub::HubDoor;
+use crate::router::Door;
+
+#[tokio::test]
+async fn an_api_version_is_a_date_whichever() {
+    let test = TestDoor::new().await;
+    for version in ["2016-11-14", "2018-06-30", "2020-05-31-preview", "2021-04-12", "2024-03-31"] {
+        let ask = test.ask("GET", "/twins/dev1", "").by_owner().query(&format!("API-Version={version}"));
+        ask.send().await.status_is(200);
+    }
+    for query in
+        ["", "api-version=", "api-version=latest", "api-version=2021-4-12", "api-version=2021-04-12-beta"]
+    {
+        let response = test.ask("GET", "/twins/dev1", "").by_owner().query(query).send().await;
+        response.refused(400, "InvalidProtocolVersion");
+        assert_eq!(test.ask("GET", "/twins/dev1", "").query(query).send().await.status.as_u16(), 401);
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_refused_and_at_an_unknown_host_the_default_hub_answers() {
+    let test = TestDoor::new().await;
+    test.owner("GET", "/nowhere", "").await.refused(404, "GenericNotFound");
+    test.owner("GET", "/devices/dev1/modules/mod1/more", "").await.refused(404, "GenericNotFound");
+    test.owner("DELETE", "/twins/dev1", "").await.refused(405, "GenericMethodNotAllowed");
+    let elsewhere =
+        test.ask("GET", "/devices", "").by_owner().at("other.azure-devices.localhost").send().await;
+    elsewhere.status_is(200);
+}
+
+#[test]
+fn every_route_is_an_operation_of_the_published_list() {
+    let list =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/spec/openapi/iothub/service-2021-04-12.json");
+    let path = std::env::var("TWINHUB_SHARED").map_or_else(
+        |_| list.to_owned(),
+        |shared| format!("{shared}/spec/openapi/iothub/service-2021-04-12.json"),
+    );
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        assert!(std::env::var_os("CI").is_none(), "the operation list of the hub is missing at {path}");
+        eprintln!("did not run: the operation list of the hub is not at {path}");
+        return;
+    };
+    let published: Value = serde_json::from_str(&text).unwrap();
+    for route in HubDoor::routes().describe() {
+        let shape = |path: &str| -> Vec<String> {
+            path.split('/')
+                .map(|part| if part.starts_with('{') { "{}".into() } else { part.to_owned() })
+                .collect()
+        };
+        let paths = published["paths"].as_object().unwrap();
+        let found = paths.iter().find(|(path, methods)| {
+            shape(path) == shape(route.template) && methods.get(route.method.to_ascii_lowercase()).is_some()
+        });
+        let (_, methods) =
+            found.unwrap_or_else(|| panic!("{} {} is not published", route.method, route.template));
+        assert_eq!(methods[route.method.to_ascii_lowercase()]["operationId"], route.operation);
+    }
+}
+
+#[test]
+fn every_route_is_tried_with_whatever_is_refused() {
+    let fits = |path: &str, template: &str| {
+        let (path, template) = (path.split('/'), template.split('/'));
+        path.clone().count() == template.clone().count()
+            && path.zip(template).all(|(given, wanted)| wanted.starts_with('{') || given == wanted)
+    };
+    for route in HubDoor::routes().describe() {
+        let tried = OPERATIONS
+            .iter()
+            .filter(|(method, path, _)| *method == route.method && fits(path, route.template));
+        assert_eq!(tried.count(), 1, "{} {}", route.method, route.template);
+    }
+}

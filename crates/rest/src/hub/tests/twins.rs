@@ -1,0 +1,64 @@
+//! Twins: the exchanges of the specification to the byte.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fixture::*;
+
+#[tokio::test]
+async fn the_patch_of_a_module_twin_is_answered_to_the_byte() {
+    let test = TestDoor::new().await;
+    let body = r#"{"tags":{"env":"test"},"properties":{"desired":{"interval":30,"old":null}}}"#;
+    let identity = test.owner("GET", "/devices/dev1/modules/mod1", "").await.body_json();
+    let path = "/twins/dev1/modules/mod1";
+    test.clock.advance(Duration::from_mins(1));
+    let response = test.ask("PATCH", path, body).by_owner().if_match("\"AAAAAAAAAAE=\"").send().await;
+    response.status_is(200);
+    assert_eq!(response.header_value("etag"), Some("\"AAAAAAAAAAI=\""));
+    assert_eq!(response.header_value("content-type"), Some("application/json; charset=utf-8"));
+    let expected = concat!(
+        r#"{"deviceId":"dev1","moduleId":"mod1","etag":"AAAAAAAAAAI=","deviceEtag":"@","status":"enabled","#,
+        r#""statusReason":null,"statusUpdateTime":"0001-01-01T00:00:00Z","connectionState":"Disconnected","#,
+        r#""lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authenticationType":"sas","#,
+        r#""x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"modelId":"","version":3,"#,
+        r#""tags":{"env":"test"},"properties":{"desired":{"interval":30,"$metadata":{"#,
+        r#""$lastUpdated":"2026-01-02T03:05:05.1234567Z","$lastUpdatedVersion":2,"interval":{"#,
+        r#""$lastUpdated":"2026-01-02T03:05:05.1234567Z","$lastUpdatedVersion":2}},"$version":2},"#,
+        r#""reported":{"$metadata":{"$lastUpdated":"2026-01-02T03:04:05.1234567Z"},"$version":1}},"#,
+        r#""capabilities":{"iotEdge":false}}"#,
+    );
+    let expected = expected.replace('@', identity["etag"].as_str().unwrap());
+    assert_eq!(String::from_utf8(response.body_bytes().to_vec()).unwrap(), expected);
+
+    let stale = test.ask("PATCH", path, body).by_owner().if_match("\"AAAAAAAAAAE=\"").send().await;
+    stale.refused(412, "PreconditionFailed");
+    let read = test.owner("GET", path, "").await;
+    assert_eq!(String::from_utf8(read.body_bytes().to_vec()).unwrap(), expected, "nothing changed");
+    for unknown in ["/twins/dev1/modules/other", "/twins/other/modules/mod1"] {
+        test.owner("PATCH", unknown, body).await.refused(404, "DeviceNotFound");
+    }
+}
+
+#[tokio::test]
+async fn a_twin_that_is_sent_back_whole_changes_only_what_may_change() {
+    let test = TestDoor::new().await;
+    let mut twin = test.owner("GET", "/twins/dev1", "").await.body_json();
+    twin["tags"]["a"] = json!(1);
+    twin["properties"]["desired"]["b"] = json!(1.0);
+    twin["properties"]["reported"]["c"] = json!(1);
+    twin["status"] = json!("disabled");
+    let patched = test.owner("PATCH", "/twins/dev1", &twin.to_string()).await;
+    patched.status_is(200);
+    assert!(
+        String::from_utf8(patched.body_bytes().to_vec()).unwrap().contains(r#""b":1.0"#),
+        "numbers are kept verbatim"
+    );
+    let patched = patched.body_json();
+    assert_eq!((&patched["tags"], &patched["status"]), (&json!({"a": 1}), &json!("enabled")));
+    assert_eq!(patched["properties"]["reported"]["c"], Value::Null);
+    let replaced =
+        test.owner("PUT", "/twins/dev1", r#"{"properties":{"desired":{"d":1}}}"#).await.body_json();
+    assert_eq!((&replaced["tags"], &replaced["properties"]["desired"]["b"]), (&json!({}), &Value::Null));
+    assert_eq!(replaced["etag"], "AAAAAAAAAAM=");
+}
