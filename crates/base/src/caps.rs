@@ -119,6 +119,8 @@ pub const MODELS_PER_CALL_MAX: usize = 250;
 pub const MODELS_PER_INSTANCE_MAX: i64 = 10_000;
 pub const MODEL_BYTES_MAX: usize = 1024 * 1024;
 pub const MODEL_PAGE: usize = 100;
+/// ours: uploads of models that are compiled at a time; others wait.
+pub const MODEL_UPLOADS_COMPILED_MAX: usize = 2;
 /// ours: definitions that one page of models holds; a page that would hold more ends with fewer models.
 pub const MODEL_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// ours: how many models one list may be asked the dependencies of.

@@ -15,7 +15,8 @@ use base::{Continuation, Meter, Page, Timestamp, caps};
 use dtdl::Dtmi;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Batch, Key, retry_on_conflict};
+use store::{Batch, Key, StoreError, retry_on_conflict};
+use tokio::sync::Semaphore;
 
 use crate::json_patch::Operation;
 use crate::{Error, Instance};
@@ -43,15 +44,15 @@ impl Instance {
     pub async fn create_models(
         &self,
         caller: &Caller,
-        definitions: &[Value],
+        definitions: impl Into<Arc<[Value]>>,
     ) -> Result<Vec<Arc<ModelData>>, Error> {
         caller.require(Permission::ModelWrite, self.scope())?;
         self.charge(Meter::ModelOperation)?;
+        let definitions = definitions.into();
         retry_on_conflict(async || {
             let snapshot = self.models().await?;
-            rules::check_upload(definitions, &snapshot)?;
-            let compiled = rules::compile(definitions, &snapshot)?;
-            let models = rules::records(self.id(), definitions, &compiled, &snapshot, self.now());
+            let compiled = compile(&definitions, &snapshot).await?;
+            let models = rules::records(self.id(), &definitions, &compiled, &snapshot, self.now());
             let mut next = (*snapshot).clone();
             let mut batch = Batch::default();
             for (model, compiled) in models.iter().zip(compiled) {
@@ -214,6 +215,19 @@ impl Instance {
         let stored = self.store().get::<Model>(&record::key(self.id(), &data.id)).await?;
         Ok(stored.map(|stored| ModelData { definition: Some(stored.record.definition), ..(**data).clone() }))
     }
+}
+
+/// On a thread of its own: megabytes of models take seconds, which no other request should wait for.
+async fn compile(definitions: &Arc<[Value]>, snapshot: &Arc<Snapshot>) -> Result<Vec<dtdl::Model>, Error> {
+    static COMPILERS: Semaphore = Semaphore::const_new(caps::MODEL_UPLOADS_COMPILED_MAX);
+    let turn = COMPILERS.acquire().await.expect("it is never closed");
+    let (definitions, snapshot) = (definitions.clone(), snapshot.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        rules::check_upload(&definitions, &snapshot)?;
+        rules::compile(&definitions, &snapshot)
+    });
+    work.await.map_err(|error| StoreError::Unavailable(format!("models could not be compiled: {error}")))?
 }
 
 fn wanted(snapshot: &Snapshot, ids: &[Dtmi]) -> Result<Option<BTreeSet<Dtmi>>, Error> {

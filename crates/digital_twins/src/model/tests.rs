@@ -220,7 +220,7 @@ async fn uploads_at_the_same_time_are_all_kept() {
     let model = |n: usize| json!({"@id": format!("dtmi:test:M{n};1"), "@type": "Interface", "@context": "dtmi:dtdl:context;2"});
     let uploads = (0..8).map(|n| {
         let (instance, caller) = (fixture.instance.clone(), fixture.caller.clone());
-        async move { instance.create_models(&caller, &[model(n)]).await.unwrap() }
+        async move { instance.create_models(&caller, [model(n)]).await.unwrap() }
     });
     let mut set = tokio::task::JoinSet::new();
     uploads.for_each(|upload| drop(set.spawn(upload)));
@@ -273,6 +273,6 @@ async fn a_reader_may_list_and_nothing_else() {
         fixture.instance.delete_model(&reader, &pump).await.unwrap_err().code(),
         "AuthorizationFailed"
     );
-    assert_eq!(fixture.instance.create_models(&reader, &[]).await.unwrap_err().code(), "AuthorizationFailed");
+    assert_eq!(fixture.instance.create_models(&reader, []).await.unwrap_err().code(), "AuthorizationFailed");
     assert_eq!(everything(&fixture).await.len(), 4);
 }
