@@ -217,3 +217,29 @@ impl std::fmt::Debug for Response {
         write!(f, "{} {:?} {body}", self.status, self.headers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn if_match(values: &[&[u8]]) -> IfMatch {
+        let mut request = http::Request::builder().uri("/").header("host", "h");
+        for value in values {
+            request = request.header("if-match", *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        Head::new(&parts, Peer::default()).unwrap().if_match()
+    }
+
+    #[test]
+    fn an_if_match_that_makes_no_sense_does_not_count_as_absent() {
+        assert_eq!(if_match(&[]), IfMatch::Absent);
+        assert_eq!(if_match(&[b"\"*\""]), IfMatch::Any);
+        assert_eq!(if_match(&[b"\"abc=\""]), IfMatch::Tag("abc=".into()));
+        let senseless: [&[&[u8]]; 4] = [&[b"\xff"], &[b"*\xe4"], &[b"*", b"*"], &[b"abc=", b"abc="]];
+        for values in senseless {
+            let IfMatch::Tag(tag) = if_match(values) else { panic!("{values:?}") };
+            assert_ne!(tag, "abc=");
+        }
+    }
+}

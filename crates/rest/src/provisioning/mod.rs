@@ -175,7 +175,7 @@ fn id(request: &Request) -> Result<RegistrationId, Refusal> {
 }
 
 fn if_match(request: &Request) -> IfMatch {
-    IfMatch::parse(request.header("if-match"))
+    request.if_match()
 }
 
 /// The body as an object. Nothing else is ever one of the service's.

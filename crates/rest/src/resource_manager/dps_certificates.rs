@@ -32,7 +32,7 @@ fn id(request: &Request) -> ResourceId {
 }
 
 fn if_match(request: &Request) -> IfMatch {
-    IfMatch::parse(request.header("if-match"))
+    request.if_match()
 }
 
 pub(super) async fn list(at: At, request: &Request) -> Outcome {

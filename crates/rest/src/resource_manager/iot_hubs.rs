@@ -77,7 +77,10 @@ fn id(request: &Request) -> ResourceId {
 
 /// `If-Match`, or the `etag` that a round-tripped body carries.
 pub(super) fn if_match(request: &Request, etag: Option<&str>) -> IfMatch {
-    IfMatch::parse(request.header("if-match").or(etag))
+    match request.if_match() {
+        IfMatch::Absent => IfMatch::parse(etag),
+        given => given,
+    }
 }
 
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
