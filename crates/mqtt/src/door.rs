@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::hosts::{Host, Hosts, Service};
 use base::tasks::Tasks;
-use base::{Clock, caps};
+use base::{Clock, Timestamp, caps};
 use hub::{Hub, Hubs};
 use provisioning::Services;
 use rustls_pki_types::CertificateDer;
@@ -37,6 +37,8 @@ pub struct Peer {
     pub remote_address: Option<IpAddr>,
     /// The host name of the TLS handshake.
     pub sni: Option<String>,
+    /// When the connection was accepted; its handshake counts among the time that a stranger has. `None`: now.
+    pub accepted_at: Option<Timestamp>,
     /// The chain that the client proved to hold, leaf first; nobody has judged it yet.
     pub client_certificates: Vec<CertificateDer<'static>>,
 }
@@ -69,7 +71,9 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let door = self.clone();
-        let link = Link::new(stream, &self.0.clock, self.0.tasks.stopping());
+        let clock = &self.0.clock;
+        let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.now());
+        let link = Link::new(stream, clock, accepted_at, self.0.tasks.stopping());
         // Boxed because it takes more room than the connection that comes after it, and is given back before that.
         let greeting = Box::pin(async move { door.greet(link, peer).await });
         async move {

@@ -55,9 +55,10 @@ pub(crate) struct Link<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// A connection of which nothing is known yet: it may hold little and not for long.
-    pub(crate) fn new(stream: S, clock: &Clock, mut stopping: Stopping) -> Self {
+    /// What its handshake took counts as silence.
+    pub(crate) fn new(stream: S, clock: &Clock, accepted_at: Timestamp, mut stopping: Stopping) -> Self {
         let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
-        let heard_at = clock.now();
+        let heard_at = accepted_at;
         Self {
             wire: Wire::new(stream),
             heard_at,

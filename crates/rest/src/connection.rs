@@ -1,12 +1,14 @@
 //! One HTTP connection, 1.1 or 2, over any byte stream. `server` has done TLS; here hyper speaks the protocol and the front answers.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::caps;
 use base::tasks::Stopping;
+use base::{Clock, Timestamp, caps};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,57 +20,147 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::front::Front;
 use crate::router::Fault;
-use crate::wire::{Body, Head, Peer, Response};
+use crate::wire::{Body, Head, Peer, Proof, Response};
 
-/// An idle connection is closed after this long; official clients open a new one without asking.
+#[cfg(test)]
+mod tests;
+
+/// A connection of somebody known is closed after so long without a request; official clients open a new one without asking.
 const IDLE: Duration = Duration::from_secs(120);
+/// How long somebody who is told to leave may take about it.
+const PARTING: Duration = Duration::from_secs(1);
 /// A body must arrive within this time.
 const BODY: Duration = Duration::from_secs(60);
 
-/// Serves requests until the client leaves or shutdown begins; then the request in hand is finished first.
-pub async fn serve<S>(stream: S, is_http2: bool, peer: Peer, front: Arc<Front>, mut stopping: Stopping)
+/// How long a connection may stay: until it has proved who it is, ten seconds from its beginning or its last answer; from
+/// then on as long as it asks.
+#[derive(Clone)]
+struct Stay(Arc<Since>);
+
+struct Since {
+    clock: Clock,
+    /// Ticks of the beginning, then of the last answer.
+    at: AtomicI64,
+    in_hand: AtomicUsize,
+    proof: Proof,
+}
+
+/// A request in hand, until its answer has been produced to the end.
+struct InHand(Stay);
+
+impl Stay {
+    fn new(clock: &Clock, accepted_at: Timestamp, proof: &Proof) -> Self {
+        let (at, in_hand) = (AtomicI64::new(accepted_at.ticks()), AtomicUsize::new(0));
+        Self(Arc::new(Since { clock: clock.clone(), at, in_hand, proof: proof.clone() }))
+    }
+
+    fn take_in_hand(&self) -> InHand {
+        self.0.in_hand.fetch_add(1, Ordering::Relaxed);
+        InHand(self.clone())
+    }
+
+    /// Resolves once the connection has stayed too long.
+    async fn ended(&self) {
+        let since = &*self.0;
+        let at_most = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        loop {
+            let is_proven = since.proof.is_given();
+            let limit = if is_proven { IDLE } else { at_most };
+            let until = Timestamp::from_ticks(since.at.load(Ordering::Relaxed)).plus(limit);
+            let now = since.clock.now();
+            if is_proven && since.in_hand.load(Ordering::Relaxed) > 0 {
+                since.clock.sleep_until(now.plus(at_most)).await;
+            } else if now < until {
+                // It may ring too early, and is set again then: cheaper than to move it with every request.
+                since.clock.sleep_until(now.plus(at_most).min(until)).await;
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let since = &self.0.0;
+        since.at.store(since.clock.now().ticks(), Ordering::Relaxed);
+        since.in_hand.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What `server` knows of a connection beside its bytes.
+pub struct Connection {
+    pub is_http2: bool,
+    pub peer: Peer,
+    /// When it was accepted: the time of its handshake counts too.
+    pub accepted_at: Timestamp,
+    pub clock: Clock,
+    pub stopping: Stopping,
+}
+
+/// Serves requests until the client leaves, has stayed too long, or shutdown begins; then the request in hand is finished first.
+pub async fn serve<S>(stream: S, connection: Connection, front: Arc<Front>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let asked = has_asked.clone();
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        let (front, peer) = (front.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer(&front, request, peer).await) }
-    });
+    let Connection { is_http2, peer, accepted_at, clock, mut stopping } = connection;
+    let stay = Stay::new(&clock, accepted_at, &peer.proof);
+    let service = {
+        let (stay, peer) = (stay.clone(), peer.clone());
+        service_fn(move |request: http::Request<Incoming>| {
+            let (front, peer, in_hand) = (front.clone(), peer.clone(), stay.take_in_hand());
+            async move { Ok::<_, Infallible>(answer(&front, request, peer, in_hand).await) }
+        })
+    };
     let io = TokioIo::new(stream);
-    let silent = async {
-        tokio::time::sleep(Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX)).await;
-        if has_asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+    let ending = async {
+        tokio::select! {
+            () = stay.ended() => if peer.proof.is_given() { Some(PARTING) } else { None },
+            // Whoever drains us bounds the time that this takes.
+            () = stopping.wait() => Some(BODY),
         }
     };
-    // Errors of a connection are its client's affair: it left, or spoke nonsense and was told so.
     if is_http2 {
         let mut builder = hyper::server::conn::http2::Builder::new(ConnectionTasks);
-        builder.timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX).max_concurrent_streams(100);
-        let connection = builder.serve_connection(io, service);
-        tokio::pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => {}
-            () = silent => {}
-            () = stopping.wait() => { connection.as_mut().graceful_shutdown(); let _ = connection.await; }
-        }
+        builder
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        drive(builder.serve_connection(io, service), |c| c.graceful_shutdown(), ending).await;
     } else {
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(HEADER_BYTES_MAX as usize);
+        // Slow headers are ended by the stay.
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX as usize);
         let connection = builder.serve_connection(io, service).with_upgrades();
-        tokio::pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => {}
-            () = silent => {}
-            () = stopping.wait() => { connection.as_mut().graceful_shutdown(); let _ = connection.await; }
+        drive(connection, |c| c.graceful_shutdown(), ending).await;
+    }
+}
+
+/// Lets a connection go on until `ending`, which says how long it may take to leave; `None`: not at all.
+async fn drive<C: Future>(
+    connection: C,
+    leave: fn(Pin<&mut C>),
+    ending: impl Future<Output = Option<Duration>>,
+) {
+    tokio::pin!(connection);
+    tokio::select! {
+        // Errors of a connection are its client's affair: it left, or spoke nonsense and was told so.
+        _ = connection.as_mut() => {}
+        patience = ending => if let Some(patience) = patience {
+            leave(connection.as_mut());
+            let _ = tokio::time::timeout(patience, connection).await;
         }
     }
 }
 
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 100;
+/// Bytes of bodies that a peer may send before they are read: the least that HTTP/2 lets a server say, and enough for bodies of
+/// a megabyte. hyper's own choice is a megabyte for everyone, known or not.
+const WINDOW_BYTES: u32 = 65_535;
 
 /// hyper runs the streams of one HTTP/2 connection as tasks; they end with their connection.
 #[derive(Clone)]
@@ -88,13 +180,14 @@ async fn answer(
     front: &Front,
     request: http::Request<Incoming>,
     peer: Peer,
+    in_hand: InHand,
 ) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
     let (parts, body) = request.into_parts();
     let response = match Head::new(&parts, peer) {
         Some(head) => front.serve(head, Box::new(move |max| Box::pin(read(body, max)))).await,
         None => Response::text(400, "The path or query is not UTF-8, or the Host header is missing."),
     };
-    write(response)
+    write(response, in_hand)
 }
 
 async fn read(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
@@ -115,10 +208,16 @@ async fn read(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
     tokio::time::timeout(BODY, collect).await.unwrap_or(Err(Fault::BodyIncomplete))
 }
 
-fn write(response: Response) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
+fn write(response: Response, in_hand: InHand) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
     let body = match response.body {
         Body::Full(bytes) => Full::new(bytes).boxed_unsync(),
-        Body::Stream(stream) => StreamBody::new(stream.map(|bytes| Ok(Frame::data(bytes)))).boxed_unsync(),
+        Body::Stream(stream) => {
+            let frame = move |bytes| {
+                let _until_the_last = &in_hand;
+                Ok(Frame::data(bytes))
+            };
+            StreamBody::new(stream.map(frame)).boxed_unsync()
+        }
     };
     let mut out = http::Response::new(body);
     *out.status_mut() = response.status;

@@ -14,6 +14,7 @@ pub mod router;
 mod test_wire;
 pub mod wire;
 
+pub use connection::Connection;
 pub use front::{AnyDoor, Front, Served, mount};
 pub use router::{Door, Fault, RouteInfo, Routes};
-pub use wire::{Head, Peer, Request, Response};
+pub use wire::{Head, Peer, Proof, Request, Response};

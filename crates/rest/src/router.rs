@@ -21,6 +21,11 @@ pub trait Door: Clone + Send + Sync + Sized + 'static {
 
     fn routes() -> Routes<Self>;
 
+    /// Whether a route is answered to anyone. Its body is then read before anyone has proved anything, so it must be small.
+    fn is_open(_route: &RouteInfo) -> bool {
+        false
+    }
+
     /// Who calls and which instance is meant. Sees no body.
     fn authenticate(
         &self,
@@ -103,7 +108,10 @@ impl<D: Door> Routes<D> {
             None => Part::Word(text),
         };
         let parts = template.split('/').filter(|segment| !segment.is_empty()).map(part).collect();
-        let info = RouteInfo { method, template, operation, body_bytes_max: caps::HTTP_BODY_BYTES_MAX };
+        let mut info = RouteInfo { method, template, operation, body_bytes_max: caps::HTTP_BODY_BYTES_MAX };
+        if D::is_open(&info) {
+            info.body_bytes_max = caps::UNAUTHENTICATED_BYTES_MAX;
+        }
         let handler: Handler<D> =
             Box::new(move |door, context, request| Box::pin(handler(door, context, request)));
         self.0.push(Route { info, parts, handler });
@@ -161,6 +169,9 @@ impl<D: Door> Routes<D> {
             Ok(context) => context,
             Err(refusal) => return door.finish(&head, refusal),
         };
+        if !D::is_open(&route.info) {
+            head.peer.proof.give();
+        }
         let body = match read_body(route.info.body_bytes_max).await {
             Ok(body) => body,
             Err(fault) => return door.finish(&head, door.refuse(&head, fault)),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::IfMatch;
 use bytes::Bytes;
@@ -24,6 +25,22 @@ pub struct Peer {
     pub sni: Option<String>,
     /// The client's certificates in DER, leaf first; empty without a client certificate.
     pub client_certificates: Arc<[Bytes]>,
+    pub proof: Proof,
+}
+
+/// Whether the other side of a connection has ever proved who it is. Until then it may cost little and not for long. Clones
+/// share it.
+#[derive(Clone, Debug, Default)]
+pub struct Proof(Arc<AtomicBool>);
+
+impl Proof {
+    pub(crate) fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Everything of a request but its body: what routing and authentication look at.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::caps;
 use base::tasks::Tasks;
+use base::{Clock, caps};
 use bytes::Bytes;
 use rest::{Front, Peer};
 use tokio::net::TcpStream;
@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::allowance::Allowance;
 use crate::listeners::{Accept, Kind};
 use crate::tls::{Protocol, Tls};
 
@@ -28,6 +29,7 @@ pub(crate) struct Connections {
     pub(crate) tasks: Tasks,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
 }
 
 /// For `/metrics`.
@@ -94,15 +96,17 @@ impl Connections {
             return;
         };
         let acceptor = self.acceptor(local.ip(), Protocol::Https);
-        let (front, stopping) = (self.front.clone(), self.tasks.stopping());
+        let (front, stopping, clock) = (self.front.clone(), self.tasks.stopping(), self.clock.clone());
         let counters = self.counters.clone();
         self.tasks.spawn(async move {
             let _place = place;
             let _open = Open::new(&counters, Kind::Https);
+            let accepted_at = clock.now();
             let Some(stream) = handshake(acceptor, stream, &counters).await else { return };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local);
-            rest::connection::serve(stream, is_http2, peer, front, stopping).await;
+            let connection = rest::Connection { is_http2, peer, accepted_at, clock, stopping };
+            rest::connection::serve(stream, connection, front).await;
         });
     }
 
@@ -111,6 +115,7 @@ impl Connections {
     fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
         let acceptor = self.acceptor(local.ip(), Protocol::Mqtt);
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
+        let accepted_at = Some(self.clock.now());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.
@@ -118,6 +123,7 @@ impl Connections {
             let session = stream.get_ref().1;
             let certificates = session.peer_certificates().unwrap_or_default();
             let peer = mqtt::Peer {
+                accepted_at,
                 local_address: Some(local.ip()),
                 remote_address: Some(remote.ip()),
                 sni: session.server_name().map(str::to_owned),
@@ -145,11 +151,15 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     counters: &Counters,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Allowance<TcpStream>>> {
     let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+    let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX);
     let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
     let reason = match tokio::time::timeout(limit, handshake).await {
-        Ok(Ok(stream)) => return Some(stream),
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().0.lift();
+            return Some(stream);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it took too long".to_owned(),
     };
@@ -158,7 +168,7 @@ async fn handshake(
     None
 }
 
-fn peer(stream: &TlsStream<TcpStream>, remote: SocketAddr, local: SocketAddr) -> Peer {
+fn peer(stream: &TlsStream<Allowance<TcpStream>>, remote: SocketAddr, local: SocketAddr) -> Peer {
     let session = stream.get_ref().1;
     let certificates = session.peer_certificates().unwrap_or_default();
     Peer {
@@ -166,5 +176,6 @@ fn peer(stream: &TlsStream<TcpStream>, remote: SocketAddr, local: SocketAddr) ->
         local: Some(local),
         sni: session.server_name().map(str::to_owned),
         client_certificates: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+        proof: rest::Proof::default(),
     }
 }

@@ -148,17 +148,20 @@ fn dotenv_quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// Commands for a shell with the Azure CLI (`arm-and-auth.md` §5.3). The GUID is given as the tenant, for which discovery must
-/// be switched off. The name is not `AzureCloud`, which belongs to the CLI.
+/// Commands for a shell with the Azure CLI (`arm-and-auth.md` §5.3). The authority ends in `adfs`, for which the CLI asks no
+/// host of Microsoft's whether ours may be trusted, so that nothing need be remembered in later shells but the trust. A cloud
+/// that an earlier server registered is pointed at this one. The name is not `AzureCloud`, which belongs to the CLI.
 fn az(variables: &BTreeMap<String, String>, tenant_id: &str) -> String {
     let value = |name: &str| shell_quoted(variables.get(name).map_or("", String::as_str));
     let tenant = shell_quoted(tenant_id);
+    let base_url = variables.get("AZURE_AUTHORITY_HOST").map_or("", String::as_str);
+    let authority = shell_quoted(&format!("{base_url}/adfs"));
     format!(
         "export REQUESTS_CA_BUNDLE={bundle}\n\
          export SSL_CERT_FILE={bundle}\n\
-         export AZURE_CORE_INSTANCE_DISCOVERY=false\n\
          export AZURE_CORE_COLLECT_TELEMETRY=false\n\
-         az cloud show --name twinhub >/dev/null 2>&1 || az cloud register --name twinhub --endpoint-resource-manager {endpoint}\n\
+         if az cloud show --name twinhub >/dev/null 2>&1; then twinhub_verb=update; else twinhub_verb=register; fi\n\
+         az cloud \"$twinhub_verb\" --name twinhub --endpoint-resource-manager {endpoint} --endpoint-active-directory {authority}\n\
          az cloud set --name twinhub\n\
          az login --service-principal --username {client} --password {secret} --tenant {tenant}\n\
          az account set --subscription {subscription}\n",
@@ -250,7 +253,8 @@ mod tests {
             serde_json::from_str(&write(&made, "guid", Format::Json)).unwrap();
         assert_eq!(json, made);
         let az = write(&made, "guid", Format::Az);
-        assert!(az.contains("--tenant 'guid'") && !az.contains("adfs"), "{az}");
+        assert!(az.contains("--tenant 'guid'") && !az.contains("--tenant 'adfs'"), "{az}");
+        assert!(az.contains("--endpoint-active-directory 'https://localhost:8443/adfs'"), "{az}");
     }
 
     #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! The `twinhub` command. It parses the command line and hands over; every command has a file of its own.
 
 mod admin_key;
+mod allowance;
 mod command_line;
 mod config;
 mod connections;

@@ -12,84 +12,63 @@ use crate::connections::Counters;
 use crate::house::House;
 
 pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, store: &Store, house: &House) -> Vec<Metric> {
-    let store = store.clone();
-    let (hubs, events) = (house.hubs.clone(), house.events.clone());
+    let mut all = vec![uptime(clock)];
+    all.extend(connections(counters));
+    all.extend([commits(store), devices(house), events(house)]);
+    all
+}
+
+fn uptime(clock: &Clock) -> Metric {
     let (started_at, clock) = (clock.now(), clock.clone());
-    let number = |pick: fn(&Counters) -> &AtomicU64| {
+    Metric::new(Kind::Gauge, "twinhub_uptime_seconds", "", "Seconds since the start.", move || {
+        clock.now().since(started_at).as_secs_f64()
+    })
+}
+
+fn connections(counters: &Arc<Counters>) -> impl Iterator<Item = Metric> + use<> {
+    type Row = (Kind, &'static str, &'static str, &'static str, fn(&Counters) -> &AtomicU64);
+    const OPEN: &str = "Open connections.";
+    const TOTAL: &str = "Connections since the start.";
+    const FAILED: &str = "TLS handshakes that failed or took too long.";
+    const REFUSED: &str = "Connections closed at once because there were too many.";
+    let rows: [Row; 6] = [
+        (Kind::Gauge, "twinhub_connections", "protocol=\"https\"", OPEN, |c| &c.https_open),
+        (Kind::Gauge, "twinhub_connections", "protocol=\"mqtt\"", OPEN, |c| &c.mqtt_open),
+        (Kind::Counter, "twinhub_connections_total", "protocol=\"https\"", TOTAL, |c| &c.https_total),
+        (Kind::Counter, "twinhub_connections_total", "protocol=\"mqtt\"", TOTAL, |c| &c.mqtt_total),
+        (Kind::Counter, "twinhub_tls_handshakes_failed_total", "", FAILED, |c| &c.handshakes_failed),
+        (Kind::Counter, "twinhub_connections_refused_total", "", REFUSED, |c| &c.refused),
+    ];
+    let counters = counters.clone();
+    rows.into_iter().map(move |(kind, name, labels, help, pick)| {
         let counters = counters.clone();
-        move || as_number(pick(&counters).load(Ordering::Relaxed))
+        Metric::new(kind, name, labels, help, move || as_number(pick(&counters).load(Ordering::Relaxed)))
+    })
+}
+
+fn commits(store: &Store) -> Metric {
+    let store = store.clone();
+    Metric::new(Kind::Counter, "twinhub_commits_total", "", "Durable changes since the start.", move || {
+        as_number(store.commits_total())
+    })
+}
+
+fn devices(house: &House) -> Metric {
+    let hubs = house.hubs.clone();
+    Metric::new(Kind::Gauge, "twinhub_devices_connected", "", "Devices with a session.", move || {
+        as_number(hubs.all().iter().map(|hub| hub.sessions().connected_devices()).sum())
+    })
+}
+
+fn events(house: &House) -> Metric {
+    const HELP: &str = "Durable events of the streams that exist: device messages and changes.";
+    let events = house.events.clone();
+    let of_stream = |stream: &EventStream| -> u64 {
+        (0..stream.partition_count()).map(|partition| stream.partition(partition).next_sequence).sum()
     };
-    vec![
-        Metric::new(Kind::Gauge, "twinhub_uptime_seconds", "", "Seconds since the start.", move || {
-            clock.now().since(started_at).as_secs_f64()
-        }),
-        Metric::new(
-            Kind::Gauge,
-            "twinhub_connections",
-            "protocol=\"https\"",
-            "Open connections.",
-            number(|c| &c.https_open),
-        ),
-        Metric::new(
-            Kind::Gauge,
-            "twinhub_connections",
-            "protocol=\"mqtt\"",
-            "Open connections.",
-            number(|c| &c.mqtt_open),
-        ),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_connections_total",
-            "protocol=\"https\"",
-            "Connections since the start.",
-            number(|c| &c.https_total),
-        ),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_connections_total",
-            "protocol=\"mqtt\"",
-            "Connections since the start.",
-            number(|c| &c.mqtt_total),
-        ),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_tls_handshakes_failed_total",
-            "",
-            "TLS handshakes that failed or took too long.",
-            number(|c| &c.handshakes_failed),
-        ),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_connections_refused_total",
-            "",
-            "Connections closed at once because there were too many.",
-            number(|c| &c.refused),
-        ),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_commits_total",
-            "",
-            "Durable changes since the start.",
-            move || as_number(store.commits_total()),
-        ),
-        Metric::new(Kind::Gauge, "twinhub_devices_connected", "", "Devices with a session.", move || {
-            as_number(hubs.all().iter().map(|hub| hub.sessions().connected_devices()).sum())
-        }),
-        Metric::new(
-            Kind::Counter,
-            "twinhub_events_total",
-            "",
-            "Durable events of the streams that exist: device messages and changes.",
-            move || {
-                let of_stream = |stream: &EventStream| -> u64 {
-                    (0..stream.partition_count())
-                        .map(|partition| stream.partition(partition).next_sequence)
-                        .sum()
-                };
-                as_number(events.all_streams().iter().map(of_stream).sum())
-            },
-        ),
-    ]
+    Metric::new(Kind::Counter, "twinhub_events_total", "", HELP, move || {
+        as_number(events.all_streams().iter().map(of_stream).sum())
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are doubles")]

@@ -113,6 +113,7 @@ impl Server {
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(caps::HTTP_CONNECTIONS_MAX)),
             counters,
+            clock: clock.clone(),
         }));
         let describe = {
             let (listeners, mqtt_port) = (listeners.clone(), config.ports.mqtt);

@@ -213,6 +213,19 @@ impl Directory {
         })
     }
 
+    /// The answer to an application that would prove itself by a signed assertion (`client_assertion`): no application has a
+    /// certificate or a federated credential yet, so none is ever accepted.
+    pub async fn refuse_assertion(&self, client_id: &str, assertion: &str) -> GrantError {
+        match self.service_principal_by_app_id(client_id).await {
+            Ok(Some(_)) if rules::is_compact_jws(assertion) => {
+                GrantError::UnregisteredCertificate { client_id: client_id.to_owned() }
+            }
+            Ok(Some(_)) => GrantError::MalformedAssertion,
+            Ok(None) => GrantError::UnknownApplication { client_id: client_id.to_owned() },
+            Err(error) => error.into(),
+        }
+    }
+
     async fn application_of(&self, resource: &str) -> Result<Option<ServicePrincipal>, StoreError> {
         let app_id = resource.strip_prefix("api://").unwrap_or(resource);
         self.service_principal_by_app_id(app_id).await

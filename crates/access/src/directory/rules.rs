@@ -27,6 +27,10 @@ pub enum GrantError {
     InvalidSecret { client_id: String },
     #[error("the client secret of '{client_id}' has expired")]
     ExpiredSecret { client_id: String },
+    #[error("the client assertion is not a signed token")]
+    MalformedAssertion,
+    #[error("the certificate that signed the client assertion is not one of '{client_id}'")]
+    UnregisteredCertificate { client_id: String },
     #[error("resource '{resource}' is not known in the tenant")]
     UnknownResource { resource: String },
     #[error("the directory cannot be read: {0}")]
@@ -49,6 +53,14 @@ pub(super) fn check_secret(
         return Err(GrantError::ExpiredSecret { client_id });
     }
     Ok(())
+}
+
+/// `header.claims.signature`, each part in base64url (RFC 7515 §3.1).
+pub(super) fn is_compact_jws(text: &str) -> bool {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let is_part = |part: &str| !part.is_empty() && URL_SAFE_NO_PAD.decode(part).is_ok();
+    text.split('.').count() == 3 && text.split('.').all(is_part)
 }
 
 /// Azure's own resources get v1 tokens whichever endpoint is asked; only applications of the tenant get v2.

@@ -12,8 +12,10 @@ pub(super) enum OAuthError {
     UnsupportedGrantType(String),
     MissingField(&'static str),
     InvalidScope(String),
+    DuplicatedField(String),
     MissingSecret,
-    MethodNotAllowed,
+    MethodNotAllowed { accepted: &'static str, received: String },
+    BodyTooLarge { max_bytes: usize },
     Grant(GrantError),
 }
 
@@ -36,11 +38,15 @@ impl OAuthError {
             Self::UnsupportedGrantType(_) => (400, "unsupported_grant_type", 70003),
             Self::MissingField(_) => (400, "invalid_request", 900_144),
             Self::InvalidScope(_) => (400, "invalid_scope", 1_002_012),
+            Self::DuplicatedField(_) => (400, "invalid_request", 9_000_411),
             Self::MissingSecret => (401, "invalid_client", 7_000_216),
-            Self::MethodNotAllowed => (405, "invalid_request", 900_561),
+            Self::MethodNotAllowed { .. } => (405, "invalid_request", 900_561),
+            Self::BodyTooLarge { .. } => (413, "invalid_request", 90013),
             Self::Grant(GrantError::UnknownApplication { .. }) => (400, "unauthorized_client", 700_016),
             Self::Grant(GrantError::InvalidSecret { .. }) => (401, "invalid_client", 7_000_215),
             Self::Grant(GrantError::ExpiredSecret { .. }) => (401, "invalid_client", 7_000_222),
+            Self::Grant(GrantError::MalformedAssertion) => (400, "invalid_request", 50027),
+            Self::Grant(GrantError::UnregisteredCertificate { .. }) => (401, "invalid_client", 700_027),
             Self::Grant(GrantError::UnknownResource { .. }) => (400, "invalid_resource", 500_011),
             Self::Grant(GrantError::Store(_)) => (503, "temporarily_unavailable", 90033),
         }
@@ -63,7 +69,15 @@ impl OAuthError {
             Self::MissingSecret => {
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.".to_owned()
             }
-            Self::MethodNotAllowed => "The endpoint only accepts POST requests.".to_owned(),
+            Self::DuplicatedField(field) => {
+                format!("The request is not properly formatted. The parameter '{field}' is duplicated.")
+            }
+            Self::MethodNotAllowed { accepted, received } => {
+                format!("The endpoint only accepts {accepted} requests. Received a {received} request.")
+            }
+            Self::BodyTooLarge { max_bytes } => {
+                format!("Invalid input received from the user. The request body has more than {max_bytes} bytes.")
+            }
             Self::Grant(GrantError::UnknownApplication { client_id }) => format!(
                 "Application with identifier '{client_id}' was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant."
             ),
@@ -73,6 +87,12 @@ impl OAuthError {
             Self::Grant(GrantError::ExpiredSecret { client_id }) => {
                 format!("The provided client secret keys for app '{client_id}' are expired.")
             }
+            Self::Grant(GrantError::MalformedAssertion) => {
+                "JWT token is invalid or malformed.".to_owned()
+            }
+            Self::Grant(GrantError::UnregisteredCertificate { client_id }) => format!(
+                "The certificate with identifier used to sign the client assertion is not registered on application '{client_id}'. [Reason - The key was not found.]"
+            ),
             Self::Grant(GrantError::UnknownResource { resource }) => format!(
                 "The resource principal named {resource} was not found in the tenant. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant."
             ),

@@ -1,10 +1,12 @@
 //! `application/x-www-form-urlencoded` bodies, and the `Basic` header that may carry a client's secret instead.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-/// The fields of one form, decoded. The first of a name counts.
+/// The fields of one form, decoded.
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
@@ -18,6 +20,12 @@ impl Form {
                 .map(|(n, v)| (decode(n), decode(v)))
                 .collect(),
         )
+    }
+
+    /// A field that is given more than once, which OAuth forbids (RFC 6749 §3.2).
+    pub(super) fn duplicated(&self) -> Option<&str> {
+        let mut seen = HashSet::new();
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !seen.insert(*name))
     }
 
     /// The value of a field that is there and not empty.
@@ -50,7 +58,9 @@ mod tests {
 
     #[test]
     fn a_form_and_a_basic_header_are_decoded() {
-        let form = Form::parse(b"scope=a%2F.default+x&client_id=&client_secret=p%26q&client_secret=2");
+        let form = Form::parse(b"scope=a%2F.default+x&client_id=&client_secret=p%26q");
+        assert_eq!(form.duplicated(), None);
+        assert_eq!(Form::parse(b"a=1&b&%61=1").duplicated(), Some("a"));
         assert_eq!(form.get("scope"), Some("a/.default x"));
         assert_eq!(form.get("client_id"), None);
         assert_eq!(form.get("client_secret"), Some("p&q"));
@@ -62,7 +72,8 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(body: Vec<u8>, header in "\\PC{0,60}") {
-            let _ = Form::parse(&body).get("x");
+            let form = Form::parse(&body);
+            let _ = (form.get("x"), form.duplicated());
             let _ = basic(&header);
         }
     }

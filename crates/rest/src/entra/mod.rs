@@ -43,17 +43,26 @@ impl Door for Entra {
             .on("POST", "/{tenant}/oauth2/v2.0/devicecode", "OAuth2_DeviceCode", token::device_code)
     }
 
+    fn is_open(_: &RouteInfo) -> bool {
+        true
+    }
+
     async fn authenticate(&self, _: &Head, _: &RouteInfo) -> Result<(), Response> {
         Ok(())
     }
 
-    fn refuse(&self, _: &Head, fault: Fault) -> Response {
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
         match fault {
             Fault::UnknownPath => Response::empty(404),
-            Fault::MethodNotAllowed => OAuthError::MethodNotAllowed.answer(&self.clock),
-            Fault::BodyTooLarge { .. } | Fault::BodyIncomplete => {
-                OAuthError::MissingField("grant_type").answer(&self.clock)
+            Fault::MethodNotAllowed => {
+                let is_form = head.segments.iter().any(|segment| segment.eq_ignore_ascii_case("oauth2"));
+                let accepted = if is_form { "POST" } else { "GET" };
+                let received = head.method.to_string();
+                let error = OAuthError::MethodNotAllowed { accepted, received };
+                error.answer(&self.clock).header("allow", accepted)
             }
+            Fault::BodyTooLarge { max_bytes } => OAuthError::BodyTooLarge { max_bytes }.answer(&self.clock),
+            Fault::BodyIncomplete => OAuthError::MissingField("grant_type").answer(&self.clock),
         }
     }
 

@@ -30,13 +30,24 @@ impl TestEntra {
     }
 
     async fn ask(&self, method: &str, path: &str, basic: Option<&str>, body: String) -> (u16, Value) {
+        let basic = basic.map(|basic| ("authorization", format!("Basic {}", STANDARD.encode(basic))));
+        let response = self.send(method, path, basic.as_slice(), body).await;
+        (response.status.as_u16(), response.body_json())
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: String,
+    ) -> Response {
         let mut request =
             http::Request::builder().method(method).uri(path).header("host", "login.localhost:8443");
-        if let Some(basic) = basic {
-            request = request.header("authorization", format!("Basic {}", STANDARD.encode(basic)));
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
-        let response = test_wire::answer(&*self.door, request, body, Peer::default()).await;
-        (response.status.as_u16(), response.body_json())
+        test_wire::answer(&*self.door, request, body, Peer::default()).await
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -113,12 +124,96 @@ async fn each_refusal_has_entras_number() {
         (wrong("grant_type", "password"), 400, "unsupported_grant_type", 70003),
         (wrong("scope", "User.Read"), 400, "invalid_scope", 1_002_012),
         (wrong("scope", "https://x.example/.default"), 400, "invalid_resource", 500_011),
+        (wrong("grant_type", "refresh_token"), 400, "unsupported_grant_type", 70003),
+        (wrong("grant_type", ""), 400, "invalid_request", 900_144),
+        (wrong("client_id", ""), 400, "invalid_request", 900_144),
+        (wrong("scope", ""), 400, "invalid_request", 900_144),
+        (wrong("scope", "/.default"), 400, "invalid_scope", 1_002_012),
+        (test.form("scope=x/.default&scope=x/.default"), 400, "invalid_request", 9_000_411),
+        (test.form("scope=x/.default&client%5Fid=other"), 400, "invalid_request", 9_000_411),
+        (assertion(&wrong("client_id", "nobody"), "e30.e30.AA"), 400, "unauthorized_client", 700_016),
+        (assertion(&wrong("client_secret", ""), "e30.e30.AA"), 401, "invalid_client", 700_027),
+        (assertion(&wrong("client_secret", ""), "e30.e30"), 400, "invalid_request", 50027),
+        (test.form("scope=x/.default&client_assertion=e30.e30.AA"), 400, "invalid_request", 900_144),
+        ("{\"grant_type\":\"client_credentials\"}".to_owned(), 400, "invalid_request", 900_144),
+        ("\u{0}&&=1&%&%zz&+".to_owned(), 400, "invalid_request", 900_144),
         (String::new(), 400, "invalid_request", 900_144),
     ] {
-        let (got, answer) = test.ask("POST", "/common/oauth2/v2.0/token", None, body.clone()).await;
-        assert_eq!((got, answer["error"].as_str()), (status, Some(error)), "{body}: {answer}");
-        assert_eq!(answer["error_codes"][0], number);
-        assert!(answer["error_description"].as_str().unwrap().starts_with(&format!("AADSTS{number}: ")));
+        for path in ["/common/oauth2/v2.0/token", "/adfs/oauth2/token"] {
+            let (got, answer) = test.ask("POST", path, None, body.clone()).await;
+            assert_eq!((got, answer["error"].as_str()), (status, Some(error)), "{body}: {answer}");
+            assert_eq!(answer["error_codes"][0], number, "{body}");
+            let description = answer["error_description"].as_str().unwrap();
+            assert!(description.starts_with(&format!("AADSTS{number}: ")), "{description}");
+            for member in ["timestamp", "trace_id", "correlation_id", "error_uri"] {
+                assert!(answer[member].is_string(), "{member}");
+            }
+        }
+    }
+}
+
+fn assertion(form: &str, assertion: &str) -> String {
+    let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+    format!("{form}&client_assertion_type={kind}&client_assertion={assertion}")
+}
+
+#[tokio::test]
+async fn every_endpoint_refuses_a_tenant_that_is_not_here() {
+    let test = TestEntra::new().await;
+    let mut seen = 0;
+    for route in test.door.routes().iter().filter(|route| route.template.contains("{tenant}")) {
+        for tenant in ["nobody", "11111111-2222-3333-4444-555555555555", "%20", "twinhub.onmicrosoft.com"] {
+            let path = route.template.replace("{tenant}", tenant);
+            let form = test.form("scope=https%3A%2F%2Fiothubs.azure.net%2F.default");
+            let (status, answer) = test.ask(route.method, &path, None, form).await;
+            assert_eq!((status, &answer["error_codes"][0]), (400, &90002.into()), "{path}: {answer}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 28, "{seen}");
+}
+
+#[tokio::test]
+async fn every_endpoint_says_which_method_it_takes() {
+    let test = TestEntra::new().await;
+    for route in test.door.routes() {
+        let path = route.template.replace("{tenant}", "common");
+        let other = if route.method == "GET" { "POST" } else { "GET" };
+        for method in [other, "DELETE"] {
+            let refused = test.send(method, &path, &[], String::new()).await;
+            assert_eq!((refused.status.as_u16(), refused.header_value("allow")), (405, Some(route.method)));
+            let answer = refused.body_json();
+            assert_eq!(answer["error_codes"][0], 900_561, "{path}");
+            let said = answer["error_description"].as_str().unwrap();
+            assert!(said.contains(&format!("only accepts {} requests", route.method)), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_has_its_type_and_at_most_sixteen_kilobytes() {
+    let test = TestEntra::new().await;
+    let form = test.form("scope=https%3A%2F%2Fiothubs.azure.net%2F.default&pad=");
+    let padded = |size: usize| format!("{form}{}", "a".repeat(size - form.len()));
+    let most = base::caps::UNAUTHENTICATED_BYTES_MAX;
+    let path = "/common/oauth2/v2.0/token";
+    for (content_type, size, status, number) in [
+        ("application/x-www-form-urlencoded", most, 200, None),
+        ("Application/X-WWW-Form-Urlencoded; charset=utf-8", most, 200, None),
+        ("application/x-www-form-urlencoded", most + 1, 413, Some(90013)),
+        ("application/json", most, 400, Some(900_144)),
+        ("multipart/form-data; boundary=x", most, 400, Some(900_144)),
+        ("", most, 400, Some(900_144)),
+    ] {
+        let header = ("content-type", content_type.to_owned());
+        let answer = test.send("POST", path, &[header], padded(size)).await;
+        let body = answer.body_json();
+        assert_eq!(
+            (answer.status.as_u16(), body["error_codes"][0].as_u64()),
+            (status, number),
+            "{content_type}"
+        );
+        assert_eq!(body["access_token"].is_string(), status == 200);
     }
 }
 

@@ -7,6 +7,8 @@ use super::form::{Form, basic};
 use super::{Entra, OAuthError};
 use crate::wire::{Request, Response};
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// `POST /{tenant}/oauth2/v2.0/token`.
 pub(super) async fn v2(door: Entra, (): (), request: Request) -> Response {
     answer(&door, issue(&door, &request).await.map(|(token, _)| numbers(&token)))
@@ -23,7 +25,10 @@ pub(super) async fn v1(door: Entra, (): (), request: Request) -> Response {
 }
 
 /// `POST /{tenant}/oauth2/v2.0/devicecode`: the flow needs users, whom the tenant does not have.
-pub(super) async fn device_code(door: Entra, (): (), _: Request) -> Response {
+pub(super) async fn device_code(door: Entra, (): (), request: Request) -> Response {
+    if let Err(error) = tenant(&door, &request) {
+        return error.answer(&door.clock);
+    }
     let grant = "urn:ietf:params:oauth:grant-type:device_code".to_owned();
     answer(&door, Err(OAuthError::UnsupportedGrantType(grant)))
 }
@@ -76,12 +81,26 @@ impl Asked {
     }
 }
 
-async fn issue(door: &Entra, request: &Request) -> Result<(IssuedToken, Asked), OAuthError> {
+fn tenant(door: &Entra, request: &Request) -> Result<(), OAuthError> {
     let tenant = request.param("tenant");
-    if !door.directory.is_tenant(tenant) {
-        return Err(OAuthError::UnknownTenant(tenant.to_owned()));
+    if door.directory.is_tenant(tenant) { Ok(()) } else { Err(OAuthError::UnknownTenant(tenant.to_owned())) }
+}
+
+/// The body's fields. A body of another type has none, whatever stands in it.
+fn form(request: &Request) -> Result<Form, OAuthError> {
+    let content_type = request.header("content-type").unwrap_or(FORM);
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    let is_form = content_type.eq_ignore_ascii_case(FORM);
+    let form = Form::parse(if is_form { &request.body } else { b"" });
+    match form.duplicated() {
+        Some(field) => Err(OAuthError::DuplicatedField(field.to_owned())),
+        None => Ok(form),
     }
-    let form = Form::parse(&request.body);
+}
+
+async fn issue(door: &Entra, request: &Request) -> Result<(IssuedToken, Asked), OAuthError> {
+    tenant(door, request)?;
+    let form = form(request)?;
     let grant_type = form.get("grant_type").ok_or(OAuthError::MissingField("grant_type"))?;
     if grant_type != "client_credentials" {
         return Err(OAuthError::UnsupportedGrantType(grant_type.to_owned()));
@@ -90,6 +109,10 @@ async fn issue(door: &Entra, request: &Request) -> Result<(IssuedToken, Asked), 
     let (from_header, secret_from_header) = header.unzip();
     let client_id = form.get("client_id").or(from_header.as_deref());
     let client_id = client_id.ok_or(OAuthError::MissingField("client_id"))?;
+    if let Some(assertion) = form.get("client_assertion") {
+        form.get("client_assertion_type").ok_or(OAuthError::MissingField("client_assertion_type"))?;
+        return Err(OAuthError::Grant(door.directory.refuse_assertion(client_id, assertion).await));
+    }
     let secret = form.get("client_secret").or(secret_from_header.as_deref());
     let client_secret = secret.ok_or(OAuthError::MissingSecret)?;
     let asked = asked(&form, request)?;

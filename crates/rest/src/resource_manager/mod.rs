@@ -103,6 +103,11 @@ impl Door for Management {
     }
 
     /// The token, then the api-version: in this order the front end looks at them.
+    /// Clients ask where to log in before they can.
+    fn is_open(route: &RouteInfo) -> bool {
+        route.template == METADATA
+    }
+
     async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<At, Response> {
         self.enter(head, route).await.map_err(|refusal| self.write_refusal(head, &refusal))
     }
@@ -125,8 +130,7 @@ impl Door for Management {
 impl Management {
     async fn enter(&self, head: &Head, route: &RouteInfo) -> Result<At, Refusal> {
         let (manager, directory) = (self.manager.clone(), self.directory.clone());
-        if route.template == METADATA {
-            // Clients ask where to log in before they can.
+        if Self::is_open(route) {
             return Ok(At { manager, directory, caller: Caller::principal("", "", false, Vec::new()) });
         }
         let token = head.bearer().ok_or(Refusal::NoToken)?;

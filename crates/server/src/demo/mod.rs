@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 
 use base::Clock;
 
+use building::Building;
+use cloud::{Cloud, Group, Route};
+use fleet::Fleet;
+use function_app::Carried;
+
 use crate::client::{ClientError, Https, Trust};
 pub use report::{Report, Summary};
 
@@ -52,72 +57,36 @@ impl Fault {
 /// Runs every chapter and reports as it goes. `Ok` only when everything was seen to work.
 pub async fn run(target: &Target, clock: &Clock, report: &mut Report) -> Result<Summary, Failure> {
     let mut chapter = "reach the platform";
-    let story = Story::run(target, clock, report, &mut chapter).await;
-    story.map_err(|fault| Failure { chapter, reason: fault.to_string() })
-}
-
-struct Story;
-
-impl Story {
-    async fn run(
-        target: &Target,
-        clock: &Clock,
-        report: &mut Report,
-        chapter: &mut &'static str,
-    ) -> Result<Summary, Fault> {
+    let story = async {
         let trust = Trust::only(&target.trust_pem)?;
-        let cloud = cloud::Cloud::new(target.clone(), Https::new(trust.clone()), clock.clone());
+        let cloud = Cloud::new(target.clone(), Https::new(trust.clone()), clock.clone());
         // A run's own names, so that the demo works again on the same data directory.
         let run_id = base::secret::random_hex(3);
+        Story { target, trust, clock, cloud, run_id, report, chapter: &mut chapter }.run().await
+    };
+    let told = story.await;
+    told.map_err(|fault: Fault| Failure { chapter, reason: fault.to_string() })
+}
 
-        report.begin(chapter, "sign in at the token issuer");
-        cloud.sign_in().await?;
-        report.done("tokens for Resource Manager and Digital Twins");
+struct Story<'a> {
+    target: &'a Target,
+    trust: Trust,
+    clock: &'a Clock,
+    cloud: Cloud,
+    run_id: String,
+    report: &'a mut Report,
+    chapter: &'a mut &'static str,
+}
 
-        report.begin(chapter, "load the building's models");
-        let models = building::load_models(&cloud).await?;
-        report.done(&format!("{models} models"));
-
-        report.begin(chapter, "build the building");
-        let building = building::build(&cloud, &run_id).await?;
-        report.done(&format!("{} twins, {} relationships", building.twins, building.relationships));
-
-        report.begin(chapter, "route twin events to an event hub");
-        let route = cloud.route_twin_events(&run_id).await?;
-        report.done(&format!("endpoint {} to event hub {}", route.endpoint, route.event_hub));
-
-        report.begin(chapter, "enroll a group of devices");
-        let group = cloud.enroll_group(&run_id).await?;
-        report.done(&format!("enrollment group {}", group.id));
-
-        report.begin(chapter, "register devices through provisioning");
-        let mut fleet = fleet::Fleet::register(target, &trust, clock, &group, &building.rooms).await?;
-        report.done(&format!("{} devices assigned to {}", fleet.len(), fleet.hub_host()));
-
-        report.begin(chapter, "connect the devices to their hub");
-        fleet.connect().await?;
-        report.done(&format!("{} connected over MQTT with TLS", fleet.len()));
-
-        report.begin(chapter, "report properties, receive desired properties");
-        fleet.set_desired(&cloud).await?;
-        report.done(&format!("{} devices and a module twin agree with the cloud", fleet.len()));
-
-        report.begin(chapter, "call a direct method on every device");
-        fleet.call_methods(&cloud).await?;
-        report.done(&format!("{} answers", fleet.len()));
-
-        report.begin(chapter, "send telemetry and carry it to the digital twins");
-        let carried = function_app::run(&cloud, &mut fleet, &building, report).await?;
-        report.done(&format!("{} messages durable, {} twins updated", carried.sent, carried.updated));
-
-        report.begin(chapter, "ask the graph");
-        let rows = building::warm_rooms(&cloud, &building, &carried.last_temperatures).await?;
-        report.done(&format!("{rows} rooms answer with live values"));
-
-        report.begin(chapter, "see twin events arrive at the event hub");
-        let events = cloud.count_twin_events(&route, &building.rooms, carried.updated).await?;
-        report.done(&format!("{events} events"));
-
+impl Story<'_> {
+    async fn run(mut self) -> Result<Summary, Fault> {
+        let building = self.build().await?;
+        let route = self.route().await?;
+        let group = self.enroll().await?;
+        let mut fleet = self.connect(&group, &building).await?;
+        self.command(&mut fleet).await?;
+        let carried = self.carry(&mut fleet, &building).await?;
+        let twin_events = self.look(&building, &route, &carried).await?;
         let latencies = fleet.latencies();
         fleet.disconnect().await;
         Ok(Summary {
@@ -126,9 +95,83 @@ impl Story {
             relationships: building.relationships,
             messages: carried.sent,
             twin_updates: carried.updated,
-            twin_events: events,
+            twin_events,
             latencies,
-            sample: cloud.device_sample(&group),
+            sample: self.cloud.device_sample(&group),
         })
+    }
+
+    fn begin(&mut self, chapter: &'static str) {
+        self.report.begin(self.chapter, chapter);
+    }
+
+    async fn build(&mut self) -> Result<Building, Fault> {
+        self.begin("sign in at the token issuer");
+        self.cloud.sign_in().await?;
+        self.report.done("tokens for Resource Manager and Digital Twins");
+
+        self.begin("load the building's models");
+        let models = building::load_models(&self.cloud).await?;
+        self.report.done(&format!("{models} models"));
+
+        self.begin("build the building");
+        let building = building::build(&self.cloud, &self.run_id).await?;
+        self.report.done(&format!("{} twins, {} relationships", building.twins, building.relationships));
+        Ok(building)
+    }
+
+    async fn route(&mut self) -> Result<Route, Fault> {
+        self.begin("route twin events to an event hub");
+        let route = self.cloud.route_twin_events(&self.run_id).await?;
+        self.report.done(&format!("endpoint {} to event hub {}", route.endpoint, route.event_hub));
+        Ok(route)
+    }
+
+    async fn enroll(&mut self) -> Result<Group, Fault> {
+        self.begin("enroll a group of devices");
+        let group = self.cloud.enroll_group(&self.run_id).await?;
+        self.report.done(&format!("enrollment group {}", group.id));
+        Ok(group)
+    }
+
+    async fn connect(&mut self, group: &Group, building: &Building) -> Result<Fleet, Fault> {
+        self.begin("register devices through provisioning");
+        let mut fleet = Fleet::register(self.target, &self.trust, self.clock, group, &building.rooms).await?;
+        self.report.done(&format!("{} devices assigned to {}", fleet.len(), fleet.hub_host()));
+
+        self.begin("connect the devices to their hub");
+        fleet.connect().await?;
+        self.report.done(&format!("{} connected over MQTT with TLS", fleet.len()));
+        Ok(fleet)
+    }
+
+    async fn command(&mut self, fleet: &mut Fleet) -> Result<(), Fault> {
+        self.begin("report properties, receive desired properties");
+        fleet.set_desired(&self.cloud).await?;
+        self.report.done(&format!("{} devices and a module twin agree with the cloud", fleet.len()));
+
+        self.begin("call a direct method on every device");
+        fleet.call_methods(&self.cloud).await?;
+        self.report.done(&format!("{} answers", fleet.len()));
+        Ok(())
+    }
+
+    async fn carry(&mut self, fleet: &mut Fleet, building: &Building) -> Result<Carried, Fault> {
+        self.begin("send telemetry and carry it to the digital twins");
+        let carried = function_app::run(&self.cloud, fleet, building, self.report).await?;
+        self.report.done(&format!("{} messages durable, {} twins updated", carried.sent, carried.updated));
+        Ok(carried)
+    }
+
+    /// Gives the number of twin events that arrived.
+    async fn look(&mut self, building: &Building, route: &Route, carried: &Carried) -> Result<usize, Fault> {
+        self.begin("ask the graph");
+        let rows = building::warm_rooms(&self.cloud, building, &carried.last_temperatures).await?;
+        self.report.done(&format!("{rows} rooms answer with live values"));
+
+        self.begin("see twin events arrive at the event hub");
+        let events = self.cloud.count_twin_events(route, &building.rooms, carried.updated).await?;
+        self.report.done(&format!("{events} events"));
+        Ok(events)
     }
 }

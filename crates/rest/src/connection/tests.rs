@@ -1,0 +1,183 @@
+//! Connections over a pipe in memory, with a door of their own and a clock that is moved.
+
+use base::hosts::{Hosts, NoMachine};
+use base::tasks::Tasks;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::front::mount;
+use crate::router::{Door, RouteInfo, Routes};
+
+/// `/open` answers anyone, `/known` whoever has any credential; `/endless` never stops answering.
+#[derive(Clone)]
+struct TwoDoors;
+
+impl Door for TwoDoors {
+    type Context = ();
+
+    fn routes() -> Routes<Self> {
+        let endless = || Box::pin(futures_util::stream::pending::<Bytes>());
+        Routes::new()
+            .on("GET", "/open", "Open", |_, (), _| async { Response::text(200, "open") })
+            .on("POST", "/open", "OpenPost", |_, (), r| async move { Response::bytes(200, "x", r.body) })
+            .on("GET", "/known", "Known", |_, (), _| async { Response::text(200, "known") })
+            .on(
+                "GET",
+                "/endless",
+                "Endless",
+                move |_, (), _| async move { Response::stream(200, "x", endless()) },
+            )
+    }
+
+    fn is_open(route: &RouteInfo) -> bool {
+        route.template == "/open"
+    }
+
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<(), Response> {
+        if Self::is_open(route) || head.authorization().is_some() { Ok(()) } else { Err(Response::new(401)) }
+    }
+
+    fn refuse(&self, _: &Head, fault: Fault) -> Response {
+        match fault {
+            Fault::BodyTooLarge { .. } => Response::new(413),
+            _ => Response::new(404),
+        }
+    }
+}
+
+struct Client {
+    stream: DuplexStream,
+    clock: Clock,
+    serving: JoinHandle<()>,
+    /// Without it, shutdown would have begun.
+    _tasks: Tasks,
+}
+
+impl Client {
+    #[expect(clippy::disallowed_methods, reason = "a test's own server, which it waits for")]
+    fn dial(is_http2: bool) -> Self {
+        let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
+        let tasks = Tasks::new();
+        let (stream, theirs) = tokio::io::duplex(256 * 1024);
+        let door = mount(TwoDoors);
+        let front = Front {
+            hosts: Hosts::new("localhost", 443, NoMachine),
+            hub: door.clone(),
+            provisioning: door.clone(),
+            digital_twins: door.clone(),
+            resource_manager: door.clone(),
+            entra: door.clone(),
+            admin: door,
+        };
+        let connection = Connection {
+            is_http2,
+            peer: Peer::default(),
+            accepted_at: clock.now(),
+            clock: clock.clone(),
+            stopping: tasks.stopping(),
+        };
+        let serving = tokio::spawn(serve(theirs, connection, Arc::new(front)));
+        Self { stream, clock, serving, _tasks: tasks }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Sends a request and gives the first line of its answer.
+    async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        self.send(&format!("{method} {path} HTTP/1.1\r\nhost: h\r\n{headers}\r\n{body}")).await;
+        let mut heard = Vec::new();
+        while !heard.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            assert_ne!(self.stream.read_buf(&mut heard).await.unwrap(), 0, "it was closed");
+        }
+        String::from_utf8(heard).unwrap().lines().next().unwrap().to_owned()
+    }
+
+    /// Lets the other side do what it can do by now.
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn after(&self, seconds: u64) -> bool {
+        Self::settle().await;
+        self.clock.advance(Duration::from_secs(seconds));
+        Self::settle().await;
+        self.serving.is_finished()
+    }
+}
+
+const OK: &str = "HTTP/1.1 200 OK";
+
+#[tokio::test]
+async fn who_says_nothing_is_gone_after_ten_seconds() {
+    for is_http2 in [false, true] {
+        let client = Client::dial(is_http2);
+        assert!(!client.after(9).await);
+        assert!(client.after(1).await, "HTTP/2: {is_http2}");
+    }
+}
+
+#[tokio::test]
+async fn headers_and_bodies_that_trickle_in_win_no_time() {
+    for begin in
+        ["GET /open HTTP/1.1\r\nhost: h\r\n", "POST /open HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n"]
+    {
+        let mut client = Client::dial(false);
+        client.send(begin).await;
+        assert!(!client.after(5).await);
+        client.send("a").await;
+        assert!(!client.after(4).await);
+        client.send("a").await;
+        assert!(client.after(1).await, "{begin}");
+    }
+}
+
+#[tokio::test]
+async fn answers_to_anyone_and_refusals_win_ten_seconds_more_and_no_longer_stay() {
+    for (path, line) in [("/open", OK), ("/known", "HTTP/1.1 401 Unauthorized")] {
+        let mut client = Client::dial(false);
+        assert!(!client.after(9).await);
+        assert_eq!(client.ask("GET", path, "", "").await, line);
+        assert!(!client.after(9).await);
+        client.send("GET /open HTTP/1.1\r\n").await;
+        assert!(client.after(1).await, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_known_may_be_idle_for_two_minutes() {
+    let mut client = Client::dial(false);
+    assert_eq!(client.ask("GET", "/known", "authorization: x\r\n", "").await, OK);
+    for _ in 0..11 {
+        assert!(!client.after(10).await);
+    }
+    assert_eq!(client.ask("GET", "/open", "", "").await, OK);
+    for _ in 0..11 {
+        assert!(!client.after(10).await);
+    }
+    assert!(client.after(10).await);
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_keeps_its_connection() {
+    let mut client = Client::dial(false);
+    assert_eq!(client.ask("GET", "/endless", "authorization: x\r\n", "").await, OK);
+    for _ in 0..100 {
+        assert!(!client.after(10).await);
+    }
+}
+
+#[tokio::test]
+async fn what_anyone_may_send_ends_at_sixteen_kilobytes() {
+    let most = caps::UNAUTHENTICATED_BYTES_MAX;
+    for (size, line) in [(most, OK), (most + 1, "HTTP/1.1 413 Payload Too Large")] {
+        let mut client = Client::dial(false);
+        let body = "a".repeat(size);
+        let length = format!("content-length: {size}\r\n");
+        assert_eq!(client.ask("POST", "/open", &length, &body).await, line);
+    }
+}

@@ -1,0 +1,91 @@
+//! A socket that reads so many bytes and no more: what a peer may send in its TLS handshake, before anyone knows it.
+//! rustls alone would gather a message of 64 kB. Used by `connections`, which lifts the bound after the handshake.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub(crate) struct Allowance<S> {
+    stream: S,
+    /// `None`: no bound.
+    left: Option<usize>,
+}
+
+impl<S> Allowance<S> {
+    pub(crate) fn new(stream: S, bytes: usize) -> Self {
+        Self { stream, left: Some(bytes) }
+    }
+
+    pub(crate) fn lift(&mut self) {
+        self.left = None;
+    }
+
+    fn spend(&mut self, bytes: usize) -> io::Result<()> {
+        if let Some(left) = &mut self.left {
+            *left = left
+                .checked_sub(bytes)
+                .ok_or_else(|| io::Error::other("too many bytes before the handshake was complete"))?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Allowance<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        Poll::Ready(self.spend(buffer.filled().len() - before))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Allowance<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_byte_that_is_allowed_comes_and_the_next_does_not() {
+        let (mut theirs, ours) = tokio::io::duplex(64);
+        let mut stream = Allowance::new(ours, 4);
+        theirs.write_all(b"1234").await.unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 4);
+        theirs.write_all(b"5").await.unwrap();
+        assert!(stream.read(&mut [0; 8]).await.is_err());
+        stream.lift();
+        theirs.write_all(b"6789").await.unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 4);
+    }
+}
