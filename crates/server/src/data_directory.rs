@@ -1,7 +1,10 @@
 //! The data directory: where it is unless told, and files in it that only their owner may read.
 
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use crate::Failure;
 
 /// The platform's place for application data.
 pub(crate) fn platform_default() -> Option<PathBuf> {
@@ -26,6 +29,21 @@ pub(crate) fn make(directory: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+/// Takes the directory for this process, as long as the file is held. The store locks its own place too, but with
+/// `sqlite::memory:` it has none, and `run.json` and the keys are here in any case.
+pub(crate) fn claim(directory: &Path) -> Result<File, Failure> {
+    let file = private_file().create(true).append(true).open(directory.join("serve.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(in_use(directory).into()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+pub(crate) fn in_use(directory: &Path) -> String {
+    format!("another server uses {}; give this one its own --data-dir", directory.display())
 }
 
 /// Makes what the store keeps, before the store does, so that its owner alone may read it whatever the directory's mode.

@@ -1,6 +1,7 @@
 //! `twinhub serve`: builds the house from the ground up, opens its doors, and takes it down in the opposite order.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,12 +60,14 @@ struct Server {
     run_file: RunFile,
     /// Held to the end: dropping the last clone closes the files and gives up the directory.
     _store: Store,
+    _claim: File,
 }
 
 impl Server {
     async fn start(config: &Config) -> Result<Self, Failure> {
         open_files::raise_limit();
         data_directory::make(&config.data_dir)?;
+        let claim = data_directory::claim(&config.data_dir)?;
         if let store::Location::File(directory) = &config.store {
             data_directory::prepare_store(directory)?;
         }
@@ -129,7 +132,15 @@ impl Server {
         ));
         is_ready.store(true, Ordering::Relaxed);
         announce(config, &run_file);
-        Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, _store: store })
+        Ok(Self {
+            config: config.clone(),
+            tasks,
+            is_ready,
+            hosts_file,
+            run_file,
+            _store: store,
+            _claim: claim,
+        })
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
@@ -176,9 +187,7 @@ fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
     }
     let options = store::Options { location: config.store.clone(), durability: config.durability };
     let store = Store::open(&options).map_err(|error| match error {
-        StoreError::InUse(directory) => {
-            format!("another server uses {directory}; give this one its own --data-dir")
-        }
+        StoreError::InUse(directory) => data_directory::in_use(directory.as_ref()),
         error => error.to_string(),
     })?;
     let streams = Streams::open(&options)?;
@@ -204,7 +213,8 @@ fn listen(config: &Config, tasks: &Tasks) -> Result<(Arc<Listeners>, u16), Failu
     }
     let wanted = https_standard != 0 && https_standard != https;
     let optional: &[(u16, Kind)] = if wanted { &[(https_standard, Kind::Https)] } else { &[] };
-    let (listeners, failures) = Listeners::bind(config.listen, &required, optional, tasks)?;
+    let (listeners, failures) = Listeners::bind(config.listen, &required, optional, tasks)
+        .map_err(|failure| cannot_serve(&failure, config.ports))?;
     for failure in &failures {
         explain(failure, https);
     }
@@ -212,8 +222,26 @@ fn listen(config: &Config, tasks: &Tasks) -> Result<(Arc<Listeners>, u16), Failu
     Ok((listeners, advertised))
 }
 
+/// Without these ports there is no server; says which setting helps.
+fn cannot_serve(failure: &CannotListen, ports: Ports) -> String {
+    let port = failure.at.port();
+    let setting = match port {
+        port if port == ports.https => "ports.https",
+        port if port == ports.mqtt => "ports.mqtt",
+        _ => "ports.mqtt_plain",
+    };
+    let remedy = match failure.source.kind() {
+        ErrorKind::AddrInUse => format!(
+            "Stop what uses the port, give this server another address with --listen (127.0.0.2), or another port with {setting}."
+        ),
+        ErrorKind::PermissionDenied => format!("Give another port with {setting}, one above 1023."),
+        _ => "Give an address of this machine with --listen.".to_owned(),
+    };
+    format!("{failure}. {remedy}")
+}
+
 fn explain(failure: &CannotListen, https: u16) {
-    let remedy = if failure.source.kind() == std::io::ErrorKind::PermissionDenied {
+    let remedy = if failure.source.kind() == ErrorKind::PermissionDenied {
         "Allow it once with: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=443, or: sudo setcap cap_net_bind_service=+ep $(command -v twinhub), or run in a container."
     } else {
         "Stop what uses the port, or switch it off here with ports.https_standard = 0."

@@ -151,13 +151,70 @@ async fn a_further_hub_gets_an_address_of_its_own_and_answers_there() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_directory_is_refused() {
+async fn a_second_server_on_the_same_directory_is_refused_wherever_its_records_are() {
+    for store in ["sqlite://", "sqlite::memory:"] {
+        let directory = tempfile::tempdir().unwrap();
+        let command = |address: &str| {
+            let mut command = Server::command(directory.path(), address);
+            command.args(["--store", store]);
+            command
+        };
+        let address = own_address();
+        let _server = Server::spawn(command(&address), address.clone());
+        let second = command(&own_address()).output().unwrap();
+        assert!(!second.status.success(), "{store}");
+        let said = String::from_utf8(second.stderr).unwrap();
+        assert!(said.contains("another server uses"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_had_is_named_with_the_setting_that_helps() {
     let directory = tempfile::tempdir().unwrap();
-    let _server = Server::start(directory.path());
-    let second = Server::command(directory.path(), &own_address()).output().unwrap();
-    assert!(!second.status.success());
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("another server uses"), "{said}");
+    let address = own_address();
+    for (port, setting) in [(8443, "ports.https"), (8883, "ports.mqtt")] {
+        let _taken = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
+        let refused = Server::command(directory.path(), &address).output().unwrap();
+        assert!(!refused.status.success());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(&format!("cannot listen on {address}:{port}: ")), "{said}");
+        assert!(said.contains(&format!("another port with {setting}")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn without_443_it_says_so_once_and_advertises_8443() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    // Whoever may not take ports below 1024 meets the other reason, and the same consequence.
+    let _taken = std::net::TcpListener::bind((address.as_str(), 443));
+    let mut command = Server::command(directory.path(), &address);
+    command.env_remove("TWINHUB_PORTS__HTTPS_STANDARD").stderr(Stdio::piped());
+    let mut server = Server::spawn(command, address.clone());
+    assert!(server.ready_line.contains(&format!("https://{address}:8443, ")), "{}", server.ready_line);
+    let (variables, _) = log_in(directory.path()).await;
+    for name in ["AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT", "AZURE_DIGITALTWINS_URL"] {
+        assert_eq!(variables[name], format!("https://{address}:8443"), "{name}");
+    }
+    // Devices' clients take no port here.
+    assert_eq!(variables["IOTHUB_HOSTNAME"], address);
+    let mut stderr = server.child.stderr.take().unwrap();
+    server.terminate();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert_eq!(said.matches(&format!("cannot listen on {address}:443: ")).count(), 1, "{said}");
+    assert!(said.contains("HTTPS is on port 8443 instead"), "{said}");
+}
+
+#[tokio::test]
+async fn a_relative_data_directory_is_told_to_clients_in_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    let mut command = Server::command(Path::new("data"), &address);
+    command.current_dir(directory.path());
+    let _server = Server::spawn(command, address);
+    let (variables, _) = log_in(&directory.path().join("data")).await;
+    assert!(Path::new(&variables["SSL_CERT_FILE"]).is_absolute(), "{}", variables["SSL_CERT_FILE"]);
 }
 
 #[tokio::test]
@@ -182,7 +239,7 @@ async fn files_with_keys_can_be_read_by_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let _server = Server::start(directory.path());
-    for name in ["admin.key", "ca-key.pem", "run.json", "records.db", "records.db-wal"] {
+    for name in ["admin.key", "ca-key.pem", "run.json", "serve.lock", "records.db", "records.db-wal"] {
         let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
     }

@@ -155,6 +155,8 @@ impl Layers {
     /// The settings as types, or the first that does not read.
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {
         let data_dir = self.path("data_dir").ok_or(ConfigError::NoDataDirectory)?;
+        // Clients read its files from wherever they run.
+        let data_dir = std::path::absolute(&data_dir).map_err(|error| self.wrong("data_dir", error))?;
         let hosts_file = self.path("hosts_file").filter(|_| self.text("manage_hosts") == "true");
         self.read::<bool>("manage_hosts")?;
         let ports = Ports {
