@@ -186,6 +186,8 @@ pub const PURGE_ROWS_MAX: usize = 1000;
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
+/// What those appends hold in memory; messages have up to 256 KiB.
+pub const LOG_APPEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LOG_RECORD_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const LOG_READ_BYTES_MAX: usize = 4 * 1024 * 1024;

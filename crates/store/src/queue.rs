@@ -13,10 +13,13 @@ pub(crate) struct Queue<T> {
     filled: Condvar,
     room: Notify,
     capacity: usize,
+    bytes_max: usize,
+    weigh: fn(&T) -> usize,
 }
 
 struct State<T> {
     items: VecDeque<T>,
+    bytes: usize,
     sleeping: usize,
     closed: bool,
 }
@@ -26,8 +29,19 @@ pub(crate) struct Rejected<T>(pub(crate) T, pub(crate) StoreError);
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { items: VecDeque::new(), sleeping: 0, closed: false };
-        Self { state: Mutex::new(state), filled: Condvar::new(), room: Notify::new(), capacity }
+        Self::weighing(capacity, usize::MAX, |_| 0)
+    }
+
+    /// Full when it holds `capacity` items or, by `weigh`, `bytes_max` bytes, whichever comes first. The last item may
+    /// go over that.
+    pub(crate) fn weighing(capacity: usize, bytes_max: usize, weigh: fn(&T) -> usize) -> Self {
+        let state = State { items: VecDeque::new(), bytes: 0, sleeping: 0, closed: false };
+        let (state, filled, room) = (Mutex::new(state), Condvar::new(), Notify::new());
+        Self { state, filled, room, capacity, bytes_max, weigh }
+    }
+
+    fn is_full(&self, state: &State<T>) -> bool {
+        state.items.len() >= self.capacity || state.bytes >= self.bytes_max
     }
 
     pub(crate) fn push(&self, item: T) -> Result<(), Rejected<T>> {
@@ -35,9 +49,10 @@ impl<T> Queue<T> {
         if state.closed {
             return Err(Rejected(item, StoreError::Closed));
         }
-        if state.items.len() >= self.capacity {
+        if self.is_full(&state) {
             return Err(Rejected(item, StoreError::Busy));
         }
+        state.bytes += (self.weigh)(&item);
         state.items.push_back(item);
         let wake = state.sleeping > 0;
         drop(state);
@@ -78,7 +93,7 @@ impl<T> Queue<T> {
 
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state.lock();
-        state.closed || state.items.len() < self.capacity
+        state.closed || !self.is_full(&state)
     }
 
     /// Blocks until something waits and takes up to `max` in order; `None` once the queue is closed and empty.
@@ -92,9 +107,10 @@ impl<T> Queue<T> {
             self.filled.wait(&mut state);
             state.sleeping -= 1;
         }
-        let was_full = state.items.len() >= self.capacity;
+        let was_full = self.is_full(&state);
         let count = state.items.len().min(max);
-        let taken = state.items.drain(..count).collect();
+        let taken: Vec<T> = state.items.drain(..count).collect();
+        state.bytes = state.items.iter().map(self.weigh).sum();
         drop(state);
         if was_full {
             self.room.notify_waiters();
@@ -111,5 +127,33 @@ impl<T> Queue<T> {
         self.state.lock().closed = true;
         self.filled.notify_all();
         self.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_full_by_number_or_by_weight() {
+        let queue = Queue::weighing(3, 10, |item: &usize| *item);
+        assert!(queue.push(1).is_ok() && queue.push(1).is_ok() && queue.push(1).is_ok());
+        assert!(!queue.has_room() && queue.push(0).is_err());
+        assert_eq!(queue.take(2), Some(vec![1, 1]));
+        assert!(queue.push(8).is_ok() && queue.has_room(), "nine bytes");
+        assert_eq!(queue.take(usize::MAX), Some(vec![1, 8]));
+        assert!(queue.push(10).is_ok());
+        assert!(matches!(queue.push(0), Err(Rejected(0, StoreError::Busy))));
+        assert_eq!(queue.take(usize::MAX), Some(vec![10]));
+        assert!(queue.has_room());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_woken_when_the_weight_is_taken() {
+        let queue = Queue::weighing(100, 10, |item: &usize| *item);
+        assert!(queue.push(10).is_ok());
+        let (waited, taken) = tokio::join!(queue.push_when_room(7), async { queue.take(usize::MAX) });
+        assert_eq!((waited.is_ok(), taken), (true, Some(vec![10])));
+        assert_eq!(queue.take(usize::MAX), Some(vec![7]));
     }
 }

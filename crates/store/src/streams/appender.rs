@@ -209,6 +209,14 @@ impl Appender {
     }
 }
 
+/// What a request holds in memory while it waits.
+pub(crate) fn request_bytes(request: &Request) -> usize {
+    match &request.change {
+        Change::Append { records, .. } => append_bytes(records),
+        Change::Trim { .. } | Change::Remove { .. } => 0,
+    }
+}
+
 /// An upper bound of what the records, and a new lane's declaration, take in the file.
 fn append_bytes(records: &[NewRecord]) -> usize {
     const RECORD: usize = 64;

@@ -144,7 +144,9 @@ impl Streams {
     fn open_at(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
         let housekeeper = Housekeeper::start(&medium)?;
         let (log, end) = open::open(medium)?;
-        let (log, queue) = (Arc::new(log), Arc::new(Queue::new(caps::LOG_APPEND_QUEUE_MAX)));
+        let (count_max, bytes_max) = (caps::LOG_APPEND_QUEUE_MAX, caps::LOG_APPEND_QUEUE_BYTES_MAX);
+        let queue = Queue::weighing(count_max, bytes_max, appender::request_bytes);
+        let (log, queue) = (Arc::new(log), Arc::new(queue));
         housekeeper.remove_all(log.take_forgotten());
         let appender = Appender::new(Arc::clone(&log), Arc::clone(&queue), settings, housekeeper, end);
         let readers = Workers::start("log-read", vec![(); caps::READERS], caps::READ_QUEUE_MAX)?;
