@@ -66,7 +66,9 @@ impl Service {
             let (before, now) = (old.as_ref().map(|old| counted_as(&old.record)), counted_as(&new));
             if before != Some(now) {
                 batch.add(self.count(now), 1, max);
-                before.into_iter().for_each(|before| batch.add(self.count(before), -1, max));
+                if let Some(before) = before {
+                    batch.add(self.count(before), -1, max);
+                }
             }
             self.store().commit(batch).await?;
             Ok(new)
