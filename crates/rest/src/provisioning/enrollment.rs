@@ -6,7 +6,7 @@ use super::attestation::AttestationBody;
 use super::error::Refusal;
 use super::query::{self, Paging};
 use super::wire::{EnrollmentBody, EnrollmentInput};
-use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, bulk, from_back_end, id, if_match, object};
+use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, bulk, from_back_end, id, object};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -74,12 +74,12 @@ async fn put(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Re
     let id = id(request)?;
     let input = EnrollmentInput::of(object(request)?)?;
     let draft = input.into_draft(kind, Some(&id), &at.api_version)?;
-    let enrollment = at.service.put_enrollment(&at.caller, &draft, &if_match(request)).await?;
+    let enrollment = at.service.put_enrollment(&at.caller, &draft, &request.if_match()).await?;
     Ok(Response::json(200, &EnrollmentBody::with_secrets(&enrollment, &at.api_version)))
 }
 
 async fn delete(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
-    at.service.delete_enrollment(&at.caller, kind, &id(request)?, &if_match(request)).await?;
+    at.service.delete_enrollment(&at.caller, kind, &id(request)?, &request.if_match()).await?;
     Ok(Response::new(204))
 }
 

@@ -14,7 +14,7 @@ mod wire;
 
 use access::{Caller, Directory, audiences};
 use base::sas::SasToken;
-use base::{Clock, IfMatch, caps};
+use base::{Clock, caps};
 use provisioning::{ApiVersion, Attested, Error, RegistrationId, Service, Services};
 use serde_json::{Map, Value};
 
@@ -172,10 +172,6 @@ fn registration_id(text: &str) -> Result<RegistrationId, Refusal> {
 
 fn id(request: &Request) -> Result<RegistrationId, Refusal> {
     registration_id(request.param("id"))
-}
-
-fn if_match(request: &Request) -> IfMatch {
-    request.if_match()
 }
 
 /// The body as an object. Nothing else is ever one of the service's.

@@ -19,14 +19,14 @@ pub(super) struct Paging {
 
 impl Paging {
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
-        let size = match request.header(MAX_ITEM_COUNT) {
+        let size = match header(request, MAX_ITEM_COUNT)? {
             None => caps::QUERY_PAGE_DEFAULT,
             Some(text) => match text.trim().parse::<usize>() {
                 Ok(count) if count > 0 => count.min(caps::QUERY_PAGE_MAX),
                 _ => return Err(bad(format!("{MAX_ITEM_COUNT} must be a number above zero."))),
             },
         };
-        let from = request.header(CONTINUATION).filter(|token| !token.is_empty());
+        let from = header(request, CONTINUATION)?.filter(|token| !token.is_empty());
         Ok(Self { size, from: from.map(Continuation::from_client) })
     }
 
@@ -56,6 +56,16 @@ pub(super) fn selection(request: &Request) -> Result<Selection, Refusal> {
         None | Some(Value::Null) => Ok(Selection::parse("")),
         Some(Value::String(text)) => Ok(Selection::parse(text)),
         Some(_) => Err(bad("query must be a text.")),
+    }
+}
+
+/// The value of a header that changes what is listed. Several, or one that is no text, must not count as none.
+fn header<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, Refusal> {
+    let mut values = request.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
+        (Some(_), _) => Err(bad(format!("{name} must be one text."))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::query::{self, Paging};
-use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, from_back_end, id, if_match};
+use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, from_back_end, id};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -23,7 +23,7 @@ async fn get(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
 }
 
 async fn delete(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
-    at.service.delete_registration(&at.caller, &id(request)?, &if_match(request)).await?;
+    at.service.delete_registration(&at.caller, &id(request)?, &request.if_match()).await?;
     Ok(Response::new(204))
 }
 

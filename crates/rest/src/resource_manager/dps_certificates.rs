@@ -1,6 +1,5 @@
 //! CA certificates of provisioning services as Resource Manager shows them (`dps.md` §5.4).
 
-use base::IfMatch;
 use provisioning::{CaCertificate, CaCertificateDraft};
 use resource_manager::{ResourceId, ResourceType};
 use serde::Deserialize;
@@ -31,10 +30,6 @@ fn id(request: &Request) -> ResourceId {
     parse::resource(request, ResourceType::ProvisioningService)
 }
 
-fn if_match(request: &Request) -> IfMatch {
-    request.if_match()
-}
-
 pub(super) async fn list(at: At, request: &Request) -> Outcome {
     let id = id(request);
     let all = at.manager.provisioning_certificates(&at.caller, &id).await?;
@@ -59,14 +54,14 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         is_verified: nested.is_verified.or(sent.is_verified),
     };
     let id = id(request);
-    let made = at.manager.put_provisioning_certificate(&at.caller, &id, &draft, &if_match(request)).await?;
+    let made = at.manager.put_provisioning_certificate(&at.caller, &id, &draft, &request.if_match()).await?;
     Ok(Response::json(200, &body(&id, &made)))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     let (id, name) = (id(request), request.param("certificate"));
     let existed =
-        at.manager.delete_provisioning_certificate(&at.caller, &id, name, &if_match(request)).await?;
+        at.manager.delete_provisioning_certificate(&at.caller, &id, name, &request.if_match()).await?;
     Ok(if existed { Response::empty(200) } else { Response::new(204) })
 }
 

@@ -183,6 +183,29 @@ async fn every_form_of_if_match_is_understood() {
 }
 
 #[tokio::test]
+async fn an_if_match_that_cannot_be_read_does_not_count_as_none() {
+    let fixture = Fixture::new().await;
+    let key = primary_key(&fixture.put_individual("dev-1").await);
+    fixture.register("dev-1", &key).await;
+    fixture.put_group("group").await;
+    let before = fixture.state().await;
+    for path in ["/enrollments/dev-1", "/enrollmentGroups/group", "/registrations/dev-1"] {
+        fixture.ask("DELETE", path).header("if-match", "\"ä\"").send().await.refused(412_000);
+        let twice = fixture.ask("DELETE", path).header("if-match", "*").header("if-match", "\"stale\"");
+        twice.send().await.refused(412_000);
+        fixture.ask("DELETE", path).header("if-match", "\"a\", \"b\"").send().await.refused(412_000);
+        fixture.ask("DELETE", path).header("if-match", "\"\"").send().await.refused(412_000);
+        fixture.ask("DELETE", path).header("if-match", "W/").send().await.refused(412_000);
+    }
+    for (path, body) in
+        [("/enrollments/dev-1", individual("dev-1")), ("/enrollmentGroups/group", group("group"))]
+    {
+        fixture.ask("PUT", path).json(&body).header("if-match", "ä").send().await.refused(412_000);
+    }
+    assert_eq!(fixture.state().await, before);
+}
+
+#[tokio::test]
 async fn an_enrollment_shows_what_became_of_its_device_and_takes_it_along() {
     let fixture = Fixture::new().await;
     let key = primary_key(&fixture.put_individual("dev-1").await);

@@ -303,7 +303,7 @@ impl Ask<'_> {
             request = request.header("authorization", authorization);
         }
         for (name, value) in self.headers {
-            request = request.header(name, value);
+            request = request.header(name, value.as_bytes());
         }
         let response = test_wire::answer(&*self.fixture.door, request, self.body, self.peer).await;
         let what = format!("{} {}", self.method, self.path);

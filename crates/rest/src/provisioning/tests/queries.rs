@@ -96,6 +96,11 @@ async fn a_page_has_at_least_one_item_and_at_most_a_thousand() {
         for bad in ["0", "-1", "many", "1.5", "99999999999999999999999"] {
             fixture.ask("POST", path).header("x-ms-max-item-count", bad).send().await.refused(400_004);
         }
-        fixture.ask("POST", path).header("x-ms-continuation", "not ours").send().await.refused(400_004);
+        for bad in ["not ours", "ä", "NDI", "eyJhIjoxfQ", &"x".repeat(70_000)] {
+            fixture.ask("POST", path).header("x-ms-continuation", bad).send().await.refused(400_004);
+        }
+        let twice = fixture.ask("POST", path).header("x-ms-max-item-count", "1");
+        twice.header("x-ms-max-item-count", "2").send().await.refused(400_004);
+        fixture.ask("POST", path).header("x-ms-max-item-count", "ä").send().await.refused(400_004);
     }
 }
