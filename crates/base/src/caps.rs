@@ -103,6 +103,8 @@ pub const ENROLLMENTS_MAX: i64 = 1_000_000;
 /// Of groups that attest by certificates, and of those that attest by symmetric keys.
 pub const ENROLLMENT_GROUPS_MAX: i64 = 100;
 pub const REGISTRATIONS_MAX: i64 = 1_000_000;
+/// ours: earlier operations of one registration that can still be polled.
+pub const REGISTRATION_OPERATIONS_MAX: usize = 8;
 pub const LINKED_HUBS_MAX: usize = 50;
 pub const CA_CERTIFICATES_MAX: usize = 25;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;

@@ -119,7 +119,11 @@ impl Service {
     ) -> Result<RegistrationOperation, Error> {
         self.charge(Meter::DeviceRegistrationPoll)?;
         let stored = self.registration(&device.registration_id).await?.ok_or(Error::OperationNotFound)?;
-        if stored.record.operation_id != operation_id {
+        let is_known = |record: &Registration| {
+            record.operation_id == operation_id
+                || record.earlier_operation_ids.iter().any(|earlier| earlier == operation_id)
+        };
+        if !is_known(&stored.record) {
             return Err(Error::OperationNotFound);
         }
         // Whoever cut the assignment off, the device that asks for it completes it.
@@ -127,7 +131,7 @@ impl Service {
             RegistrationState::Assigning => self.assign(&stored.record, device).await?,
             _ => stored.record,
         };
-        Ok(RegistrationOperation { operation_id: registration.operation_id.clone(), registration })
+        Ok(RegistrationOperation { operation_id: operation_id.to_owned(), registration })
     }
 
     /// `RuntimeRegistration_DeviceRegistrationStatusLookup`: the bare state, as the device itself may read it.
@@ -247,6 +251,11 @@ fn begin(
     let now = service.now();
     let state =
         if device.enrollment.is_enabled { RegistrationState::Assigning } else { RegistrationState::Disabled };
+    let mut earlier_operation_ids: Vec<String> = old.map_or_else(Vec::new, |old| {
+        old.earlier_operation_ids.iter().chain([&old.operation_id]).cloned().collect()
+    });
+    let forgotten = earlier_operation_ids.len().saturating_sub(caps::REGISTRATION_OPERATIONS_MAX);
+    earlier_operation_ids.drain(..forgotten);
     let operation = format!("5.{}.{}", base::secret::random_hex(RANDOM_BYTES), uuid::Uuid::new_v4());
     Registration {
         instance: service.instance().clone(),
@@ -255,6 +264,7 @@ fn begin(
         enrollment_kind: device.enrollment.kind,
         enrollment_id: device.enrollment.id.clone(),
         operation_id: operation,
+        earlier_operation_ids,
         sticky_when_unset,
         state,
         assignment: old.and_then(|old| old.assignment.clone()),

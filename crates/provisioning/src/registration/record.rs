@@ -17,6 +17,9 @@ pub struct Registration {
     pub enrollment_id: RegistrationId,
     /// The operation that a device polls.
     pub operation_id: String,
+    /// Those before it, oldest first: of two that register under one id at the same time, each polls its own.
+    #[serde(default)]
+    pub earlier_operation_ids: Vec<String>,
     /// Whether the device is so old that an enrollment without reprovisioning policy leaves it where it is.
     #[serde(default)]
     pub sticky_when_unset: bool,

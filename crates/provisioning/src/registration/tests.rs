@@ -378,6 +378,33 @@ async fn an_initial_twin_that_no_hub_takes_fails_the_registration_and_makes_noth
 }
 
 #[tokio::test]
+async fn who_registers_under_one_id_at_the_same_time_polls_its_own_operation() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let key = primary_key(&test.put(&individual("dev-1")).await.unwrap());
+    let token = test.token("dev-1", &key);
+    let attested = test.service.authenticate(&registration_id("dev-1"), Some(&token)).await.unwrap();
+    let version = TODAY.parse().unwrap();
+    let register = || test.service.register(&attested, &version);
+    let (a, b, c) = tokio::join!(register(), register(), register());
+    let mut operations: Vec<_> = [a, b, c].map(|begun| begun.unwrap().operation_id).into();
+    let poll = async |id: &str| test.service.operation_status(&attested, id).await;
+    for id in &operations {
+        let told = poll(id).await.unwrap();
+        assert!(matches!(told.registration.state, RegistrationState::Assigned { .. }));
+        assert_eq!(&told.operation_id, id);
+    }
+    while operations.len() < caps::REGISTRATION_OPERATIONS_MAX + 2 {
+        operations.push(register().await.unwrap().operation_id);
+    }
+    let mut known = 0;
+    for id in &operations {
+        known += usize::from(poll(id).await.is_ok());
+    }
+    assert_eq!(known, caps::REGISTRATION_OPERATIONS_MAX + 1, "the last one and so many before it");
+    assert_eq!(poll("5.0.0").await, Err(Error::OperationNotFound));
+}
+
+#[tokio::test]
 async fn an_enrollment_that_is_disabled_or_deleted_on_the_way_stops_its_device() {
     let test = TestService::with_hubs(&["hub"]).await;
     let mut draft = individual("dev-1");
