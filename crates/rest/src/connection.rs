@@ -11,6 +11,7 @@ use base::tasks::Stopping;
 use base::{Clock, Timestamp, caps};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use http::header::CONTENT_LENGTH;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
@@ -182,12 +183,22 @@ async fn answer(
     peer: Peer,
     in_hand: InHand,
 ) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
+    let is_head = request.method() == http::Method::HEAD;
     let (parts, body) = request.into_parts();
     let response = match Head::new(&parts, peer) {
         Some(head) => front.serve(head, Box::new(move |max| Box::pin(read(body, max)))).await,
         None => Response::text(400, "The path or query is not UTF-8, or the Host header is missing."),
     };
-    write(response, in_hand)
+    write(if is_head { without_body(response) } else { response }, in_hand)
+}
+
+/// What a HEAD is answered with: the length of the body and not the body, which over HTTP/2 would be a protocol error.
+fn without_body(response: Response) -> Response {
+    let length = response.body_bytes().len().to_string();
+    let status = response.status;
+    let has_length = response.headers.contains_key(CONTENT_LENGTH) || status == http::StatusCode::NO_CONTENT;
+    let response = if has_length { response } else { response.header(CONTENT_LENGTH.as_str(), &length) };
+    Response { body: Body::Full(Bytes::new()), ..response }
 }
 
 async fn read(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {

@@ -303,6 +303,33 @@ async fn what_a_device_sends_is_what_events_prints() {
 }
 
 #[tokio::test]
+async fn an_operators_own_certificate_is_shown_and_believed_by_our_own_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["iot.plant.example".to_owned()]).unwrap();
+    // As `openssl req -x509` makes it.
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let (certificate_path, key_path) =
+        (directory.path().join("own.pem"), directory.path().join("own-key.pem"));
+    let pem = params.self_signed(&key).unwrap().pem();
+    std::fs::write(&certificate_path, &pem).unwrap();
+    std::fs::write(&key_path, key.serialize_pem()).unwrap();
+    let data = directory.path().join("data");
+    let address = own_address();
+    let mut command = Server::command(&data, &address);
+    command.env("TWINHUB_TLS__CERTIFICATE", &certificate_path).env("TWINHUB_TLS__KEY", &key_path);
+    let server = Server::spawn(command, address);
+    let https = Https::new(Trust::only(&pem).unwrap());
+    assert_eq!(https.send("GET", &server.url("/healthz"), &[], "").await.unwrap().status, 200);
+    let (ok, _, said) = twinhub(&data, &["events", "--json"]);
+    assert!(ok, "{said}");
+    // Another certificate, however alike, is not believed.
+    let other = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let stranger = Https::new(Trust::only(&other).unwrap());
+    assert!(stranger.send("GET", &server.url("/healthz"), &[], "").await.is_err());
+}
+
+#[tokio::test]
 async fn the_hosts_file_holds_our_names_while_we_serve() {
     let directory = tempfile::tempdir().unwrap();
     let hosts = directory.path().join("hosts");

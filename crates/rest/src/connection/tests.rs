@@ -41,6 +41,7 @@ impl Door for TwoDoors {
     fn refuse(&self, _: &Head, fault: Fault) -> Response {
         match fault {
             Fault::BodyTooLarge { .. } => Response::new(413),
+            Fault::MethodNotAllowed => Response::text(405, "no such"),
             _ => Response::new(404),
         }
     }
@@ -168,6 +169,22 @@ async fn an_answer_that_goes_on_keeps_its_connection() {
     assert_eq!(client.ask("GET", "/endless", "authorization: x\r\n", "").await, OK);
     for _ in 0..100 {
         assert!(!client.after(10).await);
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_answered_with_the_length_of_a_body_and_without_it() {
+    let mut client = Client::dial(false);
+    client.send("HEAD /known HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    client.send("GET /open HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let mut heard = String::new();
+    client.stream.read_to_string(&mut heard).await.unwrap();
+    let (head, rest) = heard.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("content-length: 7"), "{heard}");
+    assert!(rest.starts_with(OK), "{heard}");
+    for (length, answer) in [(Some("3"), Response::text(404, "not")), (None, Response::new(204))] {
+        let bare = without_body(answer);
+        assert_eq!((bare.header_value("content-length"), bare.body_bytes().len()), (length, 0));
     }
 }
 

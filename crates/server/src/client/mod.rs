@@ -3,20 +3,16 @@
 
 mod https;
 mod mqtt;
+mod trust;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 pub use https::{Answer, Https};
 pub use mqtt::{Login, MqttClient};
+pub use trust::Trust;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -41,38 +37,6 @@ pub enum ClientError {
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
         Self::Broken(error.to_string())
-    }
-}
-
-/// Whom we believe: the certificates of one PEM file and nobody else.
-#[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
-
-impl Trust {
-    pub fn only(pem: &str) -> Result<Self, ClientError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate.map_err(|_| ClientError::Trust)?).map_err(|_| ClientError::Trust)?;
-        }
-        if roots.is_empty() {
-            return Err(ClientError::Trust);
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
-    }
-
-    /// Opens a TLS connection to a host whose certificate we believe.
-    pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, ClientError> {
-        let tcp = dial(host, port).await?;
-        let name =
-            ServerName::try_from(host.to_owned()).map_err(|_| ClientError::Address(host.to_owned()))?;
-        let stream = TlsConnector::from(self.0.clone()).connect(name, tcp).await;
-        stream.map_err(|source| ClientError::Connect { address: format!("{host}:{port}"), source })
     }
 }
 
