@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use base::Clock;
 use server::demo::{self, Report, Target};
+use server::out;
 
 use crate::command_line::DemoArgs;
 use crate::run_file::RunFile;
+use crate::serve::Ending;
 use crate::{Failure, admin_key, config, data_directory, serve};
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
@@ -20,16 +22,22 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     }
     let config = config::load(&args.layer())?;
     let data_dir = config.data_dir.clone();
-    serve::run_until(&config, async |run: RunFile| match tell(&run, &data_dir).await {
-        Err(failure) => {
-            eprintln!("\ntwinhub demo: {failure}");
-            ExitCode::FAILURE
-        }
-        Ok(()) if args.exit => ExitCode::SUCCESS,
-        Ok(()) => {
-            println!("\nServing on. Ctrl-C ends it; the same data is there at the next start.");
-            serve::shutdown_signal().await;
-            ExitCode::SUCCESS
+    serve::run_until(&config, async |run: RunFile, ending: &mut Ending| {
+        let told = tokio::select! {
+            told = tell(&run, &data_dir) => told,
+            () = ending.told() => Err("told to end before everything was seen to work".into()),
+        };
+        match told {
+            Err(failure) => {
+                eprintln!("\ntwinhub demo: {failure}");
+                ExitCode::FAILURE
+            }
+            Ok(()) if args.exit => ExitCode::SUCCESS,
+            Ok(()) => {
+                out::line("\nServing on. Ctrl-C ends it; the same data is there at the next start.");
+                ending.told().await;
+                ExitCode::SUCCESS
+            }
         }
     })
 }
@@ -44,12 +52,12 @@ async fn tell(run: &RunFile, data_dir: &Path) -> Result<(), Failure> {
         mqtt_port: run.mqtt_port,
     };
     let clock = Clock::system();
-    println!("\nThe main job, through the public wire:\n");
+    out::line("\nThe main job, through the public wire:\n");
     let mut report = Report::new(clock.clone(), std::io::stdout().is_terminal());
     let summary = demo::run(&target, &clock, &mut report).await?;
-    println!("{}", summary.text());
-    println!("{}", addresses(run, data_dir));
-    println!("One more device, with the official Python SDK:\n\n{}", summary.sample);
+    out::line(summary.text());
+    out::line(addresses(run, data_dir));
+    out::line(format_args!("One more device, with the official Python SDK:\n\n{}", summary.sample));
     Ok(())
 }
 

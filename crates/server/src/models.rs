@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use dtdl::{Issue, Options};
 use serde_json::json;
+use server::out;
 
 use crate::Failure;
 use crate::command_line::ModelsCheckArgs;
@@ -28,9 +29,9 @@ pub(crate) fn check(args: &ModelsCheckArgs) -> Result<ExitCode, Failure> {
     let issues = issues(&files);
     for (path, issue) in &issues {
         if args.json {
-            println!("{}", as_json(path, issue));
+            out::line(as_json(path, issue));
         } else {
-            println!("{}:{issue}", path.display());
+            out::line(format_args!("{}:{issue}", path.display()));
         }
     }
     if issues.is_empty() {

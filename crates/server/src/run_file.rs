@@ -10,6 +10,7 @@ use std::time::Duration;
 use access::Certificates;
 use base::tasks::Stopping;
 use serde::{Deserialize, Serialize};
+use server::out;
 
 use crate::command_line::{DataDirArgs, EnvArgs};
 use crate::house::House;
@@ -105,14 +106,14 @@ pub(crate) async fn keep_true(
 /// `twinhub env`.
 pub(crate) fn print_environment(args: &EnvArgs) -> Result<ExitCode, Failure> {
     let run = RunFile::of(&args.data_dir)?;
-    print!("{}", environment::write(&run.environment, &run.tenant_id, args.format));
+    out::write(environment::write(&run.environment, &run.tenant_id, args.format));
     Ok(ExitCode::SUCCESS)
 }
 
 /// `twinhub hosts`.
 pub(crate) fn print_hosts(args: &DataDirArgs) -> Result<ExitCode, Failure> {
     for (address, name) in RunFile::of(args)?.hosts {
-        println!("{address}\t{name}");
+        out::line(format_args!("{address}\t{name}"));
     }
     Ok(ExitCode::SUCCESS)
 }

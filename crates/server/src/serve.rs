@@ -1,7 +1,7 @@
 //! `twinhub serve`: builds the house from the ground up, opens its doors, and takes it down in the opposite order.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use access::{Certificates, Directory};
 use base::hosts::Hosts;
 use base::tasks::Tasks;
 use base::{Clock, Throttle, caps};
+use server::out;
 use store::{Store, StoreError, Streams};
 use tokio::sync::Semaphore;
 
@@ -26,8 +27,8 @@ use crate::{Failure, admin_key, data_directory, logging, metrics, open_files, ru
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
-    run_until(config, async |_| {
-        shutdown_signal().await;
+    run_until(config, async |_, ending| {
+        ending.told().await;
         ExitCode::SUCCESS
     })
 }
@@ -35,7 +36,7 @@ pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
 /// Runs until `until` is done, and ends with its code; it begins once the server is ready.
 pub(crate) fn run_until(
     config: &Config,
-    until: impl AsyncFnOnce(RunFile) -> ExitCode,
+    until: impl AsyncFnOnce(RunFile, &mut Ending) -> ExitCode,
 ) -> Result<ExitCode, Failure> {
     logging::start(&config.log)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -44,9 +45,11 @@ pub(crate) fn run_until(
     }
     let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
+        // Before anyone can know that we run: a signal that nobody listens for ends the process where it stands.
+        let mut ending = Ending::listen()?;
         let server = Server::start(config).await?;
-        let code = until(server.run_file.clone()).await;
-        server.stop().await;
+        let code = until(server.run_file.clone(), &mut ending).await;
+        server.stop(&mut ending).await;
         Ok(code)
     })
 }
@@ -144,13 +147,13 @@ impl Server {
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
-    async fn stop(self) {
+    async fn stop(self, ending: &mut Ending) {
         tracing::info!("draining");
         self.is_ready.store(false, Ordering::Relaxed);
         let patience = Duration::from_secs(caps::DRAIN_SECONDS_MAX);
         let cut = tokio::select! {
             cut = self.tasks.drain(patience) => cut,
-            () = shutdown_signal() => {
+            () = ending.told() => {
                 tracing::warn!("told twice: not waiting any longer");
                 return;
             }
@@ -259,23 +262,42 @@ fn announce(config: &Config, run: &RunFile) {
         run.mqtt_port,
         config.data_dir.display()
     );
-    // Whoever started us may have closed the pipe; that is no reason to end.
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    out::line(line);
+}
+
+/// Hears SIGTERM and SIGINT from its making on.
+#[cfg(unix)]
+pub(crate) struct Ending {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-pub(crate) async fn shutdown_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Ending {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Resolves each time we are told to end.
+    pub(crate) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-pub(crate) async fn shutdown_signal() {
-    let _ = tokio::signal::ctrl_c().await;
+pub(crate) struct Ending;
+
+#[cfg(not(unix))]
+impl Ending {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) async fn told(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }

@@ -233,6 +233,22 @@ async fn it_drains_when_told_and_its_directory_can_be_used_again() {
     drop(again);
 }
 
+#[tokio::test]
+async fn a_demo_that_is_told_to_end_in_the_middle_drains_and_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    command.args(["demo", "--exit", "--data-dir"]).arg(directory.path()).stdin(Stdio::null());
+    let address = own_address();
+    command.env("TWINHUB_LISTEN", &address).env("TWINHUB_PORTS__HTTPS_STANDARD", "0").stderr(Stdio::piped());
+    let mut demo = Server::spawn(command, address);
+    let mut stderr = demo.child.stderr.take().unwrap();
+    assert_eq!(demo.terminate().code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert!(said.contains("told to end before"), "{said}");
+    assert!(!directory.path().join("run.json").exists());
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn files_with_keys_can_be_read_by_their_owner_alone() {

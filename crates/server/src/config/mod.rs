@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use server::out;
+
 use crate::Failure;
 
 mod layers;
@@ -59,7 +61,7 @@ pub(crate) fn check(flags: &Flags) -> Result<ExitCode, Failure> {
     let width = rows.iter().map(|(name, value, _)| name.len() + value.len()).max().unwrap_or_default() + 3;
     for (name, value, source) in rows {
         let setting = format!("{name} = {value}");
-        println!("{setting:width$}  # {source}");
+        out::line(format_args!("{setting:width$}  # {source}"));
     }
     layers.config()?;
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,11 @@
 //! Live progress for people, and the summary at the end.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use base::{Clock, Timestamp};
+
+use crate::out;
 
 /// Writes a line per chapter. On a terminal the running chapter's line changes as work proceeds.
 pub struct Report {
@@ -32,15 +33,14 @@ impl Report {
     /// Shows how far the chapter is; only where the line can be written over.
     pub(super) fn progress(&mut self, state: &str) {
         if self.is_terminal {
-            print!("\r\x1b[2K  ▸ {:<TITLE_WIDTH$} {state}", self.chapter);
-            let _ = std::io::stdout().flush();
+            out::write(format_args!("\r\x1b[2K  ▸ {:<TITLE_WIDTH$} {state}", self.chapter));
         }
     }
 
     pub(super) fn done(&mut self, what: &str) {
         let took = self.clock.now().since(self.begun_at);
         let start = if self.is_terminal { "\r\x1b[2K" } else { "" };
-        println!("{start}  ✓ {:<TITLE_WIDTH$} {what} ({})", self.chapter, readable(took));
+        out::line(format_args!("{start}  ✓ {:<TITLE_WIDTH$} {what} ({})", self.chapter, readable(took)));
     }
 }
 
