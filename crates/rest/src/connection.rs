@@ -15,6 +15,7 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -122,20 +123,21 @@ where
         }
     };
     if is_http2 {
-        let mut builder = hyper::server::conn::http2::Builder::new(ConnectionTasks);
+        let mut builder = http2::Builder::new(ConnectionTasks);
         builder
             .timer(TokioTimer::new())
             .max_header_list_size(HEADER_BYTES_MAX)
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        drive(builder.serve_connection(io, service), |c| c.graceful_shutdown(), ending).await;
+        let connection = builder.serve_connection(io, service);
+        drive(connection, http2::Connection::graceful_shutdown, ending).await;
     } else {
-        let mut builder = hyper::server::conn::http1::Builder::new();
+        let mut builder = http1::Builder::new();
         // Slow headers are ended by the stay.
         builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX as usize);
         let connection = builder.serve_connection(io, service).with_upgrades();
-        drive(connection, |c| c.graceful_shutdown(), ending).await;
+        drive(connection, http1::UpgradeableConnection::graceful_shutdown, ending).await;
     }
 }
 
