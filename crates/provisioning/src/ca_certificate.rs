@@ -100,7 +100,7 @@ impl Service {
             let result = change(&mut new.certificates, self.now())?;
             let mut batch = Batch::default();
             batch.replace(&old, &new);
-            let committed = self.store().commit(batch).await?;
+            let committed = self.commit(batch).await?;
             self.apply(new, committed.revision);
             Ok(result)
         })

@@ -8,7 +8,7 @@ use base::sas::SasToken;
 use base::{InstanceId, Meter, Scope, Timestamp};
 use hub::{Hub, Hubs};
 use parking_lot::RwLock;
-use store::{Revision, Store};
+use store::{Batch, CommitError, Committed, Key, Revision, Store};
 
 use crate::error::Error;
 use crate::services::Context;
@@ -117,6 +117,12 @@ impl Service {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.context.store
+    }
+
+    /// Commits a change, provided that the service has not been removed meanwhile.
+    pub(crate) async fn commit(&self, mut batch: Batch) -> Result<Committed, CommitError> {
+        batch.guard_exists::<ServiceSettings>(Key::instance(self.instance()));
+        self.store().commit(batch).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

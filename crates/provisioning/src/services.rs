@@ -87,6 +87,10 @@ impl Services {
         if let Some(service) = removed {
             self.0.context.hosts.forget(HostedService::Provisioning, service.name());
         }
+        // Its own record goes first: what is written from now on fails, so that nothing is left behind the purge.
+        let mut batch = Batch::default();
+        batch.remove::<ServiceSettings>(Key::instance(instance));
+        self.0.context.store.commit(batch).await?;
         Ok(self.0.context.store.remove_instance(instance).await?)
     }
 

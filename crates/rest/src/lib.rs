@@ -7,6 +7,7 @@ pub mod digital_twins;
 pub mod entra;
 pub mod front;
 pub mod hub;
+mod json;
 pub mod provisioning;
 pub mod resource_manager;
 pub mod router;

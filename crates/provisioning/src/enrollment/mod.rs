@@ -70,7 +70,7 @@ impl Service {
                     batch.add(self.count(before), -1, max);
                 }
             }
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(new)
         })
         .await
@@ -101,7 +101,7 @@ impl Service {
             if let Some(own) = registration.filter(|stored| stored.record.enrollment_kind == kind) {
                 self.forget_registration(&mut batch, &own);
             }
-            Ok(self.store().commit(batch).await.map(drop)?)
+            Ok(self.commit(batch).await.map(drop)?)
         })
         .await
     }

@@ -251,3 +251,15 @@ async fn a_service_token_opens_its_own_service_only() {
     let old = test.clock.now().minus(std::time::Duration::from_secs(301));
     assert!(!open(token(host, &policy.primary_key, name, old)));
 }
+
+#[tokio::test]
+async fn what_comes_after_the_removal_of_its_service_leaves_nothing_behind() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let made = test.put(&individual("dev-1")).await.unwrap();
+    let instance = test.service.instance().clone();
+    test.services.remove(&instance).await.unwrap();
+    assert!(test.put(&individual("dev-2")).await.is_err());
+    assert!(test.register("dev-1", &primary_key(&made)).await.is_err());
+    assert_eq!(test.service.store().count::<Enrollment>(&store::Key::instance(&instance)).await, Ok(0));
+    test.services.remove(&instance).await.unwrap();
+}

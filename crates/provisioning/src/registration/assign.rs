@@ -54,7 +54,7 @@ impl Service {
             let done = conclude(&stored.record, &outcome, self.now());
             let mut batch = Batch::default();
             batch.replace(&stored, &done);
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok(done)
         })
         .await

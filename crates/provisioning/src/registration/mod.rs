@@ -101,7 +101,7 @@ impl Service {
                 batch.insert(&new);
                 batch.add(self.registration_count(), 1, caps::REGISTRATIONS_MAX);
             }
-            self.store().commit(batch).await?;
+            self.commit(batch).await?;
             Ok::<_, Error>(new)
         })
         .await?;
@@ -166,7 +166,7 @@ impl Service {
             }
             let mut batch = Batch::default();
             self.forget_registration(&mut batch, &old);
-            Ok(self.store().commit(batch).await.map(drop)?)
+            Ok(self.commit(batch).await.map(drop)?)
         })
         .await
     }

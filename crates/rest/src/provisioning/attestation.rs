@@ -9,8 +9,6 @@ use provisioning::certificate::X509Certificate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::members;
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AttestationBody<'a> {
@@ -110,11 +108,11 @@ impl<'a> PairBody<&'a X509Certificate> {
 pub(super) struct AttestationInput {
     #[serde(rename = "type")]
     kind: Option<String>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     tpm: Option<TpmInput>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     x509: Option<X509Input>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     symmetric_key: Option<SymmetricKeyInput>,
 }
 
@@ -135,11 +133,11 @@ struct SymmetricKeyInput {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct X509Input {
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     client_certificates: Option<CertificatesInput>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     signing_certificates: Option<CertificatesInput>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     ca_references: Option<NamesInput>,
 }
 
@@ -151,9 +149,9 @@ struct NamesInput {
 
 #[derive(Deserialize)]
 struct CertificatesInput {
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     primary: Option<CertificateInput>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     secondary: Option<CertificateInput>,
 }
 

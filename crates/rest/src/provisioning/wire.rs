@@ -7,7 +7,6 @@ use provisioning::{
     AllocationPolicy, ApiVersion, Enrollment, EnrollmentDraft, EnrollmentKind, Error, Registration,
     RegistrationId,
 };
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -129,18 +128,18 @@ pub(super) struct EnrollmentInput {
     enrollment_group_id: Option<String>,
     device_id: Option<String>,
     optional_device_information: Option<Value>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     attestation: Option<AttestationInput>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     capabilities: Option<CapabilitiesInput>,
     iot_hub_host_name: Option<String>,
     initial_twin: Option<Value>,
     provisioning_status: Option<String>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     reprovision_policy: Option<Reprovision>,
     allocation_policy: Option<String>,
     iot_hubs: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "members")]
+    #[serde(default, deserialize_with = "crate::json::members")]
     custom_allocation_definition: Option<CustomAllocationInput>,
     credential_policy_name: Option<String>,
 }
@@ -156,14 +155,6 @@ struct CapabilitiesInput {
 struct CustomAllocationInput {
     webhook_url: String,
     api_version: String,
-}
-
-/// Reads a member that is an object or null. A derived reader alone would take a list for the members in their order.
-pub(super) fn members<'de, D: Deserializer<'de>, T: DeserializeOwned>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    let Some(members) = Option::<Map<String, Value>>::deserialize(from)? else { return Ok(None) };
-    serde_json::from_value(Value::Object(members)).map(Some).map_err(D::Error::custom)
 }
 
 impl EnrollmentInput {

@@ -18,7 +18,9 @@ struct PutBody {
     name: Option<String>,
     location: Option<String>,
     tags: Option<Tags>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<IdentityBody>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PutProperties>,
 }
 
@@ -34,8 +36,9 @@ struct PutProperties {
 struct PatchBody {
     #[serde(default, deserialize_with = "parse::present")]
     tags: Option<Option<Tags>>,
-    #[serde(default, deserialize_with = "parse::present")]
+    #[serde(default, deserialize_with = "crate::json::present_members")]
     identity: Option<Option<IdentityBody>>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PatchProperties>,
 }
 

@@ -19,6 +19,7 @@ pub(super) const KIND: &str = "Endpoint";
 #[derive(Debug, Deserialize)]
 struct EndpointBody {
     name: Option<String>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PropertiesBody>,
 }
 
@@ -40,6 +41,7 @@ struct PropertiesBody {
     entity_path: Option<String>,
     dead_letter_secret: Option<String>,
     dead_letter_uri: Option<String>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<ReferenceBody>,
 }
 

@@ -21,6 +21,7 @@ struct NamespaceBody {
 #[derive(Debug, Deserialize)]
 struct EventHubBody {
     name: Option<String>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<EventHubPropertiesBody>,
 }
 
@@ -33,6 +34,7 @@ struct EventHubPropertiesBody {
 
 #[derive(Debug, Deserialize)]
 struct RuleBody {
+    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<RulePropertiesBody>,
 }
 

@@ -18,7 +18,9 @@ struct HubBody {
     location: Option<String>,
     tags: Option<Tags>,
     etag: Option<String>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<IdentityBody>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     sku: Option<SkuBody>,
     properties: Option<Map<String, Value>>,
 }
@@ -34,6 +36,7 @@ pub(super) struct SkuBody {
 #[serde(rename_all = "camelCase")]
 struct HubProperties {
     authorization_policies: Option<Vec<PolicyBody>>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     event_hub_endpoints: Option<EventHubEndpoints>,
     public_network_access: Option<String>,
     disable_local_auth: Option<bool>,
@@ -41,6 +44,7 @@ struct HubProperties {
 
 #[derive(Debug, Deserialize)]
 struct EventHubEndpoints {
+    #[serde(default, deserialize_with = "crate::json::members")]
     events: Option<EventsBody>,
 }
 

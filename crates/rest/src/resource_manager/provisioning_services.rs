@@ -21,7 +21,9 @@ struct ServiceBody {
     location: Option<String>,
     tags: Option<Tags>,
     etag: Option<String>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<IdentityBody>,
+    #[serde(default, deserialize_with = "crate::json::members")]
     sku: Option<SkuBody>,
     properties: Option<Map<String, Value>>,
 }

@@ -125,6 +125,10 @@ const RESOURCES_VERSION: &str = "2024-11-01";
 const NO_OPERATION: &str = "11111111-2222-3333-4444-555555555555";
 
 fn located() -> Value {
+    json!({"location": "eastus"})
+}
+
+fn located_with_sku() -> Value {
     json!({"location": "eastus", "sku": {"name": "S1"}})
 }
 
@@ -146,7 +150,7 @@ fn foundation(calls: &mut Calls, subscription: &str, in_group: &str) {
     calls.post("/providers/Microsoft.Authorization/register", Value::Null);
     calls.get("/resourcegroups");
     calls.below(in_group.to_owned(), RESOURCES_VERSION, OpenTo::Roles);
-    calls.put("", json!({"location": "eastus"}));
+    calls.put("", located());
     calls.patch_tags();
     calls.get("");
     calls.add("HEAD", "", Value::Null);
@@ -219,7 +223,7 @@ fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     calls.below(format!("{in_group}{provider}/IotHubs"), VERSION, OpenTo::Roles);
     calls.get("");
     calls.below(format!("{in_group}{provider}/IotHubs/hub-{instance}"), VERSION, OpenTo::Roles);
-    calls.put("", located());
+    calls.put("", located_with_sku());
     calls.patch_tags();
     calls.get("");
     calls.get("/skus");
@@ -238,7 +242,7 @@ fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance:
     calls.below(format!("{in_group}{provider}/provisioningServices"), VERSION, OpenTo::Roles);
     calls.get("");
     calls.below(format!("{in_group}{provider}/provisioningServices/dps-{instance}"), VERSION, OpenTo::Roles);
-    calls.put("", located());
+    calls.put("", located_with_sku());
     calls.patch_tags();
     calls.get("");
     calls.get("/skus");
