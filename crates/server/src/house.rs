@@ -2,7 +2,7 @@
 //! `serve` opens it once; the state file is written from what it says of itself.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -167,8 +167,11 @@ impl House {
     ) -> BTreeMap<String, String> {
         // SDKs and people like the name better than the address; it leads to 127.0.0.1 and nowhere else.
         let is_usual = address == IpAddr::from([127, 0, 0, 1]);
-        let base_host =
-            self.hosts.with_port(&if is_usual { "localhost".to_owned() } else { address.to_string() });
+        let base_host = self.hosts.with_port(&if is_usual {
+            "localhost".to_owned()
+        } else {
+            in_url(&address.to_string())
+        });
         let FirstStart { principal, subscription_id, resource_group } = self.first_start.clone();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         environment::variables(&Facts {
@@ -224,7 +227,7 @@ impl House {
             *service == Service::DigitalTwins && *found == name
         };
         let (_, _, _, advertised) = self.hosts.all().into_iter().find(is_it)?;
-        Some(format!("https://{}", self.hosts.with_port(&advertised)))
+        Some(format!("https://{}", self.hosts.with_port(&in_url(&advertised))))
     }
 
     /// Every instance's own name with the address that leads to it.
@@ -235,5 +238,22 @@ impl House {
         }
         lines.push((address, base::hosts::global_provisioning_host(self.hosts.domain())));
         lines
+    }
+}
+
+/// A host as it stands in a URL: addresses of IPv6 in brackets (RFC 3986 §3.2.2).
+fn in_url(host: &str) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_ipv6_stand_in_brackets() {
+        for (host, wanted) in [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")] {
+            assert_eq!(in_url(host), wanted);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -257,9 +258,8 @@ fn explain(failure: &CannotListen, https: u16) {
 fn announce(config: &Config, run: &RunFile) {
     let authority = run.environment.get("AZURE_AUTHORITY_HOST").map_or("", String::as_str);
     let line = format!(
-        "twinhub is ready at {authority}, MQTT on {}:{}, data in {}",
-        run.address,
-        run.mqtt_port,
+        "twinhub is ready at {authority}, MQTT on {}, data in {}",
+        SocketAddr::new(run.address, run.mqtt_port),
         config.data_dir.display()
     );
     out::line(line);
