@@ -16,10 +16,16 @@ use crate::listeners::Listeners;
 const LOOKUP: Duration = Duration::from_millis(700);
 
 pub(crate) struct ThisMachine {
-    pub(crate) listeners: Arc<Listeners>,
-    pub(crate) hosts_file: Option<Arc<HostsFile>>,
+    listeners: Arc<Listeners>,
+    hosts_file: Option<Arc<HostsFile>>,
     /// Set once a look-up timed out; no further one is tried, as each would cost as much.
-    pub(crate) resolver_is_silent: AtomicBool,
+    resolver_is_silent: AtomicBool,
+}
+
+impl ThisMachine {
+    pub(crate) fn new(listeners: Arc<Listeners>, hosts_file: Option<Arc<HostsFile>>) -> Self {
+        Self { listeners, hosts_file, resolver_is_silent: AtomicBool::new(false) }
+    }
 }
 
 impl Machine for ThisMachine {

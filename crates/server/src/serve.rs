@@ -81,11 +81,7 @@ impl Server {
         let tasks = Tasks::new();
         let (listeners, https_port) = listen(config, &tasks)?;
         let hosts_file = keep_hosts_file(config, &listeners)?;
-        let machine = ThisMachine {
-            listeners: listeners.clone(),
-            hosts_file: hosts_file.clone(),
-            resolver_is_silent: AtomicBool::new(false),
-        };
+        let machine = ThisMachine::new(listeners.clone(), hosts_file.clone());
         let hosts = Hosts::new(&config.domain, https_port, machine);
         let clock = Clock::system();
         let own_hosts = vec![config.listen.to_string()];
@@ -122,18 +118,12 @@ impl Server {
             counters,
             clock: clock.clone(),
         }));
-        let describe = {
+        let run_file = {
             let (listeners, mqtt_port) = (listeners.clone(), config.ports.mqtt);
-            move || RunFile::describe(&house, &certificates, listeners.dialled(), https_port, mqtt_port)
+            let describe =
+                move || RunFile::describe(&house, &certificates, listeners.dialled(), https_port, mqtt_port);
+            keep_run_file(config, &tasks, describe)?
         };
-        let run_file = describe();
-        run_file.write(&config.data_dir)?;
-        tasks.spawn(run_file::keep_true(
-            config.data_dir.clone(),
-            run_file.clone(),
-            describe,
-            tasks.stopping(),
-        ));
         is_ready.store(true, Ordering::Relaxed);
         announce(config, &run_file);
         Ok(Self {
@@ -171,6 +161,18 @@ impl Server {
         }
         tracing::info!("ended");
     }
+}
+
+/// Tells the other commands of us, now and whenever an instance comes or goes.
+fn keep_run_file(
+    config: &Config,
+    tasks: &Tasks,
+    describe: impl Fn() -> RunFile + Send + 'static,
+) -> Result<RunFile, Failure> {
+    let run_file = describe();
+    run_file.write(&config.data_dir)?;
+    tasks.spawn(run_file::keep_true(config.data_dir.clone(), run_file.clone(), describe, tasks.stopping()));
+    Ok(run_file)
 }
 
 /// Begins our block of the hosts file with the one name that belongs to no instance; fails where the file may not be written.
