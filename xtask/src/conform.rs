@@ -11,7 +11,7 @@ use crate::shell::{self, Outcome, cargo, root, step, target};
 
 pub fn run(arguments: &[String]) -> Outcome {
     let suites: Vec<&str> = if arguments.is_empty() {
-        vec!["python", "node"]
+        vec!["python", "node", "sdk"]
     } else {
         arguments.iter().map(String::as_str).collect()
     };
@@ -29,22 +29,63 @@ pub fn run(arguments: &[String]) -> Outcome {
         match suite {
             "python" => python(&server)?,
             "node" => node(&server)?,
-            other => return Err(format!("unknown suite {other}; known: python, node")),
+            "sdk" => sdk(&server)?,
+            other => return Err(format!("unknown suite {other}; known: python, node, sdk")),
         }
     }
     server.stop()
 }
 
-fn python(server: &Server) -> Outcome {
-    let requirements = root().join("conformance/python/requirements.txt");
-    let environment = environment("python", &requirements, |folder| {
+fn requirements() -> PathBuf {
+    root().join("conformance/python/requirements.txt")
+}
+
+fn python_environment() -> Result<PathBuf, String> {
+    environment("python", &requirements(), |folder| {
         step("python environment", Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = folder.join("bin/pip");
-        step("python packages", Command::new(pip).args(["install", "--quiet", "-r"]).arg(&requirements))
-    })?;
-    let mut command = Command::new(environment.join("bin/python"));
-    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(root().join("conformance/python"));
-    step("conformance: python", server.environment(&mut command).env("PYTHONDONTWRITEBYTECODE", "1"))
+        step("python packages", Command::new(pip).args(["install", "--quiet", "-r"]).arg(requirements()))
+    })
+}
+
+fn pytest(python: &Path, tests: &Path) -> Command {
+    let mut command = Command::new(python.join("bin/python"));
+    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(tests);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn python(server: &Server) -> Outcome {
+    let mut command = pytest(&python_environment()?, &root().join("conformance/python"));
+    step("conformance: python", server.environment(&mut command))
+}
+
+/// The suite that comes with the sources of Microsoft's Digital Twins client, as it is, over fixtures of ours.
+fn sdk(server: &Server) -> Outcome {
+    let python = python_environment()?;
+    let sources = environment("sdk", &requirements(), |folder| client_sources(&python, folder))?;
+    let (ours, tests) = (root().join("conformance/sdk"), sources.join("tests"));
+    fs::copy(ours.join("conftest.py"), tests.join("conftest.py")).map_err(|error| error.to_string())?;
+    let mut command = pytest(&python, &tests);
+    command.args(["--override-ini", "asyncio_mode=auto"]).env("PYTHONPATH", &ours);
+    step("conformance: the suite of azure-digitaltwins-core", server.environment(&mut command))
+}
+
+/// Fetches and unpacks the sources of the very version that the other suites run with.
+fn client_sources(python: &Path, folder: &Path) -> Outcome {
+    const PACKAGE: &str = "azure-digitaltwins-core";
+    let pins = fs::read_to_string(requirements()).map_err(|error| error.to_string())?;
+    let pin = pins.lines().find(|line| line.starts_with(PACKAGE)).ok_or("the client is not pinned")?;
+    let mut pip = Command::new(python.join("bin/pip"));
+    pip.args(["download", "--quiet", "--no-deps", "--no-binary", PACKAGE, pin, "--dest"]).arg(folder);
+    step("sources of the client", &mut pip)?;
+    let files = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let archive =
+        files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "gz"));
+    let mut unpack = Command::new("tar");
+    unpack.args(["--extract", "--gzip", "--strip-components=1", "--file"]);
+    unpack.arg(archive.ok_or("no sources came")?).arg("--directory").arg(folder);
+    step("sources unpacked", &mut unpack)
 }
 
 fn node(server: &Server) -> Outcome {
