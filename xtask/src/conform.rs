@@ -51,6 +51,8 @@ fn python_environment() -> Result<PathBuf, String> {
 fn pytest(python: &Path, tests: &Path) -> Command {
     let mut command = Command::new(python.join("bin/python"));
     command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(tests);
+    // Said aloud, since its plug-in warns of the default that is going to change.
+    command.args(["--override-ini", "asyncio_default_fixture_loop_scope=function"]);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
