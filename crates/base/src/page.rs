@@ -58,4 +58,14 @@ mod tests {
         );
         assert!(Continuation::from_client("not ours").decode::<(String, u32)>().is_err());
     }
+
+    #[test]
+    fn a_token_is_read_up_to_its_greatest_length() {
+        // Base64 of three bytes has four; two of the text are its quotes.
+        let text = "x".repeat(caps::CONTINUATION_BYTES_MAX / 4 * 3 - 2);
+        let longest = Continuation::encode(&text);
+        assert_eq!(longest.as_str().len(), caps::CONTINUATION_BYTES_MAX);
+        assert_eq!(longest.decode::<String>(), Ok(text.clone()));
+        assert_eq!(Continuation::encode(&(text + "x")).decode::<String>(), Err(InvalidContinuation));
+    }
 }

@@ -216,6 +216,13 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_read_up_to_its_greatest_length() {
+        let padded = |bytes: usize| format!("{DEVICE}&x={}", "y".repeat(bytes - DEVICE.len() - "&x=".len()));
+        assert!(SasToken::parse(&padded(caps::SAS_TOKEN_BYTES_MAX)).unwrap().is_signed_by(&key()));
+        assert!(SasToken::parse(&padded(caps::SAS_TOKEN_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
     fn a_token_lives_five_minutes_past_its_expiry() {
         let token = SasToken::parse(DEVICE).unwrap();
         assert!(!token.is_expired(Timestamp::from_unix_seconds(2_000_000_300)));

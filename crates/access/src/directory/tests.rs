@@ -104,6 +104,18 @@ async fn a_token_of_another_tenant_or_with_a_changed_claim_is_refused() {
 }
 
 #[tokio::test]
+async fn a_token_is_looked_at_up_to_its_greatest_length() {
+    let (test, other) = (TestDirectory::new().await, TestDirectory::new().await);
+    let theirs = other.token("https://iothubs.azure.net").await;
+    let ask = async |bytes: usize| {
+        let padded = format!("{theirs}{}", "x".repeat(bytes - theirs.len()));
+        test.directory.authenticate_bearer(&padded, audiences::HUB).await
+    };
+    assert!(matches!(ask(caps::BEARER_TOKEN_BYTES_MAX).await, Err(TokenError::Signature)));
+    assert!(matches!(ask(caps::BEARER_TOKEN_BYTES_MAX + 1).await, Err(TokenError::Malformed)));
+}
+
+#[tokio::test]
 async fn a_wrong_secret_an_unknown_application_and_an_unknown_resource_are_told_apart() {
     let test = TestDirectory::new().await;
     let wrong = test.ask("wrong", "https://iothubs.azure.net").await;
