@@ -12,17 +12,18 @@ use super::parse::{self, IdentityBody, NameBody};
 use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
+/// A hub or a provisioning service as a body sends it.
 #[derive(Debug, Deserialize)]
-struct HubBody {
-    name: Option<String>,
-    location: Option<String>,
-    tags: Option<Tags>,
-    etag: Option<String>,
+pub(super) struct DevicesBody {
+    pub(super) name: Option<String>,
+    pub(super) location: Option<String>,
+    pub(super) tags: Option<Tags>,
+    pub(super) etag: Option<String>,
     #[serde(default, deserialize_with = "crate::json::members")]
-    identity: Option<IdentityBody>,
+    pub(super) identity: Option<IdentityBody>,
     #[serde(default, deserialize_with = "crate::json::members")]
-    sku: Option<SkuBody>,
-    properties: Option<Map<String, Value>>,
+    pub(super) sku: Option<SkuBody>,
+    pub(super) properties: Option<Map<String, Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,7 +89,7 @@ pub(super) fn if_match(request: &Request, etag: Option<&str>) -> IfMatch {
 }
 
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
-    let sent: HubBody = parse::body(request)?;
+    let sent: DevicesBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
     let sections = sent.properties.unwrap_or_default();
     let typed: HubProperties = parse::typed(&sections)?;

@@ -4,29 +4,16 @@ use resource_manager::policy::PolicyRequest;
 use resource_manager::provisioning_service::{
     self, AllocationPolicy, LinkedHub, LinkedHubRequest, PropertiesRequest, Put,
 };
-use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags};
+use resource_manager::resource::{NameAvailability, ProvisioningState, Resource};
 use resource_manager::{Error, ResourceId, ResourceManager, ResourceType, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
-use super::iot_hubs::{self, PolicyBody, SkuBody};
+use super::iot_hubs::{self, DevicesBody, PolicyBody};
 use super::parse::{self, IdentityBody, NameBody};
 use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
-
-#[derive(Debug, Deserialize)]
-struct ServiceBody {
-    name: Option<String>,
-    location: Option<String>,
-    tags: Option<Tags>,
-    etag: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
-    identity: Option<IdentityBody>,
-    #[serde(default, deserialize_with = "crate::json::members")]
-    sku: Option<SkuBody>,
-    properties: Option<Map<String, Value>>,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,7 +50,7 @@ fn id(request: &Request) -> ResourceId {
 }
 
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
-    let sent: ServiceBody = parse::body(request)?;
+    let sent: DevicesBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
     let sections = sent.properties.unwrap_or_default();
     let typed: ServiceProperties = parse::typed(&sections)?;

@@ -253,7 +253,7 @@ async fn the_owner_of_another_instance_may_do_nothing_here() {
     let fixture = graph().await;
     let before = state(&fixture).await;
     for (method, path, body) in operations().into_iter().filter(|(_, path, _)| !path.starts_with("/jobs")) {
-        let ask = fixture.ask(method, &path).with(&fixture.stranger).header("message-id", "m");
+        let ask = fixture.ask(method, &path).bearer(&fixture.stranger).header("message-id", "m");
         let answer = ask.json(&body).send().await.refused(403, "AuthorizationFailed");
         assert!(
             answer.message().contains("does not have authorization to perform action"),
@@ -264,7 +264,7 @@ async fn the_owner_of_another_instance_may_do_nothing_here() {
     assert_eq!(state(&fixture).await, before);
     fixture
         .ask("GET", "/models")
-        .with(&fixture.stranger)
+        .bearer(&fixture.stranger)
         .host("other.api.eus.digitaltwins.localhost")
         .send()
         .await
@@ -279,7 +279,7 @@ async fn a_reader_reads_and_queries_and_changes_nothing() {
         if path.starts_with("/jobs") || path == "/eventroutes/r" && method == "GET" {
             continue;
         }
-        let ask = fixture.ask(method, &path).with(&fixture.reader).header("message-id", "m");
+        let ask = fixture.ask(method, &path).bearer(&fixture.reader).header("message-id", "m");
         let answer = ask.json(&body).send().await;
         if method == "GET" || path == "/query" {
             answer.is(200);
@@ -325,7 +325,7 @@ async fn the_host_chooses_the_instance_and_the_default_one_answers_unnamed_hosts
         fixture.ask("GET", "/digitaltwins/a").host(host).send().await.is(200);
     }
     let ask = fixture.ask("GET", "/digitaltwins/a").host("other.api.eus.digitaltwins.localhost");
-    ask.with(&fixture.stranger).send().await.refused(404, "DigitalTwinNotFound");
+    ask.bearer(&fixture.stranger).send().await.refused(404, "DigitalTwinNotFound");
 }
 
 #[tokio::test]

@@ -8,15 +8,14 @@ use ::access::directory::ServicePrincipal;
 use ::access::roles;
 use base::hosts::{Hosts, NoMachine};
 use base::{Clock, InstanceId, Scope, Throttle, Timestamp};
-use bytes::Bytes;
 use digital_twins::{Context, InstanceSettings, Instances};
 use serde_json::{Value, json};
 use store::{Options, Store};
 
 use super::super::DigitalTwins;
 use crate::front::{AnyDoor, mount};
-use crate::test_wire;
-use crate::wire::{Peer, Response};
+use crate::test_wire::{self, Told};
+use crate::wire::Response;
 
 pub(super) const HOST: &str = "twins.api.eus.digitaltwins.localhost";
 pub(super) const VERSION: &str = "2023-10-31";
@@ -77,23 +76,13 @@ impl Fixture {
     }
 
     pub(super) fn ask(&self, method: &str, path: &str) -> Ask<'_> {
-        let authorization = Some(format!("Bearer {}", self.owner));
         let path = if path.contains("api-version") || path.contains("no-version") {
             path.to_owned()
         } else {
             let separator = if path.contains('?') { '&' } else { '?' };
             format!("{path}{separator}api-version={VERSION}")
         };
-        Ask {
-            fixture: self,
-            method: method.to_owned(),
-            path,
-            authorization,
-            headers: vec![],
-            body: Bytes::new(),
-            host: HOST.to_owned(),
-            peer: Peer::default(),
-        }
+        Ask::new(&*self.door, method, path, HOST).bearer(&self.owner)
     }
 
     pub(super) async fn upload(&self, models: Value) {
@@ -145,71 +134,17 @@ async fn assigned(directory: &Directory, instance: &str, role: &str) -> String {
 }
 
 /// A request in the making; as the owner unless told otherwise.
-pub(super) struct Ask<'a> {
-    fixture: &'a Fixture,
-    method: String,
-    path: String,
-    authorization: Option<String>,
-    headers: Vec<(&'static str, String)>,
-    body: Bytes,
-    host: String,
-    peer: Peer,
-}
-
-impl Ask<'_> {
-    pub(super) fn with(mut self, token: &str) -> Self {
-        self.authorization = Some(format!("Bearer {token}"));
-        self
-    }
-
-    pub(super) fn authorization(mut self, value: Option<&str>) -> Self {
-        self.authorization = value.map(str::to_owned);
-        self
-    }
-
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    pub(super) fn host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
-        self
-    }
-
-    pub(super) fn peer(mut self, peer: Peer) -> Self {
-        self.peer = peer;
-        self
-    }
-
-    pub(super) fn json(self, body: &Value) -> Self {
-        self.bytes(body.to_string())
-    }
-
-    pub(super) fn bytes(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    pub(super) async fn send(self) -> Answer {
-        let mut request =
-            http::Request::builder().method(self.method.as_str()).uri(&self.path).header("host", self.host);
-        if let Some(authorization) = self.authorization {
-            request = request.header("authorization", authorization);
-        }
-        for (name, value) in self.headers {
-            request = request.header(name, value);
-        }
-        Answer {
-            what: format!("{} {}", self.method, self.path),
-            response: test_wire::answer(&*self.fixture.door, request, self.body, self.peer).await,
-        }
-    }
-}
+pub(super) type Ask<'a> = test_wire::Ask<'a, Answer>;
 
 pub(super) struct Answer {
     what: String,
     pub(super) response: Response,
+}
+
+impl From<Told> for Answer {
+    fn from(Told { what, response }: Told) -> Self {
+        Self { what, response }
+    }
 }
 
 impl Answer {

@@ -85,7 +85,7 @@ async fn nothing_gets_in_without_a_good_credential_and_nothing_changes() {
     let before = fixture.state().await;
     for (route, path) in operations() {
         for (what, credential) in &credentials {
-            let ask = fixture.ask(route.method, &path).authorization(credential.clone());
+            let ask = fixture.ask(route.method, &path).authorization(credential.as_deref());
             let answer = ask.json(&body(&route)).header("if-match", "*").send().await;
             eprintln!("{} with {what}", route.operation);
             answer.refused(401_002);

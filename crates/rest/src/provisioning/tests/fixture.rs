@@ -8,7 +8,6 @@ use base::hosts::{Hosts, NoMachine};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
-use bytes::Bytes;
 use hub::{Hub, HubSettings, Hubs, SharedAccessPolicy};
 use provisioning::{Context, LinkedHub, Service, ServiceSettings, Services};
 use serde_json::{Value, json};
@@ -16,8 +15,9 @@ use store::{Options, Store, Streams};
 
 use super::super::ProvisioningDoor;
 use crate::front::{AnyDoor, mount};
-use crate::test_wire;
-use crate::wire::{Peer, Response};
+pub(super) use crate::test_wire::certificate;
+use crate::test_wire::{self, Told};
+use crate::wire::Response;
 
 pub(super) const HOST: &str = "mydps.azure-devices-provisioning.example.test";
 pub(super) const OTHER_HOST: &str = "other.azure-devices-provisioning.example.test";
@@ -159,16 +159,7 @@ impl Fixture {
         } else {
             format!("{path}{separator}api-version={VERSION}")
         };
-        Ask {
-            fixture: self,
-            method: method.to_owned(),
-            path,
-            authorization: Some(self.policy(OWNER)),
-            headers: vec![],
-            body: Bytes::new(),
-            host: HOST.to_owned(),
-            peer: Peer::default(),
-        }
+        Ask::new(&*self.door, method, path, HOST).with(&self.policy(OWNER))
     }
 
     /// A request of the device `id` with `key`; `path` follows the registration's own.
@@ -242,80 +233,20 @@ pub(super) fn primary_key(body: &Value) -> Key {
     body["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap().parse().unwrap()
 }
 
-/// A self-signed certificate of `name` in PEM.
-pub(super) fn certificate(name: &str) -> String {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
-    parameters.self_signed(&key).unwrap().pem()
-}
-
-/// A request in the making.
-pub(super) struct Ask<'a> {
-    fixture: &'a Fixture,
-    method: String,
-    path: String,
-    authorization: Option<String>,
-    headers: Vec<(&'static str, String)>,
-    body: Bytes,
-    host: String,
-    peer: Peer,
-}
-
-impl Ask<'_> {
-    pub(super) fn with(self, authorization: &str) -> Self {
-        self.authorization(Some(authorization.to_owned()))
-    }
-
-    pub(super) fn authorization(mut self, value: Option<String>) -> Self {
-        self.authorization = value;
-        self
-    }
-
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    pub(super) fn host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
-        self
-    }
-
-    pub(super) fn peer(mut self, peer: Peer) -> Self {
-        self.peer = peer;
-        self
-    }
-
-    pub(super) fn json(self, body: &Value) -> Self {
-        self.bytes(body.to_string()).header("content-type", "application/json; charset=utf-8")
-    }
-
-    pub(super) fn bytes(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    pub(super) async fn send(self) -> Answer {
-        let mut request =
-            http::Request::builder().method(self.method.as_str()).uri(&self.path).header("host", self.host);
-        if let Some(authorization) = self.authorization {
-            request = request.header("authorization", authorization);
-        }
-        for (name, value) in self.headers {
-            request = request.header(name, value.as_bytes());
-        }
-        let response = test_wire::answer(&*self.fixture.door, request, self.body, self.peer).await;
-        let what = format!("{} {}", self.method, self.path);
-        let answer = Answer { what, response };
-        answer.has_the_services_headers();
-        answer
-    }
-}
+/// A request in the making; as the owner unless told otherwise.
+pub(super) type Ask<'a> = test_wire::Ask<'a, Answer>;
 
 pub(super) struct Answer {
     what: String,
     pub(super) response: Response,
+}
+
+impl From<Told> for Answer {
+    fn from(Told { what, response }: Told) -> Self {
+        let answer = Self { what, response };
+        answer.has_the_services_headers();
+        answer
+    }
 }
 
 impl Answer {

@@ -249,7 +249,7 @@ fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance:
     calls.get_what_never_was(&format!("/operationResults/{NO_OPERATION}"));
     calls.post("/listkeys", Value::Null);
     calls.post("/keys/provisioningserviceowner/listkeys", Value::Null);
-    calls.put("/certificates/ca", json!({"certificate": dps_certificates::pem("ca")}));
+    calls.put("/certificates/ca", json!({"certificate": certificate("ca")}));
     calls.guarded();
     calls.get("/certificates/ca");
     calls.get("/certificates");

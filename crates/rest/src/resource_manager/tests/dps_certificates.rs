@@ -20,13 +20,6 @@ async fn with_service() -> Arm {
     arm
 }
 
-pub(super) fn pem(name: &str) -> String {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
-    parameters.self_signed(&key).unwrap().pem()
-}
-
 impl Arm {
     async fn send_if(&self, method: &str, url: &str, if_match: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {}", self.token);
@@ -39,7 +32,7 @@ impl Arm {
 async fn a_certificate_is_shown_as_recorded() {
     let arm = with_service().await;
     let path = url("/certificates/TestCertificate");
-    let made = arm.put(&path, json!({"certificate": STANDARD.encode(pem("TestCertificate"))})).await;
+    let made = arm.put(&path, json!({"certificate": STANDARD.encode(certificate("TestCertificate"))})).await;
     assert_eq!(made.status, 200, "{made:?}");
     let shown = made.body_json();
     let properties = &shown["properties"];
@@ -70,7 +63,10 @@ async fn a_newer_version_nests_the_members_and_may_say_that_it_is_verified() {
     let arm = with_service().await;
     let path = url("/certificates/ca").replace("2017-11-15", "2022-02-05");
     let made = arm
-        .put(&path, json!({"properties": {"certificate": STANDARD.encode(pem("ca")), "isVerified": true}}))
+        .put(
+            &path,
+            json!({"properties": {"certificate": STANDARD.encode(certificate("ca")), "isVerified": true}}),
+        )
         .await;
     assert_eq!((made.status.as_u16(), &made.body_json()["properties"]["isVerified"]), (200, &json!(true)));
     assert!(arm.services.find("ps6256").unwrap().certificate("ca").unwrap().is_verified);
@@ -80,7 +76,7 @@ async fn a_newer_version_nests_the_members_and_may_say_that_it_is_verified() {
 async fn a_certificate_is_replaced_and_deleted_under_its_etag_alone() {
     let arm = with_service().await;
     let path = url("/certificates/ca");
-    let body = json!({"certificate": pem("ca")});
+    let body = json!({"certificate": certificate("ca")});
     let made = arm.put(&path, body.clone()).await.body_json();
     let etag = made["etag"].as_str().unwrap();
     assert_eq!(arm.put(&path, body.clone()).await.status, 412);
@@ -88,7 +84,7 @@ async fn a_certificate_is_replaced_and_deleted_under_its_etag_alone() {
     assert_eq!(arm.send("DELETE", &path, "").await.status, 412);
     assert_eq!(arm.get(&path).await.1, made);
     arm.clock.advance(Duration::from_mins(1));
-    let again = arm.send_if("PUT", &path, etag, &json!({"certificate": pem("new")})).await;
+    let again = arm.send_if("PUT", &path, etag, &json!({"certificate": certificate("new")})).await;
     assert_eq!((again.status.as_u16(), &again.body_json()["properties"]["subject"]), (200, &json!("CN=new")));
     assert_eq!(again.body_json()["properties"]["created"], made["properties"]["created"]);
     assert_eq!(arm.send_if("DELETE", &path, etag, &Value::Null).await.status, 412);
@@ -101,7 +97,7 @@ async fn a_certificate_is_replaced_and_deleted_under_its_etag_alone() {
 #[tokio::test]
 async fn what_is_no_certificate_or_no_name_is_refused_and_nothing_is_kept() {
     let arm = with_service().await;
-    let good = json!({"certificate": pem("ca")});
+    let good = json!({"certificate": certificate("ca")});
     let long = format!("/certificates/{}", "x".repeat(65));
     for (path, body) in [
         ("/certificates/ca", json!({})),
@@ -121,11 +117,11 @@ async fn what_is_no_certificate_or_no_name_is_refused_and_nothing_is_kept() {
 async fn a_reader_sees_certificates_and_changes_none_and_nobody_sees_none() {
     let arm = with_service().await;
     let path = url("/certificates/ca");
-    let made = arm.put(&path, json!({"certificate": pem("ca")})).await.body_json();
+    let made = arm.put(&path, json!({"certificate": certificate("ca")})).await.body_json();
     let reader = arm.directory.create_service_principal("reader").await.unwrap();
     grant(&arm.directory, &reader, roles::READER, &format!("/subscriptions/{RECORDED}")).await;
     let bearer = format!("Bearer {}", token(&arm.directory, &reader, "https://management.azure.com").await);
-    let body = json!({"certificate": pem("new")}).to_string();
+    let body = json!({"certificate": certificate("new")}).to_string();
     for (method, path, status) in [
         ("GET", &path, 200),
         ("GET", &url("/certificates"), 200),
@@ -143,7 +139,7 @@ async fn a_reader_sees_certificates_and_changes_none_and_nobody_sees_none() {
 async fn an_update_of_the_service_and_a_restart_leave_its_certificates() {
     let arm = with_service().await;
     let path = url("/certificates/ca");
-    let made = arm.put(&path, json!({"certificate": pem("ca")})).await.body_json();
+    let made = arm.put(&path, json!({"certificate": certificate("ca")})).await.body_json();
     let body = json!({"location": "West US", "sku": {"name": "S1"}, "tags": {"a": "b"}, "properties": {}});
     assert_eq!(arm.put(&url(""), body).await.status, 201);
     arm.settle().await;

@@ -88,7 +88,7 @@ async fn names_have_a_least_and_a_greatest_length() {
         (&identity, located(), 3..=128, "InvalidResourceName"),
         (
             &|name| service(&format!("dps-all/certificates/{name}")),
-            json!({"certificate": dps_certificates::pem("ca")}),
+            json!({"certificate": certificate("ca")}),
             1..=64,
             "InvalidResourceName",
         ),
@@ -219,7 +219,7 @@ async fn lists_hold_so_many_and_no_more() {
 async fn children_are_as_many_as_their_parent_may_have() {
     let arm = with_everything().await;
     let rights = json!({"properties": {"rights": ["Listen"]}});
-    let certificate = json!({"certificate": dps_certificates::pem("ca")});
+    let certificate = json!({"certificate": certificate("ca")});
     let rows: [(Nth<String>, Value, usize); 4] = [
         // One of each is there already, and a namespace has its root rule too.
         (

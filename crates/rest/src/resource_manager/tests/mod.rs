@@ -29,7 +29,7 @@ use store::{Options, Store, Streams};
 
 use super::Management;
 use crate::front::{AnyDoor, mount};
-use crate::test_wire::{self, grant, token};
+use crate::test_wire::{self, certificate, grant, token};
 use crate::wire::{Peer, Response};
 
 /// The subscription of the recorded traffic.
