@@ -9,12 +9,19 @@ use std::time::Duration;
 
 use crate::shell::{self, Outcome, cargo, root, step, target};
 
+/// The suites that run at every change.
+pub const USUAL: &[&str] = &["python", "node", "sdk"];
+/// Those, and the ones that take long to install or to run.
+pub const ALL: &[&str] = USUAL;
+
 pub fn run(arguments: &[String]) -> Outcome {
-    let suites: Vec<&str> = if arguments.is_empty() {
-        vec!["python", "node", "sdk"]
-    } else {
-        arguments.iter().map(String::as_str).collect()
-    };
+    if arguments.is_empty() {
+        return run_suites(USUAL);
+    }
+    run_suites(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+pub fn run_suites(suites: &[&str]) -> Outcome {
     step("release build", cargo().args(["build", "--release", "--quiet"]))?;
     if shell::shared().is_none() {
         let missing =
@@ -26,11 +33,11 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
     let server = Server::start()?;
     for suite in suites {
-        match suite {
+        match *suite {
             "python" => python(&server)?,
             "node" => node(&server)?,
             "sdk" => sdk(&server)?,
-            other => return Err(format!("unknown suite {other}; known: python, node, sdk")),
+            other => return Err(format!("unknown suite {other}; known: {}", ALL.join(", "))),
         }
     }
     server.stop()

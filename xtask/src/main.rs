@@ -18,7 +18,7 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> shell::Outcome);
 const VERBS: &[Verb] = &[
     (
         "test",
-        "everything that must hold: tidy, format, lints, unit and process tests, conformance",
+        "everything that must hold: tidy, format, lints, unit and process tests, conformance [--no-conform|--all]",
         test::run,
     ),
     ("fix", "formats, and applies what clippy can apply by itself", test::fix),

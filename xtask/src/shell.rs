@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// `Err` carries what a person should read.
@@ -33,16 +34,30 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Every step so far and how long it took.
+static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+
 /// Runs a step, says how long it took, and fails with its name.
 pub fn step(name: &str, command: &mut Command) -> Outcome {
     eprintln!("── {name}");
     let start = now();
     let status = command.status().map_err(|error| format!("{name} could not start: {error}"))?;
+    TIMES.lock().expect("nobody panics while holding it").push((name.to_owned(), start.elapsed()));
     if !status.success() {
         return Err(format!("{name} failed ({status})"));
     }
     eprintln!("── {name}: {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The minutes of every step, so that a suite that grows too long is seen.
+pub fn print_minutes() {
+    let times = TIMES.lock().expect("nobody panics while holding it");
+    let total: Duration = times.iter().map(|(_, took)| *took).sum();
+    eprintln!("\nminutes per suite");
+    for (name, took) in times.iter().chain([&("together".to_owned(), total)]) {
+        eprintln!("  {:6.1}  {name}", took.as_secs_f64() / 60.0);
+    }
 }
 
 /// What a command prints on stdout, trimmed; `None` if it failed or is not installed.

@@ -1,12 +1,21 @@
 //! `cargo xtask test`: everything that must hold before a change lands; and `fix`, which mends what a machine can.
 
-use crate::shell::{Outcome, cargo, step};
+use crate::shell::{Outcome, cargo, print_minutes, step};
 use crate::{conform, tidy};
 
+/// What `--all` adds lasts too long for every change; it runs before an issue is closed.
+const KNOWN: &[&str] = &["--no-conform", "--all"];
+
 pub fn run(arguments: &[String]) -> Outcome {
-    if let Some(unknown) = arguments.iter().find(|a| *a != "--no-conform") {
-        return Err(format!("unknown argument {unknown}; known: --no-conform"));
+    if let Some(unknown) = arguments.iter().find(|argument| !KNOWN.contains(&argument.as_str())) {
+        return Err(format!("unknown argument {unknown}; known: {}", KNOWN.join(", ")));
     }
+    let outcome = every_step(|name| arguments.iter().any(|argument| argument == name));
+    print_minutes();
+    outcome
+}
+
+fn every_step(is_asked: impl Fn(&str) -> bool) -> Outcome {
     tidy::run(&[])?;
     step("format", cargo().args(["fmt", "--all", "--check"]))?;
     step(
@@ -15,10 +24,10 @@ pub fn run(arguments: &[String]) -> Outcome {
     )?;
     tidy::dependencies()?;
     step("tests", cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))?;
-    if arguments.is_empty() {
-        conform::run(&[])?;
+    if is_asked("--no-conform") {
+        return Ok(());
     }
-    Ok(())
+    conform::run_suites(if is_asked("--all") { conform::ALL } else { conform::USUAL })
 }
 
 pub fn fix(_: &[String]) -> Outcome {
