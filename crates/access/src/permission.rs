@@ -154,6 +154,9 @@ permissions! {
     EventRouteWrite: data "Microsoft.DigitalTwins/eventroutes/write",
     EventRouteDelete: data "Microsoft.DigitalTwins/eventroutes/delete",
     DigitalTwinQuery: data "Microsoft.DigitalTwins/query/action",
+    // Event Hubs (messaging.md).
+    EventHubSend: data "Microsoft.EventHub/namespaces/messages/send/action",
+    EventHubReceive: data "Microsoft.EventHub/namespaces/messages/receive/action",
 }
 
 #[cfg(test)]

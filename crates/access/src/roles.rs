@@ -25,6 +25,9 @@ pub const DIGITAL_TWINS_DATA_OWNER: &str = "bcd981a7-7f74-457b-83e1-cceb9e632ffe
 pub const DIGITAL_TWINS_DATA_READER: &str = "d57506d4-4c8d-48b1-8587-93c323f6a5a3";
 pub const PROVISIONING_DATA_CONTRIBUTOR: &str = "dfce44e4-17b7-4bd1-a6d1-04996ec95633";
 pub const PROVISIONING_DATA_READER: &str = "10745317-c249-44a1-a5ce-3a4353c0bbd8";
+pub const EVENT_HUBS_DATA_OWNER: &str = "f526a384-b230-433a-b45c-95f59c4a2dec";
+pub const EVENT_HUBS_DATA_SENDER: &str = "2b629674-e913-4c01-ae53-ef4638d8f975";
+pub const EVENT_HUBS_DATA_RECEIVER: &str = "a638d3c7-ab3a-418d-83e6-5f17a39d4fde";
 
 pub const ALL: &[RoleDefinition] = &[
     RoleDefinition {
@@ -146,6 +149,30 @@ pub const ALL: &[RoleDefinition] = &[
         actions: &[],
         not_actions: &[],
         data_actions: &["Microsoft.Devices/provisioningServices/*/read"],
+    },
+    RoleDefinition {
+        id: EVENT_HUBS_DATA_OWNER,
+        role_name: "Azure Event Hubs Data Owner",
+        description: "Allows for full access to Azure Event Hubs resources.",
+        actions: &["Microsoft.EventHub/*"],
+        not_actions: &[],
+        data_actions: &["Microsoft.EventHub/*"],
+    },
+    RoleDefinition {
+        id: EVENT_HUBS_DATA_SENDER,
+        role_name: "Azure Event Hubs Data Sender",
+        description: "Allows send access to Azure Event Hubs resources.",
+        actions: &["Microsoft.EventHub/*/eventhubs/read"],
+        not_actions: &[],
+        data_actions: &["Microsoft.EventHub/*/send/action"],
+    },
+    RoleDefinition {
+        id: EVENT_HUBS_DATA_RECEIVER,
+        role_name: "Azure Event Hubs Data Receiver",
+        description: "Allows receive access to Azure Event Hubs resources.",
+        actions: &["Microsoft.EventHub/*/eventhubs/consumergroups/read"],
+        not_actions: &[],
+        data_actions: &["Microsoft.EventHub/*/receive/action"],
     },
 ];
 

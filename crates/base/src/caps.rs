@@ -18,8 +18,14 @@ pub const TOKEN_CLOCK_SKEW_SECONDS: u64 = 300;
 pub const BEARER_TOKEN_BYTES_MAX: usize = 12 * 1024;
 /// ours: how long a caller's grants are kept when another node may have changed them.
 pub const GRANTS_CACHED_SECONDS: u64 = 5;
+/// ours: callers whose grants are kept at the same time.
+pub const CALLERS_CACHED_MAX: usize = 10_000;
 /// Role assignments of a subscription (Azure RBAC limits).
 pub const ROLE_ASSIGNMENTS_MAX: usize = 4000;
+/// The longest description of a role assignment (Azure RBAC limits).
+pub const ROLE_ASSIGNMENT_DESCRIPTION_CHARACTERS_MAX: usize = 1024;
+/// Ids of one call of `directoryObjects/getByIds` (Microsoft Graph).
+pub const DIRECTORY_OBJECT_IDS_MAX: usize = 1000;
 /// ours: a token of a query carries the query's text, of at most `QUERY_CHARACTERS_MAX` characters.
 pub const CONTINUATION_BYTES_MAX: usize = 64 * 1024;
 /// ours: deeper JSON is refused before any recursive walk; `serde_json` itself stops at 128.

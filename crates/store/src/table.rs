@@ -25,13 +25,18 @@ pub const EVENT_STREAM: Table = Table { name: "event_stream", keys: &["instance"
 /// key: realm · value: the one tenant with its token signing key · written once.
 pub const TENANT: Table = Table { name: "tenant", keys: &["realm"], columns: &[] };
 
-/// key: realm, object id · value: an application with its secrets · replaced by its owner.
+/// key: realm, object id · value: an application with its secrets, or a resource's managed identity · replaced by its owner.
 pub const SERVICE_PRINCIPAL: Table =
-    Table { name: "service_principal", keys: &["realm", "object_id"], columns: &["app_id"] };
+    Table { name: "service_principal", keys: &["realm", "object_id"], columns: &["app_id", "display_name"] };
 
-/// key: realm, principal, scope, role · value: who gave it and when, and the GUID that names it · written once, then removed.
+/// key: realm, principal, scope, role · value: who gave it and when, and the GUID that names it · replaced by a new
+/// description, removed.
 pub const ROLE_ASSIGNMENT: Table =
     Table { name: "role_assignment", keys: &["realm", "principal_id", "scope", "role_id"], columns: &["id"] };
+
+/// key: realm, GUID of a role assignment · value: that it is taken · written and removed with the assignment.
+pub const ROLE_ASSIGNMENT_NAME: Table =
+    Table { name: "role_assignment_name", keys: &["realm", "id"], columns: &[] };
 
 /// key: instance · value: settings of a Digital Twins instance · replaced by the resource manager.
 pub const DIGITAL_TWINS_INSTANCE: Table =
@@ -126,6 +131,7 @@ pub const ALL: &[&Table] = &[
     &TENANT,
     &SERVICE_PRINCIPAL,
     &ROLE_ASSIGNMENT,
+    &ROLE_ASSIGNMENT_NAME,
     &DIGITAL_TWINS_INSTANCE,
     &MODEL_SET,
     &MODEL,

@@ -1,27 +1,29 @@
 //! The directory: one tenant with its service principals, role assignments and token issuer.
-//! The Entra door asks it for tokens, every door for the caller behind one, Resource Manager for role assignments.
+//! The Entra door asks it for tokens, every door for the caller behind one, Resource Manager for role assignments, whoever
+//! acts in the name of a managed identity for what that may do.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Scope, Timestamp, caps};
-use parking_lot::Mutex;
-use store::{Batch, CommitError, Find, Key, Scan, Store, StoreError, Stored};
+use base::{Clock, Continuation, Page, Scope, Timestamp, caps};
+use store::{Batch, CommitError, Find, Key, MayConflict, Record, Scan, Store, StoreError};
 
 use crate::caller::{Caller, Denied};
 use crate::permission::Permission;
-use crate::roles;
 use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError, SigningKeyRecord};
 use crate::token::{self, Claims, TokenError};
 
+mod callers;
 mod record;
+mod role_assignment;
 mod rules;
 #[cfg(test)]
 mod tests;
 
+use callers::{Callers, Holder};
 use record::TenantRecord;
 pub use record::{ClientSecret, RoleAssignment, ServicePrincipal};
+pub use role_assignment::{NewRoleAssignment, PutRoleAssignment};
 pub use rules::{ClientCredentials, GrantError};
 
 /// What can go wrong with the directory itself, in the words of `Microsoft.Authorization`.
@@ -35,10 +37,27 @@ pub enum Error {
     RoleAssignmentUpdateNotPermitted,
     #[error("The specified role definition with ID '{id}' does not exist.")]
     RoleDefinitionDoesNotExist { id: String },
-    #[error("Principal {principal_id} does not exist in the directory {tenant_id}.")]
+    #[error(
+        "Principal {principal_id} does not exist in the directory {tenant_id}. Check that you have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype"
+    )]
     PrincipalNotFound { principal_id: String, tenant_id: String },
+    #[error(
+        "The PrincipalId '{principal_id}' has type 'ServicePrincipal', which is different from the specified PrincipalType '{said}'."
+    )]
+    UnmatchedPrincipalType { principal_id: String, said: &'static str },
+    #[error("A valid principal ID must be provided for role assignment.")]
+    InvalidPrincipalId,
+    #[error("The role assignment ID '{id}' is not valid. The role assignment ID must be a GUID.")]
+    InvalidRoleAssignmentId { id: String },
+    #[error("The request was incorrectly formatted.")]
+    BadRequestFormat,
     #[error("The role assignment '{id}' is not found.")]
     RoleAssignmentNotFound { id: String },
+    #[error("No more role assignments can be created.")]
+    RoleAssignmentLimitExceeded,
+    /// Someone else wrote first; the operation is decided again.
+    #[error("The role assignment was changed by another request. Please retry.")]
+    WrittenMeanwhile,
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
     #[error(transparent)]
@@ -54,17 +73,14 @@ pub struct IssuedToken {
     pub expires_on: Timestamp,
 }
 
-/// What Resource Manager's PUT asks for.
-#[derive(Clone, Debug)]
-pub struct NewRoleAssignment {
-    pub id: String,
-    /// Any resource path, as the caller spelled it.
-    pub scope_path: String,
-    /// A GUID or a role definition's resource id.
-    pub role_definition_id: String,
-    pub principal_id: String,
-    pub principal_type: Option<String>,
-    pub description: Option<String>,
+/// The identity that a resource has, as its owner tells the directory of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ManagedIdentity<'a> {
+    pub object_id: &'a str,
+    /// A system-assigned identity has one that nobody needs to know; it is made up.
+    pub app_id: Option<&'a str>,
+    pub display_name: &'a str,
+    pub resource_path: &'a str,
 }
 
 /// One tenant. Clones share it.
@@ -80,8 +96,7 @@ struct Inner {
     subscription_id: String,
     display_name: String,
     signing_key: SigningKey,
-    /// Callers with their grants, kept for `caps::GRANTS_CACHED_SECONDS`; dropped at every change of an assignment.
-    callers: Mutex<HashMap<String, (Timestamp, Caller)>>,
+    callers: Callers,
 }
 
 impl Directory {
@@ -107,7 +122,7 @@ impl Directory {
             subscription_id: tenant.subscription_id,
             display_name: tenant.display_name,
             signing_key,
-            callers: Mutex::default(),
+            callers: Callers::default(),
         })))
     }
 
@@ -147,6 +162,7 @@ impl Directory {
             display_name: display_name.to_owned(),
             secrets: vec![secret],
             created_at: self.0.clock.now(),
+            resource: None,
         };
         let mut batch = Batch::default();
         batch.insert(&principal);
@@ -156,11 +172,31 @@ impl Directory {
 
     /// The first application of this name, made when there is none.
     pub async fn ensure_service_principal(&self, display_name: &str) -> Result<ServicePrincipal, Error> {
-        let named = self.service_principals().await?.into_iter().find(|one| one.display_name == display_name);
-        match named {
+        let named = self.find_service_principals("display_name", display_name).await?;
+        match named.into_iter().find(|principal| principal.resource.is_none()) {
             Some(principal) => Ok(principal),
             None => self.create_service_principal(display_name).await,
         }
+    }
+
+    /// Makes a resource's managed identity a principal, in the batch that writes the resource. It has no secret, so nobody can
+    /// log in as it.
+    pub fn enter_managed_identity(&self, batch: &mut Batch, identity: &ManagedIdentity<'_>) {
+        let principal = ServicePrincipal {
+            object_id: identity.object_id.to_ascii_lowercase(),
+            app_id: identity.app_id.map_or_else(new_id, str::to_ascii_lowercase),
+            display_name: identity.display_name.to_owned(),
+            secrets: Vec::new(),
+            created_at: self.0.clock.now(),
+            resource: Some(identity.resource_path.to_owned()),
+        };
+        batch.put(&principal);
+    }
+
+    /// Takes a managed identity out of the directory, in the batch that takes it from its resource. What it held goes by
+    /// [`Self::forget_principal`].
+    pub fn leave_managed_identity(&self, batch: &mut Batch, object_id: &str) {
+        batch.remove::<ServicePrincipal>(ServicePrincipal::key_of(&object_id.to_ascii_lowercase()));
     }
 
     pub async fn service_principal(&self, object_id: &str) -> Result<Option<ServicePrincipal>, StoreError> {
@@ -172,23 +208,39 @@ impl Directory {
         &self,
         app_id: &str,
     ) -> Result<Option<ServicePrincipal>, StoreError> {
-        Ok(self.find_one(record::REALM, "app_id", &app_id.to_ascii_lowercase()).await?.map(|s| s.record))
+        Ok(self.find_service_principals("app_id", &app_id.to_ascii_lowercase()).await?.pop())
     }
 
-    pub async fn service_principals(&self) -> Result<Vec<ServicePrincipal>, StoreError> {
-        let scan = Scan { prefix: Key::new([record::REALM]), after: None, limit: caps::RESOURCE_PAGE };
-        Ok(self.0.store.scan::<ServicePrincipal>(scan).await?.into_iter().map(|s| s.record).collect())
-    }
-
-    async fn find_one<R: store::Record>(
+    /// Applications and managed identities of this name.
+    pub async fn service_principals_named(
         &self,
-        prefix: &str,
+        display_name: &str,
+    ) -> Result<Vec<ServicePrincipal>, StoreError> {
+        self.find_service_principals("display_name", display_name).await
+    }
+
+    pub async fn service_principals(
+        &self,
+        after: Option<&Continuation>,
+    ) -> Result<Page<ServicePrincipal>, Error> {
+        let after =
+            after.map(|token| token.decode::<Key>().map_err(|_| Error::BadRequestFormat)).transpose()?;
+        let scan = Scan { prefix: Key::new([record::REALM]), after, limit: caps::RESOURCE_PAGE + 1 };
+        let mut rows = self.0.store.scan::<ServicePrincipal>(scan).await?;
+        let has_more = rows.len() > caps::RESOURCE_PAGE;
+        rows.truncate(caps::RESOURCE_PAGE);
+        let next = rows.last().filter(|_| has_more).map(|row| Continuation::encode(&row.record.key()));
+        Ok(Page { items: rows.into_iter().map(|row| row.record).collect(), next })
+    }
+
+    async fn find_service_principals(
+        &self,
         column: &'static str,
         value: &str,
-    ) -> Result<Option<Stored<R>>, StoreError> {
-        let find =
-            Find { prefix: Key::new([prefix]), column, value: value.to_owned(), after: None, limit: 1 };
-        Ok(self.0.store.find::<R>(find).await?.pop())
+    ) -> Result<Vec<ServicePrincipal>, StoreError> {
+        let find = Find::new(Key::new([record::REALM]), column, value, caps::RESOURCE_PAGE);
+        let found = self.0.store.find::<ServicePrincipal>(find).await?;
+        Ok(found.into_iter().map(|stored| stored.record).collect())
     }
 
     /// A token for an application that proves itself by its secret (`client_credentials`).
@@ -261,149 +313,45 @@ impl Directory {
 
     /// A principal with everything that its role assignments give.
     pub async fn caller(&self, object_id: &str) -> Result<Caller, TokenError> {
-        let now = self.0.clock.now();
-        if let Some((_, caller)) = self.0.callers.lock().get(object_id).filter(|(until, _)| *until > now) {
-            return Ok(caller.clone());
+        let holder = self.holder(object_id).await?;
+        if holder.is_in_directory {
+            return Ok(holder.caller);
         }
-        let principal = self.service_principal(object_id).await?;
-        let principal =
-            principal.ok_or_else(|| TokenError::UnknownPrincipal { object_id: object_id.to_owned() })?;
-        let assignments = self.assignments_of(object_id).await?;
+        Err(TokenError::UnknownPrincipal { object_id: object_id.to_owned() })
+    }
+
+    /// Whether a principal may do `permission` at `scope`: a managed identity in whose name something is sent, say. Cheap enough
+    /// for every message: it reads the store once in `caps::GRANTS_CACHED_SECONDS`. An id that the directory has never heard
+    /// of may do what it was given.
+    pub async fn allows(
+        &self,
+        object_id: &str,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, StoreError> {
+        Ok(self.holder(object_id).await?.caller.require(permission, scope).is_ok())
+    }
+
+    async fn holder(&self, object_id: &str) -> Result<Holder, StoreError> {
+        let (object_id, now) = (object_id.to_ascii_lowercase(), self.0.clock.now());
+        if let Some(holder) = self.0.callers.get(&object_id, now) {
+            return Ok(holder);
+        }
+        let changes = self.0.callers.changes();
+        let principal = self.service_principal(&object_id).await?;
+        let assignments = self.role_assignments_of(&object_id).await?;
         let grants = assignments.iter().filter_map(rules::grant).collect();
-        let caller = Caller::principal(object_id, &principal.app_id, true, grants);
-        let until = now.plus(Duration::from_secs(caps::GRANTS_CACHED_SECONDS));
-        self.0.callers.lock().insert(object_id.to_owned(), (until, caller.clone()));
-        Ok(caller)
+        let name = principal.as_ref().map_or(&object_id, |principal| &principal.app_id);
+        let caller = Caller::principal(&object_id, name, true, grants);
+        let holder = Holder { caller, is_in_directory: principal.is_some() };
+        self.0.callers.keep(&object_id, holder.clone(), changes, now);
+        Ok(holder)
     }
+}
 
-    async fn assignments_of(&self, principal_id: &str) -> Result<Vec<RoleAssignment>, StoreError> {
-        self.scan_assignments(RoleAssignment::of_principal(principal_id)).await
-    }
-
-    async fn scan_assignments(&self, prefix: Key) -> Result<Vec<RoleAssignment>, StoreError> {
-        let scan = Scan { prefix, after: None, limit: caps::ROLE_ASSIGNMENTS_MAX };
-        Ok(self.0.store.scan::<RoleAssignment>(scan).await?.into_iter().map(|s| s.record).collect())
-    }
-
-    /// `RoleAssignments_Create`: creates, or answers the same one again.
-    pub async fn put_role_assignment(
-        &self,
-        caller: &Caller,
-        new: NewRoleAssignment,
-    ) -> Result<RoleAssignment, Error> {
-        let scope = Scope::new(&new.scope_path);
-        caller.require(Permission::Management("Microsoft.Authorization/roleAssignments/write"), &scope)?;
-        let role = rules::role_id(&new.role_definition_id);
-        if roles::find(&role).is_none() {
-            return Err(Error::RoleDefinitionDoesNotExist { id: role.replace('-', "") });
-        }
-        let principal_id = new.principal_id.to_ascii_lowercase();
-        if self.service_principal(&principal_id).await?.is_none() {
-            let tenant_id = self.0.tenant_id.clone();
-            return Err(Error::PrincipalNotFound { principal_id, tenant_id });
-        }
-        let id = new.id.to_ascii_lowercase();
-        if let Some(existing) = self.find_one::<RoleAssignment>(record::REALM, "id", &id).await? {
-            let same = existing.record;
-            let unchanged = (&same.principal_id, &same.scope, &same.role_definition_id);
-            return if unchanged == (&principal_id, &scope, &role) {
-                Ok(same)
-            } else {
-                Err(Error::RoleAssignmentUpdateNotPermitted)
-            };
-        }
-        let now = self.0.clock.now();
-        let assignment = RoleAssignment {
-            id,
-            scope,
-            scope_path: new.scope_path,
-            role_definition_id: role,
-            principal_id,
-            principal_type: new.principal_type.unwrap_or_else(|| "ServicePrincipal".to_owned()),
-            description: new.description,
-            created_on: now,
-            updated_on: now,
-            created_by: caller.object_id().to_owned(),
-            updated_by: caller.object_id().to_owned(),
-        };
-        self.insert_role_assignment(assignment).await
-    }
-
-    async fn insert_role_assignment(&self, assignment: RoleAssignment) -> Result<RoleAssignment, Error> {
-        let mut batch = Batch::default();
-        batch.insert(&assignment);
-        match self.0.store.commit(batch).await {
-            Ok(_) => {}
-            Err(CommitError::Conflict) => {
-                let RoleAssignment { principal_id, scope, role_definition_id, .. } = &assignment;
-                let key = RoleAssignment::key_of(principal_id, scope, role_definition_id);
-                let existing = self.0.store.get::<RoleAssignment>(&key).await?;
-                let id = existing.map_or(assignment.id, |stored| stored.record.id);
-                return Err(Error::RoleAssignmentExists { id });
-            }
-            Err(error) => return Err(unexpected(error)),
-        }
-        self.0.callers.lock().clear();
-        Ok(assignment)
-    }
-
-    /// `RoleAssignments_Get`.
-    pub async fn get_role_assignment(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        id: &str,
-    ) -> Result<RoleAssignment, Error> {
-        caller.require(Permission::Management("Microsoft.Authorization/roleAssignments/read"), scope)?;
-        let id = id.to_ascii_lowercase();
-        let found = self.find_one::<RoleAssignment>(record::REALM, "id", &id).await?;
-        let found = found.map(|stored| stored.record).filter(|assignment| assignment.scope == *scope);
-        found.ok_or(Error::RoleAssignmentNotFound { id })
-    }
-
-    /// `RoleAssignments_ListForScope`: at `scope`, above it and below it; the door applies its filter.
-    pub async fn list_role_assignments(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-    ) -> Result<Vec<RoleAssignment>, Error> {
-        caller.require(Permission::Management("Microsoft.Authorization/roleAssignments/read"), scope)?;
-        let mut all = self.scan_assignments(Key::new([record::REALM])).await?;
-        all.retain(|one| one.scope.contains(scope) || scope.contains(&one.scope));
-        Ok(all)
-    }
-
-    /// `RoleAssignments_Delete`: what was removed, or `None` when there was none.
-    pub async fn remove_role_assignment(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        id: &str,
-    ) -> Result<Option<RoleAssignment>, Error> {
-        caller.require(Permission::Management("Microsoft.Authorization/roleAssignments/delete"), scope)?;
-        let id = id.to_ascii_lowercase();
-        let found = self.find_one::<RoleAssignment>(record::REALM, "id", &id).await?;
-        let Some(stored) = found.filter(|stored| stored.record.scope == *scope) else { return Ok(None) };
-        let mut batch = Batch::default();
-        batch.delete(&stored);
-        match self.0.store.commit(batch).await {
-            // Someone else removed it first: the answer is the same.
-            Ok(_) | Err(CommitError::Conflict) => {}
-            Err(error) => return Err(unexpected(error)),
-        }
-        self.0.callers.lock().clear();
-        Ok(Some(stored.record))
-    }
-
-    /// Removes what was assigned at or below a resource that is gone.
-    pub async fn forget_scope(&self, scope: &Scope) -> Result<(), Error> {
-        let caller = Caller::system();
-        for assignment in self.scan_assignments(Key::new([record::REALM])).await? {
-            if scope.contains(&assignment.scope) {
-                self.remove_role_assignment(&caller, &assignment.scope, &assignment.id).await?;
-            }
-        }
-        Ok(())
+impl MayConflict for Error {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::WrittenMeanwhile)
     }
 }
 

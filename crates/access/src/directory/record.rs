@@ -19,7 +19,7 @@ pub(super) struct TenantRecord {
     pub signing_key: SigningKeyRecord,
 }
 
-/// An application's identity in the tenant.
+/// The identity in the tenant of an application, or of a resource that has one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServicePrincipal {
     /// What role assignments name.
@@ -29,6 +29,9 @@ pub struct ServicePrincipal {
     pub display_name: String,
     pub secrets: Vec<ClientSecret>,
     pub created_at: Timestamp,
+    /// The path of the resource whose managed identity this is. An application is nobody's.
+    #[serde(default)]
+    pub resource: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +57,26 @@ pub struct RoleAssignment {
     pub updated_on: Timestamp,
     pub created_by: String,
     pub updated_by: String,
+}
+
+/// A GUID that names an assignment, wherever that is: the tenant knows no second one of the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct AssignmentName {
+    pub id: String,
+}
+
+impl AssignmentName {
+    pub(super) fn key_of(id: &str) -> Key {
+        Key::new([REALM, id])
+    }
+}
+
+impl Record for AssignmentName {
+    const TABLE: Table = table::ROLE_ASSIGNMENT_NAME;
+
+    fn key(&self) -> Key {
+        Self::key_of(&self.id)
+    }
 }
 
 impl TenantRecord {
@@ -95,7 +118,7 @@ impl Record for ServicePrincipal {
     }
 
     fn columns(&self) -> Vec<Option<String>> {
-        vec![Some(self.app_id.clone())]
+        vec![Some(self.app_id.clone()), Some(self.display_name.clone())]
     }
 }
 

@@ -1,8 +1,10 @@
-//! Pure rules of the directory: who may have a token for what, and what a role gives.
+//! Pure rules of the directory: who may have a token for what, what a role gives, and what an assignment may say.
 
-use base::{Secret, Timestamp, caps};
+use base::{Scope, Secret, Timestamp, caps};
 
+use super::Error;
 use super::record::{RoleAssignment, ServicePrincipal};
+use super::role_assignment::NewRoleAssignment;
 use crate::caller::Grant;
 use crate::roles;
 use crate::token::{self, Claims, Version};
@@ -129,4 +131,101 @@ pub(super) fn grant(assignment: &RoleAssignment) -> Option<Grant> {
 pub(super) fn role_id(role_definition_id: &str) -> String {
     let last = role_definition_id.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     last.to_ascii_lowercase()
+}
+
+/// What a principal may be said to be (`Microsoft.Authorization`, 2022-04-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PrincipalType {
+    User,
+    Group,
+    ServicePrincipal,
+    ForeignGroup,
+    Device,
+}
+
+impl PrincipalType {
+    const ALL: [Self; 5] =
+        [Self::User, Self::Group, Self::ServicePrincipal, Self::ForeignGroup, Self::Device];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::User => "User",
+            Self::Group => "Group",
+            Self::ServicePrincipal => "ServicePrincipal",
+            Self::ForeignGroup => "ForeignGroup",
+            Self::Device => "Device",
+        }
+    }
+}
+
+pub(super) fn principal_type(said: Option<&str>) -> Result<Option<PrincipalType>, Error> {
+    let Some(said) = said.filter(|said| !said.is_empty()) else { return Ok(None) };
+    let found = PrincipalType::ALL.into_iter().find(|one| one.name().eq_ignore_ascii_case(said));
+    found.map(Some).ok_or(Error::BadRequestFormat)
+}
+
+pub(super) fn check_service_principal(principal_id: &str, said: Option<PrincipalType>) -> Result<(), Error> {
+    match said {
+        None | Some(PrincipalType::ServicePrincipal) => Ok(()),
+        Some(said) => {
+            let principal_id = principal_id.replace('-', "");
+            Err(Error::UnmatchedPrincipalType { principal_id, said: said.name() })
+        }
+    }
+}
+
+/// The assignment that a request asks for, if its ids are GUIDs and its texts fit.
+pub(super) fn assignment(
+    new: &NewRoleAssignment,
+    scope: Scope,
+    principal_type: Option<PrincipalType>,
+    by: &str,
+    now: Timestamp,
+) -> Result<RoleAssignment, Error> {
+    if !is_guid(&new.id) {
+        return Err(Error::InvalidRoleAssignmentId { id: new.id.chars().take(128).collect() });
+    }
+    if !is_guid(&new.principal_id) {
+        return Err(Error::InvalidPrincipalId);
+    }
+    let characters = new.description.as_deref().map_or(0, |text| text.chars().count());
+    if characters > caps::ROLE_ASSIGNMENT_DESCRIPTION_CHARACTERS_MAX {
+        return Err(Error::BadRequestFormat);
+    }
+    Ok(RoleAssignment {
+        id: new.id.to_ascii_lowercase(),
+        scope,
+        scope_path: new.scope_path.clone(),
+        role_definition_id: role_id(&new.role_definition_id),
+        principal_id: new.principal_id.to_ascii_lowercase(),
+        principal_type: principal_type.unwrap_or(PrincipalType::ServicePrincipal).name().to_owned(),
+        description: new.description.clone(),
+        created_on: now,
+        updated_on: now,
+        created_by: by.to_owned(),
+        updated_by: by.to_owned(),
+    })
+}
+
+/// `old` as a later PUT of the same GUID leaves it: who holds what where is fixed, what is said of it is not.
+pub(super) fn changed(old: &RoleAssignment, wanted: &RoleAssignment) -> Result<RoleAssignment, Error> {
+    let fixed =
+        |one: &RoleAssignment| (one.principal_id.clone(), one.scope.clone(), one.role_definition_id.clone());
+    if fixed(old) != fixed(wanted) {
+        return Err(Error::RoleAssignmentUpdateNotPermitted);
+    }
+    if old.description == wanted.description {
+        return Ok(old.clone());
+    }
+    Ok(RoleAssignment {
+        description: wanted.description.clone(),
+        updated_on: wanted.updated_on,
+        updated_by: wanted.updated_by.clone(),
+        ..old.clone()
+    })
+}
+
+/// 32 digits with hyphens, as Azure's ids are written everywhere.
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }

@@ -1,15 +1,17 @@
 //! The directory against a store in memory.
 
 use base::{Clock, Scope, Timestamp};
-use store::{Options, Store};
+use store::{Options, Store, retry_on_conflict};
 
 use super::*;
+use crate::roles;
 use crate::token::audiences;
 
 const BASE: &str = "https://localhost:8443";
 
 struct TestDirectory {
     directory: Directory,
+    store: Store,
     clock: Clock,
     principal: ServicePrincipal,
 }
@@ -18,10 +20,14 @@ impl TestDirectory {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
         let store = Store::open(&Options::memory()).unwrap();
-        let directory =
-            Directory::open(store, clock.clone(), "localhost", vec!["10.1.2.3".into()]).await.unwrap();
+        let directory = open(&store, &clock).await;
         let principal = directory.create_service_principal("app").await.unwrap();
-        Self { directory, clock, principal }
+        Self { directory, store, clock, principal }
+    }
+
+    /// Another server of the same tenant.
+    async fn other_node(&self) -> Directory {
+        open(&self.store, &self.clock).await
     }
 
     async fn ask(&self, secret: &str, resource: &str) -> Result<IssuedToken, GrantError> {
@@ -47,6 +53,10 @@ impl TestDirectory {
             description: None,
         }
     }
+}
+
+async fn open(store: &Store, clock: &Clock) -> Directory {
+    Directory::open(store.clone(), clock.clone(), "localhost", vec!["10.1.2.3".into()]).await.unwrap()
 }
 
 #[tokio::test]
@@ -175,10 +185,238 @@ async fn an_owner_may_assign_roles_and_a_contributor_may_not() {
         let made = test.directory.put_role_assignment(&Caller::system(), new).await.unwrap();
         let caller = test.directory.caller(&test.principal.object_id).await.unwrap();
         let wish = test.assignment(&new_id(), "/subscriptions/s", roles::READER);
-        let answer = test.directory.put_role_assignment(&caller, wish).await;
-        assert_eq!(answer.is_ok(), allowed, "{role}: {answer:?}");
+        match test.directory.put_role_assignment(&caller, wish.clone()).await {
+            Ok(_) => assert!(allowed, "{role}"),
+            Err(Error::Denied(denied)) => {
+                assert!(!allowed, "{role}");
+                assert_eq!(denied.action, "Microsoft.Authorization/roleAssignments/write");
+            }
+            Err(error) => panic!("{role}: {error}"),
+        }
         test.directory.remove_role_assignment(&Caller::system(), &scope, &made.id).await.unwrap();
+        test.directory.remove_role_assignment(&Caller::system(), &scope, &wish.id).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn who_may_not_remove_an_assignment_leaves_it_there() {
+    let test = TestDirectory::new().await;
+    let scope = Scope::new("/subscriptions/s");
+    let new = test.assignment(&new_id(), "/subscriptions/s", roles::CONTRIBUTOR);
+    let made = test.directory.put_role_assignment(&Caller::system(), new).await.unwrap();
+    let caller = test.directory.caller(&test.principal.object_id).await.unwrap();
+    let refused = test.directory.remove_role_assignment(&caller, &scope, &made.id).await;
+    assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
+    assert_eq!(test.directory.get_role_assignment(&caller, &scope, &made.id).await.unwrap(), made);
+}
+
+#[tokio::test]
+async fn what_another_node_takes_away_is_gone_after_a_few_seconds() {
+    let test = TestDirectory::new().await;
+    let (scope, other) = (Scope::new("/subscriptions/s"), test.other_node().await);
+    let read = Permission::Management("Microsoft.Resources/subscriptions/read");
+    let new = test.assignment(&new_id(), "/subscriptions/s", roles::READER);
+    let made = test.directory.put_role_assignment(&Caller::system(), new).await.unwrap();
+    let may = async || {
+        let caller = test.directory.caller(&test.principal.object_id).await.unwrap();
+        caller.require(read, &scope).is_ok()
+    };
+    assert!(may().await);
+    other.remove_role_assignment(&Caller::system(), &scope, &made.id).await.unwrap();
+    test.clock.advance(Duration::from_secs(caps::GRANTS_CACHED_SECONDS - 1));
+    assert!(may().await, "read once in a while, not for every request");
+    test.clock.advance(Duration::from_secs(1));
+    assert!(!may().await);
+}
+
+#[tokio::test]
+async fn a_principal_that_nobody_knows_needs_its_type_said() {
+    let test = TestDirectory::new().await;
+    let (system, stranger) = (Caller::system(), new_id());
+    let wish = |principal_type: Option<&str>| NewRoleAssignment {
+        principal_id: stranger.clone(),
+        principal_type: principal_type.map(str::to_owned),
+        ..test.assignment(&new_id(), "/subscriptions/s", roles::EVENT_HUBS_DATA_SENDER)
+    };
+    let refused = test.directory.put_role_assignment(&system, wish(None)).await;
+    assert!(matches!(refused, Err(Error::PrincipalNotFound { .. })), "{refused:?}");
+    let refused = test.directory.put_role_assignment(&system, wish(Some("Robot"))).await;
+    assert!(matches!(refused, Err(Error::BadRequestFormat)), "{refused:?}");
+    let scope = Scope::new("/subscriptions/s");
+    let may_send = async || test.directory.allows(&stranger, Permission::EventHubSend, &scope).await.unwrap();
+    assert!(!may_send().await);
+    test.directory.put_role_assignment(&system, wish(Some("ServicePrincipal"))).await.unwrap();
+    assert!(may_send().await);
+    assert!(!test.directory.allows(&stranger, Permission::EventHubReceive, &scope).await.unwrap());
+    assert!(matches!(test.directory.caller(&stranger).await, Err(TokenError::UnknownPrincipal { .. })));
+
+    let known = NewRoleAssignment {
+        principal_type: Some("User".into()),
+        ..test.assignment(&new_id(), "/subscriptions/s", roles::READER)
+    };
+    let refused = test.directory.put_role_assignment(&system, known).await;
+    assert!(matches!(refused, Err(Error::UnmatchedPrincipalType { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn ids_that_are_no_guids_are_refused() {
+    let test = TestDirectory::new().await;
+    let wish = |id: &str| test.assignment(id, "/subscriptions/s", roles::READER);
+    for id in ["", "a", "11111111000000000000000000000000", "{11111111-0000-0000-0000-000000000000}"] {
+        let refused = test.directory.put_role_assignment(&Caller::system(), wish(id)).await;
+        assert!(matches!(refused, Err(Error::InvalidRoleAssignmentId { .. })), "{id}: {refused:?}");
+        let wish = NewRoleAssignment { principal_id: id.into(), ..wish(&new_id()) };
+        let refused = test.directory.put_role_assignment(&Caller::system(), wish).await;
+        assert!(matches!(refused, Err(Error::InvalidPrincipalId)), "{id}: {refused:?}");
+    }
+}
+
+/// How often a race is run that only some runs lose.
+const ROUNDS: usize = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guid_names_one_assignment_in_the_whole_tenant_whoever_comes_first() {
+    let test = Arc::new(TestDirectory::new().await);
+    for _ in 0..ROUNDS {
+        let id = new_id();
+        let put = |scope: &'static str| {
+            let (test, new) = (test.clone(), test.assignment(&id, scope, roles::READER));
+            tokio::spawn(async move { test.directory.put_role_assignment(&Caller::system(), new).await })
+        };
+        let (a, b) = (put("/subscriptions/a"), put("/subscriptions/b"));
+        let (a, b) = (a.await.unwrap(), b.await.unwrap());
+        assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+        let refused = if a.is_ok() { b } else { a };
+        assert!(matches!(refused, Err(Error::RoleAssignmentUpdateNotPermitted)), "{refused:?}");
+        let held = test.directory.role_assignments_of(&test.principal.object_id).await.unwrap();
+        assert_eq!(held.len(), 1);
+        test.directory.forget_principal(&test.principal.object_id).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_puts_of_the_same_assignment_at_the_same_time_make_one() {
+    let test = Arc::new(TestDirectory::new().await);
+    for _ in 0..ROUNDS {
+        let put = |id: &str| {
+            let (test, new) = (test.clone(), test.assignment(id, "/subscriptions/s", roles::READER));
+            tokio::spawn(async move {
+                let (directory, system) = (&test.directory, Caller::system());
+                let put = async || directory.try_put_role_assignment(&system, &new, Batch::default()).await;
+                retry_on_conflict(put).await
+            })
+        };
+        let id = new_id();
+        let (one, two) = (put(&id), put(&id));
+        let (one, two) = (one.await.unwrap().unwrap(), two.await.unwrap().unwrap());
+        assert_eq!(one.assignment, two.assignment);
+        assert!(one.is_new != two.is_new);
+        for refused in [put(&new_id()), put(&new_id())] {
+            let refused = refused.await.unwrap();
+            let names_it = matches!(&refused, Err(Error::RoleAssignmentExists { id: held }) if *held == id);
+            assert!(names_it, "{refused:?}");
+        }
+        test.directory.forget_principal(&test.principal.object_id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_assignment_may_change_and_who_holds_what_where_may_not() {
+    let test = TestDirectory::new().await;
+    let (system, id) = (Caller::system(), new_id());
+    let new = test.assignment(&id, "/subscriptions/s", roles::READER);
+    let made = test.directory.put_role_assignment(&system, new.clone()).await.unwrap();
+    test.clock.advance(Duration::from_secs(1));
+    let described = NewRoleAssignment { description: Some("why".into()), ..new.clone() };
+    let described = test.directory.put_role_assignment(&system, described).await.unwrap();
+    assert_eq!(described.description.as_deref(), Some("why"));
+    assert!(described.updated_on > made.updated_on && described.created_on == made.created_on);
+    for other in [
+        NewRoleAssignment { scope_path: "/subscriptions/t".into(), ..new.clone() },
+        NewRoleAssignment { role_definition_id: roles::OWNER.into(), ..new.clone() },
+        NewRoleAssignment { principal_id: new_id(), principal_type: Some("User".into()), ..new.clone() },
+    ] {
+        let refused = test.directory.put_role_assignment(&system, other).await;
+        assert!(matches!(refused, Err(Error::RoleAssignmentUpdateNotPermitted)), "{refused:?}");
+    }
+    let held = test.directory.list_role_assignments(&system, &Scope::root()).await.unwrap();
+    assert_eq!(held, [described]);
+}
+
+#[tokio::test]
+async fn a_managed_identity_is_a_principal_for_as_long_as_it_is_in_the_directory() {
+    let test = TestDirectory::new().await;
+    let (system, object_id) = (Caller::system(), new_id());
+    let identity = ManagedIdentity {
+        object_id: &object_id,
+        app_id: None,
+        display_name: "app",
+        resource_path: "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/app",
+    };
+    let mut batch = Batch::default();
+    test.directory.enter_managed_identity(&mut batch, &identity);
+    test.store.commit(batch).await.unwrap();
+    let found = test.directory.ensure_service_principal("app").await.unwrap();
+    assert_eq!(found.object_id, test.principal.object_id, "nobody logs in as a resource of the same name");
+    let entered = test.directory.service_principal(&object_id).await.unwrap().unwrap();
+    let credentials = ClientCredentials {
+        client_id: &entered.app_id,
+        client_secret: "",
+        resource: "https://iothubs.azure.net",
+        base_url: BASE,
+    };
+    let refused = test.directory.issue(&credentials).await;
+    assert!(matches!(refused, Err(GrantError::InvalidSecret { .. })), "{refused:?}");
+
+    let new = NewRoleAssignment {
+        principal_id: object_id.clone(),
+        ..test.assignment(&new_id(), "/subscriptions/s", roles::EVENT_HUBS_DATA_SENDER)
+    };
+    test.directory.put_role_assignment(&system, new.clone()).await.unwrap();
+    let scope = Scope::new("/subscriptions/s/resourceGroups/g/providers/Microsoft.EventHub/namespaces/n");
+    assert!(test.directory.allows(&object_id, Permission::EventHubSend, &scope).await.unwrap());
+
+    let mut batch = Batch::default();
+    test.directory.leave_managed_identity(&mut batch, &object_id);
+    test.store.commit(batch).await.unwrap();
+    test.directory.forget_principal(&object_id).await.unwrap();
+    assert!(!test.directory.allows(&object_id, Permission::EventHubSend, &scope).await.unwrap());
+    let refused = test.directory.put_role_assignment(&system, new).await;
+    assert!(matches!(refused, Err(Error::PrincipalNotFound { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_first_application_is_found_among_any_number_of_principals() {
+    let test = TestDirectory::new().await;
+    let mut batch = Batch::default();
+    for n in 0..=caps::RESOURCE_PAGE {
+        // Ids that sort before every other.
+        let object_id = format!("00000000-0000-0000-0000-{n:012}");
+        let (display_name, resource_path) = ("other", "/subscriptions/s");
+        let identity = ManagedIdentity { object_id: &object_id, app_id: None, display_name, resource_path };
+        test.directory.enter_managed_identity(&mut batch, &identity);
+    }
+    test.store.commit(batch).await.unwrap();
+    let found = test.directory.ensure_service_principal("app").await.unwrap();
+    assert_eq!(found.object_id, test.principal.object_id);
+}
+
+#[tokio::test]
+async fn the_number_of_assignments_is_bounded_and_what_is_removed_makes_room() {
+    let test = TestDirectory::new().await;
+    let system = Caller::system();
+    let put = async |n: usize| {
+        let scope = format!("/subscriptions/{n}");
+        let new = test.assignment(&format!("00000000-0000-0000-0000-{n:012}"), &scope, roles::READER);
+        test.directory.put_role_assignment(&system, new).await
+    };
+    for n in 0..caps::ROLE_ASSIGNMENTS_MAX {
+        put(n).await.unwrap();
+    }
+    let refused = put(caps::ROLE_ASSIGNMENTS_MAX).await;
+    assert!(matches!(refused, Err(Error::RoleAssignmentLimitExceeded)), "{refused:?}");
+    test.directory.forget_scope(&Scope::new("/subscriptions/7")).await.unwrap();
+    put(caps::ROLE_ASSIGNMENTS_MAX).await.unwrap();
 }
 
 #[test]
