@@ -130,7 +130,7 @@ impl Hosts {
 
     /// Makes an instance known and decides once which host its answers carry: its own name where that resolves to us; else,
     /// for a default instance, the address that clients here dial (`127.0.0.1`); else a loopback address of its own, on which
-    /// we then listen too.
+    /// we then listen too. Called at the start of an instance and nowhere else; [`Hosts::forget`] is called at its end.
     pub fn register(&self, service: Service, name: &str, location: &str, is_default: bool) -> String {
         let key = (service, name.to_ascii_lowercase());
         if let Some(known) = self.0.known.read().get(&key) {
@@ -156,6 +156,14 @@ impl Hosts {
         }
         known.insert(key, Known { canonical, advertised: advertised.clone(), address, is_default });
         advertised
+    }
+
+    /// The host that answers carry for an instance, as its start decided; its own name once it has ended. Only reads: a view of
+    /// what is being deleted must not bring its host back.
+    pub fn advertised(&self, service: Service, name: &str, location: &str) -> String {
+        let known = self.0.known.read();
+        let instance = known.get(&(service, name.to_ascii_lowercase()));
+        instance.map_or_else(|| self.canonical(service, name, location), |known| known.advertised.clone())
     }
 
     pub fn forget(&self, service: Service, name: &str) {
@@ -289,6 +297,18 @@ mod tests {
             hosts.resolve("global.azure-devices-provisioning.example.test", None),
             Host::GlobalProvisioning
         );
+    }
+
+    #[test]
+    fn to_ask_for_a_host_makes_nothing_known() {
+        let hosts = Hosts::new("localhost", 443, Generous);
+        assert_eq!(hosts.advertised(Service::Hub, "Hub", "eastus"), "hub.azure-devices.localhost");
+        assert_eq!(hosts.all(), []);
+        let decided = hosts.register(Service::Hub, "hub", "eastus", false);
+        assert_eq!(hosts.advertised(Service::Hub, "Hub", "eastus"), decided);
+        hosts.forget(Service::Hub, "HUB");
+        assert_eq!(hosts.advertised(Service::Hub, "hub", "eastus"), "hub.azure-devices.localhost");
+        assert_eq!(hosts.resolve(&decided, None), Host::Unnamed);
     }
 
     #[test]

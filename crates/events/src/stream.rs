@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::hosts::Service;
 use base::{InstanceId, Timestamp};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -136,10 +135,6 @@ impl Events {
     }
 
     fn know(&self, settings: EventStreamSettings) -> EventStream {
-        if let Some(namespace) = &settings.namespace {
-            // Before the first event is relayed: an endpoint names its event hub by this host.
-            self.context().hosts.register(Service::EventHubs, namespace, "", false);
-        }
         let key = (settings.instance.clone(), settings.name.clone());
         let id = StreamId::new(&settings.instance, &settings.name);
         let stream = EventStream(Arc::new(Inner { id, settings, log: self.context().streams.clone() }));

@@ -76,8 +76,7 @@ impl Hub {
 
     /// The address that answers carry.
     pub fn host_name(&self) -> String {
-        let settings = self.settings();
-        self.0.context.hosts.register(Service::Hub, &settings.name, &settings.location, settings.is_default)
+        self.0.context.hosts.advertised(Service::Hub, self.name(), &self.settings().location)
     }
 
     pub fn settings(&self) -> Arc<HubSettings> {

@@ -65,9 +65,7 @@ impl Service {
 
     /// The address that answers carry.
     pub fn host_name(&self) -> String {
-        let settings = self.settings();
-        let hosts = &self.0.context.hosts;
-        hosts.register(HostedService::Provisioning, &settings.name, &settings.location, settings.is_default)
+        self.0.context.hosts.advertised(HostedService::Provisioning, self.name(), &self.settings().location)
     }
 
     pub fn settings(&self) -> Arc<ServiceSettings> {

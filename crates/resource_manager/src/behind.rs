@@ -7,6 +7,7 @@ use base::hosts::{Host, Service};
 use crate::ResourceManager;
 use crate::endpoint::{self, BusKind, ConnectionString, Target};
 use crate::error::Error;
+use crate::id::ResourceId;
 use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
@@ -27,7 +28,7 @@ impl ResourceManager {
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
             Properties::EventHubNamespace(_) => {
-                self.event_hub_host(&resource.id.name);
+                self.start_namespace(&resource.id);
                 Ok(())
             }
             Properties::ProvisioningService(properties) => {
@@ -138,14 +139,15 @@ impl ResourceManager {
         }))
     }
 
-    /// Makes the hosts of namespaces known again, which nobody but Resource Manager registers. Called once, before the doors open.
+    /// Makes the hosts of namespaces known again, which nobody but Resource Manager registers. Called once, before `events` starts:
+    /// an endpoint names its event hub by this host.
     pub async fn load(&self) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.scan_page(store::Key::all(), after.as_ref()).await?;
             for resource in &page.items {
                 if resource.id.resource_type == ResourceType::EventHubNamespace {
-                    self.event_hub_host(&resource.id.name);
+                    self.start_namespace(&resource.id);
                 }
             }
             after = page.next;
@@ -155,39 +157,37 @@ impl ResourceManager {
         }
     }
 
+    fn start_namespace(&self, id: &ResourceId) {
+        self.hosts.register(Service::EventHubs, &id.name, "", false);
+    }
+
     /// The host of a hub in answers and connection strings. Devices dial it on fixed ports, so it carries none.
-    pub fn hub_host(&self, resource: &Resource) -> Result<String, Error> {
-        let properties = iot_hub::properties(resource)?;
-        let location = resource.location.as_deref().unwrap_or_default();
-        Ok(self.hosts.register(Service::Hub, &resource.id.name, location, properties.is_default))
+    pub fn hub_host(&self, resource: &Resource) -> String {
+        self.host_of(Service::Hub, resource)
     }
 
     /// The host of a provisioning service's own API, which is HTTPS and may carry a port.
-    pub fn provisioning_service_host(&self, resource: &Resource) -> Result<String, Error> {
-        Ok(self.hosts.with_port(&self.service_host(resource)?))
+    pub fn provisioning_service_host(&self, resource: &Resource) -> String {
+        self.hosts.with_port(&self.host_of(Service::Provisioning, resource))
     }
 
     /// The host at which devices register: the global one where names of ours resolve, else the service's own.
-    pub fn device_provisioning_host(&self, resource: &Resource) -> Result<String, Error> {
-        let host = self.service_host(resource)?;
+    pub fn device_provisioning_host(&self, resource: &Resource) -> String {
+        let host = self.host_of(Service::Provisioning, resource);
         let is_canonical = host == self.hosts.canonical(Service::Provisioning, &resource.id.name, "");
         let global = format!("global.azure-devices-provisioning.{}", self.hosts.domain());
-        Ok(if is_canonical { global } else { host })
-    }
-
-    fn service_host(&self, resource: &Resource) -> Result<String, Error> {
-        let properties = provisioning_service::properties(resource)?;
-        let location = resource.location.as_deref().unwrap_or_default();
-        Ok(self.hosts.register(Service::Provisioning, &resource.id.name, location, properties.is_default))
+        if is_canonical { global } else { host }
     }
 
     /// The host of a Digital Twins instance in answers, with a port where ours is not the usual one.
-    pub fn digital_twins_host(&self, resource: &Resource) -> Result<String, Error> {
-        let properties = instance::properties(resource)?;
+    pub fn digital_twins_host(&self, resource: &Resource) -> String {
+        self.hosts.with_port(&self.host_of(Service::DigitalTwins, resource))
+    }
+
+    /// What the instance's start decided. To look at a resource never starts anything.
+    fn host_of(&self, service: Service, resource: &Resource) -> String {
         let location = resource.location.as_deref().unwrap_or_default();
-        let host =
-            self.hosts.register(Service::DigitalTwins, &resource.id.name, location, properties.is_default);
-        Ok(self.hosts.with_port(&host))
+        self.hosts.advertised(service, &resource.id.name, location)
     }
 }
 

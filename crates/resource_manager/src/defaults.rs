@@ -114,7 +114,7 @@ impl ResourceManager {
             return Ok(());
         }
         let owner = self.shared_access_policy(caller, &ids.hub, "iothubowner").await?;
-        let host = self.hub_host(&self.must_get(&ids.hub).await?)?;
+        let host = self.hub_host(&self.must_get(&ids.hub).await?);
         let link = provisioning_service::LinkedHubRequest {
             connection_string: format!(
                 "HostName={host};SharedAccessKeyName={};SharedAccessKey={}",

@@ -58,7 +58,6 @@ impl House {
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });
-        events.start().await?;
         let hubs = Hubs::new(hub::Context {
             store: store.clone(),
             streams: streams.clone(),
@@ -97,6 +96,9 @@ impl House {
             instances: instances.clone(),
             settings: resource_manager::Settings::default(),
         });
+        manager.load().await?;
+        // Every host is known by now; the relay tells by it which events stay on this server.
+        events.start().await?;
         let first_start = first_start::ensure(&directory, &manager).await?;
         manager.start();
         Ok(Self {

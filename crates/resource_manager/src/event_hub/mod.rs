@@ -189,7 +189,7 @@ impl ResourceManager {
 
     /// The host of a namespace as clients reach it.
     pub fn event_hub_host(&self, namespace: &str) -> String {
-        self.hosts.register(Service::EventHubs, namespace, "", false)
+        self.hosts.advertised(Service::EventHubs, namespace, "")
     }
 
     /// The event hub of this server that `host` and `entity_path` name, with its namespace's instance.

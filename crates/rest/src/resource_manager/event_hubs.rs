@@ -64,7 +64,7 @@ pub(super) async fn put_namespace(at: At, request: &Request) -> Outcome {
     // No address to poll: clients follow the state in the resource itself.
     Ok(Response::json(
         if accepted.is_new { 201 } else { 200 },
-        &resources::body(&at.manager, &accepted.resource)?,
+        &resources::body(&at.manager, &accepted.resource),
     ))
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         retention_days: properties.message_retention_in_days,
     };
     let accepted = at.manager.put_event_hub(&at.caller, &id(request), &wanted).await?;
-    Ok(Response::json(200, &resources::body(&at.manager, &accepted.resource)?))
+    Ok(Response::json(200, &resources::body(&at.manager, &accepted.resource)))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {

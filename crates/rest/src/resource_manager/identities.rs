@@ -26,7 +26,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let accepted = at.manager.put_user_assigned_identity(&at.caller, &id(request), location, tags).await?;
     Ok(Response::json(
         if accepted.is_new { 201 } else { 200 },
-        &resources::body(&at.manager, &accepted.resource)?,
+        &resources::body(&at.manager, &accepted.resource),
     ))
 }
 

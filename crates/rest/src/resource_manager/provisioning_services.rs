@@ -80,7 +80,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as recorded.
-    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource)?);
+    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource));
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -159,7 +159,7 @@ pub(super) fn body(
     manager: &ResourceManager,
     resource: &Resource,
     own: &provisioning_service::Properties,
-) -> Result<Value, Error> {
+) -> Value {
     let (state, provisioning_state) = iot_hubs::states(resource.provisioning_state);
     let mut properties = Map::new();
     properties.insert("state".into(), state.into());
@@ -171,9 +171,9 @@ pub(super) fn body(
         properties.insert("idScope".into(), Value::Null);
     } else {
         properties
-            .insert("serviceOperationsHostName".into(), manager.provisioning_service_host(resource)?.into());
+            .insert("serviceOperationsHostName".into(), manager.provisioning_service_host(resource).into());
         properties
-            .insert("deviceProvisioningHostName".into(), manager.device_provisioning_host(resource)?.into());
+            .insert("deviceProvisioningHostName".into(), manager.device_provisioning_host(resource).into());
         properties.insert("idScope".into(), own.id_scope.clone().into());
     }
     if let Some(access) = own.public_network_access {
@@ -184,5 +184,5 @@ pub(super) fn body(
         properties.insert(name.clone(), sections::masked(value));
     }
     let sku = json!({"name": "S1", "tier": "Standard", "capacity": own.capacity});
-    Ok(iot_hubs::envelope(resource, sku, properties))
+    iot_hubs::envelope(resource, sku, properties)
 }

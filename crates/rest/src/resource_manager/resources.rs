@@ -2,8 +2,8 @@
 //! tags. The path says which type; each type's file says how it is written.
 
 use base::Page;
+use resource_manager::ResourceManager;
 use resource_manager::resource::{Properties, Resource};
-use resource_manager::{Error, ResourceManager};
 use serde_json::Value;
 
 use super::parse::{self, TagsBody};
@@ -14,48 +14,48 @@ use crate::wire::{Request, Response};
 
 pub(super) async fn get(at: At, request: &Request) -> Outcome {
     let resource = at.manager.resource(&at.caller, &parse::id(request)?).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
+    Ok(Response::json(200, &body(&at.manager, &resource)))
 }
 
 pub(super) async fn list(at: At, request: &Request) -> Outcome {
     let (subscription, after) = (request.param("subscription"), parse::skip_token(request));
     let kind = parse::resource_type(request)?;
-    page(&at, request, at.manager.list_resources(&at.caller, subscription, kind, after.as_ref()).await?)
+    Ok(page(&at, request, &at.manager.list_resources(&at.caller, subscription, kind, after.as_ref()).await?))
 }
 
 pub(super) async fn list_of_group(at: At, request: &Request) -> Outcome {
     let (group, after) = (parse::group(request), parse::skip_token(request));
     let kind = parse::resource_type(request)?;
-    page(&at, request, at.manager.list_resources_of(&at.caller, &group, kind, after.as_ref()).await?)
+    Ok(page(&at, request, &at.manager.list_resources_of(&at.caller, &group, kind, after.as_ref()).await?))
 }
 
 pub(super) async fn list_children(at: At, request: &Request) -> Outcome {
     let after = parse::skip_token(request);
     let kind = parse::resource_type(request)?;
     let parent = parse::parent(request, kind)?;
-    page(&at, request, at.manager.list_children(&at.caller, &parent, kind, after.as_ref()).await?)
+    Ok(page(&at, request, &at.manager.list_children(&at.caller, &parent, kind, after.as_ref()).await?))
 }
 
 pub(super) async fn update_tags(at: At, request: &Request) -> Outcome {
     let sent: TagsBody = parse::body(request)?;
     let tags = sent.tags.map(Option::unwrap_or_default);
     let resource = at.manager.update_tags(&at.caller, &parse::id(request)?, tags).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)?))
+    Ok(Response::json(200, &body(&at.manager, &resource)))
 }
 
-fn page(at: &At, request: &Request, page: Page<Resource>) -> Outcome {
-    Ok(write::try_page(request, page, |one| body(&at.manager, one))?)
+fn page(at: &At, request: &Request, page: &Page<Resource>) -> Response {
+    write::page(request, page, |one| body(&at.manager, one))
 }
 
 /// A resource as its provider writes it.
-pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Result<Value, Error> {
+pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Value {
     match &resource.properties {
         Properties::DigitalTwinsInstance(own) => digital_twins::body(manager, resource, own),
-        Properties::DigitalTwinsEndpoint(own) => Ok(endpoints::body(manager, resource, own)),
+        Properties::DigitalTwinsEndpoint(own) => endpoints::body(manager, resource, own),
         Properties::IotHub(own) => iot_hubs::body(manager, resource, own),
         Properties::ProvisioningService(own) => provisioning_services::body(manager, resource, own),
-        Properties::EventHubNamespace(own) => Ok(event_hubs::namespace_body(manager, resource, own)),
-        Properties::EventHub(own) => Ok(event_hubs::body(resource, own)),
-        Properties::UserAssignedIdentity(own) => Ok(identities::body(resource, own)),
+        Properties::EventHubNamespace(own) => event_hubs::namespace_body(manager, resource, own),
+        Properties::EventHub(own) => event_hubs::body(resource, own),
+        Properties::UserAssignedIdentity(own) => identities::body(resource, own),
     }
 }

@@ -59,16 +59,6 @@ pub(super) fn page<T>(request: &Request, page: &Page<T>, mut item: impl FnMut(&T
     Response::json(200, &Value::Object(body))
 }
 
-/// A page whose items may fail to be written.
-pub(super) fn try_page<T, E>(
-    request: &Request,
-    whole: Page<T>,
-    item: impl Fn(&T) -> Result<Value, E>,
-) -> Result<Response, E> {
-    let items = whole.items.iter().map(item).collect::<Result<Vec<_>, E>>()?;
-    Ok(page(request, &Page { items, next: whole.next }, Value::clone))
-}
-
 pub(super) fn system_data(data: &SystemData) -> Value {
     json!({
         "createdBy": data.created_by,

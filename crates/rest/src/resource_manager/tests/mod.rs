@@ -8,6 +8,7 @@ mod endpoints;
 mod event_hubs;
 mod examples;
 mod foundation;
+mod life;
 mod limits;
 mod recorded;
 mod refusals;
