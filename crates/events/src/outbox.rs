@@ -4,7 +4,7 @@
 use base::{InstanceId, Timestamp};
 use store::{Batch, OutboxEntry};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const BY_ROUTES: u8 = 0;
 const TO_STREAM: u8 = 1;
 
@@ -24,8 +24,8 @@ pub struct Envelope {
 pub enum Destination {
     /// Wherever the instance's routes say when the event is relayed.
     Routes,
-    /// An event stream of the instance.
-    Stream { name: String, partition_count: u32 },
+    /// The event stream of the instance with this name.
+    Stream(String),
 }
 
 /// Adds an event to a change.
@@ -44,9 +44,8 @@ impl Envelope {
         bytes.push(VERSION);
         match &self.destination {
             Destination::Routes => bytes.push(BY_ROUTES),
-            Destination::Stream { name, partition_count } => {
+            Destination::Stream(name) => {
                 bytes.push(TO_STREAM);
-                bytes.extend_from_slice(&partition_count.to_le_bytes());
                 push_bytes(&mut bytes, name.as_bytes());
             }
         }
@@ -62,10 +61,8 @@ impl Envelope {
         let (destination, rest) = match kind {
             BY_ROUTES => (Destination::Routes, rest),
             TO_STREAM => {
-                let (count, rest) = rest.split_first_chunk()?;
                 let (name, rest) = take_bytes(rest)?;
-                let name = String::from_utf8(name.to_vec()).ok()?;
-                (Destination::Stream { name, partition_count: u32::from_le_bytes(*count) }, rest)
+                (Destination::Stream(String::from_utf8(name.to_vec()).ok()?), rest)
             }
             _ => return None,
         };
@@ -102,15 +99,13 @@ mod tests {
     proptest! {
         #[test]
         fn an_envelope_comes_back_as_it_went(
-            key: String, name: Option<(String, u32)>, ticks: i64, headers: Vec<u8>, body: Vec<u8>,
+            key: String, name: Option<String>, ticks: i64, headers: Vec<u8>, body: Vec<u8>,
         ) {
             let envelope = Envelope {
                 instance: InstanceId::from_stored("i"),
                 partition_key: key,
                 time: Timestamp::from_ticks(ticks),
-                destination: name.map_or(Destination::Routes, |(name, partition_count)| {
-                    Destination::Stream { name, partition_count }
-                }),
+                destination: name.map_or(Destination::Routes, Destination::Stream),
                 headers,
                 body,
             };

@@ -1,7 +1,7 @@
 //! An *event stream*: a hub's built-in `messages/events`, or an event hub of ours. Partitions, retention, append and read.
 //! Ensured by whoever owns the instance; read by `twinhub events` and by the doors that speak Event Hubs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,13 +77,14 @@ impl Events {
         let mut batch = Batch::default();
         batch.put(&settings);
         self.context().store.commit(batch).await.map_err(store_error)?;
-        let stream = self.know(settings);
+        let stream = self.know(settings).await?;
         // Events may have waited for it.
         self.0.retry.notify_one();
         Ok(stream)
     }
 
-    /// Forgets a stream with everything in it. Safe to repeat.
+    /// Forgets a stream with everything in it: first what makes it known, so that whoever is told by the log that it is gone
+    /// finds it nowhere. Safe to repeat.
     pub async fn remove_stream(&self, instance: &InstanceId, name: &str) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         batch.remove::<EventStreamSettings>(Key::new([instance.as_str(), name]));
@@ -121,25 +122,40 @@ impl Events {
         streams
     }
 
+    /// Finds every stored stream again, and ends what a crash left of a creation or a removal: a stream that the log lacks is
+    /// made, one that nobody's record names is forgotten, for it would keep its segments for ever.
     pub(crate) async fn load_streams(&self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let scan = Scan::new(Key::all(), base::caps::RESOURCE_PAGE).after(after);
             let page = self.context().store.scan::<EventStreamSettings>(scan).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.record.key());
             for stored in page {
-                self.know(stored.record);
+                self.know(stored.record).await?;
             }
         }
+        self.sweep_orphans().await
     }
 
-    fn know(&self, settings: EventStreamSettings) -> EventStream {
-        let key = (settings.instance.clone(), settings.name.clone());
+    async fn sweep_orphans(&self) -> Result<(), StoreError> {
+        let known: HashSet<StreamId> =
+            self.all_streams().into_iter().map(|stream| stream.0.id.clone()).collect();
+        let log = &self.context().streams;
+        for orphan in log.all().into_iter().filter(|stream| !known.contains(stream)) {
+            tracing::warn!(stream = %orphan, "a stream that belongs to nothing was removed from the log");
+            log.remove(&orphan).await?;
+        }
+        Ok(())
+    }
+
+    async fn know(&self, settings: EventStreamSettings) -> Result<EventStream, StoreError> {
         let id = StreamId::new(&settings.instance, &settings.name);
+        self.context().streams.ensure(&id, settings.partition_count).await?;
+        let key = (settings.instance.clone(), settings.name.clone());
         let stream = EventStream(Arc::new(Inner { id, settings, log: self.context().streams.clone() }));
         self.0.streams.0.write().insert(key, stream.clone());
-        stream
+        Ok(stream)
     }
 
     /// Forgets, in every stream, what is older than its retention.

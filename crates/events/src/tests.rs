@@ -1,6 +1,8 @@
 //! From a batch to a stream: routes, waiting endpoints, order, and what a crash in the middle leaves.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::hosts::{Hosts, NoMachine, Service};
@@ -342,20 +344,12 @@ async fn streams_and_waiting_events_are_there_after_a_restart() {
 #[tokio::test]
 async fn an_event_for_a_stream_of_its_instance_needs_no_route() {
     let fixture = Fixture::new().await;
-    let name = "messages/events";
-    let settings = EventStreamSettings {
-        instance: twins(),
-        name: name.into(),
-        namespace: None,
-        partition_count: 2,
-        retention_seconds: 60,
-    };
-    let stream = fixture.events.ensure_stream(settings).await.unwrap();
+    let stream = fixture.events.ensure_stream(own_stream()).await.unwrap();
     let envelope = Envelope {
         instance: twins(),
         partition_key: "dev1".into(),
         time: fixture.clock.now(),
-        destination: Destination::Stream { name: name.into(), partition_count: 2 },
+        destination: Destination::Stream("messages/events".into()),
         headers: headers::begin(),
         body: b"twin changed".to_vec(),
     };
@@ -376,6 +370,117 @@ async fn an_event_for_a_stream_of_its_instance_needs_no_route() {
     assert_eq!(stream.read(partition, Position::Earliest, 9).await.unwrap(), []);
     fixture.events.remove_instance(&twins()).await.unwrap();
     assert!(fixture.events.streams_of(&twins()).is_empty());
+}
+
+fn own_stream() -> EventStreamSettings {
+    EventStreamSettings {
+        instance: twins(),
+        name: "messages/events".into(),
+        namespace: None,
+        partition_count: 2,
+        retention_seconds: 60,
+    }
+}
+
+/// Pushes an event for the instance's own stream, and one for whoever its routes name.
+async fn raise_both(events: &Events, key: &str) {
+    let mut batch = Batch::default();
+    for destination in [Destination::Stream("messages/events".into()), Destination::Routes] {
+        let envelope = Envelope {
+            instance: twins(),
+            partition_key: key.into(),
+            time: Timestamp::from_unix_seconds(1_000_000),
+            destination,
+            headers: headers::begin(),
+            body: b"busy".to_vec(),
+        };
+        outbox::push(&mut batch, &envelope);
+    }
+    events.context().store.commit(batch).await.unwrap();
+}
+
+/// Fifteen runs, each with another moment of removal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_removed_under_writers_leaves_no_stream_behind() {
+    let seed = RandomState::new().hash_one(0);
+    println!("seed {seed}");
+    for round in 0..15_u64 {
+        let mixed = seed.wrapping_add(round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let fixture = Fixture::new().await;
+        fixture.event_hub("events").await;
+        fixture.endpoint("e1", "ns.servicebus.localhost", "events").await;
+        fixture.route("r1", "e1", "true").await;
+        let events = fixture.events.clone();
+        let stream = events.ensure_stream(own_stream()).await.unwrap();
+        events.start().await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..3 {
+            let (events, stream, stop) = (events.clone(), stream.clone(), Arc::clone(&stop));
+            writers.spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let record = store::NewRecord {
+                        time: Timestamp::UNIX_EPOCH,
+                        key: format!("dev{writer}"),
+                        headers: headers::begin().into(),
+                        body: "busy".into(),
+                    };
+                    // Refused once the stream is gone, and never bringing it back.
+                    let _ = stream.append(record).await;
+                    raise_both(&events, "room1").await;
+                }
+            });
+        }
+        for _ in 0..mixed >> 59 {
+            raise_both(&events, "room2").await;
+        }
+        events.remove_instance(&twins()).await.unwrap();
+        for _ in 0..5 {
+            raise_both(&events, "room3").await;
+        }
+        stop.store(true, Ordering::SeqCst);
+        writers.join_all().await;
+        events.context().store.remove_instance(&twins()).await.unwrap();
+        let settled = async {
+            while fixture.outbox_len().await > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the relay settles everything");
+        assert_eq!(events.context().streams.of_instance(&twins()), [], "round {round}");
+        assert_eq!(events.context().tasks.drain(Duration::from_secs(5)).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_event_for_a_stream_that_is_gone_is_settled() {
+    let fixture = Fixture::new().await;
+    fixture.events.ensure_stream(own_stream()).await.unwrap();
+    raise_both(&fixture.events, "room1").await;
+    fixture.events.remove_instance(&twins()).await.unwrap();
+    fixture.relay().await;
+    assert_eq!(fixture.outbox_len().await, 0);
+    assert_eq!(fixture.events.context().streams.all(), []);
+}
+
+#[tokio::test]
+async fn a_start_ends_what_a_crash_left_of_a_creation_or_a_removal() {
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location::File(directory.path().to_owned());
+    let options = Options { location, durability: Durability::Relaxed };
+    let fixture = Fixture::open(&options).await;
+    fixture.events.ensure_stream(own_stream()).await.unwrap();
+    // A removal that came as far as the record, and a creation that did.
+    let orphan = store::StreamId::new(&InstanceId::from_stored("hub-gone"), "messages/events");
+    fixture.events.context().streams.ensure(&orphan, 4).await.unwrap();
+    let promised = EventStreamSettings { name: "promised".into(), ..own_stream() };
+    let mut batch = Batch::default();
+    batch.put(&promised);
+    fixture.events.context().store.commit(batch).await.unwrap();
+    drop(fixture);
+    let fixture = Fixture::open(&options).await;
+    let names: Vec<_> = fixture.events.context().streams.all().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["adt-twins-1/messages/events", "adt-twins-1/promised"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

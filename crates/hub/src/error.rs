@@ -156,6 +156,10 @@ impl From<Denied> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        // The hub is being removed under a request that had begun.
+        if let StoreError::NoStream(_) = error {
+            return Self::IotHubNotFound;
+        }
         tracing::error!(%error, "the store failed");
         match error {
             StoreError::Busy => Self::ServerBusy,

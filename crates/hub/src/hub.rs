@@ -123,12 +123,11 @@ impl Hub {
 
     /// An event that reaches the hub's event stream if, and only if, the batch commits; in order per device.
     pub(crate) fn push_event(&self, batch: &mut Batch, device_id: &str, headers: Vec<u8>, body: Vec<u8>) {
-        let name = EVENT_STREAM.to_owned();
         let envelope = Envelope {
             instance: self.0.instance.clone(),
             partition_key: device_id.to_owned(),
             time: self.now(),
-            destination: Destination::Stream { name, partition_count: self.partition_count() },
+            destination: Destination::Stream(EVENT_STREAM.to_owned()),
             headers,
             body,
         };

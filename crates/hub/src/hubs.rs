@@ -70,11 +70,12 @@ impl Hubs {
                     batch.replace(&old, &settings);
                 }
             }
+            // First, for a hub that is found again after a crash in between takes messages.
+            self.0.context.events.ensure_stream(event_stream(&settings)).await?;
             store.commit(batch).await?;
             Ok::<_, Error>(settings)
         })
         .await?;
-        self.0.context.events.ensure_stream(event_stream(&settings)).await?;
         Ok(self.start(settings))
     }
 

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The bounded queue in front of the disk is full: wait for room or shed load.
     #[error("too many requests wait for the disk")]
     Busy,
+    /// Nobody ensured the stream, or it was removed meanwhile. Nothing was appended.
+    #[error("there is no stream {0}")]
+    NoStream(String),
     #[error("the store is closed")]
     Closed,
 }

@@ -60,6 +60,7 @@ fn main() {
 async fn write_for_ever(directory: &Path) {
     let store = Store::open(&options(directory)).expect("the store opens after a crash");
     let streams = Streams::open(&options(directory)).expect("the log opens after a crash");
+    streams.ensure(&stream(), PARTITIONS).await.expect("a stream can be made");
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         writers.spawn(write(store.clone(), streams.clone(), writer));

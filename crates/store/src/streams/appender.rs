@@ -25,6 +25,11 @@ pub(crate) struct Request {
 }
 
 pub(crate) enum Change {
+    /// Creates what a stream lacks of this many partitions.
+    Ensure {
+        stream: StreamId,
+        partition_count: u32,
+    },
     /// With one origin per record where records are appended once.
     Append {
         partition: Partition,
@@ -99,23 +104,29 @@ impl Appender {
         if let Some(error) = &self.broken {
             return callback(Err(error.clone()));
         }
-        let appended = match change {
+        match self.stage_change(change) {
+            Ok(first_sequence) => self.group.answers.push((callback, Appended { first_sequence })),
+            Err(error) => callback(Err(error)),
+        }
+    }
+
+    /// The sequence number of the first record of an append; else 0.
+    fn stage_change(&mut self, change: Change) -> Result<u64, StoreError> {
+        match change {
+            Change::Ensure { stream, partition_count } => {
+                self.make_room(ensure_bytes(&stream, partition_count))?;
+                self.group.ensure(&self.log, &stream, partition_count);
+            }
             Change::Append { partition, records, origins } => {
-                if let Err(error) = self.make_room(append_bytes(&records)) {
-                    return callback(Err(error));
-                }
-                self.group.append(&self.log, &partition, &records, origins.as_deref())
+                self.make_room(append_bytes(&records))?;
+                return self.group.append(&self.log, &partition, &records, origins.as_deref());
             }
             Change::Trim { partition, first_sequence } => {
                 self.group.trim(&self.log, &partition, first_sequence);
-                Appended { first_sequence }
             }
-            Change::Remove { stream } => {
-                self.group.remove(&self.log, &stream);
-                Appended { first_sequence: 0 }
-            }
-        };
-        self.group.answers.push((callback, appended));
+            Change::Remove { stream } => self.group.remove(&self.log, &stream),
+        }
+        Ok(0)
     }
 
     /// A request stays in one group, so that its records become durable together, and a group in one segment.
@@ -213,16 +224,21 @@ impl Appender {
 pub(crate) fn request_bytes(request: &Request) -> usize {
     match &request.change {
         Change::Append { records, .. } => append_bytes(records),
-        Change::Trim { .. } | Change::Remove { .. } => 0,
+        Change::Ensure { .. } | Change::Trim { .. } | Change::Remove { .. } => 0,
     }
 }
 
-/// An upper bound of what the records, and a new lane's declaration, take in the file.
+/// An upper bound of what the lanes of a stream take in the file.
+fn ensure_bytes(stream: &StreamId, partition_count: u32) -> usize {
+    const LANE: usize = 64;
+    (LANE + stream.as_str().len()).saturating_mul(partition_count as usize)
+}
+
+/// An upper bound of what the records take in the file.
 fn append_bytes(records: &[NewRecord]) -> usize {
     const RECORD: usize = 64;
-    const LANE: usize = 2048;
     let bytes = |record: &NewRecord| record.key.len() + record.headers.len() + record.body.len() + RECORD;
-    records.iter().map(bytes).sum::<usize>() + LANE
+    records.iter().map(bytes).sum()
 }
 
 /// A door's mistake in its callback must not end the log's thread.

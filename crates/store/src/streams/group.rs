@@ -38,14 +38,24 @@ impl Group {
         self.end + u32::try_from(self.bytes.len()).expect("a group fits a segment")
     }
 
+    pub(crate) fn ensure(&mut self, log: &Log, stream: &StreamId, partition_count: u32) {
+        for partition in (0..partition_count).map(|partition| (stream.clone(), partition)) {
+            if self.lane(log, &partition).is_none() {
+                self.new_lane(log, &partition);
+            }
+        }
+    }
+
+    /// The sequence number of the first record.
     pub(crate) fn append(
         &mut self,
         log: &Log,
         partition: &Partition,
         records: &[NewRecord],
         origins: Option<&[Origin]>,
-    ) -> Appended {
-        let at = self.lane(log, partition).unwrap_or_else(|| self.new_lane(log, partition));
+    ) -> Result<u64, StoreError> {
+        let no_stream = || StoreError::NoStream(partition.0.to_string());
+        let at = self.lane(log, partition).ok_or_else(no_stream)?;
         let first_sequence = self.kept(at).next_sequence;
         for (number, record) in records.iter().enumerate() {
             let origin = origins.map(|origins| origins[number]);
@@ -55,7 +65,7 @@ impl Group {
                 self.event(at, record, origin);
             }
         }
-        Appended { first_sequence }
+        Ok(first_sequence)
     }
 
     pub(crate) fn trim(&mut self, log: &Log, partition: &Partition, first_sequence: u64) {
@@ -115,13 +125,13 @@ impl Group {
         Some(self.stage(partition, lane))
     }
 
-    fn new_lane(&mut self, log: &Log, partition: &Partition) -> usize {
+    fn new_lane(&mut self, log: &Log, partition: &Partition) {
         let number = self.next_number.unwrap_or_else(|| log.state.read().lanes.next_number);
         self.next_number = Some(number + 1);
         let lane = Lane::new(number, partition);
         let offset = self.base + u64::from(self.position());
         lane.frame(&lane.encode()).encode(offset, &mut self.bytes);
-        self.stage(partition, lane)
+        self.stage(partition, lane);
     }
 
     fn stage(&mut self, partition: &Partition, lane: Lane) -> usize {

@@ -14,6 +14,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
@@ -154,6 +155,17 @@ impl Streams {
         Ok(Self(Arc::new(Inner { log, queue, readers, appender: Some(appender), _lock: lock })))
     }
 
+    /// Creates a stream, or gives an existing one the partitions that it lacks. Safe to repeat. Only this makes a stream, so that
+    /// an append that comes behind a removal cannot bring one back.
+    pub async fn ensure(&self, stream: &StreamId, partition_count: u32) -> Result<(), StoreError> {
+        check(stream, [].into_iter())?;
+        let lacks = |partition: u32| self.0.log.partition(&(stream.clone(), partition)).is_none();
+        if !(0..partition_count).any(lacks) {
+            return Ok(());
+        }
+        self.change(Change::Ensure { stream: stream.clone(), partition_count }).await.map(drop)
+    }
+
     /// Appends in order; durable, and seen by readers, when it returns. All of the records or none.
     pub async fn append(
         &self,
@@ -247,7 +259,7 @@ impl Streams {
         }
     }
 
-    /// What is known of a partition; all zero before its first record.
+    /// What is known of a partition; all zero before its first record, and where there is none.
     pub fn partition(&self, stream: &StreamId, partition: u32) -> PartitionState {
         let nothing = PartitionState {
             first_sequence: 0,
@@ -258,11 +270,14 @@ impl Streams {
         self.0.log.partition(&(stream.clone(), partition)).unwrap_or(nothing)
     }
 
-    /// The next sequence number of a partition, changing with every durable append. Closed when the stream is removed.
+    /// The next sequence number of a partition, changing with every durable append. Closed when the stream is removed, or was
+    /// not there.
     pub fn tail(&self, stream: &StreamId, partition: u32) -> watch::Receiver<u64> {
         let partition = (stream.clone(), partition);
         let mut state = self.0.log.state.write();
-        let next = state.lanes.get(&partition).map_or(0, |lane| lane.next_sequence);
+        let Some(next) = state.lanes.get(&partition).map(|lane| lane.next_sequence) else {
+            return watch::channel(0).1;
+        };
         state.tails.entry(partition).or_insert_with(|| watch::channel(next).0).subscribe()
     }
 
@@ -285,14 +300,18 @@ impl Streams {
         self.change(Change::Remove { stream: stream.clone() }).await.map(drop)
     }
 
-    /// Every stream of an instance that has ever been appended to.
+    /// Every stream there is, by name.
+    pub fn all(&self) -> Vec<StreamId> {
+        let state = self.0.log.state.read();
+        let streams: BTreeSet<_> = state.lanes.iter().map(|lane| lane.stream.clone()).collect();
+        streams.into_iter().collect()
+    }
+
+    /// Every stream of an instance, by name.
     pub fn of_instance(&self, instance: &InstanceId) -> Vec<StreamId> {
         let lead = StreamId::new(instance, "");
-        let state = self.0.log.state.read();
-        let streams = state.lanes.iter().map(|lane| lane.stream.clone());
-        let mut streams: Vec<_> = streams.filter(|id| id.as_str().starts_with(lead.as_str())).collect();
-        streams.sort();
-        streams.dedup();
+        let mut streams = self.all();
+        streams.retain(|id| id.as_str().starts_with(lead.as_str()));
         streams
     }
 

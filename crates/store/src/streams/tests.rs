@@ -1,7 +1,9 @@
 //! The contract of streams, run over a directory and over memory; then damage: torn tails, flipped bytes, failing disks.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -20,6 +22,8 @@ fn record(seconds: i64, body: &str) -> NewRecord {
     let (headers, body) = (Bytes::from_static(b"h"), Bytes::copy_from_slice(body.as_bytes()));
     NewRecord { time: at(seconds), key: "dev1".into(), headers, body }
 }
+
+const PARTITIONS: u32 = 2;
 
 /// Small enough that a few records fill a segment.
 const SETTINGS: Settings = Settings { segment_bytes: 6000, sync: true };
@@ -70,7 +74,7 @@ async fn bodies(streams: &Streams, partition: u32, from: Position) -> Result<Vec
     }
 }
 
-fn engines() -> Vec<Engine> {
+async fn engines() -> Vec<Engine> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let file = move || {
@@ -79,10 +83,21 @@ fn engines() -> Vec<Engine> {
     };
     let shared = Arc::new(Memory::default());
     let memory = move || Streams::open_at(Medium::Memory(Arc::clone(&shared)), SETTINGS, None);
-    vec![
+    let engines = vec![
         Engine { streams: file().unwrap(), reopen: Box::new(file), directory: Some(directory) },
         Engine { streams: memory().unwrap(), reopen: Box::new(memory), directory: None },
-    ]
+    ];
+    for engine in &engines {
+        engine.streams.ensure(&id(), PARTITIONS).await.unwrap();
+    }
+    engines
+}
+
+/// A log with the stream of these tests in it.
+async fn opened(medium: Medium, settings: Settings) -> Streams {
+    let streams = Streams::open_at(medium, settings, None).unwrap();
+    streams.ensure(&id(), PARTITIONS).await.unwrap();
+    streams
 }
 
 fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
@@ -91,7 +106,7 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 
 /// 200 records, one a second, over several segments, alternating with another partition.
 async fn filled() -> Vec<Engine> {
-    let engines = engines();
+    let engines = engines().await;
     for engine in &engines {
         for (second, body) in numbered(0..200).iter().enumerate() {
             engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
@@ -104,7 +119,7 @@ async fn filled() -> Vec<Engine> {
 
 #[tokio::test]
 async fn records_come_back_in_order_with_numbers_that_have_no_gap() {
-    for engine in engines() {
+    for engine in engines().await {
         assert_eq!(engine.append(0, 1, &["a", "b"]).await, 0);
         assert_eq!(engine.append(1, 1, &["x"]).await, 0);
         assert_eq!(engine.append(0, 2, &["c"]).await, 2);
@@ -133,7 +148,7 @@ async fn every_position_finds_its_record_across_segments_and_restarts() {
                 Position::Offset(record.offset),
                 Position::Offset(record.offset - 1),
                 Position::Time(record.time),
-                Position::Time(at(second).minus(std::time::Duration::from_millis(500))),
+                Position::Time(at(second).minus(Duration::from_millis(500))),
             ] {
                 let found = engine.streams.read(&id(), 0, from, 2).await.unwrap();
                 assert_eq!(found.first(), Some(record), "{from:?}");
@@ -156,7 +171,7 @@ async fn every_position_finds_its_record_across_segments_and_restarts() {
 #[tokio::test]
 async fn a_read_is_bounded_by_count_and_by_bytes() {
     let settings = Settings { segment_bytes: 64 * 1024 * 1024, sync: false };
-    let streams = Streams::open_at(Medium::memory(), settings, None).unwrap();
+    let streams = opened(Medium::memory(), settings).await;
     let large = "x".repeat(1024 * 1024);
     for _ in 0..10 {
         streams.append(&id(), 0, vec![record(0, &large)]).await.unwrap();
@@ -167,7 +182,7 @@ async fn a_read_is_bounded_by_count_and_by_bytes() {
 
 #[tokio::test]
 async fn time_never_runs_backwards_within_a_partition() {
-    for engine in engines() {
+    for engine in engines().await {
         engine.append(0, 100, &["a"]).await;
         engine.append(0, 50, &["b"]).await;
         let records = engine.streams.read(&id(), 0, Position::Earliest, 9).await.unwrap();
@@ -177,7 +192,7 @@ async fn time_never_runs_backwards_within_a_partition() {
 
 #[tokio::test]
 async fn a_tail_tells_of_each_durable_append() {
-    for engine in engines() {
+    for engine in engines().await {
         let mut tail = engine.streams.tail(&id(), 0);
         assert_eq!(*tail.borrow_and_update(), 0);
         engine.append(0, 1, &["a", "b"]).await;
@@ -190,7 +205,7 @@ async fn a_tail_tells_of_each_durable_append() {
 
 #[tokio::test]
 async fn a_callback_gets_its_answer_after_readers_can_see_the_record() {
-    for engine in engines() {
+    for engine in engines().await {
         let (told, answer) = oneshot::channel();
         let log = Arc::clone(&engine.streams.0.log);
         engine.streams.append_with(&id(), 0, vec![record(1, "a")], move |result| {
@@ -205,7 +220,7 @@ async fn a_callback_gets_its_answer_after_readers_can_see_the_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_appends_each_get_their_own_numbers() {
-    for engine in engines() {
+    for engine in engines().await {
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..16 {
             let streams = engine.streams.clone();
@@ -286,8 +301,9 @@ async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
 
 #[tokio::test]
 async fn a_segment_stays_while_any_stream_keeps_something_of_it() {
-    for engine in engines() {
+    for engine in engines().await {
         let other = StreamId::new(&InstanceId::from_stored("hub"), "other");
+        engine.streams.ensure(&other, 1).await.unwrap();
         engine.streams.append(&other, 0, vec![record(0, "kept")]).await.unwrap();
         for (second, body) in numbered(0..200).iter().enumerate() {
             engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
@@ -306,6 +322,7 @@ async fn a_removed_stream_is_gone_and_one_of_its_name_begins_anew() {
     for mut engine in filled().await {
         engine.streams.remove(&id()).await.unwrap();
         assert_eq!(engine.bodies(0, Position::Earliest).await, [""; 0]);
+        engine.streams.ensure(&id(), PARTITIONS).await.unwrap();
         assert_eq!(engine.append(0, 5, &["new"]).await, 0);
         for _ in 0..2 {
             engine = engine.reopened();
@@ -318,8 +335,74 @@ async fn a_removed_stream_is_gone_and_one_of_its_name_begins_anew() {
 }
 
 #[tokio::test]
+async fn only_ensure_makes_a_stream() {
+    for mut engine in engines().await {
+        let other = StreamId::new(&InstanceId::from_stored("hub2"), "messages/events");
+        let missing = Err(StoreError::NoStream(other.to_string()));
+        for _ in 0..2 {
+            let appended = engine.streams.append(&other, 0, vec![record(1, "a")]).await;
+            assert_eq!(appended.map(drop), missing);
+            assert_eq!(engine.streams.append_once(&other, 0, 7, vec![(1, record(1, "a"))]).await, missing);
+            let (told, answer) = oneshot::channel();
+            engine.streams.append_with(&other, 0, vec![record(1, "a")], |result| told.send(result).unwrap());
+            assert_eq!(answer.await.unwrap().map(drop), missing);
+            assert!(engine.streams.tail(&other, 0).changed().await.is_err(), "and a follower need not wait");
+            assert_eq!(engine.streams.all(), [id()]);
+            engine = engine.reopened();
+        }
+        engine.streams.ensure(&other, 1).await.unwrap();
+        engine.streams.ensure(&other, 3).await.unwrap();
+        engine.streams.ensure(&other, 3).await.unwrap();
+        engine = engine.reopened();
+        assert_eq!(engine.streams.all(), [id(), other.clone()]);
+        assert!(engine.streams.append(&other, 2, vec![record(1, "a")]).await.is_ok());
+        let fourth = engine.streams.append(&other, 3, vec![record(1, "a")]).await;
+        assert_eq!(fourth.map(drop), missing);
+    }
+}
+
+/// Fifteen runs, each with another moment of removal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_under_writers_leaves_nothing_that_keeps_segments() {
+    let seed = RandomState::new().hash_one(0);
+    println!("seed {seed}");
+    for round in 0..15_u64 {
+        let mixed = seed.wrapping_add(round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let memory = Arc::new(Memory::default());
+        let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
+        let other = StreamId::new(&InstanceId::from_stored("hub2"), "messages/events");
+        streams.ensure(&other, 1).await.unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..4_u32 {
+            let streams = streams.clone();
+            writers.spawn(async move {
+                loop {
+                    let appended = streams.append(&id(), writer % 2, vec![record(1, "busy")]).await;
+                    if let Err(error) = appended {
+                        return error;
+                    }
+                }
+            });
+        }
+        for _ in 0..mixed >> 57 {
+            streams.append(&other, 0, vec![record(1, "other")]).await.unwrap();
+        }
+        streams.remove(&id()).await.unwrap();
+        let ends = tokio::time::timeout(Duration::from_secs(20), writers.join_all()).await;
+        let ends = ends.expect("a writer went on behind the removal");
+        assert_eq!(ends, vec![StoreError::NoStream(id().to_string()); 4], "round {round}");
+        assert_eq!(streams.all(), std::slice::from_ref(&other));
+        streams.trim(&other, at(1000)).await.unwrap();
+        drop(streams);
+        let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+        assert_eq!(streams.all(), [other]);
+        assert_eq!(memory.image().len(), 1, "round {round}: old segments are kept");
+    }
+}
+
+#[tokio::test]
 async fn what_the_format_cannot_hold_is_refused() {
-    for engine in engines() {
+    for engine in engines().await {
         let long = NewRecord { key: "k".repeat(70_000), ..record(1, "a") };
         let refused = engine.streams.append(&id(), 0, vec![long]).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
@@ -347,6 +430,7 @@ async fn traffic_gets_a_segment_that_was_filled_ahead() {
     let settings = Settings { segment_bytes: 1024 * 1024, sync: true };
     let open = || Streams::open_at(Medium::Directory(directory.path().to_owned()), settings, None).unwrap();
     let mut streams = open();
+    streams.ensure(&id(), PARTITIONS).await.unwrap();
     let body = "x".repeat(10_000);
     let mut appended = 0;
     while streams.0.log.state.read().active_segment().file.len().unwrap() != 1024 * 1024 {
@@ -374,7 +458,7 @@ fn open_image(image: &Image) -> Result<Streams, StoreError> {
 /// A log of one segment, with the file offset behind each acknowledged record.
 async fn small_log() -> (Image, Vec<(u64, String)>) {
     let memory = Arc::new(Memory::default());
-    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
     let mut acknowledged = Vec::new();
     for number in 0..6_u32 {
         let body = format!("body-{number}");
@@ -402,6 +486,8 @@ async fn check_survivors(image: &Image, damaged_at: u64, acknowledged: &[(u64, S
         acknowledged.iter().filter(|(end, _)| *end <= damaged_at).map(|(_, body)| body.clone()).collect();
     let streams = open_image(image).unwrap();
     assert_eq!(all(&streams).await.unwrap(), expected, "damaged at {damaged_at}");
+    // Where the damage took the declarations along.
+    streams.ensure(&id(), PARTITIONS).await.unwrap();
     let next = streams.partition(&id(), 0).next_sequence;
     let appended = streams.append(&id(), 0, vec![record(50, "after")]).await.unwrap();
     assert_eq!(appended.first_sequence, next);
@@ -464,7 +550,7 @@ async fn what_recovery_cuts_off_is_kept_beside_the_log() {
 #[tokio::test]
 async fn damage_in_a_sealed_segment_is_told_and_the_rest_of_the_log_works() {
     let memory = Arc::new(Memory::default());
-    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
     for (second, body) in numbered(0..200).iter().enumerate() {
         streams.append(&id(), 0, vec![record(i64::try_from(second).unwrap(), body)]).await.unwrap();
     }
@@ -493,7 +579,7 @@ async fn damage_in_a_sealed_segment_is_told_and_the_rest_of_the_log_works() {
 async fn a_failing_disk_fails_appends_and_the_log_goes_on_when_it_can() {
     for fault in ["write", "sync"] {
         let memory = Arc::new(Memory::default());
-        let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+        let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
         let set = |name: &str, broken: bool| match name {
             "write" => memory.faults.write.store(broken, Ordering::SeqCst),
             "sync" => memory.faults.sync.store(broken, Ordering::SeqCst),
@@ -522,7 +608,7 @@ async fn a_failing_disk_fails_appends_and_the_log_goes_on_when_it_can() {
 #[tokio::test]
 async fn bytes_behind_a_sealed_end_are_not_taken_for_records() {
     let memory = Arc::new(Memory::default());
-    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
     streams.append(&id(), 0, vec![record(1, "before")]).await.unwrap();
     memory.faults.sync.store(true, Ordering::SeqCst);
     streams.append(&id(), 0, vec![record(2, "lost")]).await.unwrap_err();
