@@ -29,6 +29,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ModelsCommand,
     },
+    /// Look at the records of a server that does not run.
+    Records {
+        #[command(subcommand)]
+        command: RecordsCommand,
+    },
     /// Print the hosts-file lines of every instance of a running server.
     Hosts(DataDirArgs),
     /// Look at the configuration.
@@ -76,6 +81,14 @@ pub(crate) struct ModelsCheckArgs {
     /// One JSON object per issue
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RecordsCommand {
+    /// Say whether records.db and its write-ahead log are sound; changes nothing, fails when they are not.
+    Check(DataDirArgs),
+    /// Make records that open from damaged ones; keeps what was there, says what is lost.
+    Repair(DataDirArgs),
 }
 
 #[derive(Subcommand)]
@@ -128,7 +141,7 @@ impl ServeArgs {
 
 #[derive(Args, Default)]
 pub(crate) struct DataDirArgs {
-    /// The data directory of the running server
+    /// The server's data directory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }

@@ -46,6 +46,10 @@ pub(crate) fn in_use(directory: &Path) -> String {
     format!("another server uses {}; give this one its own --data-dir", directory.display())
 }
 
+pub(crate) fn held(directory: &Path) -> String {
+    format!("a server uses {}; end it first", directory.display())
+}
+
 /// Makes what the store keeps, before the store does, so that its owner alone may read it whatever the directory's mode.
 /// `SQLite` gives the mode of a database to the files beside it.
 pub(crate) fn prepare_store(directory: &Path) -> std::io::Result<()> {

@@ -18,6 +18,7 @@ mod machine;
 mod metrics;
 mod models;
 mod open_files;
+mod records;
 mod run_file;
 mod serve;
 mod tls;
@@ -25,7 +26,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
-use command_line::{Cli, Command, ConfigCommand, ModelsCommand};
+use command_line::{Cli, Command, ConfigCommand, ModelsCommand, RecordsCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,6 +36,12 @@ fn main() -> ExitCode {
         Command::Env(args) => run_file::print_environment(&args),
         Command::Events(args) => events_command::run(&args),
         Command::Models { command: ModelsCommand::Check(args) } => models::check(&args),
+        Command::Records { command: RecordsCommand::Check(args) } => {
+            records::run(&args, store::check_records)
+        }
+        Command::Records { command: RecordsCommand::Repair(args) } => {
+            records::run(&args, store::repair_records)
+        }
         Command::Hosts(args) => run_file::print_hosts(&args),
         Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
     };

@@ -63,7 +63,7 @@ struct Server {
     hosts_file: Option<Arc<HostsFile>>,
     run_file: RunFile,
     /// Held to the end: dropping the last clone closes the files and gives up the directory.
-    _store: Store,
+    store: Store,
     _claim: File,
 }
 
@@ -126,15 +126,7 @@ impl Server {
         };
         is_ready.store(true, Ordering::Relaxed);
         announce(config, &run_file);
-        Ok(Self {
-            config: config.clone(),
-            tasks,
-            is_ready,
-            hosts_file,
-            run_file,
-            _store: store,
-            _claim: claim,
-        })
+        Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, store, _claim: claim })
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
@@ -152,6 +144,7 @@ impl Server {
         if cut > 0 {
             tracing::warn!(tasks = cut, "not everything ended in time");
         }
+        self.store.close();
         let run_file = RunFile::path(&self.config.data_dir);
         if let Err(error) = std::fs::remove_file(&run_file) {
             tracing::warn!(%error, path = %run_file.display(), "cannot be removed");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use base::{InstanceId, caps};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
@@ -63,11 +64,12 @@ struct Inner {
     queries: Semaphore,
     commits: Arc<Queue<Request>>,
     checkpoint: Option<Arc<Poke>>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    checkpointer: Mutex<Option<JoinHandle<()>>>,
     outbox: watch::Receiver<u64>,
     commits_total: AtomicU64,
     #[cfg(test)]
-    writer: Shared,
+    writer_for_test: Shared,
     /// Dropped last, after every thread has ended.
     _lock: Option<File>,
 }
@@ -79,7 +81,7 @@ impl Store {
             Location::Memory => Self::start(sqlite::open_memory()?, None),
             Location::File(directory) => {
                 let lock = lock_directory(directory)?;
-                let connections = sqlite::open_file(&directory.join("records.db"), options.durability)?;
+                let connections = sqlite::open_file(directory, options.durability)?;
                 Self::start(connections, Some(lock))
             }
         }
@@ -95,10 +97,13 @@ impl Store {
         let writer = Writer::new(writer, Arc::clone(&commits), outbox_written, checkpoint.clone())?;
         let queries = Semaphore::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
-        let mut threads = vec![spawn("records-write", move || writer.run())?];
-        if let (Some(connection), Some(poke)) = (checkpointer, checkpoint.clone()) {
-            threads.push(spawn("records-checkpoint", move || checkpoint::run(&connection, &poke))?);
-        }
+        let writer = spawn("records-write", move || writer.run())?;
+        let checkpointer = match (checkpointer, checkpoint.clone()) {
+            (Some(connection), Some(poke)) => {
+                Some(spawn("records-checkpoint", move || checkpoint::run(&connection, &poke))?)
+            }
+            _ => None,
+        };
         let next_point = AtomicUsize::new(0);
         Ok(Self(Arc::new(Inner {
             points,
@@ -107,11 +112,12 @@ impl Store {
             queries,
             commits,
             checkpoint,
-            threads,
+            writer: Mutex::new(Some(writer)),
+            checkpointer: Mutex::new(checkpointer),
             outbox,
             commits_total: AtomicU64::new(0),
             #[cfg(test)]
-            writer: writer_for_test,
+            writer_for_test,
             _lock: lock,
         })))
     }
@@ -166,6 +172,12 @@ impl Store {
         Ok(committed)
     }
 
+    /// Takes no commit any more, finishes those that wait, and leaves `records.db` complete without its write-ahead log. Reads
+    /// go on. For the end of a server, where clones of the store may outlive it; the last clone to go does the same.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
     /// Batches made durable since the store was opened; for metrics.
     pub fn commits_total(&self) -> u64 {
         self.0.commits_total.load(Ordering::Relaxed)
@@ -216,7 +228,7 @@ impl Store {
 
     #[cfg(test)]
     pub(crate) fn writer_for_test(&self) -> Shared {
-        Arc::clone(&self.0.writer)
+        Arc::clone(&self.0.writer_for_test)
     }
 
     /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries.
@@ -243,14 +255,22 @@ impl Store {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
+impl Inner {
+    fn close(&self) {
         self.commits.close();
+        workers::join(self.writer.lock().take());
+        // Only now: the last checkpoint must see the last commit.
         if let Some(checkpoint) = &self.checkpoint {
             checkpoint.stop();
         }
+        workers::join(self.checkpointer.lock().take());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
         self.readers.stop();
-        workers::join(self.threads.drain(..));
     }
 }
 

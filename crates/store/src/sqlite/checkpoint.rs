@@ -1,4 +1,4 @@
-//! Moves committed pages from the write-ahead log into the database, off the commit path.
+//! Moves committed pages from the write-ahead log into the database, off the commit path, and all of them at the end.
 //! Started by `store.rs`, poked by the writer; it must never make a commit wait longer than [`BUSY_MAX`].
 
 use std::time::Duration;
@@ -7,10 +7,14 @@ use base::caps;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
+use crate::error::StoreError;
+
 /// Between two checkpoints under load.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a restart may hold the writer back while it waits for readers.
 const BUSY_MAX: Duration = Duration::from_millis(50);
+/// How long the last checkpoint waits for readers; nobody writes any more.
+const END_BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// Tells the checkpoint thread that something was committed, or that it must end.
 #[derive(Default)]
@@ -71,6 +75,16 @@ pub(crate) fn run(connection: &Connection, poke: &Poke) {
             tracing::warn!(%error, "a checkpoint failed; the write-ahead log grows until one succeeds");
         }
     }
+    if let Err(error) = empty(connection) {
+        tracing::warn!(%error, "the last checkpoint failed; records.db is complete only together with its log");
+    }
+}
+
+/// Leaves nothing in the log, so that the database is complete by itself.
+fn empty(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(END_BUSY_MAX)?;
+    let is_held: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_held { Err(StoreError::Unavailable("a read takes too long".into())) } else { Ok(()) }
 }
 
 /// Gives the length of the log in bytes.

@@ -4,9 +4,11 @@
 pub(crate) mod checkpoint;
 mod migrate;
 pub(crate) mod read;
+pub(crate) mod repair;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod write;
 pub(crate) mod writer;
 
@@ -38,6 +40,11 @@ pub(crate) struct Connections {
     pub(crate) checkpointer: Option<Connection>,
 }
 
+pub(crate) const DATABASE: &str = "records.db";
+/// `SQLite` keeps it beside the database.
+pub(crate) const LOG: &str = "records.db-wal";
+/// A changed record of about 1 KB costs one page in the log.
+const PAGE_BYTES: usize = 4096;
 const STATEMENTS_CACHED: usize = 256;
 /// Page caches grow to this; the operating system's cache is behind them.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
@@ -54,10 +61,12 @@ pub(crate) fn open_memory() -> Result<Connections, StoreError> {
     Ok(Connections { points: same(), readers: same(), checkpointer: None, writer })
 }
 
-pub(crate) fn open_file(path: &Path, durability: Durability) -> Result<Connections, StoreError> {
+pub(crate) fn open_file(directory: &Path, durability: Durability) -> Result<Connections, StoreError> {
+    // Not later: once it is open, what lies behind a bad frame is overwritten.
+    repair::refuse_damage(directory)?;
+    let path = &directory.join(DATABASE);
     let mut writer = connect(path)?;
-    // 4 KiB pages: a changed record of about 1 KB costs one page in the log.
-    writer.pragma_update(None, "page_size", 4096)?;
+    writer.pragma_update(None, "page_size", PAGE_BYTES)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     writer.pragma_update(
         None,

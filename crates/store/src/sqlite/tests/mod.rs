@@ -1,4 +1,6 @@
-//! What only a file can do: be opened twice, be of another version, run out of room, need checkpoints.
+//! What only a file can do: be opened twice, be of another version, run out of room, need checkpoints, be damaged.
+
+mod damage;
 
 use std::time::Duration;
 
@@ -44,6 +46,21 @@ async fn a_second_server_on_the_same_directory_is_refused_until_the_first_ends()
     put(&first, "a", 10).await.unwrap();
     drop(first);
     assert!(open(directory.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_clean_end_leaves_the_database_complete_without_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    put(&store, "a", 10).await.unwrap();
+    // A server's tasks may hold clones beyond its end.
+    let clone = store.clone();
+    store.close();
+    assert!(matches!(put(&clone, "b", 10).await, Err(CommitError::Store(StoreError::Closed))));
+    assert_eq!(clone.count::<Blob>(&Key::all()).await.unwrap(), 1, "reads go on");
+    let copied = tempfile::tempdir().unwrap();
+    std::fs::copy(directory.path().join("records.db"), copied.path().join("records.db")).unwrap();
+    assert_eq!(open(copied.path()).unwrap().count::<Blob>(&Key::all()).await.unwrap(), 1);
 }
 
 #[cfg(unix)]
