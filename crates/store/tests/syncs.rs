@@ -78,6 +78,7 @@ async fn write(directory: &Path) {
     let store = Store::open(&options).expect("the store opens");
     let streams = Streams::open(&options).expect("the log opens");
     let stream = StreamId::new(&InstanceId::from_stored("i"), "events");
+    streams.ensure(&stream, 1).await.expect("a stream can be made");
     for number in 0..ROUNDS {
         eprintln!("begin records.db-wal");
         let mut batch = Batch::default();
