@@ -209,6 +209,10 @@ pub const LOG_INDEXES_MAX: usize = 16;
 /// From this much traffic on, the next segment's file is filled with zeros ahead.
 pub const LOG_SPARE_AFTER_BYTES: usize = 1024 * 1024;
 pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
+/// Bytes whose checksum is tried while one damaged segment is searched for records that are whole.
+pub const LOG_SALVAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Damaged places of one segment that are told apart; what follows counts as one.
+pub const LOG_DAMAGED_PLACES_MAX: usize = 1000;
 
 // Events.
 pub const OUTBOX_CLAIM_MAX: usize = 500;

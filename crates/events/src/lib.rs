@@ -19,8 +19,9 @@ use store::{Store, StoreError, Streams};
 
 pub use endpoint::{Address, Endpoint, Target};
 pub use outbox::{Destination, Envelope};
-pub use reader::{Reader, Start};
+pub use reader::{Reader, Start, Step};
 pub use route::Route;
+pub use store::{LogDamage, Lost};
 pub use stream::{Event, EventStream, EventStreamSettings};
 
 /// What the events of one server need of the process.
@@ -70,6 +71,11 @@ impl Events {
             self.context().streams.remove(&stream).await?;
         }
         Ok(())
+    }
+
+    /// What is known to be damaged of the log.
+    pub fn log_damage(&self) -> LogDamage {
+        self.context().streams.damage()
     }
 
     pub(crate) fn context(&self) -> &Context {

@@ -1,11 +1,12 @@
 //! Reading an event stream as one: all partitions merged by time, to their present end or on and on.
-//! Used by live control (`twinhub events`). Within a partition the order is the stream's.
+//! Used by live control (`twinhub events`). Within a partition the order is the stream's. Events that the disk lost are told, never
+//! passed over in silence.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use store::{Position, StoreError};
+use store::{Lost, Position, StoreError};
 use tokio::sync::watch;
 
 use crate::{Event, EventStream};
@@ -26,6 +27,16 @@ pub struct Reader {
     stream: EventStream,
     cursors: Vec<Cursor>,
     follow: bool,
+    /// Seen and not yet told: a step may be dropped half-way.
+    lost: Vec<Lost>,
+}
+
+/// What a reader comes to next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Damaged places that were passed to get here.
+    pub lost: Vec<Lost>,
+    pub events: Vec<Event>,
 }
 
 struct Cursor {
@@ -48,20 +59,20 @@ impl Reader {
             Cursor { next, end, tail: stream.tail(partition) }
         };
         let cursors = (0..stream.partition_count()).map(cursor).collect();
-        Self { stream, cursors, follow }
+        Self { stream, cursors, follow, lost: Vec::new() }
     }
 
-    /// The next events, at least one; `None` at the end and when the stream was removed. A reader that follows waits here, and
-    /// may be dropped while it does.
-    pub async fn next(&mut self) -> Result<Option<Vec<Event>>, StoreError> {
+    /// The next events, or places where events are lost, at least one of either; `None` at the end and when the stream was removed.
+    /// A reader that follows waits here, and may be dropped while it does.
+    pub async fn next(&mut self) -> Result<Option<Step>, StoreError> {
         loop {
             // Marked before reading, so that what arrives meanwhile wakes us at once.
             for cursor in &mut self.cursors {
                 cursor.tail.borrow_and_update();
             }
             let events = self.step().await?;
-            if !events.is_empty() {
-                return Ok(Some(events));
+            if !events.is_empty() || !self.lost.is_empty() {
+                return Ok(Some(Step { lost: std::mem::take(&mut self.lost), events }));
             }
             let tails = self.cursors.iter_mut().map(|cursor| &mut cursor.tail).collect();
             if !self.follow || !any_changed(tails).await {
@@ -74,8 +85,8 @@ impl Reader {
     async fn step(&mut self) -> Result<Vec<Event>, StoreError> {
         let mut read = Vec::new();
         let mut horizon = None;
-        for (partition, cursor) in (0_u32..).zip(&self.cursors) {
-            let mut events = self.stream.read(partition, Position::Sequence(cursor.next), STEP).await?;
+        for (partition, cursor) in (0_u32..).zip(&mut self.cursors) {
+            let mut events = cursor.read(&self.stream, partition, &mut self.lost).await?;
             events.retain(|event| event.sequence < cursor.end);
             if let Some(last) = events.last() {
                 let state = self.stream.partition(partition);
@@ -94,6 +105,27 @@ impl Reader {
             cursor.next = given.max().unwrap_or(cursor.next);
         }
         Ok(read)
+    }
+}
+
+impl Cursor {
+    /// Reads on, past damaged places, which are added to `lost`.
+    async fn read(
+        &mut self,
+        stream: &EventStream,
+        partition: u32,
+        lost: &mut Vec<Lost>,
+    ) -> Result<Vec<Event>, StoreError> {
+        while self.next < self.end {
+            match stream.read(partition, Position::Sequence(self.next), STEP).await {
+                Err(StoreError::Lost(place)) if place.next_sequence > self.next => {
+                    self.next = place.next_sequence;
+                    lost.push(*place);
+                }
+                read => return read,
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -121,7 +153,7 @@ mod tests {
     use base::tasks::Tasks;
     use base::{Clock, InstanceId, Timestamp};
     use bytes::Bytes;
-    use store::{NewRecord, Options, Store, Streams};
+    use store::{Durability, Location, NewRecord, Options, Store, Streams};
 
     use super::*;
     use crate::{Context, EventStreamSettings, Events};
@@ -133,9 +165,13 @@ mod tests {
 
     impl TestStream {
         async fn new(partition_count: u32) -> Self {
+            Self::open(&Options::memory(), partition_count).await
+        }
+
+        async fn open(options: &Options, partition_count: u32) -> Self {
             let events = Events::new(Context {
-                store: Store::open(&Options::memory()).unwrap(),
-                streams: Streams::open(&Options::memory()).unwrap(),
+                store: Store::open(options).unwrap(),
+                streams: Streams::open(options).unwrap(),
                 clock: Clock::manual(Timestamp::from_unix_seconds(1_000)),
                 hosts: Hosts::new("localhost", 443, NoMachine),
                 tasks: Tasks::new(),
@@ -166,8 +202,9 @@ mod tests {
 
     async fn all(mut reader: Reader) -> Vec<u32> {
         let mut found = Vec::new();
-        while let Some(events) = reader.next().await.unwrap() {
-            found.extend(numbers(&events));
+        while let Some(step) = reader.next().await.unwrap() {
+            assert_eq!(step.lost, []);
+            found.extend(numbers(&step.events));
         }
         found
     }
@@ -192,10 +229,48 @@ mod tests {
         let quiet = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
         assert!(quiet.is_err(), "nothing has happened yet");
         let (given, ()) = tokio::join!(reader.next(), test.append(2));
-        assert_eq!(numbers(&given.unwrap().unwrap()), [2]);
+        assert_eq!(numbers(&given.unwrap().unwrap().events), [2]);
         let removed =
             async { test.events.remove_stream(test.stream.instance(), test.stream.name()).await.unwrap() };
         let (given, ()) = tokio::join!(reader.next(), removed);
         assert_eq!(given.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn events_that_are_lost_are_told_and_the_others_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::File(directory.path().to_owned());
+        let options = Options { location, durability: Durability::Relaxed };
+        let test = TestStream::open(&options, 2).await;
+        for number in 0..1_000 {
+            test.append(number).await;
+        }
+        let stream = test.stream.id().clone();
+        drop(test);
+        let segment = directory.path().join("log/00000000000000000000.log");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        let test = TestStream::open(&options, 2).await;
+        for follow in [false, true] {
+            let mut reader = Reader::new(test.stream.clone(), Start::Earliest, follow);
+            let (mut found, mut lost) = (Vec::new(), Vec::new());
+            while found.len() < 999 {
+                let step = reader.next().await.unwrap().unwrap();
+                found.extend(numbers(&step.events));
+                lost.extend(step.lost);
+            }
+            let gone: Vec<u32> = (0..1_000).filter(|number| !found.contains(number)).collect();
+            let [lost] = &lost[..] else { panic!("{lost:?}") };
+            assert_eq!((gone.len(), &lost.stream), (1, &stream));
+            assert_eq!(
+                (lost.next_sequence - lost.first_sequence, &*lost.segment),
+                (1, "00000000000000000000.log")
+            );
+            if !follow {
+                assert_eq!(reader.next().await.unwrap(), None);
+            }
+        }
     }
 }

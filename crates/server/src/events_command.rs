@@ -1,4 +1,5 @@
 //! `twinhub events`: prints what devices send and what changes, as it lies in a hub's event stream. Asks the running server.
+//! Events that are lost are told on stderr, and the command fails at its end; stdout holds events alone.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -44,29 +45,44 @@ async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<Exi
         let message = said["error"]["message"].as_str().unwrap_or("the server refused");
         return Err(format!("{message} ({status})").into());
     }
-    let mut pending = Vec::new();
+    let (mut pending, mut is_whole) = (Vec::new(), true);
     while let Some(frame) = body.frame().await {
         pending.extend_from_slice(frame?.data_ref().map_or(&[], |data| &data[..]));
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { continue };
         let lines: Vec<u8> = pending.drain(..=end).collect();
-        if write_out(&lines, as_json).is_err() {
+        match write_out(&lines, as_json) {
+            Ok(whole) => is_whole &= whole,
             // Whoever read us has seen enough: `twinhub events | head`.
-            break;
+            Err(_) => break,
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn write_out(lines: &[u8], as_json: bool) -> std::io::Result<()> {
+/// Whether the lines tell of nothing that is missing.
+fn write_out(lines: &[u8], as_json: bool) -> std::io::Result<bool> {
     let mut out = std::io::stdout().lock();
-    if as_json {
-        out.write_all(lines)?;
-    } else {
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            writeln!(out, "{}", readable(&serde_json::from_slice(line).unwrap_or_default()))?;
+    let mut is_whole = true;
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: Value = serde_json::from_slice(line).unwrap_or_default();
+        if let Some(missing) = missing(&event) {
+            is_whole = false;
+            out.flush()?;
+            eprintln!("twinhub: {missing}");
+        } else if as_json {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+        } else {
+            writeln!(out, "{}", readable(&event))?;
         }
     }
-    out.flush()
+    out.flush()?;
+    Ok(is_whole)
+}
+
+/// What a line says that is no event.
+fn missing(line: &Value) -> Option<&str> {
+    line["lost"]["message"].as_str().or_else(|| line["error"].as_str())
 }
 
 /// `2026-01-02T03:04:05.678Z  dev1/mod1  Telemetry  {"t":21.5}  unit=C`

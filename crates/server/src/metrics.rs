@@ -15,6 +15,7 @@ pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, store: &Store, house:
     let mut all = vec![uptime(clock)];
     all.extend(connections(counters));
     all.extend([commits(store), devices(house), events(house)]);
+    all.extend(log_damage(house));
     all
 }
 
@@ -69,6 +70,21 @@ fn events(house: &House) -> Metric {
     Metric::new(Kind::Counter, "twinhub_events_total", "", HELP, move || {
         as_number(events.all_streams().iter().map(of_stream).sum())
     })
+}
+
+fn log_damage(house: &House) -> [Metric; 2] {
+    const SEGMENTS: &str =
+        "Segments of the log that are known to be damaged; `twinhub log check` tells more.";
+    const LOST: &str = "Events that their damage took, at most.";
+    let (segments, lost) = (house.events.clone(), house.events.clone());
+    [
+        Metric::new(Kind::Gauge, "twinhub_log_damaged_segments", "", SEGMENTS, move || {
+            as_number(segments.log_damage().segments)
+        }),
+        Metric::new(Kind::Gauge, "twinhub_log_lost_events", "", LOST, move || {
+            as_number(lost.log_damage().records_lost)
+        }),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are doubles")]

@@ -362,3 +362,54 @@ async fn the_hosts_file_holds_our_names_while_we_serve() {
     server.terminate();
     assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "127.0.0.1 localhost\n");
 }
+
+/// The stream of the only hub, with twenty messages in it, of a server that has ended.
+async fn write_messages(directory: &Path) {
+    let options = store::Options {
+        location: store::Location::File(directory.to_owned()),
+        durability: store::Durability::Relaxed,
+    };
+    let streams = store::Streams::open(&options).unwrap();
+    let stream =
+        streams.all().into_iter().find(|stream| stream.as_str().ends_with("messages/events")).unwrap();
+    for number in 0..20_i64 {
+        let record = store::NewRecord {
+            time: base::Timestamp::from_unix_seconds(4_000_000_000 + number),
+            key: "dev1".into(),
+            headers: vec![1].into(),
+            body: format!("{{\"number\": {number}}}").into_bytes().into(),
+        };
+        streams.append(&stream, 0, vec![record]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn damage_to_the_log_is_told_and_costs_no_other_event() {
+    let directory = tempfile::tempdir().unwrap();
+    Server::start(directory.path()).terminate();
+    write_messages(directory.path()).await;
+    let segment = directory.path().join("log/00000000000000000000.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(12).position(|bytes| bytes == b"{\"number\": 7").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let server = Server::start(directory.path());
+    for json in [&["events", "--json"][..], &["events"]] {
+        let (succeeded, out, err) = twinhub(directory.path(), json);
+        assert!(!succeeded, "{err}");
+        assert!(err.contains("records 7 to 7") && err.contains("00000000000000000000.log"), "{err}");
+        let found: Vec<_> =
+            (0..20).filter(|number| out.contains(&format!("\"number\":{number}}}"))).collect();
+        assert_eq!(found.len(), 19, "{out}");
+        assert_eq!(out.lines().count(), 19, "stdout holds events alone");
+    }
+    let https = client(directory.path());
+    let answer = https.send("GET", &server.url("/readyz"), &[], "").await.unwrap();
+    assert_eq!(answer.status, 200);
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.starts_with("ready\n") && text.contains("damaged log segments: 1"), "{text}");
+    let answer = https.send("GET", &server.url("/metrics"), &[], "").await.unwrap();
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.contains("\ntwinhub_log_damaged_segments 1\n"), "{text}");
+}

@@ -1,5 +1,7 @@
 //! What can go wrong. The texts are for the log: callers of a service never see them.
 
+use crate::streams::Lost;
+
 /// A failure of the storage itself. Carries detail for the log and nothing that a service would answer with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -10,6 +12,9 @@ pub enum StoreError {
     Unavailable(String),
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
+    /// A read came to records of a stream that are damaged. What lies behind them can be read.
+    #[error("damaged and lost: {0}")]
+    Lost(Box<Lost>),
     #[error("the data was written by another version: {0}")]
     Version(String),
     /// The request breaks a limit of `base::caps` or the shape of its table.

@@ -23,7 +23,7 @@ pub use record::{Record, Revision, Stored};
 pub use retry::{MayConflict, retry_on_conflict};
 pub use sqlite::repair::{RecordsReport, check_records, repair_records};
 pub use store::{Durability, Location, Options, Store};
-pub use streams::{Appended, LogRecord, NewRecord, Position, StreamId, Streams};
+pub use streams::{Appended, LogDamage, LogRecord, Lost, NewRecord, Position, StreamId, Streams};
 pub use table::Table;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `GET /_twinhub/events`: the events of a hub or of an event hub of ours as JSON lines, to their present end or followed.
-//! What `twinhub events` prints.
+//! What `twinhub events` prints. A line with `lost` tells of events that the disk damaged, one with `error` that the reading ends
+//! before the events do.
 
 use base::hosts::Service;
 use base::tasks::Stopping;
@@ -7,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use events::headers::{Property, SystemProperty};
-use events::{Event, EventStream, Reader, Start};
+use events::{Event, EventStream, Lost, Reader, Start, Step};
 use futures_util::stream;
 use serde_json::{Map, Value, json};
 
@@ -25,7 +26,8 @@ pub(super) async fn get(door: Admin, (): (), request: Request) -> Response {
         "latest" => Start::Latest,
         _ => return error(400, "InvalidFrom", "from is earliest or latest."),
     };
-    let lines = Lines { reader: Reader::new(stream, start, follow), stopping: door.0.tasks.stopping() };
+    let reader = Some(Reader::new(stream, start, follow));
+    let lines = Lines { reader, stopping: door.0.tasks.stopping() };
     Response::stream(200, "application/x-ndjson", lines.into_body())
 }
 
@@ -42,7 +44,8 @@ fn chosen(door: &Admin, request: &Request) -> Option<EventStream> {
 
 /// What a response's body is made from, piece by piece.
 struct Lines {
-    reader: Reader,
+    /// None once it failed.
+    reader: Option<Reader>,
     stopping: Stopping,
 }
 
@@ -53,18 +56,44 @@ impl Lines {
 
     /// `None` at the end, at shutdown, and when the stream is gone.
     async fn next(&mut self) -> Option<Bytes> {
-        let events = tokio::select! {
+        let step = tokio::select! {
             () = self.stopping.wait() => return None,
-            events = self.reader.next() => events,
+            step = self.reader.as_mut()?.next() => step,
         };
-        let events = events.inspect_err(|error| tracing::warn!(%error, "events cannot be read")).ok()??;
-        let mut text = Vec::new();
-        for event in &events {
-            serde_json::to_writer(&mut text, &line(event)).expect("a line is plain JSON");
-            text.push(b'\n');
+        match step {
+            Ok(step) => step
+                .map(|Step { lost, events }| text(lost.iter().map(lost_line).chain(events.iter().map(line)))),
+            Err(error) => {
+                tracing::warn!(%error, "events cannot be read");
+                self.reader = None;
+                Some(text(
+                    [json!({"error": "Events cannot be read; the server's log says why."})].into_iter(),
+                ))
+            }
         }
-        Some(text.into())
     }
+}
+
+fn text(lines: impl Iterator<Item = Value>) -> Bytes {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, &line).expect("a line is plain JSON");
+        text.push(b'\n');
+    }
+    text.into()
+}
+
+/// Events that are not there any more.
+fn lost_line(lost: &Lost) -> Value {
+    json!({"lost": {
+        "stream": lost.stream.as_str(),
+        "partition": lost.partition,
+        "firstSequenceNumber": lost.first_sequence,
+        "lastSequenceNumber": lost.next_sequence - 1,
+        "segment": lost.segment,
+        "position": lost.position,
+        "message": lost.to_string(),
+    }})
 }
 
 /// One event as the product contract has it.

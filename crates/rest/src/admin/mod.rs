@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::events::Events;
+use ::events::{Events, LogDamage};
 use base::hosts::{Hosts, Service};
 use base::tasks::Tasks;
 use base::{Clock, Secret};
@@ -90,11 +90,18 @@ fn error(status: u16, code: &str, message: &str) -> Response {
     Response::json(status, &json!({"error": {"code": code, "message": message}}))
 }
 
+/// A server that lost events of the past serves the present as well as any: it is ready, and says what is wrong.
 async fn readiness(door: Admin, (): (), _: Request) -> Response {
-    if door.0.is_ready.load(Ordering::Relaxed) {
-        Response::text(200, "ready\n")
-    } else {
-        Response::text(503, "not ready\n")
+    if !door.0.is_ready.load(Ordering::Relaxed) {
+        return Response::text(503, "not ready\n");
+    }
+    let LogDamage { segments, records_lost } = door.0.events.log_damage();
+    match segments {
+        0 => Response::text(200, "ready\n"),
+        _ => Response::text(
+            200,
+            format!("ready\ndamaged log segments: {segments}, events lost: at most {records_lost}\n"),
+        ),
     }
 }
 

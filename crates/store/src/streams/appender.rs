@@ -231,7 +231,7 @@ pub(crate) fn request_bytes(request: &Request) -> usize {
 /// An upper bound of what the lanes of a stream take in the file.
 fn ensure_bytes(stream: &StreamId, partition_count: u32) -> usize {
     const LANE: usize = 64;
-    (LANE + stream.as_str().len()).saturating_mul(partition_count as usize)
+    (LANE + stream.as_str().len()).saturating_mul(2 * partition_count as usize)
 }
 
 /// An upper bound of what the records take in the file.

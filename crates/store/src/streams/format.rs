@@ -18,6 +18,8 @@ pub(crate) const MAGIC: [u8; 8] = *b"TWINLOG1";
 pub(crate) const HEADER_BYTES: usize = 20;
 pub(crate) const FRAME_BYTES: usize = 8;
 const FIXED_BYTES: usize = 28;
+/// No record is shorter, so damage of so many bytes took at most one.
+pub(crate) const RECORD_BYTES_MIN: usize = FRAME_BYTES + FIXED_BYTES;
 const ORIGIN_BYTES: usize = 16;
 const FLAG_ORIGIN: u8 = 1;
 /// A record's `len` is at most this.
@@ -121,6 +123,21 @@ impl Frame<'_> {
 pub(crate) fn record_len(bytes: &[u8]) -> Option<usize> {
     let size = Reader(bytes).u32()? as usize;
     (FIXED_BYTES..=LEN_MAX).contains(&size).then_some(FRAME_BYTES + size)
+}
+
+/// Whether a record may begin here, judged without its checksum: cheap, and wrong for next to no other bytes.
+pub(crate) fn may_begin_record(bytes: &[u8]) -> bool {
+    let mut reader = Reader(bytes);
+    let mut parts = || {
+        let (len, _checksum) = (reader.u32()? as usize, reader.u32()?);
+        let (kind, flags, key_len) = (reader.u8()?, reader.u8()?, usize::from(reader.u16()?));
+        reader.take(20)?;
+        let headers_len = reader.u32()? as usize;
+        let needed = FIXED_BYTES + ORIGIN_BYTES * usize::from(flags) + key_len + headers_len;
+        let is_possible = (1..=5).contains(&kind) && flags <= FLAG_ORIGIN;
+        Some(is_possible && (needed..=LEN_MAX).contains(&len))
+    };
+    parts().unwrap_or(false)
 }
 
 /// Reads the record at the start of `bytes`, which lie at `position` in the log.

@@ -39,9 +39,16 @@ impl Group {
     }
 
     pub(crate) fn ensure(&mut self, log: &Log, stream: &StreamId, partition_count: u32) {
+        let mut made = Vec::new();
         for partition in (0..partition_count).map(|partition| (stream.clone(), partition)) {
             if self.lane(log, &partition).is_none() {
-                self.new_lane(log, &partition);
+                made.push(self.new_lane(log, &partition));
+            }
+        }
+        // Once would do, until the disk damages the one place that tells a lane's name.
+        for _ in 0..2 {
+            for at in &made {
+                self.declare(*at);
             }
         }
     }
@@ -125,13 +132,20 @@ impl Group {
         Some(self.stage(partition, lane))
     }
 
-    fn new_lane(&mut self, log: &Log, partition: &Partition) {
-        let number = self.next_number.unwrap_or_else(|| log.state.read().lanes.next_number);
+    fn new_lane(&mut self, log: &Log, partition: &Partition) -> usize {
+        let (next_number, floor) = {
+            let lanes = &log.state.read().lanes;
+            (lanes.next_number, lanes.sequence_floor)
+        };
+        let number = self.next_number.unwrap_or(next_number);
         self.next_number = Some(number + 1);
-        let lane = Lane::new(number, partition);
+        self.stage(partition, Lane::new(number, partition, floor))
+    }
+
+    fn declare(&mut self, at: usize) {
         let offset = self.base + u64::from(self.position());
+        let Staged::Kept(lane) = &self.lanes[at] else { return };
         lane.frame(&lane.encode()).encode(offset, &mut self.bytes);
-        self.stage(partition, lane);
     }
 
     fn stage(&mut self, partition: &Partition, lane: Lane) -> usize {

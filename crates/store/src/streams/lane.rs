@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use base::{Timestamp, caps};
 
-use super::format::{Frame, Kind, Origin, Reader};
+use super::format::{Frame, Kind, Origin, RECORD_BYTES_MIN, Reader};
 use super::{PartitionState, StreamId};
 
 /// A stream and the number of one of its partitions.
@@ -26,13 +26,14 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(number: u32, partition: &Partition) -> Self {
+    /// A lane that begins, with `sequence` as its first number.
+    pub(crate) fn new(number: u32, partition: &Partition, sequence: u64) -> Self {
         Self {
             number,
             stream: partition.0.clone(),
             partition: partition.1,
-            first_sequence: 0,
-            next_sequence: 0,
+            first_sequence: sequence,
+            next_sequence: sequence,
             last_offset: 0,
             last_time: Timestamp::NEVER,
             origins: Vec::new(),
@@ -119,6 +120,9 @@ pub(crate) struct Lanes {
     by_partition: HashMap<Partition, Lane>,
     /// The next number that no lane ever had.
     pub(crate) next_number: u32,
+    /// Where the sequence numbers of a new lane begin: 0 until damage took a lane's name along, whose numbers must not be given
+    /// out again under the same name.
+    pub(crate) sequence_floor: u64,
 }
 
 impl Lanes {
@@ -140,78 +144,149 @@ impl Lanes {
     }
 }
 
-/// The lanes while a segment is read from its start: by number, as its records name them.
+/// The lanes while a segment is read from its start: by number, as its records name them. Behind damage a record may tell of
+/// what was lost; before any, each must follow exactly.
 #[derive(Default)]
 pub(crate) struct Replay {
-    by_number: HashMap<u32, Lane>,
+    by_number: HashMap<u32, Replayed>,
     pub(crate) next_number: u32,
+    sequence_floor: u64,
     /// Whether the record that ends the opening states was seen.
     pub(crate) begun: bool,
+    /// Bytes that could not be read so far.
+    lost_bytes: u64,
+}
+
+struct Replayed {
+    lane: Lane,
+    /// How many bytes had been lost when the lane was last heard of.
+    lost_bytes: u64,
 }
 
 impl Replay {
     /// Applies one record. `Err` for one that cannot follow what came before.
     pub(crate) fn apply(&mut self, frame: &Frame, position: u64) -> Result<(), &'static str> {
         match frame.kind {
+            Kind::Lane if self.begun => self.declare_new(frame),
             Kind::Lane => self.declare(frame),
             Kind::Begin => self.begin(frame),
             _ if !self.begun => Err("a record comes before the end of the opening states"),
+            _ if !self.by_number.contains_key(&frame.lane) => self.unknown(frame),
             Kind::Event => self.event(frame, position),
-            Kind::Trim => {
-                let lane = self.lane(frame)?;
-                if !(lane.first_sequence..=lane.next_sequence).contains(&frame.sequence) {
-                    return Err("a trim goes outside of its lane");
-                }
-                lane.first_sequence = frame.sequence;
+            Kind::Trim => self.trim(frame),
+            Kind::Remove => {
+                self.by_number.remove(&frame.lane);
                 Ok(())
             }
-            Kind::Remove => {
-                self.by_number.remove(&frame.lane).map(drop).ok_or("a lane that is unknown is removed")
-            }
         }
+    }
+
+    /// Notes that so many bytes, which come next, cannot be read.
+    pub(crate) fn lose(&mut self, bytes: u64) {
+        self.lost_bytes += bytes;
     }
 
     fn declare(&mut self, frame: &Frame) -> Result<(), &'static str> {
         let lane = Lane::decode(frame).ok_or("a lane's state cannot be read")?;
-        if self.begun && lane.number < self.next_number {
-            return Err("a lane's number was taken");
-        }
         self.next_number = self.next_number.max(lane.number.saturating_add(1));
-        let twice = self.by_number.insert(lane.number, lane).is_some();
+        let declared = Replayed { lost_bytes: self.lost_bytes, lane };
+        let twice = self.by_number.insert(frame.lane, declared).is_some();
         if twice { Err("a lane is declared twice") } else { Ok(()) }
     }
 
+    /// Behind the opening a lane is declared two times, so that damage in one place does not take its name along.
+    fn declare_new(&mut self, frame: &Frame) -> Result<(), &'static str> {
+        let lane = Lane::decode(frame).ok_or("a lane's state cannot be read")?;
+        if let Some(known) = self.by_number.get(&lane.number) {
+            let is_same = (&known.lane.stream, known.lane.partition) == (&lane.stream, lane.partition);
+            return if is_same { Ok(()) } else { Err("a lane is declared twice") };
+        }
+        if lane.number < self.next_number && self.lost_bytes == 0 {
+            return Err("a lane's number was taken");
+        }
+        // Its predecessor was removed; should that be lost, it must not come back.
+        self.by_number
+            .retain(|_, known| (&known.lane.stream, known.lane.partition) != (&lane.stream, lane.partition));
+        self.declare(frame)
+    }
+
     fn begin(&mut self, frame: &Frame) -> Result<(), &'static str> {
-        let next_number = Reader(frame.body).u32().ok_or("the opening states end without a number")?;
+        let mut body = Reader(frame.body);
+        let next_number = body.u32().ok_or("the opening states end without a number")?;
         if self.begun || frame.sequence != self.by_number.len() as u64 {
             return Err("the opening states are not complete");
         }
         self.next_number = self.next_number.max(next_number);
+        self.sequence_floor = body.u64().unwrap_or(0);
         self.begun = true;
         Ok(())
     }
 
     fn event(&mut self, frame: &Frame, position: u64) -> Result<(), &'static str> {
-        let lane = self.lane(frame)?;
-        if lane.next_sequence != frame.sequence {
+        let (lane, missing) = self.known(frame);
+        if !(lane.next_sequence..=lane.next_sequence.saturating_add(missing)).contains(&frame.sequence) {
             return Err("a sequence number does not follow the one before");
         }
+        lane.next_sequence = frame.sequence;
         lane.count(position, frame.time, frame.origin);
+        self.heard(frame.lane);
         Ok(())
     }
 
-    fn lane(&mut self, frame: &Frame) -> Result<&mut Lane, &'static str> {
-        self.by_number.get_mut(&frame.lane).ok_or("a record names an unknown lane")
+    fn trim(&mut self, frame: &Frame) -> Result<(), &'static str> {
+        let (lane, missing) = self.known(frame);
+        if !(lane.first_sequence..=lane.next_sequence.saturating_add(missing)).contains(&frame.sequence) {
+            return Err("a trim goes outside of its lane");
+        }
+        lane.first_sequence = frame.sequence;
+        lane.next_sequence = lane.next_sequence.max(frame.sequence);
+        Ok(())
+    }
+
+    /// A record of a lane whose declaration was lost: its stream is not known any more, and its numbers are taken.
+    fn unknown(&mut self, frame: &Frame) -> Result<(), &'static str> {
+        if self.lost_bytes == 0 {
+            return Err("a record names an unknown lane");
+        }
+        self.next_number = self.next_number.max(frame.lane.saturating_add(1));
+        self.sequence_floor = self.sequence_floor.max(frame.sequence.saturating_add(1));
+        Ok(())
+    }
+
+    /// The lane of a record, and how many of its events may be among the lost bytes since it was last heard of.
+    fn known(&mut self, frame: &Frame) -> (&mut Lane, u64) {
+        let known = self.by_number.get_mut(&frame.lane).expect("the caller looked");
+        (&mut known.lane, records_in(self.lost_bytes - known.lost_bytes))
+    }
+
+    fn heard(&mut self, number: u32) {
+        if let Some(known) = self.by_number.get_mut(&number) {
+            known.lost_bytes = self.lost_bytes;
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
-        self.by_number.values()
+        self.by_number.values().map(|known| &known.lane)
     }
 
+    /// The lanes to go on with. A number that may have been given to a record among the lost bytes is not given again: no record
+    /// is shorter than [`RECORD_BYTES_MIN`], which bounds how many there were.
     pub(crate) fn into_lanes(self) -> Lanes {
         let mut lanes = Lanes::default();
-        self.by_number.into_values().for_each(|lane| lanes.put(lane));
-        lanes.next_number = lanes.next_number.max(self.next_number);
+        for Replayed { mut lane, lost_bytes } in self.by_number.into_values() {
+            lane.next_sequence += records_in(self.lost_bytes - lost_bytes);
+            lanes.put(lane);
+        }
+        let lost = records_in(self.lost_bytes);
+        let lost_numbers = u32::try_from(lost).unwrap_or(u32::MAX);
+        lanes.next_number = lanes.next_number.max(self.next_number).saturating_add(lost_numbers);
+        lanes.sequence_floor = self.sequence_floor + lost;
         lanes
     }
+}
+
+/// How many records lost bytes held at most.
+fn records_in(lost_bytes: u64) -> u64 {
+    // Damage may begin and end within a record.
+    lost_bytes.div_ceil(RECORD_BYTES_MIN as u64)
 }

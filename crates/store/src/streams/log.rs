@@ -1,16 +1,17 @@
 //! What the appender publishes and readers see: durable lanes, segments and positions. One lock, never held over I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use base::caps;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::PartitionState;
+use super::index::Index;
 use super::lane::{Lane, Lanes, Partition};
 use super::medium::Medium;
-use super::segment::{Index, Segment};
+use super::segment::Segment;
+use super::{LogDamage, Lost, PartitionState};
 use crate::error::StoreError;
 
 pub(crate) struct Log {
@@ -18,6 +19,8 @@ pub(crate) struct Log {
     pub(crate) state: RwLock<State>,
     /// Sealed segments whose index is in memory, the least recently made first.
     indexed: Mutex<VecDeque<Arc<Segment>>>,
+    /// By their base, the segments in which damage was seen, and how many records it took at most.
+    damaged: Mutex<BTreeMap<u64, u64>>,
 }
 
 pub(crate) struct State {
@@ -37,57 +40,74 @@ pub(crate) struct Part {
     pub(crate) positions: Vec<u32>,
 }
 
-/// A segment, and where the search goes on: its own index, or the positions already copied from the active one.
-enum Found {
-    Active(Part),
-    Sealed { segment: Arc<Segment>, lane: u32, sequence: u64 },
+/// The segment that has, or had, a record.
+struct Place {
+    segment: Arc<Segment>,
+    lane: u32,
+    sequence: u64,
+    /// Where the lane goes on in the segment that follows.
+    end: u64,
 }
 
 impl Log {
     pub(crate) fn new(medium: Medium, lanes: Lanes, segments: Vec<Arc<Segment>>, active: Index) -> Self {
         let state = State { lanes, segments, active, tails: HashMap::new() };
-        Self { medium, state: RwLock::new(state), indexed: Mutex::default() }
+        let (indexed, damaged) = (Mutex::default(), Mutex::default());
+        Self { medium, state: RwLock::new(state), indexed, damaged }
     }
 
     pub(crate) fn partition(&self, partition: &Partition) -> Option<PartitionState> {
         self.state.read().lanes.get(partition).map(Lane::state)
     }
 
-    /// Events from `sequence` (or the first that is kept) on, at most `count` and only up to the end of their segment.
+    /// Events from `sequence` (or the first that is kept) on, at most `count` and only up to the end of their segment or to the next
+    /// damaged place.
     pub(crate) fn part(
         &self,
         partition: &Partition,
         sequence: u64,
         count: usize,
     ) -> Result<Option<Part>, StoreError> {
-        let found = self.state.read().find(partition, sequence, count);
-        let (segment, lane, first_sequence) = match found? {
-            None => return Ok(None),
-            Some(Found::Active(part)) => return Ok(Some(part)),
-            Some(Found::Sealed { segment, lane, sequence }) => (segment, lane, sequence),
+        let place = {
+            let state = self.state.read();
+            let Some(place) = state.find(partition, sequence)? else { return Ok(None) };
+            if place.segment.sealed.get().is_none() {
+                return place.part(&state.active, partition, count).map(Some);
+            }
+            place
         };
-        let index = self.index(&segment)?;
-        let positions = index.lanes.get(&lane).map(|lane| lane.from(first_sequence, count).to_vec());
-        match positions {
-            Some(positions) if !positions.is_empty() => {
-                Ok(Some(Part { segment, lane, first_sequence, positions }))
-            }
-            _ => {
-                let why = index.damage.clone().unwrap_or_else(|| format!("{} lacks records", segment.name));
-                Err(StoreError::Corrupt(format!("log segment {why}")))
-            }
-        }
+        let index = self.index(&place.segment)?;
+        place.part(&index, partition, count).map(Some)
     }
 
     /// The index of a sealed segment; the oldest ones make room.
     pub(crate) fn index(&self, segment: &Arc<Segment>) -> Result<Arc<Index>, StoreError> {
         let index = segment.index()?;
-        if self.remember(segment)
-            && let Some(damage) = &index.damage
-        {
-            tracing::error!(%damage, "a sealed log segment is damaged; records behind that point cannot be read");
+        if self.remember(segment) && !index.places.is_empty() {
+            self.note_damage(segment, &index);
         }
         Ok(index)
+    }
+
+    /// What is known to be damaged: every segment that is appended to when the log is opened, the others once they are read.
+    pub(crate) fn damage(&self) -> LogDamage {
+        let damaged = self.damaged.lock();
+        LogDamage { segments: damaged.len() as u64, records_lost: damaged.values().sum() }
+    }
+
+    fn note_damage(&self, segment: &Segment, index: &Index) {
+        let lost = self.state.read().lost_in(segment, index);
+        if self.damaged.lock().insert(segment.base, lost).is_none() {
+            for place in &index.places {
+                let (from, to, why) = (place.from, place.to, place.why);
+                tracing::error!(segment = segment.name, from, to, why, "a log segment is damaged");
+            }
+            tracing::error!(
+                segment = segment.name,
+                records_lost_max = lost,
+                "records behind and before the damage can be read; `twinhub log check` tells what is lost"
+            );
+        }
     }
 
     /// Notes that a segment's index is in memory; whether that is news.
@@ -125,35 +145,62 @@ impl Log {
         }
         drop(state);
         self.indexed.lock().retain(|known| !forgotten.iter().any(|gone| Arc::ptr_eq(known, gone)));
+        self.damaged.lock().retain(|base, _| !forgotten.iter().any(|gone| gone.base == *base));
         forgotten
     }
 }
 
+impl Place {
+    fn part(self, index: &Index, partition: &Partition, count: usize) -> Result<Part, StoreError> {
+        let lane = index.lanes.get(&self.lane);
+        let found = lane.and_then(|lane| lane.from(self.sequence, count));
+        if let Some((first_sequence, positions)) = found.filter(|(first, _)| *first == self.sequence) {
+            let positions = positions.to_vec();
+            return Ok(Part { segment: self.segment, lane: self.lane, first_sequence, positions });
+        }
+        let next = found.map_or(self.end, |(first, _)| first);
+        let before = lane.and_then(|lane| lane.before(self.sequence)).unwrap_or(self.segment.begin);
+        let position = index.place_behind(before);
+        Err(StoreError::Lost(Lost::boxed(
+            partition,
+            self.sequence,
+            next,
+            self.segment.name.clone(),
+            position,
+        )))
+    }
+}
+
 impl State {
-    fn find(&self, partition: &Partition, sequence: u64, count: usize) -> Result<Option<Found>, StoreError> {
+    fn find(&self, partition: &Partition, sequence: u64) -> Result<Option<Place>, StoreError> {
         let Some(lane) = self.lanes.get(partition) else { return Ok(None) };
         let sequence = sequence.max(lane.first_sequence);
         if sequence >= lane.next_sequence {
             return Ok(None);
         }
         // A lane that a segment does not know at its start begins within it.
-        let holds = |segment: &&Arc<Segment>| {
-            segment.start.get(&lane.number).is_none_or(|start| start.next_sequence <= sequence)
+        let start =
+            |segment: &Segment| segment.start.get(&lane.number).map_or(0, |start| start.next_sequence);
+        let at = self.segments.iter().rposition(|segment| start(segment) <= sequence);
+        let following = at.map_or(0, |at| at + 1);
+        let end = self.segments.get(following).map_or(lane.next_sequence, |next| start(next));
+        let Some(at) = at else {
+            let why = format!("{} follows a segment that is gone", self.segments[0].name);
+            return Err(StoreError::Lost(Lost::boxed(partition, sequence, end, why, 0)));
         };
-        let lost = || {
-            StoreError::Corrupt(format!("the log segment with record {sequence} of {} is gone", partition.0))
-        };
-        let segment = self.segments.iter().rfind(holds).ok_or_else(lost)?;
-        if segment.sealed.get().is_some() {
-            return Ok(Some(Found::Sealed { segment: Arc::clone(segment), lane: lane.number, sequence }));
-        }
-        let known = self.active.lanes.get(&lane.number).ok_or_else(lost)?;
-        Ok(Some(Found::Active(Part {
-            segment: Arc::clone(segment),
-            lane: lane.number,
-            first_sequence: sequence,
-            positions: known.from(sequence, count).to_vec(),
-        })))
+        Ok(Some(Place { segment: Arc::clone(&self.segments[at]), lane: lane.number, sequence, end }))
+    }
+
+    /// How many records that are still kept the damage of a segment took at most.
+    fn lost_in(&self, segment: &Segment, index: &Index) -> u64 {
+        let Some(following) = self.segments.iter().find(|next| next.base > segment.base) else { return 0 };
+        let lost = self.lanes.iter().filter_map(|lane| {
+            let end = following.start.get(&lane.number)?.next_sequence;
+            let start = segment.start.get(&lane.number).map_or(0, |start| start.next_sequence);
+            let gaps = index.gaps(lane.number, start.max(lane.first_sequence), end);
+            Some(gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>())
+        });
+        lost.sum()
     }
 
     /// Whether every lane that is left keeps nothing of `segment`, which `next` follows.

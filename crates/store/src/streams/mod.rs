@@ -5,11 +5,13 @@ mod appender;
 mod format;
 mod group;
 mod housekeeper;
+mod index;
 mod lane;
 mod log;
 mod medium;
 mod open;
 mod reader;
+mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -112,6 +114,51 @@ pub struct PartitionState {
     /// Offset and time of the last record ever appended.
     pub last_offset: u64,
     pub last_time: Timestamp,
+}
+
+/// Records that damage took, as a reader comes to them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot read records {first_sequence} to {} of {stream}, partition {partition}: log segment {segment} is damaged at {position}",
+    next_sequence - 1
+)]
+pub struct Lost {
+    pub stream: StreamId,
+    pub partition: u32,
+    /// The first that is lost.
+    pub first_sequence: u64,
+    /// Where a reader goes on. What is told as lost before it may be more than there was, never less.
+    pub next_sequence: u64,
+    /// The file, and the place in it.
+    pub segment: String,
+    pub position: u32,
+}
+
+impl Lost {
+    fn boxed(
+        (stream, partition): &Partition,
+        first_sequence: u64,
+        next_sequence: u64,
+        segment: String,
+        position: u32,
+    ) -> Box<Self> {
+        Box::new(Self {
+            stream: stream.clone(),
+            partition: *partition,
+            first_sequence,
+            next_sequence,
+            segment,
+            position,
+        })
+    }
+}
+
+/// What is known to be damaged of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogDamage {
+    pub segments: u64,
+    /// At most.
+    pub records_lost: u64,
 }
 
 /// All streams of one server. Clones share them; the last one to go syncs and closes the log.
@@ -220,6 +267,11 @@ impl Streams {
         state.lanes.get(&(stream.clone(), partition)).and_then(|lane| lane.last_id(source))
     }
 
+    /// The damage that was seen so far.
+    pub fn damage(&self) -> LogDamage {
+        self.0.log.damage()
+    }
+
     /// Whether [`Self::append_with`] would be taken now.
     pub fn has_room(&self) -> bool {
         self.0.queue.has_room()
@@ -231,7 +283,8 @@ impl Streams {
     }
 
     /// At most `count_max` records and about `caps::LOG_READ_BYTES_MAX` bytes, but at least one when there is one.
-    /// Damage in a sealed segment is an error, never a silent gap.
+    /// Damage is never a silent gap: where it took records, the read that begins there fails with [`StoreError::Lost`], which says
+    /// where to go on.
     pub async fn read(
         &self,
         stream: &StreamId,

@@ -1,14 +1,16 @@
-//! From files to a log that can be appended to. The last segment is read whole, and cut at the first bad record, for a
-//! crash may tear what was not acknowledged; every other segment was sealed and is not changed here.
+//! From files to a log that can be appended to. The last segment is read whole. Bytes at its end behind which nothing is whole
+//! are what a crash tears of a write that was not acknowledged, and are cut off. Whole records behind bad ones prove damage:
+//! then it is sealed as it lies, and the log goes on in another. Every other segment was sealed and is not changed here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::housekeeper::SPARE;
+use super::index::Index;
 use super::lane::Lanes;
 use super::log::Log;
 use super::medium::{LogFile, Medium};
-use super::segment::{self, Index, Segment, UNFINISHED};
+use super::segment::{self, Replayed, Segment, UNFINISHED};
 use crate::error::StoreError;
 
 /// The log and the good length of its last segment.
@@ -30,10 +32,37 @@ pub(crate) fn open(medium: Medium) -> Result<(Log, u32), StoreError> {
         let end = first.begin;
         return Ok((Log::new(medium, Lanes::default(), vec![Arc::new(first)], Index::default()), end));
     };
-    let (mut index, replay, end) = last.replay(u32::MAX)?;
-    cut_tail(&medium, last, end, index.damage.take())?;
+    let replayed = last.replay(u32::MAX)?;
+    if replayed.gave_up || !replayed.index.places.is_empty() {
+        return go_on_behind_damage(medium, segments, replayed);
+    }
+    cut_tail(&medium, last, replayed.end)?;
     let segments = segments.into_iter().map(Arc::new).collect();
-    Ok((Log::new(medium, replay.into_lanes(), segments, index), end))
+    Ok((Log::new(medium, replayed.lanes.into_lanes(), segments, replayed.index), replayed.end))
+}
+
+/// Seals the last segment with everything in it and begins another, whose opening says from which numbers on nothing was given
+/// out. A crash in between changes nothing: the next start finds the same.
+fn go_on_behind_damage(
+    medium: Medium,
+    segments: Vec<Segment>,
+    replayed: Replayed,
+) -> Result<(Log, u32), StoreError> {
+    let last = segments.last().expect("the caller replayed it");
+    let Replayed { mut lanes, end, .. } = replayed;
+    let tail = u32::try_from(read_tail(&last.file, end)?.len()).expect("a segment is below 4 GiB");
+    lanes.lose(u64::from(tail));
+    let (lanes, length) = (lanes.into_lanes(), end + tail);
+    last.sealed.get_or_init(|| length);
+    last.file.set_len(u64::from(length))?;
+    last.file.sync()?;
+    let next = Segment::create(&medium, last.base + u64::from(length), &lanes, None)?;
+    let begin = next.begin;
+    let segments: Vec<_> = segments.into_iter().chain([next]).map(Arc::new).collect();
+    let log = Log::new(medium, lanes, segments.clone(), Index::default());
+    // Reads the segment once more, now that its end is known, and tells what is lost.
+    log.index(&segments[segments.len() - 2])?;
+    Ok((log, begin))
 }
 
 /// A segment ends where the next one begins, whatever the length of its file. Missing bytes are told to whoever reads them;
@@ -57,7 +86,7 @@ fn seal_all_but_last(segments: &[Segment]) -> Result<(), StoreError> {
 }
 
 /// Frees the end of the last segment from bytes that are no records. What is cut is put beside the log, not destroyed.
-fn cut_tail(medium: &Medium, last: &Segment, end: u32, damage: Option<String>) -> Result<(), StoreError> {
+fn cut_tail(medium: &Medium, last: &Segment, end: u32) -> Result<(), StoreError> {
     let tail = read_tail(&last.file, end)?;
     if tail.is_empty() {
         return Ok(());
@@ -66,7 +95,6 @@ fn cut_tail(medium: &Medium, last: &Segment, end: u32, damage: Option<String>) -
     tracing::warn!(
         bytes = tail.len(),
         saved = name,
-        why = damage.unwrap_or_default(),
         "the log ended in bytes that are no records, as after a crash; they were cut off"
     );
     let copy = medium.create(&name)?;

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use super::format::{Decoded, Frame};
 use super::lane::Partition;
 use super::log::{Log, Part};
-use super::segment::{WINDOW_BYTES, Window};
-use super::{LogRecord, Position};
+use super::scan::Window;
+use super::segment::WINDOW_BYTES;
+use super::{LogRecord, Lost, Position};
 use crate::error::StoreError;
 
 pub(crate) fn read(
@@ -47,7 +48,10 @@ fn read_part(
         if *bytes >= caps::LOG_READ_BYTES_MAX {
             break;
         }
-        let frame = part.event(&mut window, *position, next)?;
+        let Some(frame) = part.event(&mut window, *position, next)? else {
+            let segment = part.segment.name.clone();
+            return Err(StoreError::Lost(Lost::boxed(partition, next, next + 1, segment, *position)));
+        };
         let record = record_of(&frame, part.offset(*position));
         *bytes += record.key.len() + record.headers.len() + record.body.len();
         records.push(record);
@@ -83,16 +87,18 @@ impl Part {
         Window::new(&self.segment.file, self.segment.base, u32::MAX, span.min(WINDOW_BYTES))
     }
 
-    /// The event at a position, held against what the index says of it.
+    /// The event at a position, held against what the index says of it. `None` when it was damaged since.
     fn event<'a>(
         &self,
         window: &'a mut Window,
         position: u32,
         sequence: u64,
-    ) -> Result<Frame<'a>, StoreError> {
+    ) -> Result<Option<Frame<'a>>, StoreError> {
         match window.decode(position)? {
-            Decoded::Record(frame, _) if (frame.lane, frame.sequence) == (self.lane, sequence) => Ok(frame),
-            _ => Err(StoreError::Corrupt(format!("log segment {} at {position}", self.segment.name))),
+            Decoded::Record(frame, _) => {
+                Ok((frame.lane == self.lane && frame.sequence == sequence).then_some(frame))
+            }
+            _ => Ok(None),
         }
     }
 }
@@ -120,9 +126,7 @@ fn by_offset(log: &Log, partition: &Partition, offset: u64) -> Result<u64, Store
         let segment = segment.unwrap_or(&state.segments[0]);
         segment.start.get(&lane.number).map_or(0, |start| start.next_sequence)
     };
-    let Some(part) = log.part(partition, start, usize::MAX)? else { return Ok(start) };
-    let before = part.positions.partition_point(|position| part.offset(*position) < offset);
-    Ok(part.first_sequence + before as u64)
+    search(log, partition, start, |part, at| Ok(part.offset(part.positions[at]) < offset))
 }
 
 fn by_time(log: &Log, partition: &Partition, time: Timestamp) -> Result<u64, StoreError> {
@@ -133,18 +137,42 @@ fn by_time(log: &Log, partition: &Partition, time: Timestamp) -> Result<u64, Sto
         let starts = state.segments.iter().rev().filter_map(|segment| segment.start.get(&lane.number));
         starts.into_iter().find(|start| start.last_time < time).map_or(0, |start| start.next_sequence)
     };
-    let part = match log.part(partition, start, usize::MAX) {
-        Ok(Some(part)) => part,
-        // Damage is told by the read that follows; a trim must get past it.
-        Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(start),
-        Err(error) => return Err(error),
-    };
-    let mut window = Window::new(&part.segment.file, part.segment.base, u32::MAX, 4096);
-    let (mut low, mut high) = (0, part.positions.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        let frame = part.event(&mut window, part.positions[middle], part.first_sequence + middle as u64)?;
-        if frame.time < time { low = middle + 1 } else { high = middle }
+    search(log, partition, start, |part, at| {
+        let mut window = Window::new(&part.segment.file, part.segment.base, u32::MAX, 4096);
+        let event = part.event(&mut window, part.positions[at], part.first_sequence + at as u64)?;
+        // One that is damaged is not passed over: whoever reads on from there is told.
+        Ok(event.is_some_and(|frame| frame.time < time))
+    })
+}
+
+/// The first event from `start` on that is not before what is searched. Lost ones that may be it come first.
+fn search(
+    log: &Log,
+    partition: &Partition,
+    start: u64,
+    is_before: impl Fn(&Part, usize) -> Result<bool, StoreError>,
+) -> Result<u64, StoreError> {
+    let (mut sequence, mut lost_from) = (start, None);
+    loop {
+        let part = match log.part(partition, sequence, usize::MAX) {
+            Ok(Some(part)) => part,
+            Ok(None) => return Ok(lost_from.unwrap_or(sequence)),
+            Err(StoreError::Lost(lost)) => {
+                lost_from = lost_from.or(Some(lost.first_sequence));
+                sequence = lost.next_sequence;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let (mut low, mut high) = (0, part.positions.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_before(&part, middle)? { low = middle + 1 } else { high = middle }
+        }
+        match lost_from {
+            Some(lost_from) if low == 0 => return Ok(lost_from),
+            _ if low < part.positions.len() => return Ok(part.first_sequence + low as u64),
+            _ => (sequence, lost_from) = (part.first_sequence + low as u64, None),
+        }
     }
-    Ok(part.first_sequence + low as u64)
 }

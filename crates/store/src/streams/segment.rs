@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use base::Timestamp;
+use base::{Timestamp, caps};
 use parking_lot::Mutex;
 
-use super::format::{self, Decoded, FRAME_BYTES, Frame, HEADER_BYTES, Kind};
+use super::format::{self, Frame, HEADER_BYTES, Kind};
+use super::index::Index;
 use super::lane::{Lane, Lanes, Replay};
 use super::medium::{LogFile, Medium};
+use super::scan::{Scanned, Scanner};
 use crate::error::StoreError;
 
 const SUFFIX: &str = ".log";
@@ -19,6 +21,16 @@ pub(crate) const UNFINISHED: &str = "unfinished";
 pub(crate) const WINDOW_BYTES: usize = 256 * 1024;
 /// The same, where only the opening of a segment is wanted.
 const OPENING_BYTES: usize = 8 * 1024;
+
+/// A segment that was read from start to end.
+pub(crate) struct Replayed {
+    pub(crate) index: Index,
+    pub(crate) lanes: Replay,
+    /// Behind the last record that is whole.
+    pub(crate) end: u32,
+    /// Whether the search behind damage was given up before the end.
+    pub(crate) gave_up: bool,
+}
 
 pub(crate) struct Segment {
     pub(crate) name: String,
@@ -38,36 +50,6 @@ pub(crate) struct Segment {
 pub(crate) struct Start {
     pub(crate) next_sequence: u64,
     pub(crate) last_time: Timestamp,
-}
-
-/// Where each lane's events lie within the segment: 4 bytes an event.
-#[derive(Default)]
-pub(crate) struct Index {
-    pub(crate) lanes: HashMap<u32, LaneIndex>,
-    /// Where a sealed segment stops making sense.
-    pub(crate) damage: Option<String>,
-}
-
-#[derive(Default)]
-pub(crate) struct LaneIndex {
-    pub(crate) first_sequence: u64,
-    pub(crate) positions: Vec<u32>,
-}
-
-impl Index {
-    pub(crate) fn add(&mut self, lane: u32, sequence: u64, position: u32) {
-        let new = || LaneIndex { first_sequence: sequence, positions: Vec::new() };
-        self.lanes.entry(lane).or_insert_with(new).positions.push(position);
-    }
-}
-
-impl LaneIndex {
-    /// Positions of the events from `sequence` on, at most `count`.
-    pub(crate) fn from(&self, sequence: u64, count: usize) -> &[u32] {
-        let skipped = usize::try_from(sequence.saturating_sub(self.first_sequence)).unwrap_or(usize::MAX);
-        let rest = self.positions.get(skipped..).unwrap_or_default();
-        &rest[..rest.len().min(count)]
-    }
 }
 
 pub(crate) fn name_of(base: u64) -> String {
@@ -91,6 +73,8 @@ pub(crate) fn opening(base: u64, lanes: &Lanes) -> Vec<u8> {
         lane.frame(&body).encode(base + bytes.len() as u64, &mut bytes);
         count += 1;
     }
+    let mut body = lanes.next_number.to_le_bytes().to_vec();
+    body.extend_from_slice(&lanes.sequence_floor.to_le_bytes());
     let begin = Frame {
         kind: Kind::Begin,
         lane: 0,
@@ -99,7 +83,7 @@ pub(crate) fn opening(base: u64, lanes: &Lanes) -> Vec<u8> {
         origin: None,
         key: &[],
         headers: &[],
-        body: &lanes.next_number.to_le_bytes(),
+        body: &body,
     };
     begin.encode(base + bytes.len() as u64, &mut bytes);
     bytes
@@ -176,8 +160,7 @@ impl Segment {
             return Ok(Arc::clone(index));
         }
         let sealed = *self.sealed.get().expect("only a sealed segment is asked for its index");
-        let (index, _, _) = self.replay(sealed)?;
-        let index = Arc::new(index);
+        let index = Arc::new(self.replay(sealed)?.index);
         *cached = Some(Arc::clone(&index));
         Ok(index)
     }
@@ -193,26 +176,36 @@ impl Segment {
         *self.index.lock() = None;
     }
 
-    /// Reads records from the start up to `length` or the first bad one: index, lanes, and where it stopped.
-    pub(crate) fn replay(&self, length: u32) -> Result<(Index, Replay, u32), StoreError> {
-        let (mut scanner, mut replay) = (Scanner::new(self, length, WINDOW_BYTES), Replay::default());
-        let mut index = Index::default();
+    /// Reads every record that is whole, up to `length`, and notes the places between them that are damaged.
+    pub(crate) fn replay(&self, length: u32) -> Result<Replayed, StoreError> {
+        let (mut scanner, mut lanes) = (Scanner::new(self, length, WINDOW_BYTES), Replay::default());
+        let (mut index, mut tried_bytes) = (Index::default(), 0);
         loop {
-            match scanner.next(&mut replay)? {
-                Scanned::Record(Kind::Event, lane, sequence, position) => index.add(lane, sequence, position),
-                Scanned::Record(..) => {}
-                Scanned::End if scanner.position < length && self.sealed.get().is_some() => {
-                    index.damage = Some(format!("{} ends at {}", self.name, scanner.position));
-                    break;
+            let why = match scanner.next(&mut lanes)? {
+                Scanned::Record(Kind::Event, lane, sequence, position) => {
+                    index.add(lane, sequence, position);
+                    continue;
                 }
-                Scanned::End => break,
-                Scanned::Bad(why) => {
-                    index.damage = Some(format!("{} at {}: {why}", self.name, scanner.position));
-                    break;
-                }
+                Scanned::Record(..) => continue,
+                Scanned::End => "records end",
+                Scanned::Bad(why) => why,
+            };
+            let end = scanner.position;
+            if index.places.len() < caps::LOG_DAMAGED_PLACES_MAX
+                && let Some(next) = scanner.next_whole(&mut tried_bytes)?
+            {
+                lanes.lose(u64::from(next - end));
+                index.damaged(end, next, why);
+                scanner.position = next;
+                continue;
             }
+            if let Some(sealed) = self.sealed.get().filter(|sealed| end < **sealed) {
+                index.damaged(end, *sealed, why);
+            }
+            let gave_up = index.places.len() >= caps::LOG_DAMAGED_PLACES_MAX
+                || tried_bytes > caps::LOG_SALVAGE_BYTES_MAX;
+            return Ok(Replayed { index, lanes, end, gave_up });
         }
-        Ok((index, replay, scanner.position))
     }
 }
 
@@ -223,89 +216,4 @@ fn starts<'a>(lanes: impl Iterator<Item = &'a Lane>) -> HashMap<u32, Start> {
 
 fn too_large(name: &str) -> StoreError {
     StoreError::Refused(format!("log segment {name} would pass 4 GiB"))
-}
-
-/// Goes through a segment record by record.
-struct Scanner<'a> {
-    window: Window<'a>,
-    base: u64,
-    position: u32,
-}
-
-enum Scanned {
-    /// Kind, lane, sequence number and position.
-    Record(Kind, u32, u64, u32),
-    End,
-    Bad(&'static str),
-}
-
-impl<'a> Scanner<'a> {
-    fn new(segment: &'a Segment, length: u32, window_bytes: usize) -> Self {
-        let window = Window::new(&segment.file, segment.base, length, window_bytes);
-        Self { window, base: segment.base, position: u32::try_from(HEADER_BYTES).expect("20 bytes") }
-    }
-
-    fn next(&mut self, replay: &mut Replay) -> Result<Scanned, StoreError> {
-        let (frame, length) = match self.window.decode(self.position)? {
-            Decoded::Record(frame, length) => (frame, length),
-            Decoded::Nothing => return Ok(Scanned::End),
-            Decoded::Incomplete(_) => return Ok(Scanned::Bad("the file ends within a record")),
-            Decoded::Bad(why) => return Ok(Scanned::Bad(why)),
-        };
-        if let Err(why) = replay.apply(&frame, self.base + u64::from(self.position)) {
-            return Ok(Scanned::Bad(why));
-        }
-        let scanned = Scanned::Record(frame.kind, frame.lane, frame.sequence, self.position);
-        let next = u32::try_from(length).ok().and_then(|length| self.position.checked_add(length));
-        self.position = next.expect("a segment is shorter than 4 GiB");
-        Ok(scanned)
-    }
-}
-
-/// A stretch of a file in memory, moved as records are asked for.
-pub(crate) struct Window<'a> {
-    file: &'a LogFile,
-    base: u64,
-    /// No byte from here on is looked at.
-    length: u32,
-    /// Read at once.
-    stretch_bytes: usize,
-    start: u32,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    pub(crate) fn new(file: &'a LogFile, base: u64, length: u32, stretch_bytes: usize) -> Self {
-        Self { file, base, length, stretch_bytes, start: 0, bytes: Vec::new() }
-    }
-
-    /// The record at `position` of the file.
-    pub(crate) fn decode(&mut self, position: u32) -> Result<Decoded<'_>, StoreError> {
-        self.hold(position, FRAME_BYTES)?;
-        if let Some(length) = format::record_len(&self.bytes[self.held(position)..]) {
-            self.hold(position, length)?;
-        }
-        Ok(format::decode(&self.bytes[self.held(position)..], self.base + u64::from(position)))
-    }
-
-    /// Has `needed` bytes from `position` on in memory, or as many as the file has.
-    fn hold(&mut self, position: u32, needed: usize) -> Result<(), StoreError> {
-        if self.bytes.len() - self.held(position) >= needed {
-            return Ok(());
-        }
-        let left = self.length.saturating_sub(position) as usize;
-        self.bytes.resize(needed.max(self.stretch_bytes).min(left), 0);
-        let count = self.file.read_at(&mut self.bytes, u64::from(position))?;
-        self.bytes.truncate(count);
-        self.start = position;
-        Ok(())
-    }
-
-    /// Where `position` lies in the held bytes; their end when it lies outside.
-    fn held(&self, position: u32) -> usize {
-        match position.checked_sub(self.start) {
-            Some(skip) if (skip as usize) < self.bytes.len() => skip as usize,
-            _ => self.bytes.len(),
-        }
-    }
 }
