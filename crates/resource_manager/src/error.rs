@@ -2,6 +2,7 @@
 //! Made by the operations here; the door adds status and code in one match.
 
 use access::Denied;
+use access::directory::RoleError;
 use store::{CommitError, MayConflict, StoreError};
 
 use crate::id::{GroupId, ResourceId};
@@ -81,6 +82,13 @@ pub enum Error {
     KeyNotFound(String),
     #[error("The operation '{0}' could not be found.")]
     OperationNotFound(String),
+    #[error("The scope '{0}' is not valid.")]
+    InvalidScope(String),
+    #[error("The specified role definition with ID '{0}' does not exist.")]
+    RoleDefinitionNotFound(String),
+    /// What `Microsoft.Authorization` says of a role assignment, beside what all providers say.
+    #[error(transparent)]
+    Role(RoleError),
     /// Someone else wrote first; the operation is decided again.
     #[error("The resource was changed by another request. Please retry.")]
     WrittenMeanwhile,
@@ -110,6 +118,17 @@ impl From<CommitError> for Error {
                 Self::QuotaExceeded(format!("The quota of {max} for {counter} is used up."))
             }
             CommitError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<RoleError> for Error {
+    fn from(error: RoleError) -> Self {
+        match error {
+            RoleError::Denied(denied) => Self::Denied(denied),
+            RoleError::WrittenMeanwhile => Self::WrittenMeanwhile,
+            RoleError::Store(error) => Self::Store(error),
+            other => Self::Role(other),
         }
     }
 }

@@ -252,7 +252,7 @@ impl ResourceManager {
     }
 }
 
-fn must_be_live(group: &ResourceGroup) -> Result<(), Error> {
+pub(crate) fn must_be_live(group: &ResourceGroup) -> Result<(), Error> {
     match group.state {
         State::Succeeded => Ok(()),
         State::Deleting => Err(Error::ResourceGroupBeingDeleted(group.id.name.clone())),

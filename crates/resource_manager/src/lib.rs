@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 mod behind;
 mod defaults;
 mod error;
+mod principal;
 mod reconcile;
 
 pub mod endpoint;
@@ -31,6 +32,7 @@ pub mod policy;
 pub mod provider;
 pub mod provisioning_service;
 pub mod resource;
+pub mod role;
 pub mod sections;
 pub mod subscription;
 pub mod user_assigned_identity;

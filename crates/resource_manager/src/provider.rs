@@ -144,8 +144,26 @@ const RESOURCES_VERSIONS: &[&str] = &[
     "2015-11-01",
     "2014-04-01",
 ];
-const AUTHORIZATION_VERSIONS: &[&str] =
-    &["2022-05-01-preview", "2022-04-01", "2020-04-01-preview", "2015-07-01"];
+const AUTHORIZATION_VERSIONS: &[&str] = &[
+    "2022-05-01-preview",
+    "2022-04-01",
+    "2022-01-01-preview",
+    "2021-04-01-preview",
+    "2020-10-01-preview",
+    "2020-08-01-preview",
+    "2020-04-01-preview",
+    "2020-03-01-preview",
+    "2019-04-01-preview",
+    "2018-12-01-preview",
+    "2018-09-01-preview",
+    "2018-07-01",
+    "2018-01-01-preview",
+    "2017-10-01-preview",
+    "2017-09-01",
+    "2017-05-01",
+    "2016-07-01",
+    "2015-07-01",
+];
 
 macro_rules! rows {
     ($($namespace:ident $versions:ident { $($name:literal $(= $kind:ident)? $($regional:ident)?),+ $(,)? })+) => {
@@ -270,7 +288,7 @@ impl ResourceType {
 
     /// Whether a resource is made and deleted within its request. Its operation stays behind for a crash in between.
     pub(crate) fn is_made_at_once(self) -> bool {
-        self == Self::EventHub
+        matches!(self, Self::EventHub | Self::UserAssignedIdentity)
     }
 
     /// The type that resources of this type are children of.

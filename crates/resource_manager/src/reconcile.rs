@@ -158,6 +158,7 @@ impl ResourceManager {
 
     async fn finish_resource(&self, operation: &Operation, id: &ResourceId) -> Result<(), Fault> {
         let Some(stored) = self.stored(id).await? else {
+            self.remove_previous_identity(operation, None).await?;
             return Ok(self.end(operation, Batch::default()).await?);
         };
         match &operation.work {
@@ -168,12 +169,23 @@ impl ResourceManager {
             Work::DeleteGroup => Ok(()),
             Work::Create | Work::Update { .. } => {
                 self.ensure_behind(&stored.record).await?;
+                self.remove_previous_identity(operation, Some(&stored.record)).await?;
                 Ok(self.settle(operation, id).await?)
             }
             Work::UpdateConnection { .. } | Work::DeleteConnection { .. } => {
                 Ok(self.settle(operation, id).await?)
             }
         }
+    }
+
+    /// An identity that an update took away goes once the update cannot fail any more.
+    async fn remove_previous_identity(
+        &self,
+        operation: &Operation,
+        now: Option<&Resource>,
+    ) -> Result<(), Error> {
+        let Work::Update { previous, .. } = &operation.work else { return Ok(()) };
+        Ok(self.remove_lost_identity(previous, now).await?)
     }
 
     /// Writes what the end of an operation shows in its resource, together with the end itself.
@@ -247,6 +259,7 @@ impl ResourceManager {
                 next.provisioning_state = ProvisioningState::Failed;
                 next.version = crate::resource::next_version(Some(&old.record), self.clock.now());
                 batch.replace(&old, &next);
+                self.remove_lost_identity(&old.record, Some(&next)).await?;
             }
             self.store.commit(batch).await?;
             Ok(())
@@ -291,6 +304,7 @@ impl ResourceManager {
         self.forget_roles(&resource.id.scope()).await?;
         retry_on_conflict(async || {
             let Some(stored) = self.stored(&resource.id).await? else { return Ok(()) };
+            self.remove_lost_identity(&stored.record, None).await?;
             let mut batch = Batch::default();
             batch.delete(&stored);
             let holder = self.name_holder(resource.id.resource_type, &resource.id.name).await?;
@@ -309,8 +323,7 @@ impl ResourceManager {
 
     /// A later resource of the same name must not inherit who might do what with this one.
     async fn forget_roles(&self, scope: &Scope) -> Result<(), Fault> {
-        let unavailable = |error: access::directory::Error| StoreError::Unavailable(error.to_string());
-        Ok(self.directory.forget_scope(scope).await.map_err(unavailable)?)
+        Ok(self.directory.forget_scope(scope).await.map_err(Error::from)?)
     }
 
     /// The counter that holds how many children of this type a parent has.

@@ -66,14 +66,4 @@ impl ResourceManager {
         })
         .await
     }
-
-    /// `UserAssignedIdentities_Delete`; false when there was none. Resources that have it keep the ids they were given.
-    pub async fn delete_user_assigned_identity(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<bool, Error> {
-        self.allow(caller, id.resource_type.actions().delete, &id.scope(), &id.group.subscription).await?;
-        self.remove_at_once(id).await
-    }
 }

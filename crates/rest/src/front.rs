@@ -53,6 +53,7 @@ pub struct Front {
     pub digital_twins: Arc<dyn AnyDoor>,
     pub resource_manager: Arc<dyn AnyDoor>,
     pub entra: Arc<dyn AnyDoor>,
+    pub graph: Arc<dyn AnyDoor>,
     pub admin: Arc<dyn AnyDoor>,
 }
 
@@ -91,6 +92,7 @@ impl Front {
         let order = [
             &self.admin,
             &self.entra,
+            &self.graph,
             &self.digital_twins,
             &self.hub,
             &self.provisioning,

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod digital_twins;
 pub mod entra;
 pub mod front;
+pub mod graph;
 pub mod hub;
 mod json;
 pub mod provisioning;

@@ -58,7 +58,7 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug)]
 pub struct RouteInfo {
     pub method: &'static str,
-    /// `/twins/{id}/modules/{module_id}`; `{*rest}` as the last segment takes everything that follows.
+    /// `/twins/{id}/modules/{module_id}`; one `{*rest}` takes as many segments as the others leave, which may be none.
     pub template: &'static str,
     /// Azure's operation id, as in the published operation lists.
     pub operation: &'static str,
@@ -187,18 +187,21 @@ type Params = Vec<(&'static str, String)>;
 impl<D: Door> Route<D> {
     fn matches(&self, segments: &[String]) -> Option<Params> {
         let mut params = Vec::new();
+        let mut left = segments;
         for (index, part) in self.parts.iter().enumerate() {
+            let taken = match part {
+                Part::Rest(_) => left.len().checked_sub(self.parts.len() - index - 1)?,
+                Part::Word(_) | Part::Param(_) => 1,
+            };
+            let (own, after) = left.split_at_checked(taken)?;
             match part {
-                Part::Rest(name) => {
-                    params.push((*name, segments.get(index..)?.join("/")));
-                    return Some(params);
-                }
-                Part::Word(word) if segments.get(index)?.eq_ignore_ascii_case(word) => {}
+                Part::Word(word) if own[0].eq_ignore_ascii_case(word) => {}
                 Part::Word(_) => return None,
-                Part::Param(name) => params.push((*name, segments.get(index)?.clone())),
+                Part::Param(name) | Part::Rest(name) => params.push((*name, own.join("/"))),
             }
+            left = after;
         }
-        (segments.len() == self.parts.len()).then_some(params)
+        left.is_empty().then_some(params)
     }
 }
 
@@ -222,6 +225,9 @@ mod tests {
             Routes::new()
                 .on("GET", "/twins/{id}/modules/{module_id}", "Module_GetTwin", |_, (), r| async move {
                     Response::text(200, format!("{} {}", r.param("id"), r.param("module_id")))
+                })
+                .on("GET", "/{*scope}/roles/{id}", "Roles_Get", |_, (), r| async move {
+                    Response::text(200, format!("{} {}", r.param("scope"), r.param("id")))
                 })
                 .on("POST", "/devices", "Bulk", |_, (), r| async move { Response::bytes(200, "x", r.body) })
                 .body_max(4)
@@ -264,6 +270,21 @@ mod tests {
     async fn keywords_match_in_any_case_and_parameters_keep_theirs() {
         let (status, body) = ask("GET", "/Twins/A%2Fb/MODULES/m%23/?x=1", true, b"").await;
         assert_eq!((status, body.as_str()), (200, "A/b m#"));
+    }
+
+    #[tokio::test]
+    async fn a_rest_takes_what_the_other_segments_leave() {
+        for (path, told) in [
+            ("/roles/r", " r"),
+            ("/a/roles/r", "a r"),
+            ("/a/b%2Fc/ROLES/r", "a/b/c r"),
+            ("/roles/roles/roles", "roles roles"),
+        ] {
+            assert_eq!(ask("GET", path, true, b"").await, (200, told.into()), "{path}");
+        }
+        for path in ["/roles", "/r", "/a/role/r", "/a/roles/r/x"] {
+            assert_eq!(ask("GET", path, true, b"").await.0, 404, "{path}");
+        }
     }
 
     #[tokio::test]

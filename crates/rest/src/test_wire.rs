@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use ::access::directory::{ClientCredentials, Error, NewRoleAssignment, ServicePrincipal};
+use ::access::directory::{ClientCredentials, NewRoleAssignment, RoleError, ServicePrincipal};
 use ::access::{Caller, Directory};
 use bytes::Bytes;
 use http::request::Builder;
@@ -125,7 +125,7 @@ pub(crate) async fn grant(directory: &Directory, principal: &ServicePrincipal, r
         description: None,
     };
     match directory.put_role_assignment(&Caller::system(), assignment).await {
-        Ok(_) | Err(Error::RoleAssignmentExists { .. }) => {}
+        Ok(_) | Err(RoleError::RoleAssignmentExists { .. }) => {}
         Err(error) => panic!("{error}"),
     }
 }

@@ -71,6 +71,7 @@ fn routes() -> BTreeSet<Operation> {
         of::<rest::digital_twins::DigitalTwins>(),
         of::<rest::provisioning::ProvisioningDoor>(),
         of::<rest::resource_manager::Management>(),
+        of::<rest::graph::Graph>(),
     ];
     all.concat().iter().map(|route| operation(route.method, route.template)).collect()
 }

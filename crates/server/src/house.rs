@@ -152,6 +152,7 @@ impl House {
             provisioning: rest::mount(provisioning),
             digital_twins: rest::mount(digital_twins),
             resource_manager: rest::mount(management),
+            graph: rest::mount(rest::graph::Graph { directory: directory.clone(), clock: clock.clone() }),
             entra: rest::mount(rest::entra::Entra { directory, clock }),
             admin,
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Continuation, Page, Scope, Timestamp, caps};
-use store::{Batch, CommitError, Find, Key, MayConflict, Record, Scan, Store, StoreError};
+use store::{Batch, CommitError, Find, Key, Record, Scan, Store, StoreError};
 
-use crate::caller::{Caller, Denied};
+use crate::caller::Caller;
 use crate::permission::Permission;
 use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError, SigningKeyRecord};
 use crate::token::{self, Claims, TokenError};
@@ -23,41 +23,12 @@ mod tests;
 use callers::{Callers, Holder};
 use record::TenantRecord;
 pub use record::{ClientSecret, RoleAssignment, ServicePrincipal};
-pub use role_assignment::{NewRoleAssignment, PutRoleAssignment};
+pub use role_assignment::{NewRoleAssignment, PutRoleAssignment, RoleError};
 pub use rules::{ClientCredentials, GrantError};
 
-/// What can go wrong with the directory itself, in the words of `Microsoft.Authorization`.
+/// What can go wrong with the directory itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    #[error("The role assignment already exists. The ID of the existing role assignment is {}.", id.replace('-', ""))]
-    RoleAssignmentExists { id: String },
-    #[error("Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")]
-    RoleAssignmentUpdateNotPermitted,
-    #[error("The specified role definition with ID '{id}' does not exist.")]
-    RoleDefinitionDoesNotExist { id: String },
-    #[error(
-        "Principal {principal_id} does not exist in the directory {tenant_id}. Check that you have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype"
-    )]
-    PrincipalNotFound { principal_id: String, tenant_id: String },
-    #[error(
-        "The PrincipalId '{principal_id}' has type 'ServicePrincipal', which is different from the specified PrincipalType '{said}'."
-    )]
-    UnmatchedPrincipalType { principal_id: String, said: &'static str },
-    #[error("A valid principal ID must be provided for role assignment.")]
-    InvalidPrincipalId,
-    #[error("The role assignment ID '{id}' is not valid. The role assignment ID must be a GUID.")]
-    InvalidRoleAssignmentId { id: String },
-    #[error("The request was incorrectly formatted.")]
-    BadRequestFormat,
-    #[error("The role assignment '{id}' is not found.")]
-    RoleAssignmentNotFound { id: String },
-    #[error("No more role assignments can be created.")]
-    RoleAssignmentLimitExceeded,
-    /// Someone else wrote first; the operation is decided again.
-    #[error("The role assignment was changed by another request. Please retry.")]
-    WrittenMeanwhile,
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
     #[error(transparent)]
@@ -193,10 +164,14 @@ impl Directory {
         batch.put(&principal);
     }
 
-    /// Takes a managed identity out of the directory, in the batch that takes it from its resource. What it held goes by
-    /// [`Self::forget_principal`].
-    pub fn leave_managed_identity(&self, batch: &mut Batch, object_id: &str) {
-        batch.remove::<ServicePrincipal>(ServicePrincipal::key_of(&object_id.to_ascii_lowercase()));
+    /// Takes a managed identity and what it held out of the directory. Safe to repeat. The principal goes first: what is given
+    /// to it from now on is given to nobody, so that nothing is left behind.
+    pub async fn remove_managed_identity(&self, object_id: &str) -> Result<(), RoleError> {
+        let object_id = object_id.to_ascii_lowercase();
+        let mut batch = Batch::default();
+        batch.remove::<ServicePrincipal>(ServicePrincipal::key_of(&object_id));
+        self.0.store.commit(batch).await.map_err(role_assignment::written)?;
+        self.remove_role_assignments_of(&object_id).await
     }
 
     pub async fn service_principal(&self, object_id: &str) -> Result<Option<ServicePrincipal>, StoreError> {
@@ -219,12 +194,12 @@ impl Directory {
         self.find_service_principals("display_name", display_name).await
     }
 
+    /// All of them, page by page; what is no place in the list is its beginning.
     pub async fn service_principals(
         &self,
         after: Option<&Continuation>,
-    ) -> Result<Page<ServicePrincipal>, Error> {
-        let after =
-            after.map(|token| token.decode::<Key>().map_err(|_| Error::BadRequestFormat)).transpose()?;
+    ) -> Result<Page<ServicePrincipal>, StoreError> {
+        let after = after.and_then(|token| token.decode::<Key>().ok());
         let scan = Scan { prefix: Key::new([record::REALM]), after, limit: caps::RESOURCE_PAGE + 1 };
         let mut rows = self.0.store.scan::<ServicePrincipal>(scan).await?;
         let has_more = rows.len() > caps::RESOURCE_PAGE;
@@ -346,12 +321,6 @@ impl Directory {
         let holder = Holder { caller, is_in_directory: principal.is_some() };
         self.0.callers.keep(&object_id, holder.clone(), changes, now);
         Ok(holder)
-    }
-}
-
-impl MayConflict for Error {
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::WrittenMeanwhile)
     }
 }
 

@@ -2,12 +2,14 @@
 //! What an assignment gives is read by [`Directory::caller`]; what a role is, stands in `roles`.
 
 use base::{InstanceId, Scope, caps};
-use store::{Batch, CommitError, Counter, Find, Key, Scan, StoreError, Stored, retry_on_conflict};
+use store::{
+    Batch, CommitError, Counter, Find, Key, MayConflict, Scan, StoreError, Stored, retry_on_conflict,
+};
 
+use super::Directory;
 use super::record::{AssignmentName, REALM, RoleAssignment, ServicePrincipal};
 use super::rules::{self, PrincipalType};
-use super::{Directory, Error, unexpected};
-use crate::caller::Caller;
+use crate::caller::{Caller, Denied};
 use crate::permission::Permission;
 use crate::roles;
 
@@ -31,6 +33,48 @@ pub struct PutRoleAssignment {
     pub is_new: bool,
 }
 
+/// What can go wrong, in the words of `Microsoft.Authorization`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("The role assignment already exists. The ID of the existing role assignment is {}.", id.replace('-', ""))]
+    RoleAssignmentExists { id: String },
+    #[error("Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")]
+    RoleAssignmentUpdateNotPermitted,
+    #[error("The specified role definition with ID '{id}' does not exist.")]
+    RoleDefinitionDoesNotExist { id: String },
+    #[error(
+        "Principal {principal_id} does not exist in the directory {tenant_id}. Check that you have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype"
+    )]
+    PrincipalNotFound { principal_id: String, tenant_id: String },
+    #[error(
+        "The PrincipalId '{principal_id}' has type 'ServicePrincipal', which is different from the specified PrincipalType '{said}'."
+    )]
+    UnmatchedPrincipalType { principal_id: String, said: &'static str },
+    #[error("A valid principal ID must be provided for role assignment.")]
+    InvalidPrincipalId,
+    #[error("The role assignment ID '{id}' is not valid. The role assignment ID must be a GUID.")]
+    InvalidRoleAssignmentId { id: String },
+    #[error("The request was incorrectly formatted.")]
+    BadRequestFormat,
+    #[error("The role assignment '{id}' is not found.")]
+    RoleAssignmentNotFound { id: String },
+    #[error("No more role assignments can be created.")]
+    RoleAssignmentLimitExceeded,
+    /// Someone else wrote first; the operation is decided again.
+    #[error("The role assignment was changed by another request. Please retry.")]
+    WrittenMeanwhile,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl MayConflict for RoleError {
+    fn is_conflict(&self) -> bool {
+        *self == Self::WrittenMeanwhile
+    }
+}
+
 const READ: Permission = Permission::Management("Microsoft.Authorization/roleAssignments/read");
 const WRITE: Permission = Permission::Management("Microsoft.Authorization/roleAssignments/write");
 const DELETE: Permission = Permission::Management("Microsoft.Authorization/roleAssignments/delete");
@@ -44,26 +88,28 @@ impl Directory {
         &self,
         caller: &Caller,
         new: NewRoleAssignment,
-    ) -> Result<RoleAssignment, Error> {
+    ) -> Result<RoleAssignment, RoleError> {
         let put = async || self.try_put_role_assignment(caller, &new, Batch::default()).await;
         Ok(retry_on_conflict(put).await?.assignment)
     }
 
     /// `RoleAssignments_Create`: creates, changes the description, or answers the same one again. One attempt, together with
-    /// what `batch` demands of the scope; [`Error::WrittenMeanwhile`] asks for another.
+    /// what `batch` demands of the scope; [`RoleError::WrittenMeanwhile`] asks for another.
     pub async fn try_put_role_assignment(
         &self,
         caller: &Caller,
         new: &NewRoleAssignment,
         mut batch: Batch,
-    ) -> Result<PutRoleAssignment, Error> {
+    ) -> Result<PutRoleAssignment, RoleError> {
         let scope = Scope::new(&new.scope_path);
         caller.require(WRITE, &scope)?;
         let now = self.0.clock.now();
         let principal_type = rules::principal_type(new.principal_type.as_deref())?;
         let wanted = rules::assignment(new, scope, principal_type, caller.object_id(), now)?;
         if roles::find(&wanted.role_definition_id).is_none() {
-            return Err(Error::RoleDefinitionDoesNotExist { id: wanted.role_definition_id.replace('-', "") });
+            return Err(RoleError::RoleDefinitionDoesNotExist {
+                id: wanted.role_definition_id.replace('-', ""),
+            });
         }
         self.principal_must_fit(&wanted.principal_id, principal_type, &mut batch).await?;
         let Some(old) = self.find_role_assignment(&wanted.id).await? else {
@@ -84,7 +130,7 @@ impl Directory {
         principal_id: &str,
         said: Option<PrincipalType>,
         batch: &mut Batch,
-    ) -> Result<(), Error> {
+    ) -> Result<(), RoleError> {
         if self.service_principal(principal_id).await?.is_some() {
             batch.guard_exists::<ServicePrincipal>(ServicePrincipal::key_of(principal_id));
             return rules::check_service_principal(principal_id, said);
@@ -93,21 +139,25 @@ impl Directory {
             return Ok(());
         }
         let (principal_id, tenant_id) = (principal_id.replace('-', ""), self.0.tenant_id.clone());
-        Err(Error::PrincipalNotFound { principal_id, tenant_id })
+        Err(RoleError::PrincipalNotFound { principal_id, tenant_id })
     }
 
     async fn insert_role_assignment(
         &self,
         assignment: RoleAssignment,
         mut batch: Batch,
-    ) -> Result<PutRoleAssignment, Error> {
+    ) -> Result<PutRoleAssignment, RoleError> {
         let RoleAssignment { principal_id, scope, role_definition_id, .. } = &assignment;
         let key = RoleAssignment::key_of(principal_id, scope, role_definition_id);
         if let Some(existing) = self.0.store.get::<RoleAssignment>(&key).await? {
             let id = existing.record.id;
             // The very one that is asked for came between: decided again, it is there.
             let is_same = id == assignment.id;
-            return Err(if is_same { Error::WrittenMeanwhile } else { Error::RoleAssignmentExists { id } });
+            return Err(if is_same {
+                RoleError::WrittenMeanwhile
+            } else {
+                RoleError::RoleAssignmentExists { id }
+            });
         }
         batch.insert(&assignment);
         batch.insert(&AssignmentName { id: assignment.id.clone() });
@@ -123,12 +173,12 @@ impl Directory {
         caller: &Caller,
         scope: &Scope,
         id: &str,
-    ) -> Result<RoleAssignment, Error> {
+    ) -> Result<RoleAssignment, RoleError> {
         caller.require(READ, scope)?;
         let id = id.to_ascii_lowercase();
         let found = self.find_role_assignment(&id).await?;
         let found = found.map(|stored| stored.record).filter(|assignment| assignment.scope == *scope);
-        found.ok_or(Error::RoleAssignmentNotFound { id })
+        found.ok_or(RoleError::RoleAssignmentNotFound { id })
     }
 
     /// `RoleAssignments_ListForScope`: at `scope`, above it and below it; the door applies its filter.
@@ -136,7 +186,7 @@ impl Directory {
         &self,
         caller: &Caller,
         scope: &Scope,
-    ) -> Result<Vec<RoleAssignment>, Error> {
+    ) -> Result<Vec<RoleAssignment>, RoleError> {
         caller.require(READ, scope)?;
         let mut all = self.scan_role_assignments(Key::new([REALM])).await?;
         all.retain(|one| one.scope.contains(scope) || scope.contains(&one.scope));
@@ -149,7 +199,7 @@ impl Directory {
         caller: &Caller,
         scope: &Scope,
         id: &str,
-    ) -> Result<Option<RoleAssignment>, Error> {
+    ) -> Result<Option<RoleAssignment>, RoleError> {
         caller.require(DELETE, scope)?;
         let id = id.to_ascii_lowercase();
         let removed = retry_on_conflict(async || {
@@ -160,7 +210,7 @@ impl Directory {
             batch.remove::<AssignmentName>(AssignmentName::key_of(&id));
             batch.add(assignments(), -1, MAX);
             self.0.store.commit(batch).await.map_err(written)?;
-            Ok::<_, Error>(Some(stored.record))
+            Ok::<_, RoleError>(Some(stored.record))
         })
         .await?;
         self.0.callers.forget();
@@ -168,18 +218,21 @@ impl Directory {
     }
 
     /// Removes what was assigned at or below a resource that is gone.
-    pub async fn forget_scope(&self, scope: &Scope) -> Result<(), Error> {
+    pub async fn forget_scope(&self, scope: &Scope) -> Result<(), RoleError> {
         let all = self.scan_role_assignments(Key::new([REALM])).await?;
         self.remove_all(all.iter().filter(|one| scope.contains(&one.scope))).await
     }
 
     /// Removes what a principal held that is gone.
-    pub async fn forget_principal(&self, object_id: &str) -> Result<(), Error> {
-        let held = self.role_assignments_of(&object_id.to_ascii_lowercase()).await?;
-        self.remove_all(held.iter()).await
+    pub(super) async fn remove_role_assignments_of(&self, principal_id: &str) -> Result<(), RoleError> {
+        let held = self.role_assignments_of(principal_id).await?;
+        self.remove_all(held.iter()).await?;
+        // Whether it is in the directory is kept with what it may do.
+        self.0.callers.forget();
+        Ok(())
     }
 
-    async fn remove_all(&self, gone: impl Iterator<Item = &RoleAssignment>) -> Result<(), Error> {
+    async fn remove_all(&self, gone: impl Iterator<Item = &RoleAssignment>) -> Result<(), RoleError> {
         let caller = Caller::system();
         for assignment in gone {
             self.remove_role_assignment(&caller, &assignment.scope, &assignment.id).await?;
@@ -209,10 +262,10 @@ fn assignments() -> Counter {
     Counter::new(&InstanceId::from_stored(REALM), "role_assignments")
 }
 
-fn written(error: CommitError) -> Error {
+pub(super) fn written(error: CommitError) -> RoleError {
     match error {
-        CommitError::Conflict => Error::WrittenMeanwhile,
-        CommitError::CounterLimit { .. } => Error::RoleAssignmentLimitExceeded,
-        error @ CommitError::Store(_) => unexpected(error),
+        CommitError::Conflict => RoleError::WrittenMeanwhile,
+        CommitError::CounterLimit { .. } => RoleError::RoleAssignmentLimitExceeded,
+        CommitError::Store(error) => RoleError::Store(error),
     }
 }

@@ -2,9 +2,8 @@
 
 use base::{Scope, Secret, Timestamp, caps};
 
-use super::Error;
 use super::record::{RoleAssignment, ServicePrincipal};
-use super::role_assignment::NewRoleAssignment;
+use super::role_assignment::{NewRoleAssignment, RoleError};
 use crate::caller::Grant;
 use crate::roles;
 use crate::token::{self, Claims, Version};
@@ -158,18 +157,21 @@ impl PrincipalType {
     }
 }
 
-pub(super) fn principal_type(said: Option<&str>) -> Result<Option<PrincipalType>, Error> {
+pub(super) fn principal_type(said: Option<&str>) -> Result<Option<PrincipalType>, RoleError> {
     let Some(said) = said.filter(|said| !said.is_empty()) else { return Ok(None) };
     let found = PrincipalType::ALL.into_iter().find(|one| one.name().eq_ignore_ascii_case(said));
-    found.map(Some).ok_or(Error::BadRequestFormat)
+    found.map(Some).ok_or(RoleError::BadRequestFormat)
 }
 
-pub(super) fn check_service_principal(principal_id: &str, said: Option<PrincipalType>) -> Result<(), Error> {
+pub(super) fn check_service_principal(
+    principal_id: &str,
+    said: Option<PrincipalType>,
+) -> Result<(), RoleError> {
     match said {
         None | Some(PrincipalType::ServicePrincipal) => Ok(()),
         Some(said) => {
             let principal_id = principal_id.replace('-', "");
-            Err(Error::UnmatchedPrincipalType { principal_id, said: said.name() })
+            Err(RoleError::UnmatchedPrincipalType { principal_id, said: said.name() })
         }
     }
 }
@@ -181,16 +183,16 @@ pub(super) fn assignment(
     principal_type: Option<PrincipalType>,
     by: &str,
     now: Timestamp,
-) -> Result<RoleAssignment, Error> {
+) -> Result<RoleAssignment, RoleError> {
     if !is_guid(&new.id) {
-        return Err(Error::InvalidRoleAssignmentId { id: new.id.chars().take(128).collect() });
+        return Err(RoleError::InvalidRoleAssignmentId { id: new.id.chars().take(128).collect() });
     }
     if !is_guid(&new.principal_id) {
-        return Err(Error::InvalidPrincipalId);
+        return Err(RoleError::InvalidPrincipalId);
     }
     let characters = new.description.as_deref().map_or(0, |text| text.chars().count());
     if characters > caps::ROLE_ASSIGNMENT_DESCRIPTION_CHARACTERS_MAX {
-        return Err(Error::BadRequestFormat);
+        return Err(RoleError::BadRequestFormat);
     }
     Ok(RoleAssignment {
         id: new.id.to_ascii_lowercase(),
@@ -208,11 +210,11 @@ pub(super) fn assignment(
 }
 
 /// `old` as a later PUT of the same GUID leaves it: who holds what where is fixed, what is said of it is not.
-pub(super) fn changed(old: &RoleAssignment, wanted: &RoleAssignment) -> Result<RoleAssignment, Error> {
+pub(super) fn changed(old: &RoleAssignment, wanted: &RoleAssignment) -> Result<RoleAssignment, RoleError> {
     let fixed =
         |one: &RoleAssignment| (one.principal_id.clone(), one.scope.clone(), one.role_definition_id.clone());
     if fixed(old) != fixed(wanted) {
-        return Err(Error::RoleAssignmentUpdateNotPermitted);
+        return Err(RoleError::RoleAssignmentUpdateNotPermitted);
     }
     if old.description == wanted.description {
         return Ok(old.clone());

@@ -288,10 +288,7 @@ impl ResourceManager {
         if !next.provisioning_state.is_terminal() {
             next.operation = Some(operation.id.clone());
         }
-        match old {
-            Some(old) => batch.replace(old, &next),
-            None => batch.insert(&next),
-        }
+        self.write(&mut batch, old, &next);
         batch.insert(&operation);
         self.store.commit(batch).await?;
         let is_new = old.is_none();
@@ -319,25 +316,18 @@ impl ResourceManager {
         next: Resource,
         mut batch: Batch,
     ) -> Result<Accepted, Error> {
-        match old {
-            Some(old) => batch.replace(old, &next),
-            None => batch.insert(&next),
-        }
+        self.write(&mut batch, old, &next);
         self.store.commit(batch).await?;
         Ok(Accepted { resource: next, operation: None, is_new: old.is_none() })
     }
 
-    /// Deletes a resource that is nothing but its record; false when there is none.
-    pub(crate) async fn remove_at_once(&self, id: &ResourceId) -> Result<bool, Error> {
-        retry_on_conflict(async || {
-            self.group_must_exist(&id.group).await?;
-            let Some(old) = self.stored(id).await? else { return Ok(false) };
-            let mut batch = Batch::default();
-            batch.delete(&old);
-            self.store.commit(batch).await?;
-            Ok(true)
-        })
-        .await
+    /// `next` in the place of `old`, with the principal that it is or has.
+    fn write(&self, batch: &mut Batch, old: Option<&Stored<Resource>>, next: &Resource) {
+        match old {
+            Some(old) => batch.replace(old, next),
+            None => batch.insert(next),
+        }
+        self.enter_identity(batch, old.map(|old| &old.record), next);
     }
 
     pub(crate) async fn scan_page(
@@ -427,7 +417,7 @@ pub(crate) fn decode(after: Option<&Continuation>) -> Result<Option<Key>, Error>
     after.map(|token| token.decode::<Key>().map_err(|_| Error::InvalidSkipToken)).transpose()
 }
 
-fn must_not_be_deleting(resource: &Resource) -> Result<(), Error> {
+pub(crate) fn must_not_be_deleting(resource: &Resource) -> Result<(), Error> {
     if resource.provisioning_state == ProvisioningState::Deleting {
         return Err(Error::Conflict(format!("The resource '{}' is being deleted.", resource.id.name)));
     }

@@ -69,6 +69,7 @@ impl Client {
             digital_twins: door.clone(),
             resource_manager: door.clone(),
             entra: door.clone(),
+            graph: door.clone(),
             admin: door,
         };
         let connection = Connection {

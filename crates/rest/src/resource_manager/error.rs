@@ -1,6 +1,7 @@
 //! Every refusal of Resource Manager: status, code and envelope. The one place where an error becomes HTTP.
 
 use access::TokenError;
+use access::directory::RoleError;
 use resource_manager::{Error, provider};
 use serde_json::{Map, Value, json};
 
@@ -131,7 +132,28 @@ fn status_of(error: &Error) -> (u16, &'static str) {
         Error::QuotaExceeded(_) => (400, "QuotaExceeded"),
         Error::PreconditionFailed(_) => (412, "PreconditionFailed"),
         Error::OperationNotFound(_) => (404, "OperationNotFound"),
+        Error::InvalidScope(_) => (404, "InvalidScope"),
+        Error::RoleDefinitionNotFound(_) => (404, "RoleDefinitionDoesNotExist"),
+        Error::Role(error) => status_of_role(error),
         Error::Store(_) => (503, "ServiceUnavailable"),
+    }
+}
+
+fn status_of_role(error: &RoleError) -> (u16, &'static str) {
+    match error {
+        RoleError::Denied(_) => (403, "AuthorizationFailed"),
+        RoleError::RoleAssignmentExists { .. } => (409, "RoleAssignmentExists"),
+        RoleError::RoleAssignmentUpdateNotPermitted => (400, "RoleAssignmentUpdateNotPermitted"),
+        RoleError::RoleDefinitionDoesNotExist { .. } => (400, "RoleDefinitionDoesNotExist"),
+        RoleError::PrincipalNotFound { .. } => (400, "PrincipalNotFound"),
+        RoleError::UnmatchedPrincipalType { .. } => (400, "UnmatchedPrincipalType"),
+        RoleError::InvalidPrincipalId => (400, "InvalidPrincipalId"),
+        RoleError::InvalidRoleAssignmentId { .. } => (400, "InvalidRoleAssignmentId"),
+        RoleError::BadRequestFormat => (400, "BadRequestFormat"),
+        RoleError::RoleAssignmentNotFound { .. } => (404, "RoleAssignmentNotFound"),
+        RoleError::RoleAssignmentLimitExceeded => (400, "RoleAssignmentLimitExceeded"),
+        RoleError::WrittenMeanwhile => (409, "Conflict"),
+        RoleError::Store(_) => (503, "ServiceUnavailable"),
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let existed = at.manager.delete_user_assigned_identity(&at.caller, &id(request)).await?;
-    Ok(Response::empty(if existed { 200 } else { 204 }))
+    let deleted = at.manager.delete_resource(&at.caller, &id(request)).await?;
+    Ok(Response::empty(if deleted.is_some() { 200 } else { 204 }))
 }
 
 pub(super) fn body(resource: &Resource, own: &user_assigned_identity::Properties) -> Value {

@@ -16,6 +16,7 @@ mod parse;
 mod private_link;
 mod provisioning_services;
 mod resources;
+mod roles;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,7 @@ impl Door for Management {
             .and(devices_routes())
             .and(event_hub_routes())
             .and(identity_routes())
+            .and(authorization_routes())
     }
 
     /// The token, then the api-version: in this order the front end looks at them.
@@ -264,4 +266,15 @@ fn identity_routes() -> Routes<Management> {
     let r = route!(r, "PUT", identity!("/{name}"), "UserAssignedIdentities_CreateOrUpdate", identities::put);
     let r = route!(r, "PATCH", identity!("/{name}"), "UserAssignedIdentities_Update", resources::update_tags);
     route!(r, "DELETE", identity!("/{name}"), "UserAssignedIdentities_Delete", identities::delete)
+}
+
+#[rustfmt::skip]
+fn authorization_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", "/{*scope}/providers/Microsoft.Authorization/roleDefinitions", "RoleDefinitions_List", roles::list_definitions);
+    let r = route!(r, "GET", "/{*scope}/providers/Microsoft.Authorization/roleDefinitions/{definition}", "RoleDefinitions_Get", roles::get_definition);
+    let r = route!(r, "GET", "/{*scope}/providers/Microsoft.Authorization/roleAssignments", "RoleAssignments_ListForScope", roles::list);
+    let r = route!(r, "GET", "/{*scope}/providers/Microsoft.Authorization/roleAssignments/{assignment}", "RoleAssignments_Get", roles::get);
+    let r = route!(r, "PUT", "/{*scope}/providers/Microsoft.Authorization/roleAssignments/{assignment}", "RoleAssignments_Create", roles::put);
+    route!(r, "DELETE", "/{*scope}/providers/Microsoft.Authorization/roleAssignments/{assignment}", "RoleAssignments_Delete", roles::delete)
 }

@@ -117,6 +117,7 @@ impl Cloud {
                 directory: directory.clone(),
                 hosts,
             }),
+            graph: mount(rest::graph::Graph { directory: directory.clone(), clock: clock.clone() }),
             resource_manager: mount(rest::resource_manager::Management { manager, directory }),
             // The front wants one; nothing here asks it anything.
             admin: entra.clone(),

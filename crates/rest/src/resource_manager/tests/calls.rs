@@ -115,6 +115,7 @@ pub(super) fn calls(group: &str, instance: &str) -> Vec<Call> {
     hubs(&mut calls, &subscription, &in_group, instance);
     provisioning(&mut calls, &subscription, &in_group, instance);
     event_hubs(&mut calls, &subscription, &in_group, instance);
+    authorization(&mut calls, &in_group, instance);
     calls.below(in_group, RESOURCES_VERSION, OpenTo::Roles);
     calls.delete("");
     calls.all
@@ -284,6 +285,32 @@ fn event_hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &
     calls.delete("");
 }
 
+fn authorization(calls: &mut Calls, in_group: &str, instance: &str) {
+    const VERSION: &str = "2022-04-01";
+    let definitions = "/providers/Microsoft.Authorization/roleDefinitions";
+    calls.below(String::new(), VERSION, OpenTo::AnyToken);
+    calls.get(definitions);
+    calls.get(&format!("{definitions}/{}", roles::READER));
+    calls.below(in_group.to_owned(), VERSION, OpenTo::Roles);
+    calls.get(definitions);
+    calls.get(&format!("{definitions}/{}", roles::READER));
+    let assignments = "/providers/Microsoft.Authorization/roleAssignments";
+    // A GUID of its own for each place.
+    let place: usize = in_group.bytes().chain(instance.bytes()).map(usize::from).sum();
+    let assignment = format!("{assignments}/00000000-0000-0000-0000-{place:012}");
+    calls.put(
+        &assignment,
+        json!({"properties": {
+            "roleDefinitionId": format!("{definitions}/{}", roles::READER),
+            "principalId": "44444444-4444-4444-4444-444444444444",
+            "principalType": "ServicePrincipal"
+        }}),
+    );
+    calls.get(&assignment);
+    calls.get(assignments);
+    calls.delete(&assignment);
+}
+
 /// A server on which everything is that the calls speak of.
 pub(super) async fn with_everything() -> Arm {
     let arm = Arm::new().await;
@@ -322,12 +349,17 @@ impl Arm {
     }
 }
 
-/// Whether a path is one that the template describes.
+/// Whether a path is one that the template describes. A rest at its beginning may stand for nothing.
 fn is_of(template: &str, path: &str) -> bool {
     let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
     let same =
         |(wanted, given): (&&str, &&str)| wanted.starts_with('{') || wanted.eq_ignore_ascii_case(given);
-    template.len() == path.len() && template.iter().zip(&path).all(same)
+    match template.as_slice() {
+        ["", rest, fixed @ ..] if rest.starts_with("{*") => {
+            path.len() > fixed.len() && fixed.iter().rev().zip(path.iter().rev()).all(same)
+        }
+        _ => template.len() == path.len() && template.iter().zip(&path).all(same),
+    }
 }
 
 #[test]

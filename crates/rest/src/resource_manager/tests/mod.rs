@@ -13,6 +13,7 @@ mod limits;
 mod recorded;
 mod refusals;
 mod restart;
+mod role_assignments;
 
 use std::sync::Arc;
 use std::time::Duration;

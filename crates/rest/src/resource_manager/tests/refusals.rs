@@ -51,13 +51,13 @@ async fn without_a_good_token_nothing_is_told_or_changed() {
 #[tokio::test]
 async fn without_a_role_that_names_the_action_nothing_is_told_or_changed() {
     let arm = with_everything().await;
-    let before = snapshot(&arm).await;
     let subscription = format!("/subscriptions/{RECORDED}");
     let nobody = arm.token_of(None, "").await;
     let elsewhere = arm.token_of(Some(roles::OWNER), &format!("/subscriptions/{EXAMPLES}")).await;
     let data = arm.token_of(Some(roles::DIGITAL_TWINS_DATA_OWNER), &subscription).await;
     let neighbour = arm.token_of(Some(roles::OWNER), &format!("{subscription}/resourceGroups/other")).await;
     let reader = arm.token_of(Some(roles::READER), &subscription).await;
+    let before = snapshot(&arm).await;
     let refused = (403, "AuthorizationFailed".to_owned());
     for call in calls("g", "all") {
         let at = format!("{} {}", call.method, call.url);
