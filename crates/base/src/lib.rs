@@ -1,6 +1,7 @@
 //! What every other crate may use: identifiers, scopes, etags, tokens, time, limits.
 //! Called by everyone, calls nobody. It must never do I/O beyond reading the clock, and never know a service.
 
+pub mod address;
 pub mod caps;
 pub mod clock;
 pub mod etag;
@@ -15,6 +16,7 @@ pub mod scope;
 pub mod secret;
 pub mod tasks;
 
+pub use address::{ConnectionString, Url};
 pub use clock::{Clock, Timestamp};
 pub use etag::{IfMatch, IfNoneMatch};
 pub use ids::{DeviceId, InstanceId, ModuleId};

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use access::Caller;
 use base::hosts::{Hosts, NoMachine, Service};
-use base::outbound::{Delivery, Message, Outbound};
+use base::outbound::{self, Delivery, Message, Outbound};
 use base::tasks::Tasks;
-use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Secret, Throttle, Timestamp};
+use base::{Clock, ConnectionString, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp};
 use digital_twins::{Context, DigitalTwinId, InstanceSettings, Instances, NewEventRoute, json_patch};
 use events::headers::Property;
 use events::{Address, Endpoint, EventStreamSettings, Events, Target};
@@ -20,7 +20,7 @@ use store::{Options, Position, Store, Streams};
 struct Nowhere;
 
 impl Outbound for Nowhere {
-    fn deliver<'a>(&'a self, address: &'a str, _: &'a [Message]) -> Delivery<'a> {
+    fn deliver<'a>(&'a self, address: &'a outbound::Address, _: &'a [Message]) -> Delivery<'a> {
         panic!("{address} is no event hub of ours")
     }
 }
@@ -60,7 +60,7 @@ async fn a_change_that_a_filter_selects_arrives_as_a_message_with_its_attributes
     let twins = instances.ensure(settings).await.unwrap();
     let connection =
         "Endpoint=sb://ns.servicebus.localhost/;SharedAccessKeyName=n;SharedAccessKey=k;EntityPath=hub";
-    let target = Target::EventHub(Address::ConnectionString(Secret::new(connection)));
+    let target = Target::EventHub(Address::ConnectionString(ConnectionString::new(connection)));
     let endpoint = Endpoint { instance: twins.id().clone(), name: "e".to_owned(), target };
     events.ensure_endpoint(&endpoint).await.unwrap();
 

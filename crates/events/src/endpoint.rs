@@ -4,7 +4,7 @@
 use std::fmt;
 
 use base::hosts::{Host, Service};
-use base::{InstanceId, Secret};
+use base::{ConnectionString, InstanceId, Secret, Url, outbound};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Key, Record, Scan, StoreError, Table, table};
 
@@ -23,14 +23,14 @@ pub struct Endpoint {
 pub enum Target {
     EventHub(Address),
     ServiceBus(Address),
-    EventGrid { topic_endpoint: String, access_key: Option<Secret> },
+    EventGrid { topic_endpoint: Url, access_key: Option<Secret> },
 }
 
 /// How an event hub or a topic is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Address {
     /// `Endpoint=sb://{host}/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath={entity}`.
-    ConnectionString(Secret),
+    ConnectionString(ConnectionString),
     /// `sb://{host}/` and the entity, with the instance's identity.
     Identity { endpoint_uri: String, entity_path: String },
 }
@@ -48,13 +48,15 @@ impl Address {
     pub fn host_and_entity(&self) -> Option<(&str, &str)> {
         match self {
             Self::Identity { endpoint_uri, entity_path } => Some((host(endpoint_uri)?, entity_path)),
-            Self::ConnectionString(text) => {
-                let field = |name: &str| {
-                    let fields = text.expose().split(';').filter_map(|field| field.split_once('='));
-                    let mut named = fields.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-                    named.next().map(|(_, value)| value.trim())
-                };
-                Some((host(field("Endpoint")?)?, field("EntityPath")?))
+            Self::ConnectionString(string) => Some((string.endpoint_host()?, string.entity_path()?)),
+        }
+    }
+
+    fn connection_string(&self) -> ConnectionString {
+        match self {
+            Self::ConnectionString(string) => string.clone(),
+            Self::Identity { endpoint_uri, entity_path } => {
+                ConnectionString::new(format!("Endpoint={endpoint_uri};EntityPath={entity_path}"))
             }
         }
     }
@@ -67,20 +69,13 @@ fn host(uri: &str) -> Option<&str> {
 }
 
 impl Target {
-    /// What an adapter of another server needs to get there. Holds secrets: for the outbound trait alone.
-    pub(crate) fn address(&self) -> String {
-        let bus = |kind: &str, address: &Address| match address {
-            Address::ConnectionString(text) => format!("{kind}:{}", text.expose()),
-            Address::Identity { endpoint_uri, entity_path } => {
-                format!("{kind}:Endpoint={endpoint_uri};EntityPath={entity_path}")
-            }
-        };
+    /// The way there for an adapter, once the target turns out to be on no event hub of this server.
+    pub(crate) fn address(&self) -> outbound::Address {
         match self {
-            Self::EventHub(address) => bus("eventhub", address),
-            Self::ServiceBus(address) => bus("servicebus", address),
+            Self::EventHub(address) => outbound::Address::EventHub(address.connection_string()),
+            Self::ServiceBus(address) => outbound::Address::ServiceBus(address.connection_string()),
             Self::EventGrid { topic_endpoint, access_key } => {
-                let key = access_key.as_ref().map_or("", Secret::expose);
-                format!("eventgrid:TopicEndpoint={topic_endpoint};AccessKey={key}")
+                outbound::Address::EventGrid { topic: topic_endpoint.clone(), access_key: access_key.clone() }
             }
         }
     }
@@ -137,38 +132,5 @@ impl Events {
             Host::Instance(Service::EventHubs, namespace) => self.event_hub(&namespace, entity),
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection(text: &str) -> Option<(String, String)> {
-        let address = Address::ConnectionString(Secret::new(text));
-        address.host_and_entity().map(|(host, entity)| (host.to_owned(), entity.to_owned()))
-    }
-
-    #[test]
-    fn a_connection_string_names_host_and_entity() {
-        let text = "Endpoint=sb://ns.servicebus.localhost:5671/;SharedAccessKeyName=n;SharedAccessKey=k=;EntityPath=e";
-        assert_eq!(connection(text), Some(("ns.servicebus.localhost:5671".into(), "e".into())));
-        assert_eq!(connection("entitypath=e;endpoint=sb://h"), Some(("h".into(), "e".into())));
-        for incomplete in [
-            "",
-            "Endpoint=sb://h/",
-            "EntityPath=e",
-            "Endpoint=h;EntityPath=e",
-            "Endpoint=sb:///;EntityPath=e",
-        ] {
-            assert_eq!(connection(incomplete), None, "{incomplete}");
-        }
-    }
-
-    #[test]
-    fn the_log_never_sees_a_secret() {
-        let target = Target::EventHub(Address::ConnectionString(Secret::new("SharedAccessKey=hidden")));
-        let endpoint = Endpoint { instance: InstanceId::from_stored("i"), name: "e".into(), target };
-        assert!(!format!("{endpoint} {endpoint:?}").contains("hidden"));
     }
 }

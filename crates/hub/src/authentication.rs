@@ -245,8 +245,8 @@ mod tests {
         let (device_key, module_key) =
             (keys(&hub.stored("dev1").await)[0].clone(), keys(&hub.stored("dev1/mod1").await)[0].clone());
         let mut spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
-        spec.authentication.primary_key = Some(device_key.text().to_owned());
-        spec.authentication.secondary_key = Some(device_key.text().to_owned());
+        spec.authentication.primary_key = Some((&device_key).into());
+        spec.authentication.secondary_key = Some((&device_key).into());
         hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
         let path = format!("{HOST}/devices/dev1");
         assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Err(401_002));

@@ -1,6 +1,6 @@
 //! How a device proves that it belongs to an enrollment: the stored form, what a caller may write, and the checks between them.
 
-use base::Key;
+use base::{Key, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::{self, X509Certificate};
@@ -43,7 +43,7 @@ pub struct Pair<T> {
 /// What a caller writes. `None` and the empty text mean: make one, or keep the stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttestationDraft {
-    SymmetricKey { primary_key: Option<String>, secondary_key: Option<String> },
+    SymmetricKey { primary_key: Option<Secret>, secondary_key: Option<Secret> },
     Tpm { endorsement_key: String, storage_root_key: Option<String> },
     X509(X509Draft),
 }
@@ -80,8 +80,8 @@ impl AttestationDraft {
                     _ => (None, None),
                 };
                 Ok(Attestation::SymmetricKey {
-                    primary_key: key(primary_key.as_deref(), kept.0)?,
-                    secondary_key: key(secondary_key.as_deref(), kept.1)?,
+                    primary_key: key(primary_key.as_ref(), kept.0)?,
+                    secondary_key: key(secondary_key.as_ref(), kept.1)?,
                 })
             }
             Self::Tpm { .. } if is_group => Err(Error::bad("A TPM cannot attest an enrollment group.")),
@@ -169,8 +169,8 @@ fn certificates(
     Ok(pair)
 }
 
-fn key(given: Option<&str>, kept: Option<&Key>) -> Result<Key, Error> {
-    match given.filter(|text| !text.is_empty()) {
+fn key(given: Option<&Secret>, kept: Option<&Key>) -> Result<Key, Error> {
+    match given.map(Secret::expose).filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_err(|error| Error::bad(format!("Invalid symmetric key: {error}."))),
         None => Ok(kept.cloned().unwrap_or_else(|| Key::generate(KEY_BYTES))),
     }

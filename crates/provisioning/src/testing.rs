@@ -164,7 +164,7 @@ pub(crate) fn individual(id: &str) -> EnrollmentDraft {
 }
 
 pub(crate) fn group(id: &str, key: &Key) -> EnrollmentDraft {
-    let text = Some(key.text().to_owned());
+    let text = Some(key.into());
     let attestation = AttestationDraft::SymmetricKey { primary_key: text.clone(), secondary_key: text };
     EnrollmentDraft { attestation, ..draft(EnrollmentKind::Group, id) }
 }

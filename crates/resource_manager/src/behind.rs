@@ -1,11 +1,11 @@
 //! What stands behind a resource: a hub, a provisioning service, a Digital Twins instance, an endpoint of `events`.
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
-use base::InstanceId;
 use base::hosts::{Host, Service};
+use base::{ConnectionString, InstanceId};
 
 use crate::ResourceManager;
-use crate::endpoint::{self, BusKind, ConnectionString, Target};
+use crate::endpoint::{self, BusKind, Target};
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::policy::SharedAccessPolicy;
@@ -111,7 +111,7 @@ impl ResourceManager {
 
     async fn own_target_must_accept(&self, target: &Target) -> Result<(), Fault> {
         let Target::Keys { kind: BusKind::EventHub, primary, .. } = target else { return Ok(()) };
-        let Some(parts) = ConnectionString::parse(primary.expose()) else { return Ok(()) };
+        let Some(parts) = endpoint::ConnectionString::parse(primary.expose()) else { return Ok(()) };
         if !matches!(self.hosts.resolve(&parts.host, None), Host::Instance(Service::EventHubs, _)) {
             return Ok(());
         }
@@ -122,7 +122,7 @@ impl ResourceManager {
                 parts.entity_path, parts.host
             ));
         };
-        if self.may_send(&hub, &parts.key_name, &parts.key).await? {
+        if self.may_send(&hub, &parts.key_name, parts.key.expose()).await? {
             return Ok(());
         }
         refused(format!("The event hub '{}' refuses the key '{}'.", parts.entity_path, parts.key_name))
@@ -268,7 +268,9 @@ fn linked_hub(hub: &LinkedHub) -> provisioning::LinkedHub {
 
 fn events_target(target: &Target) -> events::Target {
     match target {
-        Target::Keys { kind, primary, .. } => bus(*kind, events::Address::ConnectionString(primary.clone())),
+        Target::Keys { kind, primary, .. } => {
+            bus(*kind, events::Address::ConnectionString(ConnectionString::new(primary.expose())))
+        }
         Target::Address { kind, endpoint_uri, entity_path } => {
             let (endpoint_uri, entity_path) = (endpoint_uri.clone(), entity_path.clone());
             bus(*kind, events::Address::Identity { endpoint_uri, entity_path })

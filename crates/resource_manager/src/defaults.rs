@@ -2,6 +2,7 @@
 //! instance. Called by the server before its doors open; safe to repeat at every start.
 
 use access::Caller;
+use base::Secret;
 
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
@@ -116,11 +117,11 @@ impl ResourceManager {
         let owner = self.shared_access_policy(caller, &ids.hub, "iothubowner").await?;
         let host = self.hub_host(&self.must_get(&ids.hub).await?);
         let link = provisioning_service::LinkedHubRequest {
-            connection_string: format!(
+            connection_string: Secret::new(format!(
                 "HostName={host};SharedAccessKeyName={};SharedAccessKey={}",
                 owner.key_name,
                 owner.primary_key.text()
-            ),
+            )),
             location: location.clone(),
             ..provisioning_service::LinkedHubRequest::default()
         };

@@ -2,7 +2,7 @@
 //! Called by the two nouns that have them, and by the door that lists them. Keys come from the system's randomness.
 
 use access::{Caller, Right};
-use base::{Key, caps};
+use base::{Key, Secret, caps};
 use serde::{Deserialize, Serialize};
 
 use crate::ResourceManager;
@@ -23,8 +23,8 @@ pub struct SharedAccessPolicy {
 #[derive(Clone, Debug)]
 pub struct PolicyRequest {
     pub key_name: String,
-    pub primary_key: Option<String>,
-    pub secondary_key: Option<String>,
+    pub primary_key: Option<Secret>,
+    pub secondary_key: Option<Secret>,
     pub rights: String,
 }
 
@@ -79,9 +79,9 @@ pub fn put(
         let before = old.iter().find(|known| known.key_name.eq_ignore_ascii_case(name));
         next.push(SharedAccessPolicy {
             key_name: name.clone(),
-            primary_key: key(request.primary_key.as_deref(), before.map(|known| &known.primary_key), name)?,
+            primary_key: key(request.primary_key.as_ref(), before.map(|known| &known.primary_key), name)?,
             secondary_key: key(
-                request.secondary_key.as_deref(),
+                request.secondary_key.as_ref(),
                 before.map(|known| &known.secondary_key),
                 name,
             )?,
@@ -91,8 +91,8 @@ pub fn put(
     Ok(next)
 }
 
-fn key(sent: Option<&str>, old: Option<&Key>, name: &str) -> Result<Key, Error> {
-    match (sent.filter(|sent| !sent.is_empty()), old) {
+fn key(sent: Option<&Secret>, old: Option<&Key>, name: &str) -> Result<Key, Error> {
+    match (sent.map(Secret::expose).filter(|sent| !sent.is_empty()), old) {
         (None, Some(old)) => Ok(old.clone()),
         (None, None) => Ok(Key::generate(KEY_BYTES)),
         (Some(sent), _) => sent.parse().map_err(|_| {
@@ -144,7 +144,7 @@ mod tests {
     fn request(name: &str, rights: &str, primary: Option<&str>) -> PolicyRequest {
         PolicyRequest {
             key_name: name.into(),
-            primary_key: primary.map(str::to_owned),
+            primary_key: primary.map(Secret::new),
             secondary_key: None,
             rights: rights.into(),
         }

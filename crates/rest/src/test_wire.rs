@@ -138,7 +138,7 @@ pub(crate) async fn token(directory: &Directory, principal: &ServicePrincipal, r
         resource,
         base_url: "https://login.localhost",
     };
-    directory.issue(&credentials).await.unwrap().access_token
+    directory.issue(&credentials).await.unwrap().access_token.expose().to_owned()
 }
 
 /// A self-signed certificate of `name` in PEM.

@@ -19,7 +19,8 @@ use crate::{Failure, config, data_directory, environment};
 /// How soon `twinhub env` follows a changed key.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Not to be printed: the environment holds keys.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunFile {
     pub(crate) process_id: u32,
     /// The address that clients on this machine dial, and the ports there.

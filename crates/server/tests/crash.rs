@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::{Clock, Key, sas};
+use deadline::Deadline;
 use serde_json::{Value, json};
 use server::client::{ClientError, Https, Login, MqttClient, Trust};
 
@@ -20,10 +21,14 @@ const DEVICES: usize = 4;
 /// Every connection writes at most this long before its server is killed.
 const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
 
+#[path = "process/deadline.rs"]
+mod deadline;
+
 struct Server {
     child: Child,
     address: String,
     environment: BTreeMap<String, String>,
+    _deadline: Deadline,
 }
 
 impl Server {
@@ -38,11 +43,12 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let deadline = Deadline::of(&child);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("twinhub is ready "), "after a kill it starts again: {line:?}");
         let json = run(directory, &["env", "--format", "json"]);
-        Self { child, address, environment: serde_json::from_str(&json).unwrap() }
+        Self { child, address, environment: serde_json::from_str(&json).unwrap(), _deadline: deadline }
     }
 
     fn variable(&self, name: &str) -> &str {
@@ -77,7 +83,7 @@ impl Drop for Server {
 
 fn run(directory: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-    let output = command.args(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    let output = deadline::output(command.args(arguments).arg("--data-dir").arg(directory));
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

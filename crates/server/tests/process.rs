@@ -9,7 +9,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use deadline::Deadline;
 use server::client::{Https, Login, MqttClient, Trust};
+
+#[path = "process/deadline.rs"]
+mod deadline;
+#[path = "process/secrets.rs"]
+mod secrets;
 
 /// A loopback address of its own for every server of this test process, so that runs do not meet.
 fn own_address() -> String {
@@ -22,6 +28,7 @@ struct Server {
     child: Child,
     address: String,
     ready_line: String,
+    _deadline: Deadline,
 }
 
 impl Server {
@@ -43,9 +50,10 @@ impl Server {
 
     fn spawn(mut command: Command, address: String) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let deadline = Deadline::of(&child);
         let mut ready_line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready_line).unwrap();
-        Self { child, address, ready_line }
+        Self { child, address, ready_line, _deadline: deadline }
     }
 
     fn url(&self, path: &str) -> String {
@@ -73,7 +81,7 @@ fn client(directory: &Path) -> Https {
 
 fn twinhub(directory: &Path, arguments: &[&str]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-    let output = command.args(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    let output = deadline::output(command.args(arguments).arg("--data-dir").arg(directory));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
@@ -161,7 +169,7 @@ async fn a_second_server_on_the_same_directory_is_refused_wherever_its_records_a
         };
         let address = own_address();
         let _server = Server::spawn(command(&address), address.clone());
-        let second = command(&own_address()).output().unwrap();
+        let second = deadline::output(&mut command(&own_address()));
         assert!(!second.status.success(), "{store}");
         let said = String::from_utf8(second.stderr).unwrap();
         assert!(said.contains("another server uses"), "{said}");
@@ -174,7 +182,7 @@ async fn a_port_that_cannot_be_had_is_named_with_the_setting_that_helps() {
     let address = own_address();
     for (port, setting) in [(8443, "ports.https"), (8883, "ports.mqtt")] {
         let _taken = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
-        let refused = Server::command(directory.path(), &address).output().unwrap();
+        let refused = deadline::output(&mut Server::command(directory.path(), &address));
         assert!(!refused.status.success());
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.contains(&format!("cannot listen on {address}:{port}: ")), "{said}");

@@ -279,9 +279,14 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 }
 
 fn parse<R: Record>((doc, revision): &Raw) -> Result<Stored<R>, StoreError> {
-    let record = serde_json::from_str(doc)
-        .map_err(|error| StoreError::Corrupt(format!("a record of {}: {error}", R::TABLE.name)))?;
+    let record = serde_json::from_str(doc).map_err(|error| damaged(R::TABLE.name, &error))?;
     Ok(Stored { record, revision: Revision(*revision) })
+}
+
+/// Says where a document breaks, not what stands there: it may be a key.
+fn damaged(table: &str, error: &serde_json::Error) -> StoreError {
+    let (kind, at) = (error.classify(), error.column());
+    StoreError::Corrupt(format!("a record of {table}: {kind:?} error at column {at}"))
 }
 
 fn check_key(table: &crate::Table, key: &Key) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Continuation, Page, Scope, Timestamp, caps};
+use base::{Clock, Continuation, Page, Scope, Secret, Timestamp, caps};
 use store::{Batch, CommitError, Find, Key, Record, Scan, Store, StoreError};
 
 use crate::caller::Caller;
@@ -38,7 +38,7 @@ pub enum Error {
 /// A token and how long it lives.
 #[derive(Clone, Debug)]
 pub struct IssuedToken {
-    pub access_token: String,
+    pub access_token: Secret,
     pub expires_in: u64,
     pub not_before: Timestamp,
     pub expires_on: Timestamp,
@@ -233,7 +233,7 @@ impl Directory {
         let version = rules::version_for(request.resource, is_own_application);
         let claims = rules::claims(&principal, request, &self.0.tenant_id, version, now);
         Ok(IssuedToken {
-            access_token: self.0.signing_key.sign(&claims),
+            access_token: Secret::new(self.0.signing_key.sign(&claims)),
             expires_in: caps::ACCESS_TOKEN_SECONDS,
             not_before: now,
             expires_on: now.plus(Duration::from_secs(caps::ACCESS_TOKEN_SECONDS)),

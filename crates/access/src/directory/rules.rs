@@ -8,8 +8,8 @@ use crate::caller::Grant;
 use crate::roles;
 use crate::token::{self, Claims, Version};
 
-/// A request for a token by client secret, as the token endpoint read it.
-#[derive(Clone, Debug)]
+/// A request for a token by client secret, as the token endpoint read it. It cannot be printed.
+#[derive(Clone)]
 pub struct ClientCredentials<'a> {
     pub client_id: &'a str,
     pub client_secret: &'a str,

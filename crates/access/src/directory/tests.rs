@@ -38,7 +38,7 @@ impl TestDirectory {
 
     async fn token(&self, resource: &str) -> String {
         let secret = self.principal.secrets[0].secret.clone();
-        self.ask(secret.expose(), resource).await.unwrap().access_token
+        self.ask(secret.expose(), resource).await.unwrap().access_token.expose().to_owned()
     }
 
     fn assignment(&self, id: &str, scope: &str, role: &str) -> NewRoleAssignment {

@@ -74,8 +74,8 @@ fn respecified(spec: &DeviceSpec, old: &Identity, wanted: &Identity) -> DeviceSp
     full.scopes.device_scope.clone_from(&old.device_scope);
     full.scopes.parent_scopes.clone_from(&old.parent_scopes);
     if let Authentication::Sas { primary_key, secondary_key } = &wanted.authentication {
-        full.authentication.primary_key = Some(primary_key.text().to_owned());
-        full.authentication.secondary_key = Some(secondary_key.text().to_owned());
+        full.authentication.primary_key = Some(primary_key.into());
+        full.authentication.secondary_key = Some(secondary_key.into());
     }
     full
 }

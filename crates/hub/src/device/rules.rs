@@ -1,7 +1,7 @@
 //! What an identity may look like: keys, thumbprints, authentication types, scopes of IoT Edge, and the table of conditional
 //! writes (`iothub-service.md` §3). Pure: values in, value out.
 
-use base::{DeviceId, IfMatch, Key, caps};
+use base::{DeviceId, IfMatch, Key, Secret, caps};
 
 use crate::device::record::{Authentication, Identity};
 use crate::error::{ETAG_MISSING, ETAG_STALE, Error};
@@ -13,8 +13,8 @@ const SCOPE_PREFIX: &str = "ms-azure-iot-edge://";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthenticationSpec {
     pub kind: Option<AuthenticationKind>,
-    pub primary_key: Option<String>,
-    pub secondary_key: Option<String>,
+    pub primary_key: Option<Secret>,
+    pub secondary_key: Option<Secret>,
     pub primary_thumbprint: Option<String>,
     pub secondary_thumbprint: Option<String>,
 }
@@ -68,7 +68,7 @@ pub fn authentication(spec: &AuthenticationSpec, subject: Subject) -> Result<Aut
 }
 
 fn sas(spec: &AuthenticationSpec) -> Result<Authentication, Error> {
-    match (text(spec.primary_key.as_ref()), text(spec.secondary_key.as_ref())) {
+    match (secret(spec.primary_key.as_ref()), secret(spec.secondary_key.as_ref())) {
         (None, None) => Ok(Authentication::Sas {
             primary_key: Key::generate(KEY_BYTES),
             secondary_key: Key::generate(KEY_BYTES),
@@ -82,6 +82,10 @@ fn sas(spec: &AuthenticationSpec) -> Result<Authentication, Error> {
 
 fn text(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn secret(value: Option<&Secret>) -> Option<&str> {
+    value.map(Secret::expose).filter(|text| !text.is_empty())
 }
 
 fn key(text: &str) -> Result<Key, Error> {

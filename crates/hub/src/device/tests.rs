@@ -19,8 +19,11 @@ fn tag(text: &str) -> IfMatch {
 }
 
 fn with_keys(primary: Option<&str>, secondary: Option<&str>) -> AuthenticationSpec {
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    AuthenticationSpec { primary_key: owned(primary), secondary_key: owned(secondary), ..Default::default() }
+    AuthenticationSpec {
+        primary_key: primary.map(Into::into),
+        secondary_key: secondary.map(Into::into),
+        ..Default::default()
+    }
 }
 
 fn with_thumbprints(primary: Option<&str>, secondary: Option<&str>) -> AuthenticationSpec {

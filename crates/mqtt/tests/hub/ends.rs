@@ -185,8 +185,8 @@ async fn a_disabled_device_is_cut_with_its_modules_and_comes_in_no_more() {
     let (device, module) = (fixture.device("dev1").await, fixture.module("dev1/mod1").await);
     let (mut client, mut module_client) = (device.connect().await, module.connect().await);
     let mut spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
-    spec.authentication.primary_key = Some(device.key.text().to_owned());
-    spec.authentication.secondary_key = Some(device.key.text().to_owned());
+    spec.authentication.primary_key = Some((&device.key).into());
+    spec.authentication.secondary_key = Some((&device.key).into());
     fixture.hub.put_device(&Caller::system(), &spec, &IfMatch::Any).await.unwrap();
     for (client, connect) in
         [(&mut client, device.connect_packet()), (&mut module_client, module.connect_packet())]

@@ -1,6 +1,6 @@
 //! The stored shape of an enrollment: individual and group alike, told apart by their kind.
 
-use base::{InstanceId, Timestamp};
+use base::{InstanceId, Timestamp, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Key, Record, Table, table};
@@ -66,7 +66,7 @@ pub struct ReprovisionPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomAllocation {
-    pub webhook_url: String,
+    pub webhook_url: Url,
     pub api_version: String,
 }
 

@@ -98,7 +98,7 @@ fn check(draft: &EnrollmentDraft, settings: &ServiceSettings) -> Result<(), Erro
 }
 
 fn check_custom(custom: &CustomAllocation) -> Result<(), Error> {
-    let url = &custom.webhook_url;
+    let url = custom.webhook_url.expose();
     let has_host = url.split_once("://").is_some_and(|(scheme, rest)| {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) && !host.is_empty()

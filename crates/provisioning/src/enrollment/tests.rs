@@ -31,7 +31,7 @@ async fn keys_are_made_when_absent_and_kept_when_a_put_leaves_them_out() {
     let test = TestService::with_hubs(&["hub"]).await;
     let made = test.put(&individual("dev-1")).await.unwrap();
     assert_eq!(primary_key(&made).bytes().len(), 64);
-    let empty = Some(String::new());
+    let empty = Some("".into());
     let mut again = individual("dev-1");
     again.attestation = AttestationDraft::SymmetricKey { primary_key: empty.clone(), secondary_key: empty };
     again.is_enabled = false;

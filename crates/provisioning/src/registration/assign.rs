@@ -239,8 +239,8 @@ fn initial_twin(enrollment: &Enrollment) -> TwinReplacement {
 fn device_spec(device: &Attested, assignment: &Assignment, initial_twin: InitialTwin) -> DeviceSpec {
     let authentication = AuthenticationSpec {
         kind: Some(AuthenticationKind::Sas),
-        primary_key: Some(device.primary_key.text().to_owned()),
-        secondary_key: Some(device.secondary_key.text().to_owned()),
+        primary_key: Some((&device.primary_key).into()),
+        secondary_key: Some((&device.secondary_key).into()),
         ..AuthenticationSpec::default()
     };
     let iot_edge = device.enrollment.iot_edge;

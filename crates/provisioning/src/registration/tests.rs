@@ -67,8 +67,8 @@ async fn a_group_lets_in_whoever_holds_a_derived_key_and_nobody_with_the_groups_
     let (first, second) = (Key::generate(64), Key::generate(64));
     let mut two = group("two", &first);
     two.attestation = AttestationDraft::SymmetricKey {
-        primary_key: Some(first.text().to_owned()),
-        secondary_key: Some(second.text().to_owned()),
+        primary_key: Some((&first).into()),
+        secondary_key: Some((&second).into()),
     };
     test.put(&two).await.unwrap();
     test.register("dev-02", &second.derive("dev-02")).await.unwrap();

@@ -1,6 +1,6 @@
 //! The stored properties of a Digital Twins endpoint. Secrets are kept as they were given and shown by nobody.
 
-use base::{Secret, Timestamp};
+use base::{Secret, Timestamp, Url};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +19,9 @@ pub enum Target {
     /// An event hub or a Service Bus topic, by the instance's identity.
     Address { kind: BusKind, endpoint_uri: String, entity_path: String },
     /// An Event Grid topic by its access keys.
-    TopicKeys { topic_endpoint: String, access_key1: Secret, access_key2: Option<Secret> },
+    TopicKeys { topic_endpoint: Url, access_key1: Secret, access_key2: Option<Secret> },
     /// An Event Grid topic by the instance's identity.
-    Topic { topic_endpoint: String },
+    Topic { topic_endpoint: Url },
 }
 
 /// The two kinds of endpoint that have the same fields under different names.
@@ -50,7 +50,7 @@ pub enum DeadLetter {
     /// Its URL with a SAS: goes with keys.
     Secret(Secret),
     /// Its URL alone: goes with an identity.
-    Uri(String),
+    Uri(Url),
 }
 
 /// Which identity of the instance an identity-based endpoint uses.

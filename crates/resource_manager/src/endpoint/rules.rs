@@ -1,6 +1,6 @@
 //! What an endpoint must have, by type and authentication, and how a PUT meets what is there. Pure.
 
-use base::{Secret, Timestamp};
+use base::{Secret, Timestamp, Url};
 
 use super::mask;
 use super::record::{
@@ -15,14 +15,14 @@ pub struct EndpointRequest {
     pub endpoint_type: EndpointType,
     pub authentication_type: AuthenticationType,
     /// A connection string or `accessKey1`.
-    pub primary: Option<String>,
+    pub primary: Option<Secret>,
     /// A connection string or `accessKey2`.
-    pub secondary: Option<String>,
+    pub secondary: Option<Secret>,
     pub endpoint_uri: Option<String>,
     pub entity_path: Option<String>,
-    pub topic_endpoint: Option<String>,
-    pub dead_letter_secret: Option<String>,
-    pub dead_letter_uri: Option<String>,
+    pub topic_endpoint: Option<Url>,
+    pub dead_letter_secret: Option<Secret>,
+    pub dead_letter_uri: Option<Url>,
     pub identity: Option<IdentityReference>,
 }
 
@@ -73,9 +73,9 @@ fn bus_keys(kind: BusKind, request: &EndpointRequest, old: Option<&Target>) -> R
         Some(Target::Keys { primary, secondary, .. }) => (Some(primary), secondary.as_ref()),
         _ => (None, None),
     };
-    let primary = secret(names.0, request.primary.as_deref(), old_primary)?;
+    let primary = secret(names.0, request.primary.as_ref(), old_primary)?;
     let primary = primary.ok_or_else(|| required(names.0, request))?;
-    let secondary = secret(names.1, request.secondary.as_deref(), old_secondary)?;
+    let secondary = secret(names.1, request.secondary.as_ref(), old_secondary)?;
     for (name, value) in [(names.0, Some(&primary)), (names.1, secondary.as_ref())] {
         if let Some(value) = value {
             check_connection_string(name, value.expose())?;
@@ -101,25 +101,25 @@ fn topic_keys(request: &EndpointRequest, old: Option<&Target>) -> Result<Target,
         Some(Target::TopicKeys { access_key1, access_key2, .. }) => (Some(access_key1), access_key2.as_ref()),
         _ => (None, None),
     };
-    let access_key1 = secret("accessKey1", request.primary.as_deref(), old1)?;
+    let access_key1 = secret("accessKey1", request.primary.as_ref(), old1)?;
     let access_key1 = access_key1.ok_or_else(|| required("accessKey1", request))?;
-    let access_key2 = secret("accessKey2", request.secondary.as_deref(), old2)?;
+    let access_key2 = secret("accessKey2", request.secondary.as_ref(), old2)?;
     Ok(Target::TopicKeys { topic_endpoint: topic_endpoint(request)?, access_key1, access_key2 })
 }
 
-fn topic_endpoint(request: &EndpointRequest) -> Result<String, Error> {
-    let endpoint =
-        given(request.topic_endpoint.as_deref()).ok_or_else(|| required("TopicEndpoint", request))?;
+fn topic_endpoint(request: &EndpointRequest) -> Result<Url, Error> {
+    let endpoint = given(request.topic_endpoint.as_ref().map(Url::expose))
+        .ok_or_else(|| required("TopicEndpoint", request))?;
     let rest = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     if rest.is_none_or(str::is_empty) {
         return Err(Error::bad_request("The property 'TopicEndpoint' must be the URL of a topic."));
     }
-    Ok(endpoint.to_owned())
+    Ok(Url::new(endpoint))
 }
 
 /// The secret after a PUT. A masked value stands for the one that is there, so that a client may send back what it read.
-fn secret(name: &str, sent: Option<&str>, old: Option<&Secret>) -> Result<Option<Secret>, Error> {
-    match (sent, old) {
+fn secret(name: &str, sent: Option<&Secret>, old: Option<&Secret>) -> Result<Option<Secret>, Error> {
+    match (sent.map(Secret::expose), old) {
         (Some(sent), Some(old)) if mask::is_masked(sent) => Ok(Some(old.clone())),
         (None, _) | (Some(""), None) => Ok(None),
         (Some(sent), None) if mask::is_masked(sent) => Err(Error::bad_request(format!(
@@ -130,8 +130,8 @@ fn secret(name: &str, sent: Option<&str>, old: Option<&Secret>) -> Result<Option
 }
 
 fn dead_letter(request: &EndpointRequest, old: Option<&DeadLetter>) -> Result<Option<DeadLetter>, Error> {
-    let (secret, uri) =
-        (given(request.dead_letter_secret.as_deref()), given(request.dead_letter_uri.as_deref()));
+    let secret = given(request.dead_letter_secret.as_ref().map(Secret::expose));
+    let uri = given(request.dead_letter_uri.as_ref().map(Url::expose));
     match (request.authentication_type, secret, uri) {
         (_, None, None) => Ok(None),
         (AuthenticationType::IdentityBased, Some(_), _) => Err(Error::bad_request(
@@ -150,7 +150,7 @@ fn dead_letter(request: &EndpointRequest, old: Option<&DeadLetter>) -> Result<Op
             _ => container("deadLetterSecret", sent).map(|url| Some(DeadLetter::Secret(Secret::new(url)))),
         },
         (AuthenticationType::IdentityBased, None, Some(sent)) => {
-            container("deadLetterUri", sent).map(|url| Some(DeadLetter::Uri(url.to_owned())))
+            container("deadLetterUri", sent).map(|url| Some(DeadLetter::Uri(Url::new(url))))
         }
     }
 }
@@ -194,7 +194,7 @@ pub struct ConnectionString {
     /// Host and port of `Endpoint`, without scheme and slash.
     pub host: String,
     pub key_name: String,
-    pub key: String,
+    pub key: Secret,
     pub entity_path: String,
 }
 
@@ -207,12 +207,13 @@ impl ConnectionString {
             match name.trim().to_ascii_lowercase().as_str() {
                 "endpoint" => bus_host(value)?.clone_into(&mut parsed.host),
                 "sharedaccesskeyname" => value.clone_into(&mut parsed.key_name),
-                "sharedaccesskey" => value.clone_into(&mut parsed.key),
+                "sharedaccesskey" => parsed.key = Secret::new(value),
                 "entitypath" => value.clone_into(&mut parsed.entity_path),
                 _ => {}
             }
         }
-        let parts = [&parsed.host, &parsed.key_name, &parsed.key, &parsed.entity_path];
+        let parts =
+            [parsed.host.as_str(), parsed.key_name.as_str(), parsed.key.expose(), &parsed.entity_path];
         parts.iter().all(|part| !part.is_empty()).then_some(parsed)
     }
 }

@@ -21,8 +21,8 @@ pub struct EventHubRequest {
     pub retention_days: Option<u32>,
 }
 
-/// What `listKeys` gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What `listKeys` gives: for its asker alone, so that it cannot be printed.
+#[derive(Clone)]
 pub struct Keys {
     pub key_name: String,
     pub primary_key: String,
@@ -150,7 +150,7 @@ mod tests {
         let keys = keys(&rule, "ns.servicebus.localhost", Some("hub"));
         let parsed = ConnectionString::parse(&keys.primary_connection_string).unwrap();
         assert_eq!((parsed.host.as_str(), parsed.entity_path.as_str()), ("ns.servicebus.localhost", "hub"));
-        assert!(rule.has_key(&parsed.key) && rule.may_send());
+        assert!(rule.has_key(parsed.key.expose()) && rule.may_send());
         assert_eq!(put_rule(&mut known, "SEND", &["Listen".into()]).unwrap().primary_key, rule.primary_key);
         assert!(put_rule(&mut known, "m", &["Manage".into()]).is_err());
         assert!(put_rule(&mut known, "m", &[]).is_err());

@@ -27,7 +27,7 @@ pub struct PropertiesRequest {
 
 #[derive(Clone, Debug, Default)]
 pub struct LinkedHubRequest {
-    pub connection_string: String,
+    pub connection_string: Secret,
     pub location: Option<String>,
     pub allocation_weight: Option<u32>,
     pub apply_allocation_policy: Option<bool>,
@@ -87,7 +87,7 @@ pub(super) fn link(
 ) -> Result<Vec<LinkedHub>, Error> {
     let mut next: Vec<LinkedHub> = Vec::with_capacity(requests.len());
     for request in requests {
-        let text = request.connection_string.trim();
+        let text = request.connection_string.expose().trim();
         let parsed = HubConnectionString::parse(text).ok_or_else(|| {
             Error::bad_request(
                 "A linked hub's 'connectionString' needs HostName, SharedAccessKeyName and SharedAccessKey.",
@@ -154,7 +154,7 @@ mod tests {
 
     fn request(text: &str) -> LinkedHubRequest {
         LinkedHubRequest {
-            connection_string: text.into(),
+            connection_string: Secret::new(text),
             location: Some("West US".into()),
             ..LinkedHubRequest::default()
         }

@@ -45,7 +45,7 @@ fn numbers(token: &IssuedToken) -> Value {
         "token_type": "Bearer",
         "expires_in": token.expires_in,
         "ext_expires_in": token.expires_in,
-        "access_token": token.access_token,
+        "access_token": token.access_token.expose(),
     })
 }
 
@@ -57,7 +57,7 @@ fn strings(token: &IssuedToken, resource: &str) -> Value {
         "expires_on": token.expires_on.unix_seconds().to_string(),
         "not_before": token.not_before.unix_seconds().to_string(),
         "resource": resource,
-        "access_token": token.access_token,
+        "access_token": token.access_token.expose(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Device identities on the wire (`iothub-service.md` §3).
 
-use base::DeviceId;
+use base::{DeviceId, Secret};
 use hub::device::{
     Authentication, AuthenticationKind, AuthenticationSpec, DeviceSpec, IdentityView, ScopeSpec, Status,
 };
@@ -74,8 +74,8 @@ pub(super) struct AuthenticationInput {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SymmetricKeyInput {
-    primary_key: Option<String>,
-    secondary_key: Option<String>,
+    primary_key: Option<Secret>,
+    secondary_key: Option<Secret>,
 }
 
 #[derive(Default, Deserialize)]

@@ -1,6 +1,6 @@
 //! How a device proves itself, on the wire (`dps.md` §2.4). Symmetric keys show only where a caller may see them.
 
-use base::Key;
+use base::{Key, Secret};
 use provisioning::Error;
 use provisioning::attestation::{
     Attestation, AttestationDraft, CertificateDraft, Pair, X509Attestation, X509Draft,
@@ -126,8 +126,8 @@ struct TpmInput {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SymmetricKeyInput {
-    primary_key: Option<String>,
-    secondary_key: Option<String>,
+    primary_key: Option<Secret>,
+    secondary_key: Option<Secret>,
 }
 
 #[derive(Deserialize)]

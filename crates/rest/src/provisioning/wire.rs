@@ -1,6 +1,6 @@
 //! Enrollments on the wire (`dps.md` §3.2). What a caller may not write is ignored, as get-edit-put clients send it back.
 
-use base::DeviceId;
+use base::{DeviceId, Url};
 use provisioning::enrollment::{CustomAllocation, ReprovisionPolicy};
 use provisioning::view::RegistrationView;
 use provisioning::{
@@ -92,7 +92,7 @@ impl<'a> EnrollmentBody<'a> {
             allocation_policy: enrollment.allocation_policy.map(AllocationPolicy::name),
             iot_hubs: &enrollment.iot_hubs,
             custom_allocation_definition: custom.map(|CustomAllocation { webhook_url, api_version }| {
-                CustomAllocationBody { webhook_url, api_version }
+                CustomAllocationBody { webhook_url: webhook_url.expose(), api_version }
             }),
             credential_policy_name: policy.filter(|_| api_version.knows_credential_policies()),
         }
@@ -153,7 +153,7 @@ struct CapabilitiesInput {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CustomAllocationInput {
-    webhook_url: String,
+    webhook_url: Url,
     api_version: String,
 }
 

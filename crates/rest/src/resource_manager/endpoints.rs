@@ -1,6 +1,6 @@
 //! Endpoints of a Digital Twins instance as Resource Manager shows them: secrets masked, or blank while one is being made.
 
-use base::Secret;
+use base::{Secret, Url};
 use resource_manager::endpoint::{
     self, AuthenticationType, BusKind, DeadLetter, EndpointRequest, EndpointType, IdentityReference, Target,
 };
@@ -28,19 +28,19 @@ struct EndpointBody {
 struct PropertiesBody {
     endpoint_type: Option<String>,
     authentication_type: Option<String>,
-    connection_string_primary_key: Option<String>,
-    connection_string_secondary_key: Option<String>,
-    primary_connection_string: Option<String>,
-    secondary_connection_string: Option<String>,
-    access_key1: Option<String>,
-    access_key2: Option<String>,
+    connection_string_primary_key: Option<Secret>,
+    connection_string_secondary_key: Option<Secret>,
+    primary_connection_string: Option<Secret>,
+    secondary_connection_string: Option<Secret>,
+    access_key1: Option<Secret>,
+    access_key2: Option<Secret>,
     /// The published schema writes it with a capital.
     #[serde(rename = "TopicEndpoint", alias = "topicEndpoint")]
-    topic_endpoint: Option<String>,
+    topic_endpoint: Option<Url>,
     endpoint_uri: Option<String>,
     entity_path: Option<String>,
-    dead_letter_secret: Option<String>,
-    dead_letter_uri: Option<String>,
+    dead_letter_secret: Option<Secret>,
+    dead_letter_uri: Option<Url>,
     #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<ReferenceBody>,
 }
@@ -144,7 +144,7 @@ pub(super) fn body(manager: &ResourceManager, resource: &Resource, own: &endpoin
             properties.insert("deadLetterSecret".into(), url.into());
         }
         Some(DeadLetter::Uri(uri)) => {
-            properties.insert("deadLetterUri".into(), uri.clone().into());
+            properties.insert("deadLetterUri".into(), uri.expose().into());
         }
     }
     match &own.identity {
@@ -190,13 +190,13 @@ impl Shown<'_> {
                 properties.insert("entityPath".into(), entity_path.clone().into());
             }
             Target::TopicKeys { topic_endpoint, access_key1, access_key2 } => {
-                properties.insert("TopicEndpoint".into(), topic_endpoint.clone().into());
+                properties.insert("TopicEndpoint".into(), topic_endpoint.expose().into());
                 let masked = self.manager.settings().mask.token();
                 self.secret("accessKey1", Some(access_key1), masked, properties);
                 self.secret("accessKey2", access_key2.as_ref(), masked, properties);
             }
             Target::Topic { topic_endpoint } => {
-                properties.insert("TopicEndpoint".into(), topic_endpoint.clone().into());
+                properties.insert("TopicEndpoint".into(), topic_endpoint.expose().into());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! IoT hubs as Resource Manager shows them (iothub-service.md §15).
 
-use base::IfMatch;
+use base::{IfMatch, Secret};
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
 use resource_manager::policy::{PolicyRequest, SharedAccessPolicy};
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
@@ -60,8 +60,8 @@ struct EventsBody {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PolicyBody {
     key_name: String,
-    primary_key: Option<String>,
-    secondary_key: Option<String>,
+    primary_key: Option<Secret>,
+    secondary_key: Option<Secret>,
     rights: String,
 }
 

@@ -1,5 +1,6 @@
 //! Provisioning services as Resource Manager shows them (dps.md §5).
 
+use base::Secret;
 use resource_manager::policy::PolicyRequest;
 use resource_manager::provisioning_service::{
     self, AllocationPolicy, LinkedHub, LinkedHubRequest, PropertiesRequest, Put,
@@ -28,7 +29,7 @@ struct ServiceProperties {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LinkedHubBody {
-    connection_string: Option<String>,
+    connection_string: Option<Secret>,
     location: Option<String>,
     allocation_weight: Option<u32>,
     apply_allocation_policy: Option<bool>,

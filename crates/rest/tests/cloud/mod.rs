@@ -229,5 +229,5 @@ async fn signed_in(directory: &Directory, role: Option<&str>) -> String {
         resource: "https://management.azure.com",
         base_url: "https://management.example.test",
     };
-    directory.issue(&credentials).await.unwrap().access_token
+    directory.issue(&credentials).await.unwrap().access_token.expose().to_owned()
 }

@@ -1,6 +1,6 @@
 //! Event routes over the wire.
 
-use base::{InstanceId, Secret, caps};
+use base::{ConnectionString, InstanceId, caps};
 use events::{Address, Endpoint, Target};
 use serde_json::{Value, json};
 use store::Batch;
@@ -17,7 +17,7 @@ async fn with_endpoint() -> Fixture {
     let endpoint = Endpoint {
         instance: InstanceId::from_stored("twins-twins-0"),
         name: "e1".to_owned(),
-        target: Target::EventHub(Address::ConnectionString(Secret::new(connection))),
+        target: Target::EventHub(Address::ConnectionString(ConnectionString::new(connection))),
     };
     let mut batch = Batch::default();
     batch.put(&endpoint);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use access::directory::ServicePrincipal;
 use access::{Directory, roles};
 use base::hosts::{Hosts, Machine};
-use base::outbound::{Delivery, Message, Outbound, OutboundError};
+use base::outbound::{Address, Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
 use base::{Clock, Throttle, Timestamp};
 use resource_manager::subscription::Subscription;
@@ -56,8 +56,8 @@ impl Machine for EverythingIsUs {
 struct NoWayOut;
 
 impl Outbound for NoWayOut {
-    fn deliver<'a>(&'a self, address: &'a str, _: &'a [Message]) -> Delivery<'a> {
-        Box::pin(async move { Err(OutboundError::Unreachable(address.to_owned())) })
+    fn deliver<'a>(&'a self, address: &'a Address, _: &'a [Message]) -> Delivery<'a> {
+        Box::pin(async move { Err(OutboundError::Unreachable(address.clone())) })
     }
 }
 

@@ -89,6 +89,32 @@ async fn a_database_of_a_later_version_or_of_another_program_is_refused() {
     assert!(matches!(open(directory.path()), Err(StoreError::Corrupt(_))));
 }
 
+/// The same table, read as what is not in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Numbers(u32, u32);
+
+impl Record for Numbers {
+    const TABLE: Table = table::THING;
+
+    fn key(&self) -> Key {
+        Key::new(["i", &self.0.to_string(), ""])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![None, None]
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_told_of_without_what_stands_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    put(&store, "hidden", 10).await.unwrap();
+    let error = store.get::<Numbers>(&Key::new(["i", "hidden", ""])).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains(table::THING.name) && !said.contains("hidden"), "{said}");
+}
+
 #[tokio::test]
 async fn a_full_disk_fails_commits_whole_and_the_store_recovers_with_room() {
     let directory = tempfile::tempdir().unwrap();
