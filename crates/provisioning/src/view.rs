@@ -71,7 +71,7 @@ struct GroupView<'a> {
 
 impl RegistrationOperation {
     pub fn is_over(&self) -> bool {
-        self.registration.state != RegistrationState::Assigning
+        !matches!(self.registration.state, RegistrationState::Assigning(_))
     }
 
     /// As a device of `api_version` reads it; the state comes with the end.
@@ -116,7 +116,7 @@ impl Registration {
             symmetric_key: None,
         };
         match &self.state {
-            RegistrationState::Assigning => {}
+            RegistrationState::Assigning(_) => {}
             RegistrationState::Assigned { substatus } => {
                 view.status = "assigned";
                 view.substatus = Some(substatus.name());

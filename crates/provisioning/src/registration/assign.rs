@@ -10,10 +10,8 @@ use hub::twin::{InitialTwin, TwinReplacement};
 use serde_json::json;
 use store::{Batch, Find, Key, Record, Stored, retry_on_conflict};
 
-use super::Attested;
-use super::record::{Assignment, FailureReason, Registration, RegistrationState, Substatus};
+use super::record::{Assignment, FailureReason, ProvedKeys, Registration, RegistrationState, Substatus};
 use crate::allocation;
-use crate::attestation::Attestation;
 use crate::enrollment::{Enrollment, EnrollmentKind, ReprovisionPolicy};
 use crate::error::Error;
 use crate::service::Service;
@@ -28,27 +26,17 @@ const STAY: ReprovisionPolicy =
 type Outcome = (Option<Assignment>, RegistrationState);
 
 impl Service {
-    /// Completes the assignment that `begun` stands for, unless a newer one has taken its place.
-    pub(super) async fn assign(
-        &self,
-        begun: &Registration,
-        device: &Attested,
-    ) -> Result<Registration, Error> {
-        let outcome = if device.enrollment.is_enabled {
-            match self.try_assign(begun, device).await? {
-                Ok((assignment, substatus)) => (Some(assignment), RegistrationState::Assigned { substatus }),
-                Err(reason) => (None, RegistrationState::Failed { reason }),
-            }
-        } else {
-            // It was disabled after the device had begun.
-            (None, RegistrationState::Disabled)
-        };
+    /// Completes the assignment that `begun` stands for, unless it is over or a newer one has taken its place. Whoever asks, the
+    /// device gets the keys that it proved when it began.
+    pub(super) async fn assign(&self, begun: &Registration) -> Result<Registration, Error> {
+        let RegistrationState::Assigning(keys) = &begun.state else { return Ok(begun.clone()) };
+        let outcome = self.outcome(begun, keys).await?;
         retry_on_conflict(async || {
             let Some(stored) = self.registration(&begun.registration_id).await? else {
                 return Err(Error::OperationNotFound);
             };
             let is_ours = stored.record.operation_id == begun.operation_id;
-            if !is_ours || stored.record.state != RegistrationState::Assigning {
+            if !is_ours || !matches!(stored.record.state, RegistrationState::Assigning(_)) {
                 return Ok(stored.record);
             }
             let done = conclude(&stored.record, &outcome, self.now());
@@ -60,7 +48,7 @@ impl Service {
         .await
     }
 
-    /// Completes every assignment that a stop cut off. The keys are found again from the enrollments.
+    /// Completes every assignment that a stop cut off.
     pub(crate) async fn finish_assignments(&self) {
         let mut after = None;
         loop {
@@ -82,32 +70,31 @@ impl Service {
     }
 
     async fn finish_assignment(&self, begun: &Registration) {
-        let Some(device) = self.attested_again(begun).await else { return };
-        if let Err(error) = self.assign(begun, &device).await {
+        if let Err(error) = self.assign(begun).await {
             tracing::warn!(%error, registration = %begun.registration_id, "an assignment stays unfinished");
         }
     }
 
-    async fn attested_again(&self, registration: &Registration) -> Option<Attested> {
-        let kind = registration.enrollment_kind;
-        let enrollment = self.enrollment(kind, &registration.enrollment_id).await.ok()??.record;
-        let Attestation::SymmetricKey { primary_key, secondary_key } = &enrollment.attestation else {
-            return None;
+    /// What becomes of the device by its enrollment as it is now.
+    async fn outcome(&self, begun: &Registration, keys: &ProvedKeys) -> Result<Outcome, Error> {
+        let Some(stored) = self.enrollment(begun.enrollment_kind, &begun.enrollment_id).await? else {
+            return Ok((None, RegistrationState::Failed { reason: FailureReason::EnrollmentNotFound }));
         };
-        let registration_id = registration.registration_id.clone();
-        let (primary_key, secondary_key) = match kind {
-            EnrollmentKind::Individual => (primary_key.clone(), secondary_key.clone()),
-            EnrollmentKind::Group => {
-                (primary_key.derive(registration_id.as_str()), secondary_key.derive(registration_id.as_str()))
-            }
-        };
-        Some(Attested { registration_id, enrollment, primary_key, secondary_key })
+        let device = Proved { enrollment: stored.record, keys };
+        if !device.enrollment.is_enabled {
+            // It was disabled after the device had begun.
+            return Ok((None, RegistrationState::Disabled));
+        }
+        Ok(match self.try_assign(begun, &device).await? {
+            Ok((assignment, substatus)) => (Some(assignment), RegistrationState::Assigned { substatus }),
+            Err(reason) => (None, RegistrationState::Failed { reason }),
+        })
     }
 
     async fn try_assign(
         &self,
         begun: &Registration,
-        device: &Attested,
+        device: &Proved<'_>,
     ) -> Result<Result<(Assignment, Substatus), FailureReason>, Error> {
         let (settings, enrollment) = (self.settings(), &device.enrollment);
         let default_policy = if begun.sticky_when_unset { STAY } else { MIGRATE };
@@ -157,6 +144,12 @@ impl Service {
     }
 }
 
+/// A device on its way to a hub: by which enrollment, and with which keys.
+struct Proved<'a> {
+    enrollment: Enrollment,
+    keys: &'a ProvedKeys,
+}
+
 /// Where a device was assigned before.
 enum CameFrom {
     Nowhere,
@@ -170,7 +163,7 @@ async fn place(
     hub: &Hub,
     came_from: &CameFrom,
     policy: ReprovisionPolicy,
-    device: &Attested,
+    device: &Proved<'_>,
     assignment: &Assignment,
 ) -> Result<Substatus, hub::Error> {
     let (caller, id) = (Caller::system(), IdentityId::device(assignment.device_id.clone()));
@@ -236,11 +229,11 @@ fn initial_twin(enrollment: &Enrollment) -> TwinReplacement {
     twin.and_then(|twin| TwinReplacement::from_json(twin).ok()).unwrap_or_default()
 }
 
-fn device_spec(device: &Attested, assignment: &Assignment, initial_twin: InitialTwin) -> DeviceSpec {
+fn device_spec(device: &Proved<'_>, assignment: &Assignment, initial_twin: InitialTwin) -> DeviceSpec {
     let authentication = AuthenticationSpec {
         kind: Some(AuthenticationKind::Sas),
-        primary_key: Some((&device.primary_key).into()),
-        secondary_key: Some((&device.secondary_key).into()),
+        primary_key: Some((&device.keys.primary_key).into()),
+        secondary_key: Some((&device.keys.secondary_key).into()),
         ..AuthenticationSpec::default()
     };
     let iot_edge = device.enrollment.iot_edge;

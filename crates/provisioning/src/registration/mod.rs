@@ -8,10 +8,10 @@ mod tests;
 
 use access::{Caller, Permission};
 use base::sas::SasToken;
-use base::{Continuation, IfMatch, Key as SharedKey, Meter, Page, caps};
+use base::{Continuation, IfMatch, Meter, Page, caps};
 use store::{Batch, Counter, Find, Key, Record, Stored, retry_on_conflict};
 
-pub use self::record::{Assignment, FailureReason, Registration, RegistrationState, Substatus};
+pub use self::record::{Assignment, FailureReason, ProvedKeys, Registration, RegistrationState, Substatus};
 use crate::attestation::Attestation;
 use crate::enrollment::{Enrollment, EnrollmentKind, not_found};
 use crate::error::Error;
@@ -24,8 +24,7 @@ use crate::version::ApiVersion;
 pub struct Attested {
     pub registration_id: RegistrationId,
     pub(crate) enrollment: Enrollment,
-    pub(crate) primary_key: SharedKey,
-    pub(crate) secondary_key: SharedKey,
+    pub(crate) keys: ProvedKeys,
 }
 
 /// What register and poll answer.
@@ -59,7 +58,7 @@ impl Service {
             else {
                 return Err(Error::Unauthorized);
             };
-            let keys = (primary_key.clone(), secondary_key.clone());
+            let keys = ProvedKeys { primary_key: primary_key.clone(), secondary_key: secondary_key.clone() };
             return attested(registration_id, individual.record, keys, token).ok_or(Error::Unauthorized);
         }
         for group in self.groups().await? {
@@ -68,7 +67,10 @@ impl Service {
             };
             // Devices hash the id as they were given it, which need not be how they write it now.
             for id in [registration_id.as_str(), &registration_id.folded()] {
-                let keys = (primary_key.derive(id), secondary_key.derive(id));
+                let keys = ProvedKeys {
+                    primary_key: primary_key.derive(id),
+                    secondary_key: secondary_key.derive(id),
+                };
                 if let Some(attested) = attested(registration_id, group.clone(), keys, token) {
                     return Ok(attested);
                 }
@@ -105,9 +107,7 @@ impl Service {
             Ok::<_, Error>(new)
         })
         .await?;
-        if begun.state == RegistrationState::Assigning {
-            self.assign(&begun, device).await?;
-        }
+        self.assign(&begun).await?;
         Ok(RegistrationOperation { operation_id: begun.operation_id.clone(), registration: begun })
     }
 
@@ -127,10 +127,7 @@ impl Service {
             return Err(Error::OperationNotFound);
         }
         // Whoever cut the assignment off, the device that asks for it completes it.
-        let registration = match stored.record.state {
-            RegistrationState::Assigning => self.assign(&stored.record, device).await?,
-            _ => stored.record,
-        };
+        let registration = self.assign(&stored.record).await?;
         Ok(RegistrationOperation { operation_id: operation_id.to_owned(), registration })
     }
 
@@ -233,12 +230,12 @@ impl Service {
 fn attested(
     registration_id: &RegistrationId,
     enrollment: Enrollment,
-    (primary_key, secondary_key): (SharedKey, SharedKey),
+    keys: ProvedKeys,
     token: &SasToken,
 ) -> Option<Attested> {
-    let is_signed = token.is_signed_by(&primary_key) || token.is_signed_by(&secondary_key);
+    let is_signed = token.is_signed_by(&keys.primary_key) || token.is_signed_by(&keys.secondary_key);
     let registration_id = registration_id.clone();
-    is_signed.then_some(Attested { registration_id, enrollment, primary_key, secondary_key })
+    is_signed.then_some(Attested { registration_id, enrollment, keys })
 }
 
 /// The registration as it stands when a device has just asked.
@@ -249,8 +246,11 @@ fn begin(
     sticky_when_unset: bool,
 ) -> Registration {
     let now = service.now();
-    let state =
-        if device.enrollment.is_enabled { RegistrationState::Assigning } else { RegistrationState::Disabled };
+    let state = if device.enrollment.is_enabled {
+        RegistrationState::Assigning(device.keys.clone())
+    } else {
+        RegistrationState::Disabled
+    };
     let mut earlier_operation_ids: Vec<String> = old.map_or_else(Vec::new, |old| {
         old.earlier_operation_ids.iter().chain([&old.operation_id]).cloned().collect()
     });

@@ -1,6 +1,6 @@
 //! The stored shape of a registration: one per registration id, whatever came of it.
 
-use base::{DeviceId, InstanceId, Timestamp};
+use base::{DeviceId, InstanceId, Key as SharedKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Key, Record, Table, table};
 
@@ -34,10 +34,19 @@ pub struct Registration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "camelCase")]
 pub enum RegistrationState {
-    Assigning,
+    Assigning(ProvedKeys),
     Assigned { substatus: Substatus },
     Failed { reason: FailureReason },
     Disabled,
+}
+
+/// The keys that the device's identity gets in its hub. They are kept until it has them: those of a group are derived from the id
+/// as the device spells it, and those of an enrollment may change, so that they cannot be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvedKeys {
+    pub primary_key: SharedKey,
+    pub secondary_key: SharedKey,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +87,8 @@ pub enum FailureReason {
     /// The hub refused; its own text.
     HubRefused(String),
     CustomAllocationUnavailable,
+    /// The group was deleted before the device was assigned.
+    EnrollmentNotFound,
 }
 
 impl FailureReason {
@@ -86,6 +97,7 @@ impl FailureReason {
             Self::NoHub => 400_208,
             Self::HubRefused(_) => 400_209,
             Self::CustomAllocationUnavailable => 400_207,
+            Self::EnrollmentNotFound => 404_202,
         }
     }
 
@@ -93,6 +105,7 @@ impl FailureReason {
         match self {
             Self::NoHub => "No IoT hub is available to assign the device to.".to_owned(),
             Self::HubRefused(text) => text.clone(),
+            Self::EnrollmentNotFound => "The enrollment of the device was not found.".to_owned(),
             Self::CustomAllocationUnavailable => {
                 "Custom allocation is stored but this server does not call webhooks yet. Choose hashed, geoLatency or static."
                     .to_owned()
@@ -119,7 +132,7 @@ impl Record for Registration {
     fn columns(&self) -> Vec<Option<String>> {
         let group =
             matches!(self.enrollment_kind, EnrollmentKind::Group).then(|| self.enrollment_id.folded());
-        let pending = matches!(self.state, RegistrationState::Assigning).then(|| "yes".to_owned());
+        let pending = matches!(self.state, RegistrationState::Assigning(_)).then(|| "yes".to_owned());
         vec![group, pending]
     }
 }

@@ -236,7 +236,8 @@ async fn a_move_that_was_cut_off_before_its_end_still_counts_as_one_with_data() 
     test.register("dev-1", &key).await.unwrap();
     // As it stood when the device was in its new hub, gone from the old one, and nothing of it written down.
     let stored = test.service.registration(&registration_id("dev-1")).await.unwrap().unwrap();
-    let cut_off = Registration { state: RegistrationState::Assigning, ..before };
+    let keys = ProvedKeys { primary_key: key.clone(), secondary_key: key };
+    let cut_off = Registration { state: RegistrationState::Assigning(keys), ..before };
     let mut batch = Batch::default();
     batch.replace(&stored, &cut_off);
     test.service.store().commit(batch).await.unwrap();
@@ -524,6 +525,75 @@ async fn an_assignment_that_a_stop_cut_off_is_finished_at_the_next_start() {
     let finished = test.service.operation_status(&device_, &cut_off.operation_id).await.unwrap().registration;
     assert_eq!(substatus(&finished), Substatus::InitialAssignment);
     assert!(device(&test, "hub", "dev-1").await.is_some());
+}
+
+/// A registration of a device of a group that a stop cut off before its hub heard of it.
+async fn cut_off(test: &TestService, id: &str, key: &Key) -> Registration {
+    let token = test.token(id, key);
+    let device = test.service.authenticate(&registration_id(id), Some(&token)).await.unwrap();
+    let old = test.service.registration(&registration_id(id)).await.unwrap();
+    let begun = begin(&test.service, &device, old.as_ref().map(|old| &old.record), false);
+    let mut batch = Batch::default();
+    batch.put(&begun);
+    test.service.store().commit(batch).await.unwrap();
+    begun
+}
+
+async fn primary_key_in_hub(test: &TestService, id: &str) -> Key {
+    match device(test, "hub", id).await.unwrap().authentication {
+        Authentication::Sas { primary_key, .. } => primary_key,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_stop_cut_off_is_finished_with_the_keys_that_were_proved_however_the_id_was_spelled() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let group_key = Key::generate(64);
+    test.put(&group("group", &group_key)).await.unwrap();
+    // The record keeps the first spelling; the keys must be those of the last.
+    for (spelled, first) in [("Dev-1", None), ("dev-2", Some("DEV-2")), ("DEV-3", Some("dev-3"))] {
+        if let Some(first) = first {
+            test.register(first, &group_key.derive(first)).await.unwrap();
+        }
+        let proved = group_key.derive(spelled);
+        cut_off(&test, spelled, &proved).await;
+        test.services.load().await.unwrap();
+        let in_hub = first.unwrap_or(spelled);
+        assert_eq!(primary_key_in_hub(&test, in_hub).await, proved, "{spelled} after a start");
+    }
+    // A device that polls with another spelling than it began with.
+    let (began, polls) = (group_key.derive("DEV-4"), group_key.derive("dev-4"));
+    let begun = cut_off(&test, "DEV-4", &began).await;
+    let token = test.token("dev-4", &polls);
+    let device = test.service.authenticate(&registration_id("dev-4"), Some(&token)).await.unwrap();
+    test.service.operation_status(&device, &begun.operation_id).await.unwrap();
+    assert_eq!(primary_key_in_hub(&test, "DEV-4").await, began, "after a poll");
+    // A group whose keys change before the start.
+    let proved = group_key.derive("dev-5");
+    cut_off(&test, "dev-5", &proved).await;
+    test.put_again(&group("group", &Key::generate(64))).await;
+    test.services.load().await.unwrap();
+    assert_eq!(primary_key_in_hub(&test, "dev-5").await, proved, "after the group's keys changed");
+    let stored = test.service.registration(&registration_id("dev-5")).await.unwrap().unwrap().record;
+    assert!(!serde_json::to_string(&stored).unwrap().contains(proved.text()), "kept no longer than needed");
+}
+
+#[tokio::test]
+async fn a_registration_whose_group_is_deleted_on_the_way_fails_at_the_next_start() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let group_key = Key::generate(64);
+    test.put(&group("group", &group_key)).await.unwrap();
+    cut_off(&test, "dev-1", &group_key.derive("dev-1")).await;
+    let (kind, id) = (EnrollmentKind::Group, registration_id("group"));
+    test.service.delete_enrollment(&test.owner(), kind, &id, &IfMatch::Any).await.unwrap();
+    test.services.load().await.unwrap();
+    let told = test.service.get_registration(&test.owner(), &registration_id("dev-1")).await.unwrap();
+    let RegistrationState::Failed { reason } = &told.state else { panic!("{told:?}") };
+    assert_eq!(reason.code(), 404_202);
+    assert!(device(&test, "hub", "dev-1").await.is_none());
+    // The device itself is let in by nothing any more.
+    assert_eq!(test.register("dev-1", &group_key.derive("dev-1")).await, Err(Error::Unauthorized));
 }
 
 #[tokio::test]
