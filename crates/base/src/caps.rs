@@ -127,6 +127,10 @@ pub const MODELS_PER_CALL_MAX: usize = 250;
 pub const MODELS_PER_INSTANCE_MAX: i64 = 10_000;
 pub const MODEL_BYTES_MAX: usize = 1024 * 1024;
 pub const MODEL_PAGE: usize = 100;
+/// ours: definitions whose compiled models an instance keeps for its next request.
+pub const MODELS_COMPILED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// ours: definitions that are read and compiled at a time, of the models that one request builds on.
+pub const MODEL_DEFINITIONS_READ: usize = 100;
 /// ours: uploads of models that are compiled at a time; others wait.
 pub const MODEL_UPLOADS_COMPILED_MAX: usize = 2;
 /// ours: definitions that one page of models holds; a page that would hold more ends with fewer models.

@@ -1,18 +1,18 @@
 //! One instance on a store in memory with a clock that moves when told: what every test of this crate starts from.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use access::Caller;
 use base::hosts::{Hosts, NoMachine};
 use base::json::Object;
-use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp};
+use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp, caps};
 use events::headers::{self, Property};
 use events::{Destination, Envelope};
 use serde_json::{Value, json};
-use store::{Options, Store};
+use store::{Batch, Options, Store};
 
 use crate::json_patch::{self, Operation};
+use crate::model::record::ModelSet;
 use crate::{
     Context, DigitalTwin, DigitalTwinId, Error, Instance, InstanceSettings, Instances, ModelData,
     Relationship,
@@ -103,7 +103,10 @@ pub(crate) fn id(text: &str) -> DigitalTwinId {
 
 impl Fixture {
     pub(crate) async fn empty() -> Self {
-        let store = Store::open(&Options::memory()).unwrap();
+        Self::on(Store::open(&Options::memory()).unwrap()).await
+    }
+
+    pub(crate) async fn on(store: Store) -> Self {
         let clock = Clock::manual("2025-05-02T14:57:59.4944153Z".parse().unwrap());
         let instances = Instances::new(Context {
             store: store.clone(),
@@ -140,7 +143,7 @@ impl Fixture {
         fixture
     }
 
-    pub(crate) async fn upload(&self, definitions: &[Value]) -> Result<Vec<Arc<ModelData>>, Error> {
+    pub(crate) async fn upload(&self, definitions: &[Value]) -> Result<Vec<ModelData>, Error> {
         self.instance.create_models(&self.caller, definitions).await
     }
 
@@ -178,6 +181,26 @@ impl Fixture {
         target: &str,
     ) -> Result<Relationship, Error> {
         self.relate(source, edge, json!({"$relationshipName": "contains", "$targetId": target})).await
+    }
+
+    /// Two operations that both decide on what is stored now, and commit in this order: until both have decided, the store is
+    /// busy with something else.
+    pub(crate) async fn at_once<A, B>(
+        &self,
+        first: impl Future<Output = A>,
+        second: impl Future<Output = B>,
+    ) -> (A, B) {
+        let mut batch = Batch::default();
+        for number in 0..caps::BATCH_OPERATIONS_MAX {
+            batch.put(&ModelSet {
+                instance: InstanceId::from_stored(format!("another{number}")),
+                last_upload_time: Timestamp::UNIX_EPOCH,
+                count: 0,
+            });
+        }
+        let (busy, first, second) = tokio::join!(self.store.commit(batch), first, second);
+        busy.unwrap();
+        (first, second)
     }
 
     pub(crate) fn later(&self) -> Timestamp {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Committed, Key, Record, Scan, Store, Table, table};
 
 use crate::Error;
-use crate::model::Snapshot;
+use crate::model::Models;
 
 /// What instances need of the process.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Instances {
         Self(Arc::new(Shared { context, by_id: RwLock::default() }))
     }
 
-    /// Finds every stored instance again, with its models compiled. Called once, before the doors open.
+    /// Finds every stored instance again, with its models. Called once, before the doors open.
     pub async fn load(&self) -> Result<(), Error> {
         const PAGE: usize = 500;
         let mut after = None;
@@ -108,7 +108,7 @@ impl Instances {
         self.0.by_id.read().get(id).cloned()
     }
 
-    /// Settings may change under a live instance; its compiled models stay.
+    /// Settings may change under a live instance; the models at hand stay.
     fn open(&self, settings: InstanceSettings) -> Instance {
         let context = self.0.context.clone();
         let InstanceSettings { name, location, is_default, .. } = &settings;
@@ -131,7 +131,7 @@ struct Inner {
     context: Context,
     settings: InstanceSettings,
     host_name: String,
-    models: Arc<RwLock<Arc<Snapshot>>>,
+    models: Arc<Models>,
 }
 
 impl Instance {
@@ -184,15 +184,7 @@ impl Instance {
         Ok(self.0.context.throttle.charge(meter, self.id())?)
     }
 
-    pub(crate) fn cached_models(&self) -> Arc<Snapshot> {
-        self.0.models.read().clone()
-    }
-
-    /// Keeps the newer of two snapshots: a slow loader must not undo what a later change has put there.
-    pub(crate) fn keep_models(&self, snapshot: Arc<Snapshot>) {
-        let mut cached = self.0.models.write();
-        if snapshot.revision() >= cached.revision() {
-            *cached = snapshot;
-        }
+    pub(crate) fn model_cache(&self) -> &Models {
+        &self.0.models
     }
 }

@@ -80,7 +80,7 @@ fn models_of(models: &Snapshot, model: &str, exact: bool) -> Vec<String> {
     if exact {
         return vec![id.to_string()];
     }
-    models.models.subtypes(&id).iter().map(ToString::to_string).collect()
+    models.subtypes(&id).iter().map(ToString::to_string).collect()
 }
 
 /// Azure does not publish how it charges. Ours rises with collections and rows from about what small graphs were recorded at.

@@ -4,7 +4,7 @@
 use access::{Caller, Permission};
 use base::json::Object;
 use base::{Meter, Timestamp, caps};
-use store::Batch;
+use store::{Batch, retry_on_conflict};
 
 use crate::digital_twin::component;
 use crate::{DigitalTwin, DigitalTwinId, Error, Instance, event};
@@ -39,10 +39,13 @@ impl Instance {
     ) -> Result<(), Error> {
         let twin = self.start_telemetry(caller, id, telemetry).await?;
         twin.component(component).ok_or_else(|| component::not_found(id, component))?;
-        let models = self.models().await?;
-        let shape = twin.model().parse().ok().and_then(|model| models.shape(&model));
+        let shape = retry_on_conflict(async || {
+            let models = self.models().await?;
+            self.shape(&models, twin.model()).await
+        });
+        let shape = shape.await?.ok();
         let declared = shape.as_ref().and_then(|shape| shape.resolved.component(component));
-        // A twin whose model was deleted has nothing better to say than its own model.
+        // A twin whose model was deleted or does not compile has nothing better to say than its own model.
         let model = declared.map_or(twin.model(), |declared| declared.schema.as_str());
         self.raise(&twin, telemetry, Some(component), model).await
     }

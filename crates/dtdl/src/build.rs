@@ -34,7 +34,7 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
         let all: Vec<Id> = (0..self.reader.elements.len()).filter(is_interface).collect();
         let mut named: HashMap<Id, Vec<Id>> = HashMap::new();
         for (id, element) in self.reader.elements.iter().enumerate() {
-            if element.class.is_complex_schema() && element.id.is_some() {
+            if element.class != Class::Interface && element.id.is_some() {
                 named.entry(element.interface).or_default().push(id);
             }
         }
@@ -46,10 +46,13 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
 
     fn model(&mut self, id: Id, named: &[Id]) -> Option<Model> {
         let element = self.element(id);
-        let schemas = named
-            .iter()
-            .filter_map(|schema| Some((self.element(*schema).id.clone()?, self.schema(*schema)?)));
-        let schemas = schemas.collect::<Vec<_>>().into_iter().collect();
+        let is_schema = |id: &Id| self.element(*id).class.is_complex_schema();
+        let schemas: Vec<Id> = named.iter().copied().filter(is_schema).collect();
+        let schemas = schemas
+            .into_iter()
+            .filter_map(|schema| Some((self.element(schema).id.clone()?, self.schema(schema)?)))
+            .collect();
+        let inner_ids = named.iter().filter_map(|id| self.element(*id).id.clone()).collect();
         Some(Model {
             id: element.id.clone()?,
             language_version: element.context.version,
@@ -62,6 +65,7 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
                 .filter_map(|end| self.content(end))
                 .collect(),
             schemas,
+            inner_ids,
         })
     }
 
@@ -90,6 +94,7 @@ impl<'r, 'n, 'o> Builder<'r, 'n, 'o> {
                 .chain(element.undefined_types.clone())
                 .collect(),
             unit: element.unit.map(str::to_owned),
+            supplemental: element.types.clone(),
         }
     }
 

@@ -13,10 +13,11 @@ use crate::{
     element::{Id, Reader, To},
     graph,
     resolved::Known,
-    rules::{adds_member, unit_type_of},
+    rules::unit_type_of,
     vocabulary::{
         self, Standard, StandardElement,
         classes::{Class, LANGUAGES, Language, Link, language, members},
+        extensions::Supplemental,
     },
 };
 
@@ -42,7 +43,7 @@ struct Entry {
     /// Whether it has the type, even where what it annotates could not be read.
     is_annotation: bool,
     /// Members that its types add.
-    added: HashSet<String>,
+    added: HashSet<&'static str>,
     /// Of its own unit.
     unit_type: Option<&'static str>,
     /// The unit type that its schema is the enumeration of.
@@ -200,14 +201,8 @@ impl Reader<'_, '_> {
             annotates: element.annotates.clone(),
             overrides: element.overrides.as_deref().map(|word| added_term(word).to_owned()),
             is_annotation: element.has_type("ValueAnnotation"),
-            added: element
-                .types
-                .iter()
-                .flat_map(|found| found.row.members.iter())
-                .filter(|added| adds_member(element, added.term))
-                .map(|added| added.term.to_owned())
-                .collect(),
-            unit_type: unit_type_of(element),
+            added: added_by(&element.types),
+            unit_type: unit_type_of(&element.types),
             schema_unit_type: element.linked(Link::Schema).find_map(|linked| match linked.to {
                 To::Standard(Standard { is: StandardElement::UnitType(unit_type), .. }) => Some(unit_type),
                 _ => None,
@@ -341,7 +336,7 @@ fn annotation_fault(entry: &Entry, sibling: &Entry) -> Option<(&'static str, Str
         let message = format!("'{overridden}' of '{name}' is no member that an extension adds");
         return Some(("matchingPropertyNotSupplemental", message));
     }
-    if !sibling.added.contains(overridden) {
+    if !sibling.added.contains(overridden.as_str()) {
         return Some((
             "noMatchingSupplementalProperty",
             format!("'{name}' has no member '{overridden}' to override"),
@@ -350,6 +345,10 @@ fn annotation_fault(entry: &Entry, sibling: &Entry) -> Option<(&'static str, Str
     let fits = overridden != "unit" || entry.schema_unit_type == sibling.unit_type;
     let wanted = sibling.unit_type.unwrap_or("the unit type");
     (!fits).then(|| ("siblingPropertyMismatch", format!("the schema must be {wanted}, as in '{name}'")))
+}
+
+fn added_by(types: &[Supplemental]) -> HashSet<&'static str> {
+    types.iter().flat_map(|found| found.row.members.iter()).map(|added| added.term).collect()
 }
 
 /// The last part of an identifier of an added member.
@@ -375,13 +374,8 @@ fn outline_of_model(model: &Model) -> Outline {
 }
 
 fn entry_of_content(content: &Content, version: u8) -> Entry {
-    let types = &content.about().types;
-    let unit_type = types.iter().find_map(|found| vocabulary::unit_type_for(found, version));
+    let types = &content.about().supplemental;
     let annotation = content.annotation();
-    let mut added: HashSet<String> = HashSet::new();
-    if unit_type.is_some() {
-        added.insert("unit".to_owned());
-    }
     Entry {
         element: None,
         name: content.name().to_owned(),
@@ -397,10 +391,12 @@ fn entry_of_content(content: &Content, version: u8) -> Entry {
             _ => None,
         },
         annotates: annotation.map(|annotation| annotation.annotates.clone()),
-        overrides: annotation.and_then(|annotation| annotation.overrides.clone()),
-        is_annotation: annotation.is_some(),
-        added,
-        unit_type,
+        overrides: annotation
+            .and_then(|annotation| annotation.overrides.as_deref())
+            .map(|word| added_term(word).to_owned()),
+        is_annotation: types.iter().any(|found| found.term == "ValueAnnotation"),
+        added: added_by(types),
+        unit_type: unit_type_of(types),
         schema_unit_type: content.schema().and_then(|schema| enumerated_unit_type(schema, version)),
     }
 }

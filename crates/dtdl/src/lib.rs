@@ -29,7 +29,7 @@ pub use model::{
     Telemetry,
 };
 pub use options::{Commands, Options, UndefinedExtensions};
-pub use resolved::{Known, ModelSet, Resolved};
+pub use resolved::{Known, Resolved};
 pub use schema::{Enumeration, EnumerationValue, Field, Geometry, Schema, Violation};
 
 /// Parses interfaces that may refer to each other and to known models, in any order. Either all are valid or every issue is told.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Dtmi, Schema};
+use crate::{Dtmi, Schema, vocabulary::extensions::Supplemental};
 
 /// Language code to text. A plain string is `en`.
 pub type LanguageMap = BTreeMap<String, String>;
@@ -23,6 +23,8 @@ pub struct Model {
     pub contents: Vec<Content>,
     /// Schemas that have an identifier, by it: the values of `schemas` and any other named one inside.
     pub schemas: BTreeMap<Dtmi, Arc<Schema>>,
+    /// Every identifier that it defines beside its own, in document order.
+    pub inner_ids: Vec<Dtmi>,
 }
 
 /// What every element may say of itself.
@@ -35,6 +37,8 @@ pub struct About {
     pub types: Vec<String>,
     /// Unit term that belongs to the semantic type.
     pub unit: Option<String>,
+    /// The known ones among the types, as rules between interfaces need them.
+    pub(crate) supplemental: Vec<Supplemental>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -158,20 +162,12 @@ impl Content {
 }
 
 impl Model {
-    /// What must exist for this model to be stored: what it extends and the schemas of its components, each once, in document order.
-    /// Relationship targets are not among them.
-    pub fn dependencies(&self) -> Vec<&Dtmi> {
-        let components = self.contents.iter().filter_map(|content| match content {
+    /// The interfaces of its own components, in document order.
+    pub fn components(&self) -> impl Iterator<Item = &Dtmi> {
+        self.contents.iter().filter_map(|content| match content {
             Content::Component(component) => Some(&component.schema),
             _ => None,
-        });
-        let mut found: Vec<&Dtmi> = Vec::new();
-        for id in self.extends.iter().chain(components) {
-            if !found.contains(&id) {
-                found.push(id);
-            }
-        }
-        found
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Models by id, and one model with all it inherits. Digital twins look up members here; queries ask who derives from whom.
-//! Holds only models that the parser accepted together, so that chains end.
+//! One model with all it inherits. Digital twins look up members here.
+//! Models are looked up by whoever holds them; those that the parser accepted have chains that end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,94 +7,6 @@ use std::{
 };
 
 use crate::{Command, Component, Content, Dtmi, Model, Property, Relationship, Telemetry};
-
-/// All models of an instance. Cloning copies the table, not the models.
-#[derive(Clone, Debug, Default)]
-pub struct ModelSet {
-    models: HashMap<Dtmi, Arc<Model>>,
-}
-
-impl ModelSet {
-    pub fn insert(&mut self, model: Arc<Model>) {
-        self.models.insert(model.id.clone(), model);
-    }
-
-    pub fn remove(&mut self, id: &Dtmi) -> Option<Arc<Model>> {
-        self.models.remove(id)
-    }
-
-    pub fn get(&self, id: &Dtmi) -> Option<&Arc<Model>> {
-        self.models.get(id)
-    }
-
-    pub fn len(&self) -> usize {
-        self.models.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.models.is_empty()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.values()
-    }
-
-    /// The model and all it extends, itself first, nearest next, each once. Models that are not here are left out.
-    pub fn ancestors(&self, id: &Dtmi) -> Vec<Arc<Model>> {
-        ancestors(id, &|id| self.models.get(id).cloned())
-    }
-
-    /// Whether `id` is `ancestor` or extends it, however far. A model that is not here is a kind of itself only.
-    pub fn is_subtype(&self, id: &Dtmi, ancestor: &Dtmi) -> bool {
-        id == ancestor || self.ancestors(id).iter().any(|model| model.id == *ancestor)
-    }
-
-    /// The model and everything that extends it, however far: the `$model` values that `IS_OF_MODEL` matches.
-    pub fn subtypes(&self, ancestor: &Dtmi) -> Vec<Dtmi> {
-        let mut found = vec![ancestor.clone()];
-        let mut seen: HashSet<Dtmi> = found.iter().cloned().collect();
-        let mut children: HashMap<&Dtmi, Vec<&Dtmi>> = HashMap::new();
-        for model in self.models.values() {
-            for parent in &model.extends {
-                children.entry(parent).or_default().push(&model.id);
-            }
-        }
-        let mut next = 0;
-        while next < found.len() {
-            for child in children.get(&found[next]).into_iter().flatten() {
-                if seen.insert((*child).clone()) {
-                    found.push((*child).clone());
-                }
-            }
-            next += 1;
-        }
-        found
-    }
-
-    /// The flattened view, or nothing when the model is not here.
-    pub fn resolve(&self, id: &Dtmi) -> Option<Resolved> {
-        Resolved::new(id, &|id| self.models.get(id).cloned())
-    }
-
-    /// `dependenciesFor`: the named models and all they extend or use as components, each once. Err: the first id that is not here.
-    pub fn with_dependencies<'a>(
-        &self,
-        ids: impl IntoIterator<Item = &'a Dtmi>,
-    ) -> Result<Vec<Arc<Model>>, Dtmi> {
-        let mut waiting: Vec<Dtmi> = ids.into_iter().cloned().collect();
-        let mut seen: HashSet<Dtmi> = HashSet::new();
-        let mut found = Vec::new();
-        waiting.reverse();
-        while let Some(id) = waiting.pop() {
-            if seen.insert(id.clone()) {
-                let model = self.models.get(&id).ok_or(id)?;
-                waiting.extend(model.dependencies().into_iter().rev().cloned());
-                found.push(model.clone());
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// Looks a model up.
 pub type Known<'a> = dyn Fn(&Dtmi) -> Option<Arc<Model>> + 'a;

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::{
     Dtmi,
-    element::{Element, Id, Linked, Reader, To, accepts_version},
+    element::{Id, Linked, Reader, To, accepts_version},
     graph,
     resolved::Known,
     vocabulary::{
         Primitive, Standard, StandardElement,
         classes::{Class, Link, language},
-        extensions::{AddedKind, Condition, SchemaCondition},
+        extensions::{AddedKind, Condition, SchemaCondition, Supplemental},
     },
 };
 
@@ -425,14 +425,9 @@ pub(crate) fn is_numeric(primitive: Primitive) -> bool {
     matches!(primitive, Primitive::Double | Primitive::Float | Primitive::Integer | Primitive::Long)
 }
 
-/// Whether an element's types add a member of that term.
-pub(crate) fn adds_member(element: &Element, term: &str) -> bool {
-    element.types.iter().any(|found| found.row.members.iter().any(|added| added.term == term))
-}
-
 /// The unit type of an element that has a unit.
-pub(crate) fn unit_type_of(element: &Element) -> Option<&'static str> {
-    element.types.iter().find_map(|found| {
+pub(crate) fn unit_type_of(types: &[Supplemental]) -> Option<&'static str> {
+    types.iter().find_map(|found| {
         found.row.members.iter().find_map(|added| match added.kind {
             AddedKind::Unit => found.unit_type,
             AddedKind::UnitOf(unit_type) => Some(unit_type),

@@ -233,3 +233,60 @@ fn published_ontologies_load_as_the_service_takes_them() {
         }
     }
 }
+
+/// Parses interfaces one by one, each as soon as all that it builds on is there.
+fn one_by_one(together: &[Model], values: &[Value], options: &Options) -> Vec<Option<Model>> {
+    let mut known: HashMap<Dtmi, Arc<Model>> = HashMap::new();
+    let mut waiting: Vec<usize> = (0..values.len()).collect();
+    let mut answers: Vec<Option<Model>> = vec![None; values.len()];
+    while !waiting.is_empty() {
+        let is_ready = |position: &usize| {
+            let model = &together[*position];
+            model.extends.iter().chain(model.components()).all(|id| known.contains_key(id))
+        };
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.iter().copied().partition(is_ready);
+        if ready.is_empty() {
+            break;
+        }
+        for position in ready {
+            let text = values[position].to_string();
+            let answer = dtdl::parse_text(&text, &|id| known.get(id).cloned(), options);
+            let model = answer.unwrap_or_else(|issues| panic!("{text}: {issues:#?}")).remove(0);
+            known.insert(model.id.clone(), Arc::new(model.clone()));
+            answers[position] = Some(model);
+        }
+        waiting = rest;
+    }
+    answers
+}
+
+/// A set that was taken in one call is read again model by model, from the text that was stored.
+#[test]
+fn what_is_valid_together_is_valid_and_the_same_one_by_one() {
+    let mut ran = 0;
+    let mut sets: Vec<(String, Vec<Value>, Options)> = Vec::new();
+    for file in ["generated", "specification", "doc-examples"] {
+        let Some(cases) = shared(&format!("dtdl-cases/{file}.json")) else { return };
+        for (name, case) in cases.as_object().unwrap() {
+            for case in sub_cases(case).into_iter().filter(|case| applies(name, case)) {
+                let Some(values) = case["input"].as_array() else { continue };
+                sets.push((name.clone(), values.clone(), options(case)));
+            }
+        }
+    }
+    for file in ["opendigitaltwins-building.json", "realestatecore-rec-dtdlv2.json"] {
+        let Some(ontology) = shared(&format!("ontologies/{file}")) else { return };
+        sets.push((file.to_owned(), ontology.as_array().unwrap().clone(), Options::azure_digital_twins()));
+    }
+    for (name, values, options) in sets {
+        let Ok(together) = parse_models(&values, &|_| None, &options) else { continue };
+        if !values.iter().all(Value::is_object) || together.len() != values.len() {
+            continue;
+        }
+        let answers = one_by_one(&together, &values, &options);
+        assert_eq!(answers, together.into_iter().map(Some).collect::<Vec<_>>(), "{name}");
+        ran += 1;
+    }
+    println!("{ran} sets ran");
+    assert!(ran > 100);
+}

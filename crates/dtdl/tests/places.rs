@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use dtdl::{
-    Commands, Content, Dtmi, Issue, Model, ModelSet, Options, Schema, check_text, parse_models, parse_text,
+    Commands, Content, Dtmi, Issue, Model, Options, Resolved, Schema, check_text, parse_models, parse_text,
 };
 use serde_json::{Value, json};
 
@@ -107,22 +107,17 @@ fn models_of_one_call_refer_to_each_other_in_any_order() {
         interface("Space", &json!({"contents": [property("area")]})),
         interface("Lamp", &json!({"contents": [property("power")]})),
     ]);
-    assert_eq!(models[0].dependencies(), [&id("dtmi:test:Space;1"), &id("dtmi:test:Lamp;1")]);
-    let mut set = ModelSet::default();
-    for model in models {
-        set.insert(Arc::new(model));
-    }
-    let room = set.resolve(&id("dtmi:test:Room;1")).unwrap();
+    assert_eq!(models[0].extends, [id("dtmi:test:Space;1")]);
+    assert_eq!(models[0].components().collect::<Vec<_>>(), [&id("dtmi:test:Lamp;1")]);
+    let known: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
+    let known = |id: &Dtmi| known.iter().find(|model| model.id == *id).cloned();
+    let room = Resolved::new(&id("dtmi:test:Room;1"), &known).unwrap();
     assert_eq!(
         room.contents().map(|(_, content)| content.name()).collect::<Vec<_>>(),
         ["lamp", "feeds", "area"]
     );
     assert!(matches!(*room.property("area").unwrap().schema, Schema::Double));
     assert!(room.is_of_model(&id("dtmi:test:Space;1")) && !room.is_of_model(&id("dtmi:test:Lamp;1")));
-    assert!(set.is_subtype(&id("dtmi:test:Room;1"), &id("dtmi:test:Space;1")));
-    assert_eq!(set.subtypes(&id("dtmi:test:Space;1")), [id("dtmi:test:Space;1"), id("dtmi:test:Room;1")]);
-    assert_eq!(set.with_dependencies([&id("dtmi:test:Room;1")]).unwrap().len(), 3);
-    assert_eq!(set.with_dependencies([&id("dtmi:test:Gone;1")]).unwrap_err(), id("dtmi:test:Gone;1"));
 }
 
 #[test]
@@ -136,6 +131,46 @@ fn a_known_model_can_be_extended_and_its_names_are_taken() {
     assert_eq!(parse("height").unwrap()[0].extends, std::slice::from_ref(&space.id));
     let issue = &parse("area").unwrap_err()[0];
     assert_eq!((issue.rule, issue.path.as_str()), ("nonUniqueImportedPropertyValue", "/0/contents/0"));
+}
+
+/// An interface with a schema and a property that have identifiers of their own.
+fn with_inner_ids(name: &str, members: &Value) -> Value {
+    let mut model = interface(
+        name,
+        &json!({"schemas": [{"@id": "dtmi:test:shared:point;1", "@type": "Object", "fields": []}]}),
+    );
+    model.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    model
+}
+
+#[test]
+fn interfaces_that_have_nothing_to_do_with_each_other_may_define_the_same_identifier() {
+    let first = Arc::new(parsed(&[with_inner_ids("Room", &json!({}))]).remove(0));
+    assert_eq!(first.inner_ids, [id("dtmi:test:shared:point;1")]);
+    let known = |id: &Dtmi| (*id == first.id).then(|| first.clone());
+    let rules = |models: &[Value]| -> Vec<(&'static str, String)> {
+        let answer = parse_models(models, &known, &Options::azure_digital_twins());
+        answer.err().unwrap_or_default().into_iter().map(|issue| (issue.rule, issue.path)).collect()
+    };
+    let duplicate = |path: &str| vec![("duplicateDefinition", path.to_owned())];
+    assert_eq!(rules(&[with_inner_ids("Other", &json!({}))]), []);
+    // In one call, or where one builds on the other, however far, they may not.
+    let extending = json!({"extends": "dtmi:test:Room;1"});
+    let containing = json!({"contents": [{"@type": "Component", "name": "c", "schema": "dtmi:test:Room;1"}]});
+    assert_eq!(
+        rules(&[with_inner_ids("A", &json!({})), with_inner_ids("B", &json!({}))]),
+        duplicate("/1/schemas/0")
+    );
+    assert_eq!(rules(&[with_inner_ids("Other", &extending)]), duplicate("/0"));
+    assert_eq!(rules(&[with_inner_ids("Other", &containing)]), duplicate("/0"));
+    let far = [
+        interface("Between", &extending),
+        with_inner_ids("Other", &json!({"extends": "dtmi:test:Between;1"})),
+    ];
+    assert_eq!(rules(&far), duplicate("/1"));
+    // An identifier of an interface counts, too.
+    let taken = json!({"extends": "dtmi:test:Room;1", "schemas": [{"@id": "dtmi:test:Room;1", "@type": "Object", "fields": []}]});
+    assert!(!rules(&[interface("Other", &taken)]).is_empty());
 }
 
 #[test]

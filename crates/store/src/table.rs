@@ -45,8 +45,13 @@ pub const DIGITAL_TWINS_INSTANCE: Table =
 /// key: instance · value: the last upload time and the count of all its models · replaced by every change of a model.
 pub const MODEL_SET: Table = Table { name: "model_set", keys: &["instance"], columns: &[] };
 
-/// key: instance, model id · value: `definition` as uploaded, upload time, `decommissioned` · replaced or removed by its owner.
+/// key: instance, model id · value: what lists show of a model, and what it extends and contains · replaced or removed by its
+/// owner.
 pub const MODEL: Table = Table { name: "model", keys: &["instance", "dtmi"], columns: &[] };
+
+/// key: as MODEL · value: the definition as it was uploaded · written once, then removed with its model.
+pub const MODEL_DEFINITION: Table =
+    Table { name: "model_definition", keys: &["instance", "dtmi"], columns: &[] };
 
 /// key: instance, `$dtId` · value: `document`, the twin as Azure writes it and queries address it · replaced by every change.
 pub const DIGITAL_TWIN: Table =
@@ -135,6 +140,7 @@ pub const ALL: &[&Table] = &[
     &DIGITAL_TWINS_INSTANCE,
     &MODEL_SET,
     &MODEL,
+    &MODEL_DEFINITION,
     &DIGITAL_TWIN,
     &RELATIONSHIP,
     &EVENT_ROUTE,

@@ -14,6 +14,7 @@ use base::{IfMatch, IfNoneMatch, Meter, caps};
 use store::{Batch, CommitError, Stored, retry_on_conflict};
 
 use crate::json_patch::Operation;
+use crate::model::Snapshot;
 use crate::{DigitalTwinId, Error, Instance, event};
 pub use component::Component;
 pub use record::DigitalTwin;
@@ -42,10 +43,11 @@ impl Instance {
             if old.is_some() && *if_none_match == IfNoneMatch::Any {
                 return Err(Error::DigitalTwinExists(id.to_string()));
             }
+            let draft = rules::Draft::of_body(body)?;
             let models = self.models().await?;
-            let write = rules::Write { models: &models, etag: new_etag(), now: self.now() };
+            let write = self.write(&models, draft.model()).await?;
             let before = old.as_ref().map(|old| &old.record);
-            let new = rules::create(self.id(), id, body, before, write)?;
+            let new = rules::create(self.id(), id, draft, before, write)?;
             let mut batch = Batch::default();
             if let Some(old) = &old {
                 batch.replace(old, &new);
@@ -123,14 +125,20 @@ impl Instance {
         old: &Stored<DigitalTwin>,
         patch: &[Operation],
     ) -> Result<DigitalTwin, Error> {
+        let draft = rules::Draft::patched(&old.record, patch)?;
         let models = self.models().await?;
-        let write = rules::Write { models: &models, etag: new_etag(), now: self.now() };
-        let new = rules::patch(&old.record, patch, write)?;
+        let write = self.write(&models, draft.model()).await?;
+        let new = rules::patch(&old.record, draft, write)?;
         let mut batch = Batch::default();
         batch.replace(old, &new);
         event::digital_twin_updated(self, &mut batch, &new, patch);
         self.commit(batch).await?;
         Ok(new)
+    }
+
+    async fn write<'a>(&self, models: &'a Snapshot, model: &str) -> Result<rules::Write<'a>, Error> {
+        let shape = self.shape(models, model).await?;
+        Ok(rules::Write { models, shape, etag: new_etag(), now: self.now() })
     }
 }
 

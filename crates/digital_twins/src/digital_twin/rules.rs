@@ -2,7 +2,6 @@
 //! Called by the operations. A document leaves here only if it fits its model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use base::json::Object;
 use base::{InstanceId, Timestamp, caps};
@@ -11,19 +10,21 @@ use serde_json::{Value, json};
 use super::record::DigitalTwin;
 use super::validation;
 use crate::json_patch::{self, Action, Operation, PatchError, Pointer};
-use crate::model::{Shape, Snapshot};
+use crate::model::{Shape, Shaped, Snapshot};
 use crate::{DigitalTwinId, Error};
 
 /// What a write needs to know beside its input.
 pub(crate) struct Write<'a> {
     pub models: &'a Snapshot,
+    /// Of the model that the draft names.
+    pub shape: Shaped,
     pub etag: String,
     pub now: Timestamp,
 }
 
-/// A twin taken apart: contents without metadata, and the metadata beside them.
+/// A twin taken apart: contents without metadata, and the metadata beside them. Its model is known, what that allows not yet.
 #[derive(Default)]
-struct Draft {
+pub(crate) struct Draft {
     model: String,
     /// Properties and components, in order; components hold no `$metadata` here.
     contents: Object,
@@ -31,6 +32,7 @@ struct Draft {
     metadata: BTreeMap<Place, Metadata>,
     /// When each component was last written.
     components: BTreeMap<String, String>,
+    touched: Touched,
 }
 
 /// A property: the component it is in, if any, and its name.
@@ -45,58 +47,65 @@ struct Metadata {
 /// What a write touched: a member of the root, whole or (for a component) one property of it.
 type Touched = BTreeSet<(String, Option<String>)>;
 
+impl Draft {
+    /// From the body of PUT.
+    pub(crate) fn of_body(body: &Object) -> Result<Self, Error> {
+        let model = body.get("$metadata").and_then(|metadata| metadata.get("$model"));
+        let Some(Value::String(model)) = model else {
+            return Err(Error::twin_invalid(vec![
+                "$metadata.$model is required and must be a model id.".to_owned(),
+            ]));
+        };
+        let mut draft = take_apart(body);
+        draft.model.clone_from(model);
+        draft.touched = draft.contents.keys().map(|name| (name.clone(), None)).collect();
+        Ok(draft)
+    }
+
+    /// A twin behind a patch document.
+    pub(crate) fn patched(twin: &DigitalTwin, operations: &[Operation]) -> Result<Self, Error> {
+        let mut draft = take_apart(&twin.document);
+        let mut touched = Touched::new();
+        for operation in operations {
+            draft.apply(operation, &mut touched)?;
+        }
+        draft.touched = touched;
+        Ok(draft)
+    }
+
+    /// The id of the model that the twin will have.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+}
+
 /// A twin from the body of PUT, replacing whatever was there `before`.
 pub(crate) fn create(
     instance: &InstanceId,
     id: &DigitalTwinId,
-    body: &Object,
+    draft: Draft,
     before: Option<&DigitalTwin>,
     write: Write,
 ) -> Result<DigitalTwin, Error> {
-    let model = body.get("$metadata").and_then(|metadata| metadata.get("$model"));
-    let Some(Value::String(model)) = model else {
-        return Err(Error::twin_invalid(vec![
-            "$metadata.$model is required and must be a model id.".to_owned(),
-        ]));
-    };
-    let mut draft = take_apart(body);
-    draft.model.clone_from(model);
-    let shape = shape_of(model, write.models)?;
-    refuse_decommissioned(model, before, write.models)?;
+    let shape = write.shape.clone().map_err(|why| Error::twin_invalid(vec![why]))?;
+    refuse_decommissioned(&draft.model, before, write.models)?;
     refuse_bad_source_times(&draft)?;
-    let touched = draft.contents.keys().map(|name| (name.clone(), None)).collect();
-    finish(instance, id, draft, &shape, &touched, write)
+    finish(instance, id, draft, &shape, write)
 }
 
 /// The twin after a patch document, all of it or none.
-pub(crate) fn patch(
-    twin: &DigitalTwin,
-    operations: &[Operation],
-    write: Write,
-) -> Result<DigitalTwin, Error> {
-    let mut draft = take_apart(&twin.document);
-    let mut touched = Touched::new();
-    for operation in operations {
-        draft.apply(operation, &mut touched)?;
-    }
-    let shape = shape_of(&draft.model, write.models)?;
+pub(crate) fn patch(twin: &DigitalTwin, draft: Draft, write: Write) -> Result<DigitalTwin, Error> {
+    let shape = write.shape.clone().map_err(|why| Error::twin_invalid(vec![why]))?;
     refuse_decommissioned(&draft.model, Some(twin), write.models)?;
     refuse_bad_source_times(&draft)?;
-    refuse_undeclared(&draft, &shape, &touched)?;
-    finish(&twin.instance, &twin.id, draft, &shape, &touched, write)
-}
-
-fn shape_of(model: &str, models: &Snapshot) -> Result<Arc<Shape>, Error> {
-    let shape = model.parse().ok().and_then(|id| models.shape(&id));
-    shape.ok_or_else(|| {
-        Error::twin_invalid(vec![format!("{model} or one of its dependencies does not exist.")])
-    })
+    refuse_undeclared(&draft, &shape)?;
+    finish(&twin.instance, &twin.id, draft, &shape, write)
 }
 
 /// A model out of use takes no twins any more; those that it has stay fully usable.
 fn refuse_decommissioned(model: &str, before: Option<&DigitalTwin>, models: &Snapshot) -> Result<(), Error> {
     let is_decommissioned =
-        model.parse().ok().and_then(|id| models.get(&id)).is_some_and(|data| data.decommissioned);
+        model.parse().ok().and_then(|id| models.get(&id)).is_some_and(|model| model.decommissioned);
     if is_decommissioned && before.is_none_or(|before| before.model() != model) {
         return Err(Error::ModelDecommissioned(model.to_owned()));
     }
@@ -104,8 +113,8 @@ fn refuse_decommissioned(model: &str, before: Option<&DigitalTwin>, models: &Sna
 }
 
 /// What the patch itself wrote outside of the model is its own fault; what an earlier model left is a bad twin.
-fn refuse_undeclared(draft: &Draft, shape: &Shape, touched: &Touched) -> Result<(), PatchError> {
-    for (name, below) in touched {
+fn refuse_undeclared(draft: &Draft, shape: &Shape) -> Result<(), PatchError> {
+    for (name, below) in &draft.touched {
         let Some(value) = draft.contents.get(name) else { continue };
         match (shape.components.get(name), below) {
             (Some(component), Some(property)) => {
@@ -150,7 +159,6 @@ fn finish(
     id: &DigitalTwinId,
     draft: Draft,
     shape: &Shape,
-    touched: &Touched,
     write: Write,
 ) -> Result<DigitalTwin, Error> {
     let mut violations = validation::twin(shape, &draft.contents);
@@ -166,7 +174,7 @@ fn finish(
     if !violations.is_empty() {
         return Err(Error::twin_invalid(violations));
     }
-    let document = draft.assemble(id, shape, touched, write);
+    let document = draft.assemble(id, shape, write);
     Ok(DigitalTwin { instance: instance.clone(), id: id.clone(), document })
 }
 
@@ -322,7 +330,8 @@ impl Draft {
     }
 
     /// The document in Azure's order: ids, members as they came, metadata in the order of the members.
-    fn assemble(mut self, id: &DigitalTwinId, shape: &Shape, touched: &Touched, write: Write) -> Object {
+    fn assemble(mut self, id: &DigitalTwinId, shape: &Shape, write: Write) -> Object {
+        let touched = &std::mem::take(&mut self.touched);
         let now = write.now.iso_trimmed();
         let mut document = Object::new();
         let mut metadata = Object::new();

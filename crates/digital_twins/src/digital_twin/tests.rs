@@ -1,6 +1,6 @@
 mod values;
 
-use base::caps;
+use base::{IfMatch, caps};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, id, object, patch};
@@ -517,40 +517,125 @@ async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
     assert!(events.iter().all(|event| event.partition_key == "r"));
 }
 
+#[tokio::test]
+async fn writes_of_one_twin_at_once_are_all_kept_or_told() {
+    let fixture = Fixture::with_models().await;
+    let add = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
+    fixture.room("r").await;
+    let component = patch(&add("/Mode", json!("eco")));
+    let (name, component) = fixture
+        .at_once(
+            fixture.patch("r", add("/Name", json!("n"))),
+            fixture.instance.update_component(
+                &fixture.caller,
+                &id("r"),
+                "Thermostat",
+                &component,
+                &IfMatch::Absent,
+            ),
+        )
+        .await;
+    name.unwrap();
+    component.unwrap();
+    let twin = fixture.get("r").await.unwrap();
+    assert_eq!(
+        (&twin.document()["Name"], &twin.document()["Thermostat"]["Mode"]),
+        (&json!("n"), &json!("eco"))
+    );
+
+    let (deleted, patched) =
+        fixture.at_once(fixture.delete("r"), fixture.patch("r", add("/Name", json!("m")))).await;
+    deleted.unwrap();
+    assert_eq!(patched.unwrap_err().code(), "DigitalTwinNotFound");
+}
+
+/// The count of twins is exact, so that the limit is, whoever thinks that they make or delete the twin.
+#[tokio::test]
+async fn two_writes_of_one_twin_count_it_once() {
+    let fixture = Fixture::with_models().await;
+    let body = json!({"$metadata": {"$model": "dtmi:test:Pump;1"}, "Speed": 1});
+    let counter = super::record::count(fixture.instance.id());
+    let count = || fixture.store.counter(&counter);
+    let (first, second) =
+        fixture.at_once(fixture.put("p", body.clone()), fixture.put("p", body.clone())).await;
+    assert_eq!((first.is_ok(), second.is_ok()), (true, true));
+    assert_eq!(count().await.unwrap(), 1);
+    let (first, second) = fixture.at_once(fixture.delete("p"), fixture.delete("p")).await;
+    first.unwrap();
+    assert_eq!(second.unwrap_err().code(), "DigitalTwinNotFound");
+    assert_eq!(count().await.unwrap(), 0);
+}
+
 mod any_patch {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
     use std::sync::Arc;
 
     use base::{InstanceId, Timestamp};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::rules;
-    use crate::DigitalTwin;
+    use super::super::rules::{self, Draft};
     use crate::fixture::{id, object, patch, pump, room, suite, thermostat};
-    use crate::model::Snapshot;
+    use crate::json_patch::Operation;
     use crate::model::record::Model;
+    use crate::model::{Shape, Snapshot};
+    use crate::{DigitalTwin, Error};
 
-    fn snapshot() -> Snapshot {
-        let definitions = [room(), suite(), pump(), thermostat()];
-        let compiled =
-            dtdl::parse_models(&definitions, &|_| None, &dtdl::Options::azure_digital_twins()).unwrap();
-        let mut snapshot = Snapshot::default();
-        for ((definition, compiled), ticks) in definitions.into_iter().zip(compiled).zip(0..) {
-            let model = Model {
-                instance: InstanceId::from_stored("i"),
-                id: compiled.id.clone(),
-                upload_time: Timestamp::from_ticks(ticks),
-                decommissioned: false,
-                definition,
-            };
-            snapshot.put(&model, Arc::new(compiled));
-        }
-        snapshot
+    struct Models {
+        snapshot: Snapshot,
+        compiled: HashMap<dtdl::Dtmi, Arc<dtdl::Model>>,
     }
 
-    fn write(models: &Snapshot, second: i64) -> rules::Write<'_> {
-        rules::Write { models, etag: format!("W/\"{second}\""), now: Timestamp::from_unix_seconds(second) }
+    impl Models {
+        fn new() -> Self {
+            let definitions = [room(), suite(), pump(), thermostat()];
+            let compiled =
+                dtdl::parse_models(&definitions, &|_| None, &dtdl::Options::azure_digital_twins()).unwrap();
+            let mut snapshot = Snapshot::default();
+            for (model, ticks) in compiled.iter().zip(0..) {
+                snapshot.put(Model {
+                    instance: InstanceId::from_stored("i"),
+                    id: model.id.clone(),
+                    upload_time: Timestamp::from_ticks(ticks),
+                    decommissioned: false,
+                    display_name: BTreeMap::new(),
+                    description: BTreeMap::new(),
+                    extends: model.extends.clone(),
+                    components: model.components().cloned().collect(),
+                });
+            }
+            Self {
+                snapshot,
+                compiled: compiled.into_iter().map(|model| (model.id.clone(), Arc::new(model))).collect(),
+            }
+        }
+
+        fn write(&self, draft: &Draft, second: i64) -> rules::Write<'_> {
+            let model = draft.model().parse().ok();
+            let shape = model.and_then(|model| Shape::new(&model, &|id| self.compiled.get(id).cloned()));
+            rules::Write {
+                models: &self.snapshot,
+                shape: shape.map(Arc::new).ok_or_else(|| "no such model".to_owned()),
+                etag: format!("W/\"{second}\""),
+                now: Timestamp::from_unix_seconds(second),
+            }
+        }
+
+        fn create(
+            &self,
+            body: &base::json::Object,
+            before: Option<&DigitalTwin>,
+        ) -> Result<DigitalTwin, Error> {
+            let draft = Draft::of_body(body)?;
+            let write = self.write(&draft, 1);
+            rules::create(&InstanceId::from_stored("i"), &id("r"), draft, before, write)
+        }
+
+        fn patch(&self, twin: &DigitalTwin, operations: &[Operation]) -> Result<DigitalTwin, Error> {
+            let draft = Draft::patched(twin, operations)?;
+            let write = self.write(&draft, 2);
+            rules::patch(twin, draft, write)
+        }
     }
 
     fn names(document: &base::json::Object) -> BTreeSet<&str> {
@@ -591,17 +676,17 @@ mod any_patch {
             ),
             0..6,
         )) {
-            let models = snapshot();
+            let models = Models::new();
             let body = json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"Mode": "a"}, "Name": "n", "Tags": {"a": "1"}});
-            let before = rules::create(&InstanceId::from_stored("i"), &id("r"), &object(body), None, write(&models, 1)).unwrap();
+            let before = models.create(&object(body), None).unwrap();
             is_sound(&before);
             let document = operations.iter().map(|(op, path, value)| json!({"op": op, "path": path, "value": value})).collect();
             let operations = patch(&Value::Array(document));
-            if let Ok(after) = rules::patch(&before, &operations, write(&models, 2)) {
+            if let Ok(after) = models.patch(&before, &operations) {
                 is_sound(&after);
                 // What a patch made can be put as it is, and patched with nothing.
-                rules::create(&InstanceId::from_stored("i"), &id("r"), after.document(), Some(&after), write(&models, 3)).unwrap();
-                let again = rules::patch(&after, &[], write(&models, 2)).unwrap();
+                models.create(after.document(), Some(&after)).unwrap();
+                let again = models.patch(&after, &[]).unwrap();
                 prop_assert_eq!(again.document(), after.document());
             }
         }

@@ -1,28 +1,64 @@
 //! Models: upload, list, get, decommission, delete. Called by the door and by every operation that needs a model's shape.
 //! An upload is stored whole or not at all.
 
+mod compiled;
 pub(crate) mod record;
 mod rules;
-pub(crate) mod snapshot;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use access::{Caller, Permission};
 use base::{Continuation, Meter, Page, Timestamp, caps};
-use dtdl::Dtmi;
+use dtdl::{Dtmi, LanguageMap};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use store::{Batch, Key, StoreError, retry_on_conflict};
 use tokio::sync::Semaphore;
 
 use crate::json_patch::Operation;
 use crate::{Error, Instance};
-use record::{Model, ModelSet};
-pub use snapshot::ModelData;
-pub(crate) use snapshot::{Shape, Snapshot};
+use compiled::Compiled;
+pub(crate) use compiled::{Shape, Shaped};
+use record::{Definition, Model, ModelSet};
+pub(crate) use snapshot::Snapshot;
+
+/// What a list shows of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelData {
+    pub id: Dtmi,
+    pub description: LanguageMap,
+    pub display_name: LanguageMap,
+    pub decommissioned: bool,
+    pub upload_time: Timestamp,
+    /// Exactly as uploaded; absent unless it was asked for.
+    pub definition: Option<Value>,
+}
+
+impl From<&Model> for ModelData {
+    fn from(model: &Model) -> Self {
+        Self {
+            id: model.id.clone(),
+            description: model.description.clone(),
+            display_name: model.display_name.clone(),
+            decommissioned: model.decommissioned,
+            upload_time: model.upload_time,
+            definition: None,
+        }
+    }
+}
+
+/// The models of an instance as its process has them at hand.
+#[derive(Default)]
+pub(crate) struct Models {
+    snapshot: RwLock<Arc<Snapshot>>,
+    compiled: Compiled,
+}
 
 /// What GET /models asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,23 +81,31 @@ impl Instance {
         &self,
         caller: &Caller,
         definitions: impl Into<Arc<[Value]>>,
-    ) -> Result<Vec<Arc<ModelData>>, Error> {
+    ) -> Result<Vec<ModelData>, Error> {
         caller.require(Permission::ModelWrite, self.scope())?;
         self.charge(Meter::ModelOperation)?;
         let definitions = definitions.into();
         retry_on_conflict(async || {
             let snapshot = self.models().await?;
-            let compiled = compile(&definitions, &snapshot).await?;
-            let models = rules::records(self.id(), &definitions, &compiled, &snapshot, self.now());
+            let compiled = self.compile_upload(&definitions, &snapshot).await?;
+            let times = rules::upload_times(&snapshot, self.now());
             let mut next = (*snapshot).clone();
             let mut batch = Batch::default();
-            for (model, compiled) in models.iter().zip(compiled) {
-                batch.insert(model);
-                next.put(model, Arc::new(compiled));
+            let mut models = Vec::with_capacity(compiled.len());
+            for ((compiled, definition), upload_time) in compiled.iter().zip(times) {
+                let (model, definition) =
+                    rules::records(self.id(), compiled, definition.clone(), upload_time);
+                batch.insert(&model);
+                batch.insert(&definition);
+                next.put(model.clone());
+                models.push(model);
             }
             let last = models.last().map(|model| model.upload_time);
-            let now = self.commit_models(batch, &snapshot, next, last).await?;
-            Ok(models.iter().filter_map(|model| now.get(&model.id).cloned()).collect())
+            self.commit_models(batch, &snapshot, next, last).await?;
+            for (model, (compiled, definition)) in models.iter().zip(compiled) {
+                self.compiled_models().keep(model, Ok(compiled), definition.get().len());
+            }
+            Ok(models.iter().map(ModelData::from).collect())
         })
         .await
     }
@@ -88,13 +132,13 @@ impl Instance {
         let limit = query.page_max.unwrap_or(caps::MODEL_PAGE).clamp(1, caps::MODEL_PAGE);
         let mut matching = snapshot
             .after(after)
-            .filter(|data| wanted.as_ref().is_none_or(|wanted| wanted.contains(&data.id)));
-        let found: Vec<Arc<ModelData>> = matching.by_ref().take(limit).cloned().collect();
+            .filter(|model| wanted.as_ref().is_none_or(|wanted| wanted.contains(&model.id)));
+        let found: Vec<Arc<Model>> = matching.by_ref().take(limit).cloned().collect();
         let mut has_more = matching.next().is_some();
         let (mut items, mut last, mut bytes) = (Vec::with_capacity(found.len()), None, 0);
-        for data in found {
+        for model in found {
             // A model that was deleted since the snapshot was taken is not listed any more.
-            if let Some(item) = self.model_data(&data, query.include_definition).await? {
+            if let Some(item) = self.model_data(&model, query.include_definition).await? {
                 bytes += item.definition.as_ref().map_or(0, |definition| definition.to_string().len());
                 if bytes > caps::MODEL_PAGE_BYTES_MAX && !items.is_empty() {
                     has_more = true;
@@ -102,7 +146,7 @@ impl Instance {
                 }
                 items.push(item);
             }
-            last = Some(data.upload_time);
+            last = Some(model.upload_time);
         }
         let next = last.filter(|_| has_more);
         let next = next.map(|last| Continuation::encode(&Position { after_ticks: last.ticks() }));
@@ -120,8 +164,8 @@ impl Instance {
         self.charge(Meter::ModelOperation)?;
         let absent = || Error::ModelNotFound(id.to_string());
         let snapshot = self.models().await?;
-        let data = snapshot.get(id).ok_or_else(absent)?;
-        self.model_data(data, include_definition).await?.ok_or_else(absent)
+        let model = snapshot.get(id).ok_or_else(absent)?;
+        self.model_data(model, include_definition).await?.ok_or_else(absent)
     }
 
     /// `DigitalTwinModels_Update`: takes a model out of use, or back.
@@ -136,10 +180,9 @@ impl Instance {
             if decommissioned {
                 rules::check_decommission(id, &snapshot)?;
             }
-            let Some(compiled) = snapshot.models.get(id).cloned() else { return Err(Error::Conflict) };
             let model = Model { decommissioned, ..old.record.clone() };
             let mut next = (*snapshot).clone();
-            next.put(&model, compiled);
+            next.put(model.clone());
             let mut batch = Batch::default();
             batch.replace(&old, &model);
             self.commit_models(batch, &snapshot, next, None).await?;
@@ -161,6 +204,7 @@ impl Instance {
             next.remove(id);
             let mut batch = Batch::default();
             batch.delete(&old);
+            batch.remove::<Definition>(record::key(self.id(), id));
             self.commit_models(batch, &snapshot, next, None).await?;
             Ok(())
         })
@@ -170,13 +214,25 @@ impl Instance {
     /// The models as they are stored now.
     pub(crate) async fn models(&self) -> Result<Arc<Snapshot>, Error> {
         let set = self.store().get::<ModelSet>(&Key::instance(self.id())).await?;
-        let cached = self.cached_models();
+        let cached = self.model_cache().snapshot.read().clone();
         if cached.revision() == set.map(|set| set.revision) {
             return Ok(cached);
         }
         let loaded = Arc::new(Snapshot::load(self.store(), self.id()).await?);
         self.keep_models(loaded.clone());
         Ok(loaded)
+    }
+
+    fn compiled_models(&self) -> &Compiled {
+        &self.model_cache().compiled
+    }
+
+    /// Keeps the newer of two snapshots: a slow loader must not undo what a later change has put there.
+    fn keep_models(&self, snapshot: Arc<Snapshot>) {
+        let mut cached = self.model_cache().snapshot.write();
+        if snapshot.revision() >= cached.revision() {
+            *cached = snapshot;
+        }
     }
 
     /// Commits a change of the set that `old` shows and makes `next` the cached snapshot.
@@ -186,12 +242,12 @@ impl Instance {
         old: &Snapshot,
         mut next: Snapshot,
         uploaded: Option<Timestamp>,
-    ) -> Result<Arc<Snapshot>, Error> {
+    ) -> Result<(), Error> {
         let before = old.set.as_ref().map_or(Timestamp::UNIX_EPOCH, |set| set.record.last_upload_time);
         let set = ModelSet {
             instance: self.id().clone(),
             last_upload_time: uploaded.unwrap_or(before),
-            count: next.models.len(),
+            count: next.len(),
         };
         match &old.set {
             Some(old) => batch.replace(old, &set),
@@ -199,41 +255,66 @@ impl Instance {
         }
         let committed = self.commit(batch).await?;
         next.set = Some(committed.stored(set));
-        let next = Arc::new(next);
-        self.keep_models(next.clone());
-        Ok(next)
+        self.keep_models(Arc::new(next));
+        Ok(())
     }
 
-    async fn model_data(
+    /// An upload, compiled against what is stored already, with its definitions as they will be stored.
+    async fn compile_upload(
         &self,
-        data: &Arc<ModelData>,
-        include_definition: bool,
-    ) -> Result<Option<ModelData>, Error> {
-        if !include_definition {
-            return Ok(Some((**data).clone()));
+        definitions: &Arc<[Value]>,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<Vec<Uploaded>, Error> {
+        static COMPILERS: Semaphore = Semaphore::const_new(caps::MODEL_UPLOADS_COMPILED_MAX);
+        // Threads hold the turn too: they go on when the request is given up.
+        let turn = Arc::new(COMPILERS.acquire().await.expect("it is never closed"));
+        let (texts, named) = in_the_background({
+            let (turn, definitions, snapshot) = (turn.clone(), definitions.clone(), snapshot.clone());
+            move || {
+                let _turn = turn;
+                Ok((rules::check_upload(&definitions, &snapshot)?, rules::named(&definitions)))
+            }
+        })
+        .await?;
+        let stored = self.compile_stored(snapshot, &named).await?;
+        let definitions = definitions.clone();
+        let compiled = in_the_background(move || {
+            let _turn = turn;
+            rules::compile(&definitions, &stored)
+        })
+        .await?;
+        Ok(compiled.into_iter().map(Arc::new).zip(texts).collect())
+    }
+
+    /// None: deleted since the snapshot was taken. A model whose definition alone is gone is still shown.
+    async fn model_data(&self, model: &Model, include_definition: bool) -> Result<Option<ModelData>, Error> {
+        let mut data = ModelData::from(model);
+        if include_definition {
+            match self.definition(model).await {
+                Ok(definition) => {
+                    data.definition = definition.map(|definition| definition.value()).transpose()?;
+                }
+                Err(Error::Conflict) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
-        let stored = self.store().get::<Model>(&record::key(self.id(), &data.id)).await?;
-        Ok(stored.map(|stored| ModelData { definition: Some(stored.record.definition), ..(**data).clone() }))
+        Ok(Some(data))
     }
 }
+
+type Uploaded = (Arc<dtdl::Model>, Box<RawValue>);
 
 /// On a thread of its own: megabytes of models take seconds, which no other request should wait for.
-async fn compile(definitions: &Arc<[Value]>, snapshot: &Arc<Snapshot>) -> Result<Vec<dtdl::Model>, Error> {
-    static COMPILERS: Semaphore = Semaphore::const_new(caps::MODEL_UPLOADS_COMPILED_MAX);
-    let turn = COMPILERS.acquire().await.expect("it is never closed");
-    let (definitions, snapshot) = (definitions.clone(), snapshot.clone());
-    let work = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        rules::check_upload(&definitions, &snapshot)?;
-        rules::compile(&definitions, &snapshot)
-    });
-    work.await.map_err(|error| StoreError::Unavailable(format!("models could not be compiled: {error}")))?
+async fn in_the_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Unavailable(format!("models could not be compiled: {error}")))?
 }
 
-fn wanted(snapshot: &Snapshot, ids: &[Dtmi]) -> Result<Option<BTreeSet<Dtmi>>, Error> {
+fn wanted(snapshot: &Snapshot, ids: &[Dtmi]) -> Result<Option<HashSet<Dtmi>>, Error> {
     if ids.is_empty() {
         return Ok(None);
     }
-    let models = snapshot.models.with_dependencies(ids).map_err(|id| Error::ModelNotFound(id.to_string()))?;
-    Ok(Some(models.iter().map(|model| model.id.clone()).collect()))
+    snapshot.with_dependencies(ids).map(Some).map_err(|id| Error::ModelNotFound(id.to_string()))
 }

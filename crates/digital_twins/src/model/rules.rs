@@ -1,16 +1,20 @@
 //! What a set of models must fulfil before it is stored, and the one patch that models take. Pure.
 
+use std::collections::BTreeSet;
+
 use base::{InstanceId, Timestamp, caps};
 use dtdl::{Dtmi, Issue, Options};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
-use super::record::Model;
+use super::compiled::Compilation;
+use super::record::{Definition, Model};
 use super::snapshot::Snapshot;
 use crate::Error;
 use crate::json_patch::{Action, Operation, PatchError};
 
-/// The checks of POST /models, in the service's order, up to the parser.
-pub(crate) fn check_upload(definitions: &[Value], snapshot: &Snapshot) -> Result<(), Error> {
+/// The checks of POST /models, in the service's order, up to the parser. The answer is the definitions as they will be stored.
+pub(crate) fn check_upload(definitions: &[Value], snapshot: &Snapshot) -> Result<Vec<Box<RawValue>>, Error> {
     if definitions.is_empty() || !definitions.iter().all(Value::is_object) {
         return Err(Error::PayloadInvalid);
     }
@@ -20,7 +24,9 @@ pub(crate) fn check_upload(definitions: &[Value], snapshot: &Snapshot) -> Result
             caps::MODELS_PER_CALL_MAX
         )));
     }
-    if definitions.iter().any(|definition| definition.to_string().len() > caps::MODEL_BYTES_MAX) {
+    let texts: Vec<Box<RawValue>> =
+        definitions.iter().map(to_raw_value).collect::<Result<_, _>>().map_err(|_| Error::PayloadInvalid)?;
+    if texts.iter().any(|text| text.get().len() > caps::MODEL_BYTES_MAX) {
         return Err(Error::LimitExceeded(format!("A model cannot exceed {} bytes.", caps::MODEL_BYTES_MAX)));
     }
     for definition in definitions {
@@ -30,14 +36,14 @@ pub(crate) fn check_upload(definitions: &[Value], snapshot: &Snapshot) -> Result
     if !existing.is_empty() {
         return Err(Error::ModelAlreadyExists(existing.join(", ")));
     }
-    let count = snapshot.models.len() + definitions.len();
+    let count = snapshot.len() + definitions.len();
     if i64::try_from(count).is_ok_and(|count| count > caps::MODELS_PER_INSTANCE_MAX) {
         return Err(Error::LimitExceeded(format!(
             "The number of models in an instance cannot exceed {}.",
             caps::MODELS_PER_INSTANCE_MAX
         )));
     }
-    Ok(())
+    Ok(texts)
 }
 
 fn ids(definitions: &[Value]) -> impl Iterator<Item = &str> {
@@ -65,38 +71,69 @@ fn refuse_other_versions(definition: &Value) -> Result<(), Error> {
     }
 }
 
+/// Every identifier that the definitions mention: what they extend and contain is among them, in whatever words they say so.
+pub(crate) fn named(definitions: &[Value]) -> BTreeSet<Dtmi> {
+    fn walk(value: &Value, found: &mut BTreeSet<Dtmi>) {
+        match value {
+            Value::String(text) if text.starts_with("dtmi:") => found.extend(text.parse::<Dtmi>()),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            // The target of a relationship need not be there.
+            Value::Object(members) => {
+                members
+                    .iter()
+                    .filter(|(name, _)| *name != "target")
+                    .for_each(|(_, member)| walk(member, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    for definition in definitions {
+        walk(definition, &mut found);
+    }
+    found
+}
+
 /// Parses an upload against what is stored already.
-pub(crate) fn compile(definitions: &[Value], snapshot: &Snapshot) -> Result<Vec<dtdl::Model>, Error> {
-    let known = |id: &Dtmi| snapshot.models.get(id).cloned();
-    dtdl::parse_models(definitions, &known, &Options::azure_digital_twins())
-        .map_err(|issues| refusal(&issues))
+pub(crate) fn compile(definitions: &[Value], stored: &Compilation) -> Result<Vec<dtdl::Model>, Error> {
+    dtdl::parse_models(definitions, &|id| stored.get(id), &Options::azure_digital_twins()).map_err(|issues| {
+        // The parser knows nothing of models that do not compile and calls them undefined.
+        let broken = stored.broken().map(|(id, why)| format!("{id} is stored but cannot be used: {why}."));
+        Error::DtdlParserError(broken.take(1).chain([sentences(&issues)]).collect::<Vec<_>>().join(" "))
+    })
 }
 
 /// The service tells the first problem of all; we tell as many as fit a message.
-fn refusal(issues: &[Issue]) -> Error {
+pub(crate) fn sentences(issues: &[Issue]) -> String {
     const SHOWN_MAX: usize = 10;
-    let shown: Vec<String> = issues.iter().take(SHOWN_MAX).map(|issue| issue.message.clone()).collect();
-    Error::DtdlParserError(shown.join(" "))
+    let shown: Vec<&str> = issues.iter().take(SHOWN_MAX).map(|issue| issue.message.as_str()).collect();
+    shown.join(" ")
 }
 
-/// The records of an upload. Times differ by a tick at least and never fall behind the last upload.
+/// One for each model of an upload: they differ by a tick at least and never fall behind the last upload.
+pub(crate) fn upload_times(snapshot: &Snapshot, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let last = snapshot.set.as_ref().map(|set| set.record.last_upload_time.ticks());
+    (last.map_or(now.ticks(), |last| now.ticks().max(last + 1))..).map(Timestamp::from_ticks)
+}
+
 pub(crate) fn records(
     instance: &InstanceId,
-    definitions: &[Value],
-    compiled: &[dtdl::Model],
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> Vec<Model> {
-    let last = snapshot.set.as_ref().map(|set| set.record.last_upload_time.ticks());
-    let first = last.map_or(now.ticks(), |last| now.ticks().max(last + 1));
-    let model = |((definition, compiled), ticks): ((&Value, &dtdl::Model), i64)| Model {
+    compiled: &dtdl::Model,
+    text: Box<RawValue>,
+    upload_time: Timestamp,
+) -> (Model, Definition) {
+    let model = Model {
         instance: instance.clone(),
         id: compiled.id.clone(),
-        upload_time: Timestamp::from_ticks(ticks),
+        upload_time,
         decommissioned: false,
-        definition: definition.clone(),
+        display_name: compiled.about.display_name.clone(),
+        description: compiled.about.description.clone(),
+        extends: compiled.extends.clone(),
+        components: compiled.components().cloned().collect(),
     };
-    definitions.iter().zip(compiled).zip(first..).map(model).collect()
+    let definition = Definition { instance: instance.clone(), id: model.id.clone(), upload_time, text };
+    (model, definition)
 }
 
 /// `[{"op":"replace","path":"/decommissioned","value":true|false}]` and nothing else.
@@ -118,14 +155,13 @@ pub(crate) fn decommission(patch: &[Operation]) -> Result<bool, PatchError> {
 pub(crate) fn check_decommission(id: &Dtmi, snapshot: &Snapshot) -> Result<(), Error> {
     let in_use: Vec<&str> = snapshot
         .references_to(id)
-        .into_iter()
-        .filter(|data| !data.decommissioned)
-        .map(|data| data.id.as_str())
+        .filter(|model| !model.decommissioned)
+        .map(|model| model.id.as_str())
         .collect();
     if in_use.is_empty() { Ok(()) } else { Err(Error::ModelReferencesNotDecommissioned(in_use.join(", "))) }
 }
 
 pub(crate) fn check_delete(id: &Dtmi, snapshot: &Snapshot) -> Result<(), Error> {
-    let referring: Vec<&str> = snapshot.references_to(id).into_iter().map(|data| data.id.as_str()).collect();
+    let referring: Vec<&str> = snapshot.references_to(id).map(|model| model.id.as_str()).collect();
     if referring.is_empty() { Ok(()) } else { Err(Error::ModelReferencesNotDeleted(referring.join(", "))) }
 }

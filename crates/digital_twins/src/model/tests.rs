@@ -1,3 +1,7 @@
+//! Models through the operations of an instance.
+
+mod reload;
+
 use access::{Caller, Grant};
 use base::{Scope, caps};
 use serde_json::json;
@@ -275,4 +279,44 @@ async fn a_reader_may_list_and_nothing_else() {
     );
     assert_eq!(fixture.instance.create_models(&reader, []).await.unwrap_err().code(), "AuthorizationFailed");
     assert_eq!(everything(&fixture).await.len(), 4);
+}
+
+/// Both decide on the same set: the second must hear of the first.
+#[tokio::test]
+async fn a_model_is_not_deleted_under_one_that_is_being_built_on_it() {
+    let fixture = Fixture::empty().await;
+    let model = |name: &str, extends: Option<&str>| {
+        let mut model = json!({"@id": name, "@type": "Interface", "@context": "dtmi:dtdl:context;2"});
+        if let Some(extends) = extends {
+            model["extends"] = json!(extends);
+        }
+        model
+    };
+    for round in 0..4 {
+        let (base, derived) = (format!("dtmi:test:base{round};1"), format!("dtmi:test:derived{round};1"));
+        fixture.upload(&[model(&base, None)]).await.unwrap();
+        let definitions = [model(&derived, Some(&base))];
+        let base = dtmi(&base);
+        let uploading = fixture.upload(&definitions);
+        let deleting = fixture.instance.delete_model(&fixture.caller, &base);
+        let (uploaded, deleted) = fixture.at_once(uploading, deleting).await;
+        assert!(uploaded.is_ok() != deleted.is_ok(), "{uploaded:?} {deleted:?}");
+        let is_here = fixture.instance.get_model(&fixture.caller, &base, false).await.is_ok();
+        assert_eq!(is_here, uploaded.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_comes_again_is_what_it_says_now() {
+    let fixture = Fixture::with_models().await;
+    let pump_with = |name: &str| {
+        json!({"@id": "dtmi:test:Pump;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2",
+            "contents": [{"@type": "Property", "name": name, "schema": "integer"}]})
+    };
+    let body = |name: &str| json!({"$metadata": {"$model": "dtmi:test:Pump;1"}, name: 1});
+    fixture.put("p", body("Speed")).await.unwrap();
+    fixture.instance.delete_model(&fixture.caller, &dtmi("dtmi:test:Pump;1")).await.unwrap();
+    fixture.upload(&[pump_with("Flow")]).await.unwrap();
+    fixture.put("p", body("Flow")).await.unwrap();
+    assert_eq!(fixture.put("p", body("Speed")).await.unwrap_err().code(), "ValidationFailed");
 }

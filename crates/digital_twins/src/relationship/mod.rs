@@ -64,7 +64,8 @@ impl Instance {
             let target =
                 self.store().get::<DigitalTwin>(&key).await?.ok_or(Error::TargetDigitalTwinNotFound)?;
             let models = self.models().await?;
-            let new = rules::create((&source_twin, &target.record), id, body, &models, new_etag())?;
+            let shape = self.shape(&models, source_twin.model()).await?;
+            let new = rules::create((&source_twin, &target.record), id, body, (&models, shape), new_etag())?;
             self.commit_relationship(old.as_ref(), &source_twin, &new).await?;
             Ok(new)
         })
@@ -86,7 +87,8 @@ impl Instance {
             check(if_match, old.record.etag())?;
             let source_twin = self.digital_twin(source).await?.record;
             let models = self.models().await?;
-            let new = rules::patch(&old.record, &source_twin, patch, &models, new_etag())?;
+            let shape = self.shape(&models, source_twin.model()).await?;
+            let new = rules::patch(&old.record, &source_twin, patch, (&models, shape), new_etag())?;
             let mut batch = Batch::default();
             batch.replace(&old, &new);
             event::relationship_updated(self, &mut batch, &source_twin, &new, patch);

@@ -8,10 +8,13 @@ use serde_json::Value;
 use super::record::Relationship;
 use crate::digital_twin::validation;
 use crate::json_patch::{self, Operation, PatchError};
-use crate::model::Snapshot;
+use crate::model::{Shaped, Snapshot};
 use crate::{DigitalTwin, DigitalTwinId, Error, RelationshipId};
 
 const OWN_MEMBERS: [&str; 5] = ["$relationshipId", "$etag", "$sourceId", "$relationshipName", "$targetId"];
+
+/// All models, and what a twin of the source's may hold.
+type Models<'a> = (&'a Snapshot, Shaped);
 
 /// What the body of PUT says of the ends; the path says the rest.
 pub(crate) fn target_of(source: &DigitalTwinId, body: &Object) -> Result<DigitalTwinId, Error> {
@@ -33,7 +36,7 @@ pub(crate) fn create(
     (source, target): (&DigitalTwin, &DigitalTwin),
     id: &RelationshipId,
     body: &Object,
-    models: &Snapshot,
+    models: Models,
     etag: String,
 ) -> Result<Relationship, Error> {
     let name = body.get("$relationshipName").and_then(Value::as_str).unwrap_or_default();
@@ -61,7 +64,7 @@ pub(crate) fn patch(
     old: &Relationship,
     source: &DigitalTwin,
     operations: &[Operation],
-    models: &Snapshot,
+    models: Models,
     etag: String,
 ) -> Result<Relationship, Error> {
     let mut document = Value::Object(old.document.clone());
@@ -85,12 +88,10 @@ fn validate(
     relationship: &Relationship,
     source: &DigitalTwin,
     target: Option<&DigitalTwin>,
-    models: &Snapshot,
+    (models, shape): Models,
 ) -> Result<(), Error> {
     let model = source.model();
-    let shape = model.parse().ok().and_then(|id| models.shape(&id)).ok_or_else(|| {
-        Error::relationship_invalid(vec![format!("{model} or one of its dependencies does not exist.")])
-    })?;
+    let shape = shape.map_err(|why| Error::relationship_invalid(vec![why]))?;
     let name = relationship.name();
     let declared = shape.resolved.relationship(name).ok_or_else(|| {
         Error::InvalidRelationship(format!("The relationship {name} does not exist on the model {model}."))
@@ -115,7 +116,7 @@ fn validate(
 /// A target whose model has been deleted is still taken as a target.
 fn check_target(wanted: &dtdl::Dtmi, target: &DigitalTwin, models: &Snapshot) -> Result<(), Error> {
     let Ok(model) = target.model().parse::<dtdl::Dtmi>() else { return Ok(()) };
-    if models.get(&model).is_none() || models.models.is_subtype(&model, wanted) {
+    if models.get(&model).is_none() || models.is_subtype(&model, wanted) {
         return Ok(());
     }
     Err(Error::InvalidRelationship(format!(

@@ -325,11 +325,6 @@ pub(crate) fn unit_types() -> impl Iterator<Item = &'static str> {
     units::UNIT_TYPES.iter().map(|unit_type| unit_type.name)
 }
 
-/// The unit type of a semantic type.
-pub(crate) fn unit_type_for(semantic_type: &str, version: u8) -> Option<&'static str> {
-    quantity(semantic_type, version).map(|quantity| unit_type_of(quantity, version))
-}
-
 /// Whether a node is text that begins with `@`: a JSON-LD keyword.
 pub(crate) fn is_keyword(name: &str) -> bool {
     name.starts_with('@')

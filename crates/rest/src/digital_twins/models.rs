@@ -45,7 +45,7 @@ struct ListBody<'a> {
 pub(super) async fn add(at: At, request: Request) -> Outcome {
     let Value::Array(definitions) = body(&request)? else { return Err(Error::PayloadInvalid.into()) };
     let models = at.instance.create_models(&at.caller, definitions).await?;
-    let created: Vec<ModelBody> = models.iter().map(|data| ModelBody::from(&**data)).collect();
+    let created: Vec<ModelBody> = models.iter().map(ModelBody::from).collect();
     Ok(Response::json(201, &created))
 }
 
