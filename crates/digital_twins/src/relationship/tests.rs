@@ -360,3 +360,73 @@ async fn an_edge_never_dangles_however_puts_and_deletes_race() {
         fixture.delete(name).await.unwrap();
     }
 }
+
+/// Which operation commits first decides; the other must hear of it, whichever end of the edge it is about.
+#[tokio::test]
+async fn of_a_deletion_and_an_edge_at_the_same_twin_the_first_wins() {
+    for end in ["a", "b"] {
+        let fixture = rooms(&["a", "b"]).await;
+        let (put, deleted) = fixture.at_once(fixture.contain("a", "e", "b"), fixture.delete(end)).await;
+        put.unwrap();
+        assert_eq!(deleted.unwrap_err(), Error::RelationshipsNotDeleted(end.to_owned()));
+        assert_eq!(outgoing(&fixture, "a").await.unwrap(), ["e"]);
+        fixture.get(end).await.unwrap();
+
+        let fixture = rooms(&["a", "b"]).await;
+        let (deleted, put) = fixture.at_once(fixture.delete(end), fixture.contain("a", "e", "b")).await;
+        deleted.unwrap();
+        let refused = put.unwrap_err().code();
+        assert_eq!(refused, if end == "a" { "DigitalTwinNotFound" } else { "TargetDigitalTwinNotFound" });
+        let key = super::record::key(fixture.instance.id(), &id("a"), &"e".parse().unwrap());
+        assert_eq!(fixture.store.get::<crate::Relationship>(&key).await.unwrap(), None);
+        fixture.room(end).await;
+        fixture.delete("a").await.unwrap();
+        fixture.delete("b").await.unwrap();
+    }
+}
+
+/// Whatever two writes of one edge come at once, each twin counts its edges as they are: it goes when they have gone.
+#[tokio::test]
+async fn two_writes_of_one_edge_leave_exact_counts() {
+    let fixture = rooms(&["a", "b", "c"]).await;
+    let delete = || async {
+        let ends = (&id("a"), &"e".parse().unwrap());
+        fixture.instance.delete_relationship(&fixture.caller, ends, &IfMatch::Absent).await
+    };
+    // Two that both think they make it, two that both think they move it, and two that both think they end it.
+    let (first, second) =
+        fixture.at_once(fixture.contain("a", "e", "b"), fixture.contain("a", "e", "b")).await;
+    assert_eq!((first.is_ok(), second.is_ok()), (true, true));
+    let (first, second) =
+        fixture.at_once(fixture.contain("a", "e", "c"), fixture.contain("a", "e", "c")).await;
+    assert_eq!((first.is_ok(), second.is_ok()), (true, true));
+    fixture.delete("b").await.unwrap();
+    assert_eq!(fixture.delete("c").await.unwrap_err().code(), "RelationshipsNotDeleted");
+    let (first, second) = fixture.at_once(delete(), delete()).await;
+    first.unwrap();
+    assert_eq!(second.unwrap_err().code(), "RelationshipNotFound");
+    fixture.delete("a").await.unwrap();
+    fixture.delete("c").await.unwrap();
+}
+
+#[tokio::test]
+async fn two_patches_of_one_edge_are_both_kept_and_a_deleted_one_takes_none() {
+    let fixture = rooms(&["a", "b"]).await;
+    fixture.contain("a", "e", "b").await.unwrap();
+    let ends = (&id("a"), &"e".parse().unwrap());
+    let since = |value: &str| patch(&json!([{"op": "add", "path": "/since", "value": value}]));
+    let (first, second) = (since("first"), since("second"));
+    let change = |operations| {
+        fixture.instance.update_relationship(&fixture.caller, ends, operations, &IfMatch::Absent)
+    };
+    let (first, second) = fixture.at_once(change(&first), change(&second)).await;
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_ne!(first.etag(), second.etag());
+    let now = fixture.instance.get_relationship(&fixture.caller, ends.0, ends.1).await.unwrap();
+    assert_eq!(now, second);
+    let deleting = fixture.instance.delete_relationship(&fixture.caller, ends, &IfMatch::Absent);
+    let third = since("third");
+    let (deleted, changed) = fixture.at_once(deleting, change(&third)).await;
+    deleted.unwrap();
+    assert_eq!(changed.unwrap_err().code(), "RelationshipNotFound");
+}
