@@ -75,11 +75,24 @@ pub(crate) enum Write {
     Insert(Row),
     Replace(Row, Revision),
     Put(Row),
-    Delete { table: Table, key: Key, revision: Revision },
-    Remove { table: Table, key: Key },
-    Add { counter: Counter, delta: i64, max: i64 },
+    Delete {
+        table: Table,
+        key: Key,
+        revision: Revision,
+    },
+    Remove {
+        table: Table,
+        key: Key,
+    },
+    Add {
+        counter: Counter,
+        delta: i64,
+        max: i64,
+    },
     Outbox(OutboxEntry),
     OutboxDone(u64),
+    /// Outbox ids from now on are greater than this one.
+    OutboxAbove(u64),
 }
 
 pub(crate) struct Row {

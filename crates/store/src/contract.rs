@@ -434,6 +434,20 @@ async fn outbox_rows_come_with_their_batch_in_order_and_go_when_removed() {
 }
 
 #[tokio::test]
+async fn outbox_ids_can_be_raised_above_what_a_log_has_seen_and_never_fall() {
+    for engine in engines() {
+        assert!(!engine.store.raise_outbox(0).await.unwrap());
+        assert!(engine.store.raise_outbox(41).await.unwrap());
+        engine.commit(|batch| batch.outbox(entry("dev1", b"x"))).await.unwrap();
+        assert_eq!(engine.store.outbox(0, 10).await.unwrap()[0].id, 42);
+        assert!(!engine.store.raise_outbox(30).await.unwrap());
+        assert!(engine.store.raise_outbox(99).await.unwrap());
+        engine.commit(|batch| batch.outbox(entry("dev1", b"y"))).await.unwrap();
+        assert_eq!(engine.store.outbox(42, 10).await.unwrap()[0].id, 100);
+    }
+}
+
+#[tokio::test]
 async fn removing_an_instance_leaves_its_neighbours() {
     for engine in engines() {
         let things: Vec<_> = (0..2500).map(|number| thing(&format!("{number:04}"), number)).collect();

@@ -22,7 +22,9 @@ pub use key::{Find, Key, Scan};
 pub use record::{Record, Revision, Stored};
 pub use retry::{MayConflict, retry_on_conflict};
 pub use sqlite::repair::{RecordsReport, check_records, repair_records};
+pub use sqlite::snapshot::Snapshot;
 pub use store::{Durability, Location, Options, Store};
+pub use streams::copy::LogFileCopy;
 pub use streams::{Appended, LogDamage, LogRecord, Lost, NewRecord, Position, StreamId, Streams};
 pub use table::Table;
 

@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
-use crate::batch::{Batch, Committed, Counter, OutboxRow};
+use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
 use crate::error::{CommitError, StoreError};
 use crate::key::{Find, Key, Scan};
 use crate::queue::Queue;
 use crate::record::{Record, Revision, Stored};
 use crate::sqlite::checkpoint::{self, Poke};
 use crate::sqlite::read::{self, Range, Raw};
+use crate::sqlite::snapshot::Snapshot;
 use crate::sqlite::writer::{Request, Writer};
 use crate::sqlite::{self, Connections, Shared};
 use crate::workers::{self, Workers};
@@ -70,6 +71,8 @@ struct Inner {
     commits_total: AtomicU64,
     #[cfg(test)]
     writer_for_test: Shared,
+    /// None in memory.
+    directory: Option<PathBuf>,
     /// Dropped last, after every thread has ended.
     _lock: Option<File>,
 }
@@ -82,12 +85,13 @@ impl Store {
             Location::File(directory) => {
                 let lock = lock_directory(directory)?;
                 let connections = sqlite::open_file(directory, options.durability)?;
-                Self::start(connections, Some(lock))
+                Self::start(connections, Some((directory.clone(), lock)))
             }
         }
     }
 
-    fn start(connections: Connections, lock: Option<File>) -> Result<Self, StoreError> {
+    fn start(connections: Connections, place: Option<(PathBuf, File)>) -> Result<Self, StoreError> {
+        let (directory, lock) = place.unzip();
         let Connections { writer, points, readers, checkpointer } = connections;
         let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
         #[cfg(test)]
@@ -118,6 +122,7 @@ impl Store {
             commits_total: AtomicU64::new(0),
             #[cfg(test)]
             writer_for_test,
+            directory,
             _lock: lock,
         })))
     }
@@ -219,6 +224,29 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Makes every later outbox id greater than `above`, which the log has seen; gives whether that was needed. It is when the
+    /// records are older than the log, as after an older copy was put back: the log would take their events for repeated ones.
+    pub async fn raise_outbox(&self, above: u64) -> Result<bool, StoreError> {
+        if *self.0.outbox.borrow() >= above {
+            return Ok(false);
+        }
+        let mut batch = Batch::default();
+        batch.writes.push(Write::OutboxAbove(above));
+        match self.commit(batch).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(other) => unreachable!("raising the outbox has no condition: {other}"),
+        }
+    }
+
+    /// All records as they are now, to be copied while others go on writing.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        match &self.0.directory {
+            Some(directory) => Snapshot::take(directory),
+            None => Err(StoreError::Refused("records in memory are not copied".into())),
+        }
     }
 
     /// The greatest outbox id that is committed; changes with every commit that wrote one.

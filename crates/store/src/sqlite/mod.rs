@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 mod migrate;
 pub(crate) mod read;
 pub(crate) mod repair;
+pub(crate) mod snapshot;
 mod sql;
 #[cfg(test)]
 mod tests;

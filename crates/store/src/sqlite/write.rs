@@ -73,6 +73,7 @@ fn one(
                 connection.prepare_cached("DELETE FROM outbox WHERE id = ?1").map_err(sql_error)?;
             statement.execute([id]).map(drop).map_err(sql_error)
         }
+        Write::OutboxAbove(id) => raise_outbox(connection, *id).map_err(sql_error),
     }
 }
 
@@ -161,6 +162,15 @@ fn enqueue(connection: &Connection, entry: &OutboxEntry) -> Result<u64, CommitEr
         .insert((entry.instance.as_str(), &entry.partition_key, &entry.payload))
         .map_err(sql_error)?;
     u64::try_from(id).map_err(|_| CommitError::Store(StoreError::Corrupt("an outbox id is negative".into())))
+}
+
+/// The engine's own table of the greatest id ever given has no row before the first one.
+fn raise_outbox(connection: &Connection, above: u64) -> rusqlite::Result<()> {
+    let raise = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'outbox'";
+    if connection.execute(raise, [above])? == 0 {
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", [above])?;
+    }
+    Ok(())
 }
 
 /// Deletes up to `limit` rows of an instance from one table; gives how many.

@@ -80,6 +80,7 @@ impl Appender {
         let zeroed = segment.file.len().is_ok_and(|length| length == u64::from(settings.segment_bytes));
         let mut group = Group::default();
         group.clear(segment.base, end);
+        log.state.write().end = segment.base + u64::from(end);
         let (broken, appended_bytes) = (None, 0);
         Self { log, queue, settings, housekeeper, segment, zeroed, broken, group, appended_bytes }
     }

@@ -163,6 +163,7 @@ impl Group {
 
     /// Makes the group visible, once its bytes are durable.
     pub(crate) fn publish(&mut self, state: &mut State) {
+        state.end = self.base + u64::from(self.position());
         for (lane, sequence, position) in self.events.drain(..) {
             state.active.add(lane, sequence, position);
         }

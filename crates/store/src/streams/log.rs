@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// The index of the last segment.
     pub(crate) active: Index,
+    /// What lies before this position of the log is durable.
+    pub(crate) end: u64,
     pub(crate) tails: HashMap<Partition, watch::Sender<u64>>,
 }
 
@@ -51,7 +53,7 @@ struct Place {
 
 impl Log {
     pub(crate) fn new(medium: Medium, lanes: Lanes, segments: Vec<Arc<Segment>>, active: Index) -> Self {
-        let state = State { lanes, segments, active, tails: HashMap::new() };
+        let state = State { lanes, segments, active, end: 0, tails: HashMap::new() };
         let (indexed, damaged) = (Mutex::default(), Mutex::default());
         Self { medium, state: RwLock::new(state), indexed, damaged }
     }
@@ -132,6 +134,7 @@ impl Log {
         let old = Arc::clone(state.active_segment());
         old.seal(end, index);
         state.segments.push(Arc::clone(new));
+        state.end = new.base + u64::from(new.begin);
         drop(state);
         self.remember(&old);
     }

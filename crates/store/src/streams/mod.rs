@@ -2,6 +2,7 @@
 //! Called by `events`, `hub` and the doors that read event streams.
 
 mod appender;
+pub mod copy;
 mod format;
 mod group;
 mod housekeeper;

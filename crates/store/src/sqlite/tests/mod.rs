@@ -173,3 +173,23 @@ async fn a_checkpoint_runs_off_the_commit_path_and_loses_nothing() {
     let plan = plan.await.unwrap();
     assert!(plan.contains("thing_by_color (instance=? AND color=? AND id>?"), "{plan}");
 }
+
+#[tokio::test]
+async fn a_snapshot_is_of_one_moment_while_others_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    put(&store, "before", 5000).await.unwrap();
+    let snapshot = store.snapshot().unwrap();
+    put(&store, "after", 10).await.unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    snapshot.write_to(&copied.path().join("records.db")).unwrap();
+    put(&store, "later", 10).await.unwrap();
+    drop(snapshot);
+    assert!(crate::check_records(copied.path()).unwrap().is_sound);
+    let copy = open(copied.path()).unwrap();
+    assert!(copy.get::<Blob>(&Key::new(["i", "before", ""])).await.unwrap().is_some());
+    assert_eq!(copy.count::<Blob>(&Key::all()).await.unwrap(), 1);
+    assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 3);
+    let memory = Store::open(&Options::memory()).unwrap();
+    assert!(matches!(memory.snapshot().map(drop), Err(StoreError::Refused(_))));
+}
