@@ -233,6 +233,8 @@ pub const STREAM_TRIM_SECONDS: u64 = 60;
 pub const STREAM_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
 
 // Server.
+/// Pieces of a backup, 256 KiB each, that wait for whoever fetches it.
+pub const BACKUP_PIECES_MAX: usize = 8;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;
 pub const MINTED_CERTIFICATES_MAX: usize = 1024;

@@ -29,6 +29,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ModelsCommand,
     },
+    /// Write everything that a running server keeps, its keys too, into one file.
+    Backup(BackupArgs),
+    /// Make a data directory from a backup.
+    Restore(RestoreArgs),
     /// Look at the records of a server that does not run.
     Records {
         #[command(subcommand)]
@@ -81,6 +85,25 @@ pub(crate) struct ModelsCheckArgs {
     /// One JSON object per issue
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// A tar file that must not be there yet; it will hold secrets
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// What `twinhub backup` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// An empty directory, or one that is not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
 }
 
 #[derive(Subcommand)]

@@ -59,6 +59,11 @@ pub(crate) fn prepare_store(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// An empty file that its owner alone may read, whatever was there.
+pub(crate) fn make_private(path: &Path) -> std::io::Result<File> {
+    private_file().write(true).create(true).truncate(true).open(path)
+}
+
 fn private_file() -> std::fs::OpenOptions {
     let mut options = std::fs::OpenOptions::new();
     #[cfg(unix)]
@@ -69,7 +74,7 @@ fn private_file() -> std::fs::OpenOptions {
 /// Writes a file that its owner alone may read, in one step: a reader sees the old or the new one.
 pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = private_file().write(true).create(true).truncate(true).open(&beside)?;
+    let mut file = make_private(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&beside, path)

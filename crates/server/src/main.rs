@@ -2,6 +2,7 @@
 
 mod admin_key;
 mod allowance;
+mod backup;
 mod command_line;
 mod config;
 mod connections;
@@ -13,6 +14,7 @@ mod first_start;
 mod hosts_file;
 mod house;
 mod listeners;
+mod live;
 mod logging;
 mod machine;
 mod metrics;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         Command::Env(args) => run_file::print_environment(&args),
         Command::Events(args) => events_command::run(&args),
         Command::Models { command: ModelsCommand::Check(args) } => models::check(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Records { command: RecordsCommand::Check(args) } => {
             records::run(&args, store::check_records)
         }

@@ -12,6 +12,7 @@ use access::{Certificates, Directory};
 use base::hosts::Hosts;
 use base::tasks::Tasks;
 use base::{Clock, Throttle, caps};
+use rest::admin::Pieces;
 use server::out;
 use store::{Store, StoreError, Streams};
 use tokio::sync::Semaphore;
@@ -24,7 +25,7 @@ use crate::listeners::{CannotListen, Kind, Listeners};
 use crate::machine::ThisMachine;
 use crate::run_file::RunFile;
 use crate::tls::Tls;
-use crate::{Failure, admin_key, data_directory, logging, metrics, open_files, run_file};
+use crate::{Failure, admin_key, backup, data_directory, logging, metrics, open_files, run_file};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
@@ -72,10 +73,17 @@ impl Server {
         open_files::raise_limit();
         data_directory::make(&config.data_dir)?;
         let claim = data_directory::claim(&config.data_dir)?;
+        backup::refuse_half_restored(&config.data_dir)?;
+        backup::remove_leftovers(&config.data_dir)?;
         if let store::Location::File(directory) = &config.store {
             data_directory::prepare_store(directory)?;
         }
         let (store, streams) = open_store(config)?;
+        if store.raise_outbox(streams.greatest_origin()).await? {
+            tracing::warn!(
+                "the records are older than the log, as after an older copy was put back; the log keeps its events, and new ones go behind them"
+            );
+        }
         let key = admin_key::ensure(&config.data_dir)?;
         let certificates = open_certificates(config)?;
         let tasks = Tasks::new();
@@ -86,6 +94,7 @@ impl Server {
         let clock = Clock::system();
         let own_hosts = vec![config.listen.to_string()];
         let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
+        let backup = backup_source(config, &store, &streams, &clock);
         let house = House::open(Ground {
             store: store.clone(),
             streams,
@@ -106,6 +115,7 @@ impl Server {
             events: house.events.clone(),
             tasks: tasks.clone(),
             metrics: metrics::all(&counters, &clock, &store, &house),
+            backup,
             is_ready: is_ready.clone(),
         });
         let front = Arc::new(house.front(rest::mount(admin)));
@@ -191,6 +201,26 @@ fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
     })?;
     let streams = Streams::open(&options)?;
     Ok((store, streams))
+}
+
+fn backup_source(
+    config: &Config,
+    store: &Store,
+    streams: &Streams,
+    clock: &Clock,
+) -> Box<dyn Fn() -> Result<Pieces, String> + Send + Sync> {
+    if config.store == store::Location::Memory {
+        let why = "This server keeps everything in memory (sqlite::memory:), so there is nothing to back up.";
+        return Box::new(|| Err(why.to_owned()));
+    }
+    let source = backup::Source {
+        data_dir: config.data_dir.clone(),
+        store: store.clone(),
+        streams: streams.clone(),
+        clock: clock.clone(),
+        is_busy: Arc::default(),
+    };
+    Box::new(move || source.begin())
 }
 
 fn open_certificates(config: &Config) -> Result<Certificates, Failure> {

@@ -16,11 +16,13 @@ use serde_json::json;
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
 
+mod backup;
 mod events;
 mod metrics;
 #[cfg(test)]
 mod tests;
 
+pub use backup::Pieces;
 pub use metrics::{Kind, Metric};
 
 /// What the door is given of the server.
@@ -34,6 +36,8 @@ pub struct Context {
     pub events: Events,
     pub tasks: Tasks,
     pub metrics: Vec<Metric>,
+    /// Begins a backup, or says why there is none.
+    pub backup: Box<dyn Fn() -> Result<Pieces, String> + Send + Sync>,
     /// Set while every listener accepts and shutdown has not begun.
     pub is_ready: Arc<AtomicBool>,
 }
@@ -57,6 +61,7 @@ impl Door for Admin {
             .on("GET", "/metrics", "Metrics_Get", metrics::get)
             .on("GET", "/_twinhub/instances", "Instances_List", instances)
             .on("GET", "/_twinhub/events", "Events_Read", events::get)
+            .on("POST", "/_twinhub/backup", "Backup_Make", backup::make)
             .on("GET", "/_twinhub/clock", "Clock_Get", clock)
             .on("POST", "/_twinhub/clock", "Clock_Advance", advance_clock)
     }

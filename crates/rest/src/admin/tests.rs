@@ -23,6 +23,15 @@ struct TestAdmin {
     is_ready: Arc<AtomicBool>,
 }
 
+/// Two pieces, and then the disk is full.
+fn backup() -> Pieces {
+    let (sender, pieces) = tokio::sync::mpsc::channel(3);
+    for piece in [Ok(Bytes::from("one")), Ok(Bytes::from("two")), Err("the disk is full".to_owned())] {
+        sender.try_send(piece).unwrap();
+    }
+    pieces
+}
+
 impl TestAdmin {
     async fn new(allow_clock_control: bool) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
@@ -76,6 +85,7 @@ impl TestAdmin {
             events: events.clone(),
             tasks,
             metrics,
+            backup: Box::new(|| Ok(backup())),
             is_ready: ready,
         };
         Self { door: mount(Admin::new(context)), events, hub, clock, is_ready }
@@ -168,4 +178,13 @@ async fn events_are_told_as_lines_with_their_body_parsed_or_in_base64() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_backup_wants_the_key_and_ends_where_it_fails() {
+    let test = TestAdmin::new(false).await;
+    assert_eq!(test.ask("POST", "/_twinhub/backup", "wrong", "").await.status, 401);
+    let answer = test.ask("POST", "/_twinhub/backup", "key", "").await;
+    let Body::Stream(pieces) = answer.body else { panic!("a stream") };
+    assert_eq!(pieces.collect::<Vec<_>>().await.concat(), b"onetwo");
 }

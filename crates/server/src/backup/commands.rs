@@ -1,0 +1,96 @@
+//! `twinhub backup` asks the running server for a backup and calls it done only when it was read back; `twinhub restore` makes a
+//! data directory from one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use http_body_util::BodyExt;
+use server::out;
+
+use super::unpack;
+use crate::command_line::{BackupArgs, RestoreArgs};
+use crate::live::Live;
+use crate::{Failure, config, data_directory};
+
+pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
+    let data_dir = config::load(&args.data_dir.layer())?.data_dir;
+    if args.file.exists() {
+        return Err(format!("{} is there already; give another name", args.file.display()).into());
+    }
+    let live = Live::of_running(&data_dir)?;
+    let unfinished = beside(&args.file, "unfinished");
+    let made = fetch(&live, &unfinished).and_then(|()| look_into(&args.file, &unfinished));
+    if made.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    for line in made? {
+        out::line(line);
+    }
+    fs::rename(&unfinished, &args.file)?;
+    sync_folder(&args.file)?;
+    out::line(format_args!(
+        "{} is complete and was read back. It holds secrets (keys, credentials, the certificate authority): keep it as safe as {}.",
+        args.file.display(),
+        data_dir.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn beside(file: &Path, what: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{what}"));
+    name.into()
+}
+
+fn fetch(live: &Live, to: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut file = data_directory::make_private(to)?;
+    runtime.block_on(async {
+        let mut body = live.follow("POST", "/_twinhub/backup").await?;
+        while let Some(frame) = body.frame().await {
+            file.write_all(frame?.data_ref().map_or(&[], |data| &data[..]))?;
+        }
+        Ok::<(), Failure>(())
+    })?;
+    Ok(file.sync_all()?)
+}
+
+/// Unpacks the backup beside itself, opens it, and throws that away.
+fn look_into(file: &Path, archive: &Path) -> Result<Vec<String>, Failure> {
+    let folder = beside(file, "checked");
+    // A command that was killed may have left one.
+    let _ = fs::remove_dir_all(&folder);
+    data_directory::make(&folder)?;
+    let found = unpack::unpack(archive, &folder).and_then(|()| unpack::open_all(&folder));
+    fs::remove_dir_all(&folder)?;
+    found
+}
+
+fn sync_folder(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // Directories cannot be opened as files there; NTFS journals names by itself.
+    if cfg!(windows) { Ok(()) } else { File::open(folder.unwrap_or(Path::new(".")))?.sync_all() }
+}
+
+pub(crate) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
+    let data_dir = std::path::absolute(&args.data_dir)?;
+    if !args.file.is_file() {
+        return Err(format!("{} is no file", args.file.display()).into());
+    }
+    unpack::claim(&data_dir)?;
+    let restored = unpack::unpack(&args.file, &data_dir).and_then(|()| unpack::open_all(&data_dir));
+    if restored.is_err() {
+        unpack::give_up(&data_dir)?;
+    }
+    for line in restored? {
+        out::line(line);
+    }
+    unpack::release(&data_dir)?;
+    out::line(format_args!(
+        "restored into {0}; start it with: twinhub serve --data-dir {0}",
+        data_dir.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}

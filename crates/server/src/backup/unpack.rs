@@ -1,0 +1,161 @@
+//! From a backup to a data directory, believing nothing: every byte is held against the sums in the file, and what comes out is
+//! opened before it is called good.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use store::{Durability, Location, Options, Store, Streams};
+use tar::Archive;
+
+use super::{CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed};
+use crate::{Failure, data_directory};
+
+/// Says in a directory that it is being restored. No server starts on half of its data.
+const MARK: &str = "restore.unfinished";
+/// Texts in a backup are short.
+const TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+pub(crate) fn refuse_half_restored(data_dir: &Path) -> Result<(), Failure> {
+    if data_dir.join(MARK).exists() {
+        let directory = data_dir.display();
+        return Err(format!("a restore into {directory} was cut off; run it again").into());
+    }
+    Ok(())
+}
+
+/// Marks an empty directory, or one in which a restore was cut off, from which it takes what that had put there.
+pub(super) fn claim(directory: &Path) -> Result<(), Failure> {
+    data_directory::make(directory)?;
+    if directory.join(MARK).exists() {
+        clear(directory)?;
+    } else if fs::read_dir(directory)?.next().is_some() {
+        let directory = directory.display();
+        return Err(format!("{directory} is not empty; give an empty directory with --data-dir").into());
+    }
+    data_directory::make_private(&directory.join(MARK))?.sync_all()?;
+    Ok(sync_names(directory)?)
+}
+
+/// Empties the directory again.
+pub(super) fn give_up(directory: &Path) -> Result<(), Failure> {
+    clear(directory)?;
+    release(directory)
+}
+
+pub(super) fn release(directory: &Path) -> Result<(), Failure> {
+    sync_names(directory)?;
+    fs::remove_file(directory.join(MARK))?;
+    Ok(sync_names(directory)?)
+}
+
+fn clear(directory: &Path) -> io::Result<()> {
+    let beside = ["records.db-wal", "records.db-shm", "lock"];
+    for name in KEPT.into_iter().chain([RECORDS]).chain(beside) {
+        ignore_absence(fs::remove_file(directory.join(name)))?;
+    }
+    ignore_absence(fs::remove_dir_all(directory.join(LOG)))
+}
+
+fn ignore_absence(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_names(directory: &Path) -> io::Result<()> {
+    // Directories cannot be opened as files there; NTFS journals names by itself.
+    if cfg!(windows) { Ok(()) } else { File::open(directory)?.sync_all() }
+}
+
+/// Writes what is in the archive into a directory, synced.
+pub(super) fn unpack(archive: &Path, directory: &Path) -> Result<(), Failure> {
+    let senseless =
+        |error: io::Error| format!("{} is no backup, or not all of one: {error}", archive.display());
+    let file = BufReader::with_capacity(BUFFER_BYTES, File::open(archive)?);
+    let mut tar = Archive::new(file);
+    data_directory::make(&directory.join(LOG))?;
+    let mut sums = String::new();
+    for entry in tar.entries().map_err(senseless)? {
+        let entry = entry.map_err(senseless)?;
+        let name = entry.path().map_err(senseless)?.to_string_lossy().into_owned();
+        if name == CHECKSUMS {
+            return check_sums(archive, entry, &sums);
+        }
+        let size = entry.size();
+        let mut content = Summed::new(entry);
+        take_out(&mut content, &name, directory)?;
+        if content.bytes != size {
+            return Err(incomplete(archive));
+        }
+        sums.push_str(&content.line(&name));
+    }
+    Err(incomplete(archive))
+}
+
+fn incomplete(archive: &Path) -> Failure {
+    format!("{} is no backup, or not all of one: it ends too early", archive.display()).into()
+}
+
+fn check_sums(archive: &Path, entry: impl Read, sums: &str) -> Result<(), Failure> {
+    let mut wanted = String::new();
+    entry.take(TEXT_BYTES_MAX).read_to_string(&mut wanted).map_err(|_| incomplete(archive))?;
+    match wanted.lines().zip(sums.lines()).find(|(wanted, is)| wanted != is) {
+        None if wanted.len() == sums.len() => Ok(()),
+        None => Err(incomplete(archive)),
+        Some((wanted, _)) => {
+            let name = wanted.rsplit(' ').next().unwrap_or_default();
+            Err(format!("{} is damaged: {name} is not what was put in", archive.display()).into())
+        }
+    }
+}
+
+fn take_out(content: &mut impl Read, name: &str, directory: &Path) -> Result<(), Failure> {
+    // Nothing from the file decides where something is written.
+    let base = name.strip_prefix(LOG).and_then(|name| name.strip_suffix(".log"));
+    let is_segment = base.is_some_and(|base| base.bytes().all(|byte| byte.is_ascii_digit()));
+    if name == READ_ME {
+        io::copy(content, &mut io::sink())?;
+    } else if name == MANIFEST {
+        let mut text = String::new();
+        content.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+        check_format(&text)?;
+    } else if name == RECORDS || is_segment || KEPT.contains(&name) {
+        let mut file = data_directory::make_private(&directory.join(name))?;
+        io::copy(content, &mut file)?;
+        file.sync_all()?;
+    } else {
+        return Err(format!("there is {name} in the backup, which this version does not know").into());
+    }
+    Ok(())
+}
+
+fn check_format(manifest: &str) -> Result<(), Failure> {
+    let manifest: Manifest =
+        serde_json::from_str(manifest).map_err(|error| format!("{MANIFEST} in the backup: {error}"))?;
+    if manifest.format > FORMAT {
+        let (is, made_by) = (manifest.format, manifest.made_by);
+        return Err(format!(
+            "the backup has format {is}, made by {made_by}; this version knows up to {FORMAT}"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Opens what was unpacked as a server would, and makes records and log fit each other. Gives what is in it, in sentences.
+pub(super) fn open_all(directory: &Path) -> Result<Vec<String>, Failure> {
+    let report = store::check_records(directory)?;
+    if !report.is_sound {
+        return Err(report.lines.join("; ").into());
+    }
+    let options = Options { location: Location::File(directory.to_owned()), durability: Durability::Full };
+    let streams = Streams::open(&options)?;
+    let store = Store::open(&options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(store.raise_outbox(streams.greatest_origin()))?;
+    store.close();
+    Ok(report.lines)
+}
