@@ -7,22 +7,17 @@ use std::process::ExitCode;
 
 use http_body_util::BodyExt;
 use serde_json::Value;
-use server::client::{Https, Trust};
 
 use crate::command_line::{EventsArgs, From};
-use crate::run_file::RunFile;
-use crate::{Failure, admin_key, config};
+use crate::live::Live;
+use crate::{Failure, config};
 
 pub(crate) fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
     let data_dir = config::load(&args.data_dir.layer())?.data_dir;
-    let run = RunFile::of_running(&data_dir)?;
-    let key = admin_key::read(&data_dir)?;
-    let trust_file = run.environment.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
-    let https = Https::new(Trust::only(&std::fs::read_to_string(trust_file)?)?);
-    let authority = std::net::SocketAddr::new(run.address, run.https_port);
-    let url = format!("https://{authority}/_twinhub/events?{}", query(args));
+    let live = Live::of_running(&data_dir)?;
+    let path = format!("/_twinhub/events?{}", query(args));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(print(&https, &url, key.expose(), args.json))
+    runtime.block_on(print(&live, &path, args.json))
 }
 
 fn query(args: &EventsArgs) -> String {
@@ -36,15 +31,8 @@ fn query(args: &EventsArgs) -> String {
     format!("follow={}{hub}{from}", args.follow)
 }
 
-async fn print(https: &Https, url: &str, key: &str, as_json: bool) -> Result<ExitCode, Failure> {
-    let authorization = format!("Bearer {key}");
-    let (status, mut body) = https.follow("GET", url, &[("authorization", &authorization)]).await?;
-    if !status.is_success() {
-        let said = body.collect().await?.to_bytes();
-        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
-        let message = said["error"]["message"].as_str().unwrap_or("the server refused");
-        return Err(format!("{message} ({status})").into());
-    }
+async fn print(live: &Live, path: &str, as_json: bool) -> Result<ExitCode, Failure> {
+    let mut body = live.follow("GET", path).await?;
     let (mut pending, mut is_whole) = (Vec::new(), true);
     while let Some(frame) = body.frame().await {
         pending.extend_from_slice(frame?.data_ref().map_or(&[], |data| &data[..]));
