@@ -1,14 +1,15 @@
 //! The instances of Azure Digital Twins on this server, and one instance as operations see it.
-//! The resource manager ensures and removes them; doors find them by name. What an instance does is in the noun folders.
+//! The resource manager ensures and removes them; doors find them by name. Their life is that of every instance,
+//! `store::instances`; what an instance does is in the noun folders.
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use base::hosts::{Hosts, Service};
 use base::{Clock, InstanceId, Meter, Scope, Throttle, Timestamp};
-use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use store::{Batch, CommitError, Committed, Key, Record, Scan, Store, Table, table};
+use store::instances::{self, Current, Kind, Settings};
+use store::{Batch, CommitError, Committed, Key, Record, Store, Table, table};
 
 use crate::Error;
 use crate::model::Models;
@@ -43,83 +44,71 @@ impl Record for InstanceSettings {
     }
 }
 
+impl Settings for InstanceSettings {
+    const SERVICE: Service = Service::DigitalTwins;
+
+    fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn is_default(&self) -> bool {
+        self.is_default
+    }
+
+    fn set_default(&mut self, is_default: bool) {
+        self.is_default = is_default;
+    }
+
+    fn keep(&mut self, old: &Self) {
+        self.name.clone_from(&old.name);
+    }
+}
+
 /// All instances of one server. Clones share them.
 #[derive(Clone)]
-pub struct Instances(Arc<Shared>);
+pub struct Instances(instances::Instances<Context>);
 
-struct Shared {
-    context: Context,
-    by_id: RwLock<HashMap<InstanceId, Instance>>,
+impl Kind for Context {
+    type Settings = InstanceSettings;
+    type Instance = Instance;
+
+    fn start(&self, settings: Current<InstanceSettings>) -> Instance {
+        let InstanceSettings { instance, name, scope, location, .. } = (*settings.get()).clone();
+        let host_name = self.hosts.canonical(Service::DigitalTwins, &name, &location);
+        let (context, models) = (self.clone(), Models::default());
+        Instance(Arc::new(Inner { context, id: instance, name, scope, settings, host_name, models }), None)
+    }
+}
+
+impl Deref for Instances {
+    type Target = instances::Instances<Context>;
+
+    fn deref(&self) -> &instances::Instances<Context> {
+        &self.0
+    }
 }
 
 impl Instances {
     pub fn new(context: Context) -> Self {
-        Self(Arc::new(Shared { context, by_id: RwLock::default() }))
+        let (store, hosts) = (context.store.clone(), context.hosts.clone());
+        Self(instances::Instances::new(context, store, hosts))
     }
 
     /// Finds every stored instance again, with its models. Called once, before the doors open.
     pub async fn load(&self) -> Result<(), Error> {
-        const PAGE: usize = 500;
-        let mut after = None;
-        loop {
-            let scan = Scan::new(Key::all(), PAGE).after(after);
-            let page = self.0.context.store.scan::<InstanceSettings>(scan).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(|found| found.record.key());
-            for found in page {
-                let instance = self.open(found.record);
-                instance.models().await?;
-            }
-            if is_last {
-                return Ok(());
-            }
+        self.0.load().await?;
+        for instance in self.all() {
+            instance.models().await?;
         }
-    }
-
-    /// Creates the instance or brings it to these settings. Safe to repeat.
-    pub async fn ensure(&self, settings: InstanceSettings) -> Result<Instance, Error> {
-        let mut batch = Batch::default();
-        batch.put(&settings);
-        self.0.context.store.commit(batch).await?;
-        Ok(self.open(settings))
-    }
-
-    /// Removes the instance and everything in it. Safe to repeat.
-    pub async fn remove(&self, id: &InstanceId) -> Result<(), Error> {
-        let removed = self.0.by_id.write().remove(id);
-        if let Some(instance) = removed {
-            self.0.context.hosts.forget(Service::DigitalTwins, instance.name());
-        }
-        // Its own record goes first: what is written from now on fails, so that nothing is left behind the purge.
-        let mut batch = Batch::default();
-        batch.remove::<InstanceSettings>(Key::instance(id));
-        self.0.context.store.commit(batch).await?;
-        self.0.context.store.remove_instance(id).await?;
         Ok(())
-    }
-
-    /// By name, without regard to case.
-    pub fn find(&self, name: &str) -> Option<Instance> {
-        let by_id = self.0.by_id.read();
-        by_id.values().find(|instance| instance.name().eq_ignore_ascii_case(name)).cloned()
-    }
-
-    pub fn get(&self, id: &InstanceId) -> Option<Instance> {
-        self.0.by_id.read().get(id).cloned()
-    }
-
-    /// Settings may change under a live instance; the models at hand stay.
-    fn open(&self, settings: InstanceSettings) -> Instance {
-        let context = self.0.context.clone();
-        let InstanceSettings { name, location, is_default, .. } = &settings;
-        context.hosts.register(Service::DigitalTwins, name, location, *is_default);
-        let host_name = context.hosts.canonical(Service::DigitalTwins, name, location);
-        let mut by_id = self.0.by_id.write();
-        let models = by_id.get(&settings.instance).map(|old| old.0.models.clone()).unwrap_or_default();
-        let id = settings.instance.clone();
-        let instance = Instance(Arc::new(Inner { context, settings, host_name, models }), None);
-        by_id.insert(id, instance.clone());
-        instance
     }
 }
 
@@ -129,22 +118,25 @@ pub struct Instance(Arc<Inner>, Option<Arc<str>>);
 
 struct Inner {
     context: Context,
-    settings: InstanceSettings,
+    id: InstanceId,
+    name: String,
+    scope: Scope,
     host_name: String,
-    models: Arc<Models>,
+    settings: Current<InstanceSettings>,
+    models: Models,
 }
 
 impl Instance {
     pub fn id(&self) -> &InstanceId {
-        &self.0.settings.instance
+        &self.0.id
     }
 
     pub fn name(&self) -> &str {
-        &self.0.settings.name
+        &self.0.name
     }
 
     pub fn scope(&self) -> &Scope {
-        &self.0.settings.scope
+        &self.0.scope
     }
 
     /// The name that Azure would give it: the `source` of its events.
@@ -152,8 +144,8 @@ impl Instance {
         &self.0.host_name
     }
 
-    pub fn settings(&self) -> &InstanceSettings {
-        &self.0.settings
+    pub fn settings(&self) -> Arc<InstanceSettings> {
+        self.0.settings.get()
     }
 
     /// The same instance for one request: its events carry this W3C `traceparent`.

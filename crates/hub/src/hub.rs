@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base::hosts::{Host, Service, strip_port};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
-use parking_lot::RwLock;
+use store::instances::Current;
 use store::{Batch, Store, StreamId, Streams};
 
 use crate::error::Error;
@@ -25,30 +25,27 @@ struct Inner {
     scope: Scope,
     event_stream: StreamId,
     partition_count: u32,
-    settings: RwLock<Arc<HubSettings>>,
+    settings: Current<HubSettings>,
     sessions: Sessions,
     closed: AtomicBool,
 }
 
 impl Hub {
-    pub(crate) fn start(context: Context, settings: HubSettings) -> Self {
+    pub(crate) fn start(context: Context, settings: Current<HubSettings>) -> Self {
+        let first = settings.get();
         let hub = Self(Arc::new(Inner {
-            instance: settings.instance.clone(),
-            name: settings.name.clone(),
-            scope: settings.scope.clone(),
-            event_stream: StreamId::new(&settings.instance, EVENT_STREAM),
-            partition_count: settings.partition_count.max(1),
+            instance: first.instance.clone(),
+            name: first.name.clone(),
+            scope: first.scope.clone(),
+            event_stream: StreamId::new(&first.instance, EVENT_STREAM),
+            partition_count: first.partition_count.max(1),
             sessions: Sessions::new(context.clock.clone()),
-            settings: RwLock::new(Arc::new(settings)),
+            settings,
             closed: AtomicBool::new(false),
             context,
         }));
         hub.start_flushing_activity();
         hub
-    }
-
-    pub(crate) fn apply(&self, settings: HubSettings) {
-        *self.0.settings.write() = Arc::new(settings);
     }
 
     /// Refuses whatever comes from now on and cuts every session.
@@ -80,7 +77,7 @@ impl Hub {
     }
 
     pub fn settings(&self) -> Arc<HubSettings> {
-        Arc::clone(&self.0.settings.read())
+        self.0.settings.get()
     }
 
     pub fn policies(&self) -> Vec<SharedAccessPolicy> {

@@ -2,8 +2,10 @@
 //! Resource Manager makes it and `Hubs::ensure` applies it; nothing else writes it.
 
 use access::Right;
+use base::hosts::Service;
 use base::{InstanceId, Key as SharedKey, Scope, caps};
 use serde::{Deserialize, Serialize};
+use store::instances::Settings;
 use store::{Key, Record, Table, table};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,5 +92,34 @@ impl Record for HubSettings {
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)
+    }
+}
+
+impl Settings for HubSettings {
+    const SERVICE: Service = Service::Hub;
+
+    fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn is_default(&self) -> bool {
+        self.is_default
+    }
+
+    fn set_default(&mut self, is_default: bool) {
+        self.is_default = is_default;
+    }
+
+    fn keep(&mut self, old: &Self) {
+        self.name.clone_from(&old.name);
+        self.partition_count = old.partition_count;
     }
 }

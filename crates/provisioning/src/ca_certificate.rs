@@ -101,7 +101,7 @@ impl Service {
             let mut batch = Batch::default();
             batch.replace(&old, &new);
             let committed = self.commit(batch).await?;
-            self.apply(new, committed.revision);
+            self.apply(committed.stored(new));
             Ok(result)
         })
         .await

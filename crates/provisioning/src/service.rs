@@ -7,8 +7,8 @@ use base::hosts::{Host, Service as HostedService, strip_port};
 use base::sas::SasToken;
 use base::{InstanceId, Meter, Scope, Timestamp};
 use hub::{Hub, Hubs};
-use parking_lot::RwLock;
-use store::{Batch, CommitError, Committed, Key, Revision, Store};
+use store::instances::Current;
+use store::{Batch, CommitError, Committed, Key, Store, Stored};
 
 use crate::error::Error;
 use crate::services::Context;
@@ -24,27 +24,25 @@ struct Inner {
     name: String,
     scope: Scope,
     id_scope: String,
-    /// With the commit that they are of, so that of two changes the later one stays, whoever tells of it last.
-    settings: RwLock<(Revision, Arc<ServiceSettings>)>,
+    settings: Current<ServiceSettings>,
 }
 
 impl Service {
-    pub(crate) fn new(context: Context, settings: ServiceSettings, revision: Revision) -> Self {
+    pub(crate) fn new(context: Context, settings: Current<ServiceSettings>) -> Self {
+        let first = settings.get();
         Self(Arc::new(Inner {
-            instance: settings.instance.clone(),
-            name: settings.name.clone(),
-            scope: settings.scope.clone(),
-            id_scope: settings.id_scope.clone(),
-            settings: RwLock::new((revision, Arc::new(settings))),
+            instance: first.instance.clone(),
+            name: first.name.clone(),
+            scope: first.scope.clone(),
+            id_scope: first.id_scope.clone(),
+            settings,
             context,
         }))
     }
 
-    pub(crate) fn apply(&self, settings: ServiceSettings, revision: Revision) {
-        let mut present = self.0.settings.write();
-        if revision > present.0 {
-            *present = (revision, Arc::new(settings));
-        }
+    /// Tells of settings that were changed outside of [`crate::Services`].
+    pub(crate) fn apply(&self, settings: Stored<ServiceSettings>) {
+        self.0.settings.offer(settings);
     }
 
     pub fn instance(&self) -> &InstanceId {
@@ -69,7 +67,7 @@ impl Service {
     }
 
     pub fn settings(&self) -> Arc<ServiceSettings> {
-        Arc::clone(&self.0.settings.read().1)
+        self.0.settings.get()
     }
 
     /// A back end's token: policy by name, either key, host and expiry. `presented_host` is the host the caller addressed, and

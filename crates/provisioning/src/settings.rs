@@ -1,9 +1,11 @@
 //! What an operator decides of a provisioning service. Stored as one record; Resource Manager makes it, `Services::ensure` applies it.
 
 use access::Right;
+use base::hosts::Service;
 use base::{InstanceId, Scope, Secret};
 use hub::{Hub, SharedAccessPolicy};
 use serde::{Deserialize, Serialize};
+use store::instances::Settings;
 use store::{Key, Record, Table, table};
 
 use crate::ca_certificate::CaCertificate;
@@ -171,5 +173,35 @@ impl Record for ServiceSettings {
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)
+    }
+}
+
+impl Settings for ServiceSettings {
+    const SERVICE: Service = Service::Provisioning;
+
+    fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn is_default(&self) -> bool {
+        self.is_default
+    }
+
+    fn set_default(&mut self, is_default: bool) {
+        self.is_default = is_default;
+    }
+
+    fn keep(&mut self, old: &Self) {
+        self.name.clone_from(&old.name);
+        self.id_scope.clone_from(&old.id_scope);
+        self.certificates.clone_from(&old.certificates);
     }
 }

@@ -50,19 +50,16 @@ impl ResourceManager {
     pub(crate) async fn remove_behind(&self, resource: &Resource) -> Result<(), Fault> {
         match &resource.properties {
             Properties::DigitalTwinsInstance(properties) => {
-                self.events.remove_instance(&properties.instance).await?;
-                self.instances.remove(&properties.instance).await.map_err(|error| later(&error))
+                Ok(self.instances.remove(&properties.instance).await?)
             }
-            Properties::IotHub(properties) => {
-                self.hubs.remove(&properties.instance).await.map_err(|error| later(&error))
-            }
+            Properties::IotHub(properties) => Ok(self.hubs.remove(&properties.instance).await?),
             Properties::EventHubNamespace(properties) => {
                 self.events.remove_instance(&properties.instance).await?;
                 self.hosts.forget(Service::EventHubs, &resource.id.name);
                 Ok(self.store.remove_instance(&properties.instance).await?)
             }
             Properties::ProvisioningService(properties) => {
-                self.services.remove(&properties.instance).await.map_err(|error| later(&error))
+                Ok(self.services.remove(&properties.instance).await?)
             }
             Properties::DigitalTwinsEndpoint(_) => {
                 let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
@@ -217,7 +214,8 @@ fn service_settings(
         certificates: Vec::new(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
-        is_default: properties.is_default,
+        // `store::instances` decides it.
+        is_default: false,
     }
 }
 
@@ -228,7 +226,8 @@ fn twins_settings(resource: &Resource, properties: &instance::Properties) -> dig
         scope: resource.id.scope(),
         location: resource.location.clone().unwrap_or_default(),
         public_network_access: properties.public_network_access == NetworkAccess::Enabled,
-        is_default: properties.is_default,
+        // `store::instances` decides it.
+        is_default: false,
     }
 }
 
@@ -243,7 +242,8 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         retention_days: properties.retention_days,
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
-        is_default: properties.is_default,
+        // `store::instances` decides it.
+        is_default: false,
     }
 }
 

@@ -79,7 +79,7 @@ impl ResourceManager {
         self.ensure_default_hub(&caller, &ids.hub, location.clone()).await?;
         self.ensure_default_service(&caller, &ids, location.clone()).await?;
         if self.stored(&ids.digital_twins).await?.is_none() {
-            let put = instance::Put { location, is_default: true, ..instance::Put::default() };
+            let put = instance::Put { location, ..instance::Put::default() };
             let accepted = self.put_digital_twins_instance(&caller, &ids.digital_twins, &put).await?;
             self.finish_accepted(&accepted).await?;
         }
@@ -100,7 +100,7 @@ impl ResourceManager {
             sku_name: Some("S1".to_owned()),
             ..iot_hub::PropertiesRequest::default()
         };
-        let put = iot_hub::Put { location, properties, is_default: true, ..iot_hub::Put::default() };
+        let put = iot_hub::Put { location, properties, ..iot_hub::Put::default() };
         let accepted = self.put_iot_hub(caller, id, &put).await?;
         self.finish_accepted(&accepted).await
     }
@@ -129,12 +129,7 @@ impl ResourceManager {
             linked_hubs: vec![link],
             ..provisioning_service::PropertiesRequest::default()
         };
-        let put = provisioning_service::Put {
-            location,
-            properties,
-            is_default: true,
-            ..provisioning_service::Put::default()
-        };
+        let put = provisioning_service::Put { location, properties, ..provisioning_service::Put::default() };
         let accepted = self.put_provisioning_service(caller, &ids.provisioning_service, &put).await?;
         self.finish_accepted(&accepted).await
     }

@@ -4,6 +4,7 @@
 mod batch;
 mod compiled;
 mod error;
+pub mod instances;
 mod key;
 mod queue;
 mod record;
@@ -18,6 +19,7 @@ mod workers;
 pub use batch::{Batch, Committed, Counter, OutboxEntry, OutboxRow};
 pub use compiled::Rows;
 pub use error::{CommitError, StoreError};
+pub use instances::Instances;
 pub use key::{Find, Key, Scan};
 pub use record::{Record, Revision, Stored};
 pub use retry::{MayConflict, retry_on_conflict};

@@ -38,6 +38,11 @@ pub const ROLE_ASSIGNMENT: Table =
 pub const ROLE_ASSIGNMENT_NAME: Table =
     Table { name: "role_assignment_name", keys: &["realm", "id"], columns: &[] };
 
+/// key: table of its settings, instance · value: that the instance has ended and is never started again · removed by the next
+/// start, once nothing of it is left.
+pub const ENDED_INSTANCE: Table =
+    Table { name: "ended_instance", keys: &["settings_table", "instance"], columns: &[] };
+
 /// key: instance · value: settings of a Digital Twins instance · replaced by the resource manager.
 pub const DIGITAL_TWINS_INSTANCE: Table =
     Table { name: "digital_twins_instance", keys: &["instance"], columns: &[] };
@@ -137,6 +142,7 @@ pub const ALL: &[&Table] = &[
     &SERVICE_PRINCIPAL,
     &ROLE_ASSIGNMENT,
     &ROLE_ASSIGNMENT_NAME,
+    &ENDED_INSTANCE,
     &DIGITAL_TWINS_INSTANCE,
     &MODEL_SET,
     &MODEL,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::ModelQuery;
 use crate::fixture::{Fixture, patch, pump, room, settings, suite, thermostat};
-use crate::{Dtmi, Error};
+use crate::{Dtmi, Error, InstanceSettings};
 
 fn dtmi(text: &str) -> Dtmi {
     text.parse().unwrap()
@@ -255,7 +255,8 @@ async fn instances_see_nothing_of_each_other() {
     assert_eq!(read.unwrap_err().code(), "DigitalTwinNotFound");
     fixture.instances.remove(fixture.instance.id()).await.unwrap();
     assert!(fixture.instances.find("twins").is_none());
-    let anew = fixture.instances.ensure(settings("twins")).await.unwrap();
+    let instance = base::InstanceId::from_stored("twins-2");
+    let anew = fixture.instances.ensure(InstanceSettings { instance, ..settings("twins") }).await.unwrap();
     assert_eq!(anew.list_models(&fixture.caller, &ModelQuery::default()).await.unwrap().items, []);
 }
 

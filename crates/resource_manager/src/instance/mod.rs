@@ -25,8 +25,6 @@ pub struct Put {
     pub identity: Option<IdentityRequest>,
     pub public_network_access: Option<NetworkAccess>,
     pub connections: Option<Vec<ConnectionRequest>>,
-    /// Only the first start asks for it: the instance that answers at `localhost`.
-    pub is_default: bool,
 }
 
 /// The members of a PATCH. The outer `None` is "not mentioned", the inner one `null`.
@@ -79,9 +77,8 @@ impl ResourceManager {
         let make_id = || InstanceId::generate("twins", &id.name);
         let connections = put.connections.as_deref();
         let old_properties = old.map(properties).transpose()?;
-        let mut properties =
+        let properties =
             rules::put(old_properties, make_id, put.public_network_access, connections, &system_data)?;
-        properties.is_default |= put.is_default;
         let request = put.identity.clone().unwrap_or_default();
         let identity = self.apply_identity(id, old, &request, Users::Replace).await?;
         let properties = resource::Properties::DigitalTwinsInstance(properties);

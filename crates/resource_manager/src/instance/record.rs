@@ -8,8 +8,6 @@ use crate::resource::{NetworkAccess, SystemData};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     pub instance: InstanceId,
-    /// Answers at `localhost` and unknown hosts too.
-    pub is_default: bool,
     pub created: Timestamp,
     pub last_updated: Timestamp,
     pub public_network_access: NetworkAccess,

@@ -33,7 +33,6 @@ pub(super) fn put(
     };
     Ok(Properties {
         instance: old.map_or_else(new_instance, |old| old.instance.clone()),
-        is_default: old.is_some_and(|old| old.is_default),
         created: old.map_or(now, |old| old.created),
         last_updated: now,
         public_network_access: access.unwrap_or_default(),

@@ -24,7 +24,6 @@ pub struct Put {
     pub identity: Option<IdentityRequest>,
     pub properties: PropertiesRequest,
     pub if_match: IfMatch,
-    pub is_default: bool,
 }
 
 impl ResourceManager {
@@ -39,8 +38,7 @@ impl ResourceManager {
             let now = self.clock.now();
             let make_id = || InstanceId::generate("hub", &id.name);
             let old_properties = before.map(properties).transpose()?;
-            let mut properties = rules::put(old_properties, make_id, &put.properties, now)?;
-            properties.is_default |= put.is_default;
+            let properties = rules::put(old_properties, make_id, &put.properties, now)?;
             let request = put.identity.clone().unwrap_or_default();
             let next = Resource {
                 location: Some(location),

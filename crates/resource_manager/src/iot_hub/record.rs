@@ -10,7 +10,6 @@ use crate::resource::NetworkAccess;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     pub instance: InstanceId,
-    pub is_default: bool,
     pub created: Timestamp,
     pub sku: Sku,
     pub policies: Vec<SharedAccessPolicy>,

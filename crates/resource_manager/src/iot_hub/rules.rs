@@ -94,7 +94,6 @@ pub(super) fn put(
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
     Ok(Properties {
         instance: old.map_or_else(new_instance, |old| old.instance.clone()),
-        is_default: old.is_some_and(|old| old.is_default),
         created: old.map_or(now, |old| old.created),
         sku,
         policies: policy::put(&kept, request.policies.as_deref(), RIGHTS)?,

@@ -28,7 +28,6 @@ pub struct Put {
     pub identity: Option<IdentityRequest>,
     pub properties: PropertiesRequest,
     pub if_match: IfMatch,
-    pub is_default: bool,
 }
 
 impl ResourceManager {
@@ -53,8 +52,7 @@ impl ResourceManager {
             let find_hub = |wanted: &HubConnectionString| self.find_linked_hub(&known, wanted);
             let links = rules::link(&old_links, &put.properties.linked_hubs, &find_hub)?;
             let fresh = || (InstanceId::generate("dps", &id.name), new_id_scope());
-            let mut properties = rules::put(old_properties, fresh, &put.properties, links, now)?;
-            properties.is_default |= put.is_default;
+            let properties = rules::put(old_properties, fresh, &put.properties, links, now)?;
             let request = put.identity.clone().unwrap_or_default();
             let next = Resource {
                 // Shown as it was written: "West US" stays "West US".

@@ -10,7 +10,6 @@ use crate::resource::NetworkAccess;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     pub instance: InstanceId,
-    pub is_default: bool,
     pub created: Timestamp,
     /// `0ne` and eight hex digits; made once, never used again.
     pub id_scope: String,

@@ -131,7 +131,6 @@ pub(super) fn put(
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
     Ok(Properties {
         instance,
-        is_default: old.is_some_and(|old| old.is_default),
         created: old.map_or(now, |old| old.created),
         id_scope,
         capacity: request.capacity.or(old.map(|old| old.capacity)).unwrap_or(1),

@@ -69,7 +69,6 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         connections: connections
             .map(|all| all.into_iter().map(ConnectionBody::read).collect())
             .transpose()?,
-        is_default: false,
     };
     let accepted = at.manager.put_digital_twins_instance(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as the live service answers.

@@ -116,7 +116,6 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
             sections,
         },
         if_match: if_match(request, sent.etag.as_deref()),
-        is_default: false,
     };
     let accepted = at.manager.put_iot_hub(&at.caller, &id(request), &put).await?;
     let response = Response::json(

@@ -77,7 +77,6 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
             sections,
         },
         if_match: iot_hubs::if_match(request, sent.etag.as_deref()),
-        is_default: false,
     };
     let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as recorded.

@@ -34,3 +34,67 @@ async fn to_look_at_what_is_being_deleted_does_not_bring_its_host_back() {
     }
     assert_eq!(hosts.all(), []);
 }
+
+/// The three default resources, as their owner would delete them and make them again.
+async fn with_defaults() -> (Arm, [(base::hosts::Service, String, &'static str, Value); 3]) {
+    use base::hosts::Service;
+    let arm = Arm::new().await;
+    let defaults = resource_manager::Defaults::new(RECORDED, arm.directory.tenant_id());
+    arm.manager.ensure_defaults(&defaults).await.unwrap();
+    let url = |provider_and_name: &str, version: &str| {
+        format!(
+            "/subscriptions/{RECORDED}/resourceGroups/twinhub/providers/{provider_and_name}?api-version={version}"
+        )
+    };
+    let sku = json!({"location": "eastus", "sku": {"name": "S1", "capacity": 1}, "properties": {}});
+    let resources = [
+        (
+            Service::DigitalTwins,
+            url("Microsoft.DigitalTwins/digitalTwinsInstances/twins", VERSION),
+            "twins",
+            json!({"location": "eastus"}),
+        ),
+        (Service::Hub, url("Microsoft.Devices/IotHubs/hub", "2023-06-30"), "hub", sku.clone()),
+        (Service::Provisioning, url("Microsoft.Devices/provisioningServices/dps", "2021-10-15"), "dps", sku),
+    ];
+    (arm, resources)
+}
+
+#[tokio::test]
+async fn a_default_that_is_deleted_and_made_again_is_the_default_again() {
+    let (arm, resources) = with_defaults().await;
+    let hosts = arm.manager.hosts();
+    for (service, url, name, body) in resources {
+        let before = hosts.names_of(service, name);
+        assert!(before.contains(&"localhost".to_owned()), "{before:?}");
+        assert!(arm.delete(&url).await.status.is_success());
+        arm.settle().await;
+        assert_eq!((arm.get(&url).await.0, hosts.default_instance(service)), (404, None));
+        assert_eq!(arm.put(&url, body.clone()).await.status, 201);
+        arm.settle().await;
+        assert_eq!(hosts.default_instance(service).as_deref(), Some(name));
+        assert_eq!(hosts.names_of(service, name), before);
+        let another = url.replace(&format!("/{name}?"), "/another?");
+        assert_eq!(arm.put(&another, body).await.status, 201);
+        arm.settle().await;
+        assert_eq!(hosts.default_instance(service).as_deref(), Some(name), "there is one already");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_put_on_what_is_being_deleted() {
+    let (arm, resources) = with_defaults().await;
+    for (_, url, _, body) in resources {
+        let before = arm.get(&url).await.1;
+        assert!(arm.delete(&url).await.status.is_success());
+        let refused = arm.put(&url, body.clone()).await;
+        assert_eq!(
+            (refused.status.as_u16(), &refused.body_json()["error"]["code"]),
+            (409, &json!("Conflict"))
+        );
+        arm.settle().await;
+        assert_eq!(arm.get(&url).await.0, 404, "the deletion goes on: {before}");
+        assert_eq!(arm.put(&url, body).await.status, 201, "and then there is room");
+        arm.settle().await;
+    }
+}
