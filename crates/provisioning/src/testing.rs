@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use access::{Caller, Right};
-use base::hosts::{Hosts, NoMachine};
+use base::hosts::{EveryName, Hosts};
 use base::sas::{self, SasToken};
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, InstanceId, Key, Scope, Secret, Throttle, Timestamp};
@@ -36,7 +36,7 @@ impl TestService {
         let options = Options { location: Location::Memory, durability: Durability::Full };
         let store = Store::open(&options).unwrap();
         let streams = Streams::open(&options).unwrap();
-        let hosts = Hosts::new("example.test", 443, NoMachine);
+        let hosts = Hosts::new("example.test", 443, EveryName);
         let (throttle, tasks) = (Throttle::unlimited(), Tasks::new());
         let events = events::Events::new(events::Context {
             store: store.clone(),

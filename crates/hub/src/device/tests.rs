@@ -441,3 +441,63 @@ proptest! {
         prop_assert_eq!(rules::device_of_scope(&rules::edge_scope(&device_id, &generation)), Some(device_id));
     }
 }
+
+/// The first step of a removal, under requests that have begun.
+async fn end_the_record_of(hub: &TestHub) {
+    let mut batch = store::Batch::default();
+    batch.remove::<HubSettings>(store::Key::instance(hub.instance()));
+    hub.context.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_identity_behind_the_end_of_its_hub_leaves_nothing() {
+    let hub = TestHub::with_device("dev0").await;
+    let all = store::Key::instance(hub.instance());
+    end_the_record_of(&hub).await;
+    let made = hub.put_device(&system(), &spec("dev1"), &IfMatch::Absent).await;
+    assert_eq!(made.unwrap_err().code(), 503_005);
+    assert!(hub.put_module(&system(), &module_spec("dev0/mod1"), &IfMatch::Absent).await.is_err());
+    assert!(hub.ensure_device(&system(), &spec("dev2")).await.is_err());
+    let left = hub.context.store.count::<Identity>(&all).await.unwrap();
+    assert_eq!(left, 1, "what was there waits for the sweep");
+}
+
+#[tokio::test]
+async fn what_follows_a_commit_happens_even_if_the_caller_goes_away() {
+    let hub = TestHub::with_device("dev1").await;
+    let session = hub.connect("dev1").await;
+    session.subscribe_desired().await.unwrap();
+    let told = async || {
+        let told = tokio::time::timeout(Duration::from_secs(10), session.next_command()).await;
+        told.expect("the session hears of it")
+    };
+    cut_while_waiting(hub.patch("dev1", serde_json::json!({"properties": {"desired": {"a": 1}}}))).await;
+    assert!(matches!(told().await, crate::Command::DesiredChanged { version: 2, .. }));
+    let disabled = DeviceSpec { status: Status::Disabled, ..spec("dev1") };
+    cut_while_waiting(hub.put_device(&system(), &disabled, &IfMatch::Any)).await;
+    assert_eq!(told().await, crate::Command::Close(crate::CloseReason::DeviceDisabled));
+}
+
+#[tokio::test]
+async fn a_deletion_whose_caller_goes_away_cuts_the_device_all_the_same() {
+    let hub = TestHub::with_module().await;
+    let (device, module) = (hub.connect("dev1").await, hub.connect("dev1/mod1").await);
+    let told = async |session: &crate::Session| {
+        let told = tokio::time::timeout(Duration::from_secs(10), session.next_command()).await;
+        assert_eq!(told.unwrap(), crate::Command::Close(crate::CloseReason::DeviceDeleted));
+    };
+    cut_while_waiting(hub.delete_module(&system(), &"dev1/mod1".parse().unwrap(), &IfMatch::Any)).await;
+    told(&module).await;
+    cut_while_waiting(hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any)).await;
+    told(&device).await;
+}
+
+/// A request whose connection is cut while it waits for the first time.
+async fn cut_while_waiting<T>(request: impl Future<Output = T>) {
+    let mut request = std::pin::pin!(request);
+    std::future::poll_fn(|context| {
+        assert!(request.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}

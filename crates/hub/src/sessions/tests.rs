@@ -211,6 +211,8 @@ async fn removing_a_hub_cuts_everyone_and_forgets_everything() {
     assert!(hub.hubs.find("hub").is_none());
     let refusal = hub.patch("dev1", json!({"tags": {"a": 1}})).await.unwrap_err();
     assert_eq!(refusal.code(), 401_001);
-    let again = hub.hubs.ensure(crate::testing::settings("hub")).await.unwrap();
+    let instance = base::InstanceId::from_stored("hub-hub-2");
+    let again = crate::HubSettings { instance, ..crate::testing::settings("hub") };
+    let again = hub.hubs.ensure(again).await.unwrap();
     assert_eq!(again.list_devices(&system(), None).await.unwrap(), []);
 }

@@ -93,13 +93,14 @@ impl Service {
             let mut batch = Batch::default();
             batch.delete(&old);
             batch.add(self.count(counted_as(&old.record)), -1, count_max(kind));
-            let registration = match kind {
-                EnrollmentKind::Individual => self.registration(id).await?,
-                EnrollmentKind::Group => None,
-            };
-            // Of a device that has not come back since it left its group, it is still the group's.
-            if let Some(own) = registration.filter(|stored| stored.record.enrollment_kind == kind) {
-                self.forget_registration(&mut batch, &own);
+            if kind == EnrollmentKind::Individual {
+                match self.registration(id).await? {
+                    // Of a device that has not come back since it left its group, it is still the group's.
+                    Some(stored) if stored.record.enrollment_kind != kind => {}
+                    Some(own) => self.forget_registration(&mut batch, &own),
+                    // A device that registers meanwhile must not leave one behind.
+                    None => batch.guard_absent::<Registration>(self.registration_key(id)),
+                }
             }
             Ok(self.commit(batch).await.map(drop)?)
         })

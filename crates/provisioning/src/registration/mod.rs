@@ -223,7 +223,11 @@ impl Service {
         &self,
         id: &RegistrationId,
     ) -> Result<Option<Stored<Registration>>, Error> {
-        Ok(self.store().get(&Key::new([self.instance().as_str(), &id.folded()])).await?)
+        Ok(self.store().get(&self.registration_key(id)).await?)
+    }
+
+    pub(crate) fn registration_key(&self, id: &RegistrationId) -> Key {
+        Key::new([self.instance().as_str(), &id.folded()])
     }
 }
 

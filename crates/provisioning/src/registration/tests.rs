@@ -628,3 +628,23 @@ async fn the_registrations_of_a_group_are_listed_page_by_page() {
     assert_eq!(ids, ["dev-0", "dev-1", "dev-2", "dev-3", "dev-4"]);
     assert_eq!(rest.next, None);
 }
+
+#[tokio::test]
+async fn no_registration_outlives_an_enrollment_that_is_deleted_at_the_same_moment() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let (owner, version) = (test.owner(), TODAY.parse().unwrap());
+    // Who of the two is first in the store is chance, so both are tried often.
+    for round in 0..100 {
+        let (text, id) = (format!("dev-{round}"), registration_id(&format!("dev-{round}")));
+        let key = primary_key(&test.put(&individual(&text)).await.unwrap());
+        let device = test.service.authenticate(&id, Some(&test.token(&text, &key))).await.unwrap();
+        let delete = test.service.delete_enrollment(&owner, EnrollmentKind::Individual, &id, &IfMatch::Any);
+        let register = test.service.register(&device, &version);
+        if round % 2 == 0 {
+            tokio::join!(delete, register).0.unwrap();
+        } else {
+            tokio::join!(register, delete).1.unwrap();
+        }
+        assert!(test.service.registration(&id).await.unwrap().is_none(), "round {round}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use access::directory::{ClientCredentials, NewRoleAssignment};
 use access::{Caller, Directory, roles};
-use base::hosts::{Hosts, NoMachine};
+use base::hosts::{EveryName, Hosts};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, Throttle, Timestamp};
@@ -45,7 +45,7 @@ impl Cloud {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
         let store = Store::open(&Options::memory()).unwrap();
         let streams = Streams::open(&Options::memory()).unwrap();
-        let hosts = Hosts::new("example.test", 443, NoMachine);
+        let hosts = Hosts::new("example.test", 443, EveryName);
         let (tasks, throttle) = (Tasks::new(), Throttle::unlimited());
         let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
         let events = events::Events::new(events::Context {

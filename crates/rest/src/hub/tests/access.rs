@@ -142,7 +142,8 @@ async fn two_hubs_know_nothing_of_each_other() {
     ask("PATCH", "/twins/dev1", r#"{"tags":{"there":1}}"#).await.status_is(200);
     assert_eq!(test.state().await, before);
     test.hubs.remove(second.instance()).await.unwrap();
-    test.hubs.ensure(settings("second")).await.unwrap();
+    let instance = base::InstanceId::from_stored("hub-second-2");
+    test.hubs.ensure(HubSettings { instance, ..settings("second") }).await.unwrap();
     ask("GET", path, "").await.refused(401, "IotHubUnauthorizedAccess");
     assert_eq!(test.state().await, before);
 }

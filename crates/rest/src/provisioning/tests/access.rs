@@ -254,7 +254,8 @@ async fn the_host_chooses_the_service_and_a_foreign_one_has_none() {
     let token = fixture.signed(&fixture.other, "provisioningserviceowner", OTHER_HOST, 60);
     let elsewhere = fixture.ask("GET", "/enrollments/dev-1").host(OTHER_HOST).with(&token).send().await;
     elsewhere.refused(404_201);
-    // There is no default service here, so an unknown host has nothing behind it.
+    // Without a default service an unknown host has nothing behind it.
+    fixture.services.remove(fixture.service.instance()).await.unwrap();
     fixture.ask("GET", "/enrollments/dev-1").host("nowhere.test").send().await.refused(404_000);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::{Directory, Right, roles};
-use base::hosts::{Hosts, NoMachine};
+use base::hosts::{EveryName, Hosts};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
@@ -81,7 +81,7 @@ impl Fixture {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
         let store = Store::open(&Options::memory()).unwrap();
         let streams = Streams::open(&Options::memory()).unwrap();
-        let hosts = Hosts::new("example.test", 443, NoMachine);
+        let hosts = Hosts::new("example.test", 443, EveryName);
         let tasks = Tasks::new();
         let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
         let events = events::Events::new(events::Context {

@@ -92,9 +92,35 @@ async fn nothing_is_put_on_what_is_being_deleted() {
             (refused.status.as_u16(), &refused.body_json()["error"]["code"]),
             (409, &json!("Conflict"))
         );
+        let refused = arm.patch(&url, json!({"tags": {"late": "1"}})).await;
+        assert_eq!(refused.status, 409);
         arm.settle().await;
         assert_eq!(arm.get(&url).await.0, 404, "the deletion goes on: {before}");
         assert_eq!(arm.put(&url, body).await.status, 201, "and then there is room");
         arm.settle().await;
     }
+}
+
+#[tokio::test]
+async fn a_resource_and_its_operation_are_accepted_in_one_commit() {
+    let (arm, resources) = with_defaults().await;
+    for (_, url, _, body) in resources {
+        let mut before = arm.store.commits_total();
+        let mut committed = || {
+            let now = arm.store.commits_total();
+            now - std::mem::replace(&mut before, now)
+        };
+        assert_eq!(arm.put(&url, body.clone()).await.status.as_u16() / 100, 2);
+        assert_eq!(committed(), 1, "a change");
+        let fresh = url.replace(&format!("/{}?", url_name(&url)), "/fresh?");
+        assert_eq!(arm.put(&fresh, body).await.status, 201);
+        assert_eq!(committed(), 1, "something new, with its name");
+        assert!(arm.delete(&url).await.status.is_success());
+        assert_eq!(committed(), 1, "a deletion");
+        arm.settle().await;
+    }
+}
+
+fn url_name(url: &str) -> &str {
+    url.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap()
 }

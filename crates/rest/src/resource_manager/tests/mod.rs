@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use access::directory::ServicePrincipal;
 use access::{Directory, roles};
-use base::hosts::{Hosts, Machine};
+use base::hosts::{EveryName, Hosts};
 use base::outbound::{Address, Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
 use base::{Clock, Throttle, Timestamp};
@@ -39,19 +39,6 @@ const RECORDED: &str = "0e745469-49f8-48c9-873b-24ca87143db1";
 /// The subscription of the official examples.
 const EXAMPLES: &str = "50016170-c839-41ba-a724-51e9df440b9e";
 const VERSION: &str = "2023-01-31";
-
-/// Every name leads to us, so that answers carry the names that Azure would give.
-struct EverythingIsUs;
-
-impl Machine for EverythingIsUs {
-    fn resolves_to_us(&self, _: &str) -> bool {
-        true
-    }
-
-    fn listen_also(&self, _: std::net::Ipv4Addr) -> bool {
-        false
-    }
-}
 
 struct NoWayOut;
 
@@ -90,7 +77,7 @@ impl Arm {
 
     /// A server on what is stored already: what a restart finds.
     async fn on(store: Store, streams: Streams, clock: Clock, settings: Settings) -> Self {
-        let (hosts, tasks) = (Hosts::new("azure.net", 443, EverythingIsUs), Tasks::new());
+        let (hosts, tasks) = (Hosts::new("azure.net", 443, EveryName), Tasks::new());
         let directory = Directory::open(store.clone(), clock.clone(), "azure.net", vec![]).await.unwrap();
         let events = events::Events::new(events::Context {
             store: store.clone(),
