@@ -21,6 +21,11 @@ const VERBS: &[Verb] = &[
         "everything that must hold: tidy, format, lints, unit and process tests, conformance [--no-conform|--all]",
         test::run,
     ),
+    (
+        "within",
+        "runs one suite and kills it when it takes too long; `test` starts its suites so [PROGRAM…]",
+        test::within,
+    ),
     ("fix", "formats, and applies what clippy can apply by itself", test::fix),
     ("tidy", "layers, licences and stray text; prints size hints", tidy::run),
     ("deny", "licences, sources and refused crates of everything we build from", |_| tidy::dependencies()),

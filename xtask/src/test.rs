@@ -1,6 +1,9 @@
 //! `cargo xtask test`: everything that must hold before a change lands; and `fix`, which mends what a machine can.
 
-use crate::shell::{Outcome, cargo, print_minutes, step};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::shell::{Outcome, cargo, print_minutes, step, wait_until};
 use crate::{conform, tidy};
 
 /// What `--all` adds lasts too long for every change; it runs before an issue is closed.
@@ -23,11 +26,40 @@ fn every_step(is_asked: impl Fn(&str) -> bool) -> Outcome {
         cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
     )?;
     tidy::dependencies()?;
-    step("tests", cargo().args(["test", "--workspace", "--quiet", "--no-fail-fast"]))?;
+    let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    let runner = format!("target.'cfg(all())'.runner = [{:?}, \"within\"]", own.display().to_string());
+    let tests = ["test", "--workspace", "--quiet", "--no-fail-fast", "--config", &runner];
+    step("tests", cargo().args(tests))?;
     if is_asked("--no-conform") {
         return Ok(());
     }
     conform::run_suites(if is_asked("--all") { conform::ALL } else { conform::USUAL })
+}
+
+/// A suite that runs longer hangs: the slowest takes a few minutes. Every wait of a test has a deadline of its own; this is the net
+/// below, for the wait that somebody forgot.
+const SUITE: Duration = Duration::from_mins(20);
+
+/// Runs the suite that cargo built, within [`SUITE`]. The name of the test that hangs is in what it has printed: libtest tells of
+/// every one that runs longer than a minute.
+pub fn within(arguments: &[String]) -> Outcome {
+    let (program, arguments) = arguments.split_first().ok_or("no program is given")?;
+    let start = Command::new(program).args(arguments).spawn();
+    let mut child = start.map_err(|error| format!("{program} could not start: {error}"))?;
+    let mut status = None;
+    let has_ended = wait_until(SUITE, || {
+        status = child.try_wait().ok().flatten();
+        status.is_some()
+    });
+    if !has_ended {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("{program} hangs: it was killed after {} minutes", SUITE.as_secs() / 60));
+    }
+    match status {
+        Some(status) if status.success() => Ok(()),
+        _ => Err(format!("{program} failed")),
+    }
 }
 
 pub fn fix(_: &[String]) -> Outcome {

@@ -17,7 +17,7 @@ use store::{LogRecord, Options, Position, Store, Streams};
 use crate::device::{Authentication, AuthenticationSpec, DeviceSpec, Identity, IdentityView, ModuleSpec};
 use crate::telemetry::headers::{self, Property};
 use crate::twin::{TwinPatch, TwinView};
-use crate::{Context, DeviceAuthentication, Error, Hub, HubSettings, Hubs, Session};
+use crate::{Command, Context, DeviceAuthentication, Error, Hub, HubSettings, Hubs, Session};
 
 pub(crate) const HOST: &str = "hub.azure-devices.localhost";
 
@@ -58,6 +58,18 @@ pub(crate) fn settings(name: &str) -> HubSettings {
         Scope::new(&format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/{name}"));
     let instance = InstanceId::from_stored(format!("hub-{name}-1"));
     HubSettings { is_default: name == "hub", ..HubSettings::new(instance, name, scope, "eastus") }
+}
+
+/// How long a test waits for another task, so that a fault fails it and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("what the test waits for comes")
+}
+
+/// What a session is told next.
+pub(crate) async fn next_command(session: &Session) -> Command {
+    within(session.next_command()).await
 }
 
 impl TestHub {

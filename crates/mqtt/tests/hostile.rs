@@ -6,6 +6,7 @@ mod fixture;
 
 use base::caps;
 use bytes::{Bytes, BytesMut};
+use fixture::client::within;
 use fixture::{Fixture, closed};
 use mqtt::codec::{
     self, Connect, Delivery, Login, Packet, PacketId, Publish, Qos, Subscribe, Text, Unsubscribe, Will,
@@ -88,7 +89,8 @@ async fn converse(bytes: &[u8]) -> Vec<Packet> {
         let _ = writer.shutdown().await;
     };
     let mut heard = Vec::new();
-    let ((), read) = tokio::join!(write, reader.read_to_end(&mut heard));
+    let exchange = async { tokio::join!(write, reader.read_to_end(&mut heard)) };
+    let ((), read) = within(exchange).await.unwrap();
     read.unwrap();
     let (mut heard, mut packets) = (BytesMut::from(&heard[..]), Vec::new());
     while let Some(packet) = codec::decode(&mut heard, caps::MQTT_PACKET_BYTES_MAX).unwrap() {
@@ -168,7 +170,8 @@ async fn knock(bytes: &[u8]) -> Vec<u8> {
         let _ = writer.write_all(bytes).await;
         let _ = writer.shutdown().await;
     };
-    let ((), read) = tokio::join!(write, reader.read_to_end(&mut heard));
+    let exchange = async { tokio::join!(write, reader.read_to_end(&mut heard)) };
+    let ((), read) = within(exchange).await.unwrap();
     read.unwrap();
     assert!(fixture.messages().await.is_empty(), "no will of a stranger");
     owner.publish("devices/dev1/messages/events/", b"").await.unwrap();

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use base::{InstanceId, Timestamp};
 use bytes::Bytes;
@@ -17,6 +19,8 @@ use store::{
 
 const DIRECTORY: &str = "TWINHUB_CRASH_TEST_DIRECTORY";
 const ROUNDS: u64 = 8;
+/// How long the child may say nothing: a child that hangs fails the test and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: u64 = 6;
 const PARTITIONS: u32 = 2;
 
@@ -119,17 +123,37 @@ async fn kill_and_check() {
     println!("crash: {} acknowledged records survived", acknowledged.appended.len());
 }
 
+/// A child that does not outlive its test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn lines_of(stdout: ChildStdout) -> impl Iterator<Item = String> {
+    let (sender, lines) = mpsc::sync_channel(0);
+    std::thread::spawn(move || {
+        let mut read = BufReader::new(stdout).lines().map_while(Result::ok);
+        while read.next().is_some_and(|line| sender.send(line).is_ok()) {}
+    });
+    std::iter::from_fn(move || match lines.recv_timeout(PATIENCE) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("the child says nothing any more"),
+    })
+}
+
 fn run_and_kill(directory: &Path, after_lines: u64, acknowledged: &mut Acknowledged) {
     let program = std::env::current_exe().expect("a program knows itself");
-    let mut child = Command::new(program)
-        .env(DIRECTORY, directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the child starts");
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    for (number, line) in lines.map_while(Result::ok).enumerate() {
+    let child = Command::new(program).env(DIRECTORY, directory).stdout(Stdio::piped()).spawn();
+    let mut child = Killed(child.expect("the child starts"));
+    let stdout = child.0.stdout.take().expect("it is piped");
+    for (number, line) in lines_of(stdout).enumerate() {
         if number as u64 == after_lines {
-            child.kill().expect("the child can be killed");
+            child.0.kill().expect("the child can be killed");
         }
         // Lines that were under way when it died count too: it had been told.
         let parts: Vec<&str> = line.split(' ').collect();
@@ -142,7 +166,7 @@ fn run_and_kill(directory: &Path, after_lines: u64, acknowledged: &mut Acknowled
             _ => panic!("the child says {line}"),
         }
     }
-    let status = child.wait().expect("the child ends");
+    let status = child.0.wait().expect("the child ends");
     assert!(!status.success(), "the child ended by itself");
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{MethodRequest, MethodResponse};
-use crate::testing::{TestHub, system};
+use crate::testing::{TestHub, next_command, system, within};
 use crate::{Command, Error};
 
 fn request(payload: Option<&str>) -> MethodRequest {
@@ -27,7 +27,8 @@ fn shown(result: Result<MethodResponse, Error>) -> Result<(i32, Option<String>),
 }
 
 async fn invoke(hub: &TestHub, request: MethodRequest) -> Result<(i32, Option<String>), u32> {
-    shown(hub.invoke_method(&system(), &"dev1".parse().unwrap(), request).await)
+    let id = "dev1".parse().unwrap();
+    shown(within(hub.invoke_method(&system(), &id, request)).await)
 }
 
 /// Takes the next method and answers it.
@@ -37,7 +38,7 @@ async fn answer(
     status: i32,
     payload: &'static str,
 ) -> (String, Bytes) {
-    match session.next_command().await {
+    match next_command(session).await {
         Command::InvokeMethod { request_id, name, payload: asked } => {
             assert!(hub.complete_method(session, request_id, status, Bytes::from_static(payload.as_bytes())));
             assert!(!hub.complete_method(session, request_id, 0, Bytes::new()), "there is one answer");
@@ -123,7 +124,7 @@ async fn a_device_that_does_not_answer_in_time_is_a_gateway_timeout() {
         hub.clock.advance(Duration::from_secs(caps::METHOD_RESPONSE_SECONDS_DEFAULT));
     });
     assert_eq!(result, Err(504_101));
-    let Command::InvokeMethod { request_id, .. } = session.next_command().await else { panic!("no method") };
+    let Command::InvokeMethod { request_id, .. } = next_command(&session).await else { panic!("no method") };
     assert!(!hub.complete_method(&session, request_id, 200, Bytes::new()), "nobody waits any more");
 }
 

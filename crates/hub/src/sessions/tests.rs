@@ -9,7 +9,7 @@ use serde_json::json;
 use super::mailbox::Mailbox;
 use super::{CloseReason, Command, Delivery};
 use crate::device::{DeviceSpec, Status};
-use crate::testing::{TestHub, start, system};
+use crate::testing::{TestHub, next_command, start, system};
 
 fn mailbox() -> Mailbox {
     Mailbox::new("dev1".parse().unwrap(), "1", 1, start())
@@ -91,7 +91,7 @@ async fn a_newer_connection_takes_over() {
     let first = hub.connect("dev1").await;
     let second = hub.connect("dev1").await;
     assert!(second.epoch() > first.epoch());
-    assert_eq!(first.next_command().await, Command::Close(CloseReason::TakenOver));
+    assert_eq!(next_command(&first).await, Command::Close(CloseReason::TakenOver));
     drop(first);
     assert!(
         hub.sessions().is_connected(&"dev1".parse().unwrap()),
@@ -117,7 +117,7 @@ async fn disabling_or_deleting_a_device_cuts_it_and_its_modules() {
     let spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
     hub.put_device(&system(), &spec, &IfMatch::Any).await.unwrap();
     for session in sessions {
-        assert_eq!(session.next_command().await, Command::Close(CloseReason::DeviceDisabled));
+        assert_eq!(next_command(&session).await, Command::Close(CloseReason::DeviceDisabled));
     }
     assert!(hub.authenticate("dev1").await.is_err());
 
@@ -125,7 +125,7 @@ async fn disabling_or_deleting_a_device_cuts_it_and_its_modules() {
     let sessions = [hub.connect("dev1").await, hub.connect("dev1/mod1").await];
     hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
     for session in sessions {
-        assert_eq!(session.next_command().await, Command::Close(CloseReason::DeviceDeleted));
+        assert_eq!(next_command(&session).await, Command::Close(CloseReason::DeviceDeleted));
     }
 }
 
@@ -207,7 +207,7 @@ async fn removing_a_hub_cuts_everyone_and_forgets_everything() {
     let hub = TestHub::with_device("dev1").await;
     let session = hub.connect("dev1").await;
     hub.hubs.remove(hub.instance()).await.unwrap();
-    assert_eq!(session.next_command().await, Command::Close(CloseReason::HubRemoved));
+    assert_eq!(next_command(&session).await, Command::Close(CloseReason::HubRemoved));
     assert!(hub.hubs.find("hub").is_none());
     let refusal = hub.patch("dev1", json!({"tags": {"a": 1}})).await.unwrap_err();
     assert_eq!(refusal.code(), 401_001);

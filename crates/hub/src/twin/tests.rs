@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::rules::{self, InitialTwin, TwinPatch, TwinReplacement, size_bytes};
 use super::{DeviceTwin, Section};
 use crate::Error;
-use crate::testing::{TestHub, properties, system};
+use crate::testing::{TestHub, next_command, properties, system};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_seconds(1_767_225_600 + seconds)
@@ -547,7 +547,7 @@ async fn a_connected_device_is_told_of_desired_properties_in_order() {
     let writes = (0..5).map(|n| hub.patch("dev1", json!({"properties": {"desired": {format!("k{n}"): n}}})));
     futures(writes).await.into_iter().for_each(|result| drop(result.unwrap()));
     for expected in 3..8 {
-        match session.next_command().await {
+        match next_command(&session).await {
             crate::Command::DesiredChanged { version, patch } => {
                 let body: Value = serde_json::from_slice(&patch).unwrap();
                 assert_eq!((version, &body["$version"]), (expected, &json!(expected)));

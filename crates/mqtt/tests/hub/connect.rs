@@ -198,7 +198,7 @@ async fn other_versions_of_the_protocol_are_told_so() {
     let mut v5 = fixture.stream();
     v5.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 0]).await.unwrap();
     let mut answer = Vec::new();
-    v5.read_to_end(&mut answer).await.unwrap();
+    within(v5.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, [0x20, 3, 0, 0x84, 0]);
 }
 

@@ -13,7 +13,7 @@ mod twins;
 use access::Caller;
 use base::{IfMatch, Key, Meter, sas};
 use bytes::Bytes;
-use fixture::client::{Client, ClientError, hub_connect};
+use fixture::client::{Client, ClientError, hub_connect, within};
 use fixture::{Fixture, HOST, OTHER_HOST, add_device, closed};
 use hub::device::{DeviceSpec, Status};
 use hub::direct_method::MethodRequest;

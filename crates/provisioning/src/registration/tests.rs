@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::time::Duration;
+
 use base::{DeviceId, IfMatch, Key};
 use hub::device::{Authentication, Identity};
 use serde_json::{Value, json};
@@ -378,22 +381,50 @@ async fn an_initial_twin_that_no_hub_takes_fails_the_registration_and_makes_noth
     }
 }
 
-#[tokio::test]
+/// Registers one device by several tasks that begin together, each on whatever thread is free.
+async fn register_together(test: &TestService, device: &Attested) -> Vec<String> {
+    const TASKS: usize = 4;
+    let (mut tasks, start) = (tokio::task::JoinSet::new(), Arc::new(tokio::sync::Barrier::new(TASKS)));
+    for _ in 0..TASKS {
+        let (service, device, start) = (test.service.clone(), device.clone(), start.clone());
+        tasks.spawn(async move {
+            start.wait().await;
+            service.register(&device, &TODAY.parse().unwrap()).await.unwrap().operation_id
+        });
+    }
+    let all = tokio::time::timeout(Duration::from_secs(30), tasks.join_all());
+    all.await.expect("every task comes to its end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_registers_under_one_id_at_the_same_time_polls_its_own_operation() {
+    const ROUNDS: usize = 30;
+    let test = TestService::with_hubs(&["hub"]).await;
+    for round in 0..ROUNDS {
+        let id = format!("dev-{round}");
+        let key = primary_key(&test.put(&individual(&id)).await.unwrap());
+        let token = test.token(&id, &key);
+        let attested = test.service.authenticate(&registration_id(&id), Some(&token)).await.unwrap();
+        for operation in register_together(&test, &attested).await {
+            let told = test.service.operation_status(&attested, &operation).await.unwrap();
+            assert!(matches!(told.registration.state, RegistrationState::Assigned { .. }));
+            assert_eq!(told.operation_id, operation);
+        }
+    }
+    let counter = test.service.registration_count();
+    assert_eq!(test.service.store().counter(&counter).await, Ok(ROUNDS.try_into().unwrap()));
+}
+
+#[tokio::test]
+async fn a_registration_remembers_its_last_operations_and_forgets_older_ones() {
     let test = TestService::with_hubs(&["hub"]).await;
     let key = primary_key(&test.put(&individual("dev-1")).await.unwrap());
     let token = test.token("dev-1", &key);
     let attested = test.service.authenticate(&registration_id("dev-1"), Some(&token)).await.unwrap();
     let version = TODAY.parse().unwrap();
     let register = || test.service.register(&attested, &version);
-    let (a, b, c) = tokio::join!(register(), register(), register());
-    let mut operations: Vec<_> = [a, b, c].map(|begun| begun.unwrap().operation_id).into();
     let poll = async |id: &str| test.service.operation_status(&attested, id).await;
-    for id in &operations {
-        let told = poll(id).await.unwrap();
-        assert!(matches!(told.registration.state, RegistrationState::Assigned { .. }));
-        assert_eq!(&told.operation_id, id);
-    }
+    let mut operations = Vec::new();
     while operations.len() < caps::REGISTRATION_OPERATIONS_MAX + 2 {
         operations.push(register().await.unwrap().operation_id);
     }

@@ -9,6 +9,9 @@ use super::*;
 use crate::front::mount;
 use crate::router::{Door, RouteInfo, Routes};
 
+/// How long a test waits for an answer, so that a fault fails it and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// `/open` answers anyone, `/known` whoever has any credential; `/endless` never stops answering.
 #[derive(Clone)]
 struct TwoDoors;
@@ -92,7 +95,8 @@ impl Client {
         self.send(&format!("{method} {path} HTTP/1.1\r\nhost: h\r\n{headers}\r\n{body}")).await;
         let mut heard = Vec::new();
         while !heard.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-            assert_ne!(self.stream.read_buf(&mut heard).await.unwrap(), 0, "it was closed");
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut heard)).await;
+            assert_ne!(read.expect("it answers").unwrap(), 0, "it was closed");
         }
         String::from_utf8(heard).unwrap().lines().next().unwrap().to_owned()
     }

@@ -232,7 +232,8 @@ async fn concurrent_appends_each_get_their_own_numbers() {
                 mine
             });
         }
-        let mut expected: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        let all = tokio::time::timeout(Duration::from_secs(20), tasks.join_all()).await;
+        let mut expected: Vec<_> = all.expect("every append is answered").into_iter().flatten().collect();
         expected.sort();
         let engine = engine.reopened();
         let bodies = engine.bodies(0, Position::Earliest).await;

@@ -1,11 +1,16 @@
 //! Direct methods, and the envelope of their refusals.
 
+use std::time::Duration;
+
 use base::sas::SasToken;
 use bytes::Bytes;
 use hub::Command;
 use serde_json::json;
 
 use super::fixture::*;
+
+/// How long a test waits for both sides, so that a fault fails it and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_method_reaches_the_device_and_its_answer_comes_back() {
@@ -24,7 +29,9 @@ async fn a_method_reaches_the_device_and_its_answer_comes_back() {
         assert_eq!((name.as_str(), &payload[..]), ("reboot", &br#"{"a":[1, 2.0]}"#[..]));
         test.hub.complete_method(&session, request_id, 299, Bytes::from_static(br#"{"b":1.50}"#));
     };
-    let (response, ()) = tokio::join!(test.owner("POST", "/twins/dev1/methods", body), device);
+    let call = async { tokio::join!(test.owner("POST", "/twins/dev1/methods", body), device) };
+    let (response, ()) =
+        tokio::time::timeout(PATIENCE, call).await.expect("the method is called and answered");
     response.status_is(200);
     assert_eq!(response.body_bytes(), r#"{"status":299,"payload":{"b":1.50}}"#);
     assert_eq!(test.owner("GET", "/twins/dev1", "").await.body_json()["connectionState"], "Connected");
