@@ -38,6 +38,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecordsCommand,
     },
+    /// Look at the log of a server that does not run: device messages and events.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Print the hosts-file lines of every instance of a running server.
     Hosts(DataDirArgs),
     /// Look at the configuration.
@@ -111,6 +116,14 @@ pub(crate) enum RecordsCommand {
     /// Say whether records.db and its write-ahead log are sound; changes nothing, fails when they are not.
     Check(DataDirArgs),
     /// Make records that open from damaged ones; keeps what was there, says what is lost.
+    Repair(DataDirArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LogCommand {
+    /// Read every record of the log; changes nothing, names what is damaged and which events are lost, fails when there is any.
+    Check(DataDirArgs),
+    /// Read events back that recovery cut off, and make damaged openings of segments anew; keeps what was there.
     Repair(DataDirArgs),
 }
 

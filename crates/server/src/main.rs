@@ -20,7 +20,7 @@ mod machine;
 mod metrics;
 mod models;
 mod open_files;
-mod records;
+mod repair;
 mod run_file;
 mod serve;
 mod tls;
@@ -28,7 +28,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
-use command_line::{Cli, Command, ConfigCommand, ModelsCommand, RecordsCommand};
+use command_line::{Cli, Command, ConfigCommand, LogCommand, ModelsCommand, RecordsCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -40,12 +40,12 @@ fn main() -> ExitCode {
         Command::Models { command: ModelsCommand::Check(args) } => models::check(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
-        Command::Records { command: RecordsCommand::Check(args) } => {
-            records::run(&args, store::check_records)
-        }
+        Command::Records { command: RecordsCommand::Check(args) } => repair::run(&args, store::check_records),
         Command::Records { command: RecordsCommand::Repair(args) } => {
-            records::run(&args, store::repair_records)
+            repair::run(&args, store::repair_records)
         }
+        Command::Log { command: LogCommand::Check(args) } => repair::run(&args, store::check_log),
+        Command::Log { command: LogCommand::Repair(args) } => repair::run(&args, store::repair_log),
         Command::Hosts(args) => run_file::print_hosts(&args),
         Command::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
     };

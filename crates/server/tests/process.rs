@@ -420,4 +420,19 @@ async fn damage_to_the_log_is_told_and_costs_no_other_event() {
     let answer = https.send("GET", &server.url("/metrics"), &[], "").await.unwrap();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(text.contains("\ntwinhub_log_damaged_segments 1\n"), "{text}");
+
+    for verb in ["check", "repair"] {
+        let (succeeded, _, err) = twinhub(directory.path(), &["log", verb]);
+        assert!(!succeeded && err.contains("a server uses"), "{err}");
+    }
+    server.terminate();
+    let (succeeded, out, _) = twinhub(directory.path(), &["log", "check"]);
+    assert!(!succeeded && out.contains("cannot read records 7 to 7 of "), "{out}");
+    // What is gone cannot be mended, and hinders no start.
+    let (_, out, err) = twinhub(directory.path(), &["log", "repair"]);
+    assert!(out.starts_with("There is nothing to repair.\n"), "{out}{err}");
+    Server::start(directory.path()).terminate();
+    let (succeeded, _, err) = twinhub(&directory.path().join("elsewhere"), &["log", "check"]);
+    assert!(!succeeded && err.contains("there is no log in"), "{err}");
+    assert!(!directory.path().join("elsewhere").exists(), "a check makes nothing");
 }

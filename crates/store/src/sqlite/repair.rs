@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::wal::{self, Damage, FRAME_HEADER_BYTES, Frame, State, Survey};
 use super::{DATABASE, LOG};
 use crate::error::StoreError;
+use crate::report::Report;
 use crate::store::lock_directory;
 use crate::table;
 
@@ -19,22 +20,15 @@ const UNFINISHED: &str = "records.db.unfinished";
 /// Enough to see what is wrong; a damaged tree can have thousands.
 const FAULTS_SHOWN_MAX: usize = 20;
 
-/// What `twinhub records check` and `repair` found, in sentences for a person.
-#[derive(Debug)]
-pub struct RecordsReport {
-    pub is_sound: bool,
-    pub lines: Vec<String>,
-}
-
 /// Looks at the database and its log without changing either.
-pub fn check_records(directory: &Path) -> Result<RecordsReport, StoreError> {
+pub fn check_records(directory: &Path) -> Result<Report, StoreError> {
     let _lock = lock_existing(directory)?;
     check(directory)
 }
 
 /// Makes a database that opens from a damaged log: the longest version that passes `SQLite`'s own check. What was there is kept
 /// beside it.
-pub fn repair_records(directory: &Path) -> Result<RecordsReport, StoreError> {
+pub fn repair_records(directory: &Path) -> Result<Report, StoreError> {
     let _lock = lock_existing(directory)?;
     let survey = wal::survey(&directory.join(LOG))?;
     match &survey {
@@ -82,7 +76,7 @@ fn lock_existing(directory: &Path) -> Result<File, StoreError> {
     Err(StoreError::Refused(format!("there is no {DATABASE} in {}", directory.display())))
 }
 
-fn check(directory: &Path) -> Result<RecordsReport, StoreError> {
+fn check(directory: &Path) -> Result<Report, StoreError> {
     let survey = wal::survey(&directory.join(LOG))?;
     if let Some(damage) = survey.as_ref().and_then(|survey| survey.damage.as_ref()) {
         let lines = vec![
@@ -90,7 +84,7 @@ fn check(directory: &Path) -> Result<RecordsReport, StoreError> {
             "No server starts on it; `twinhub records repair` makes the best of it and keeps what is there."
                 .into(),
         ];
-        return Ok(RecordsReport { is_sound: false, lines });
+        return Ok(Report { is_sound: false, lines });
     }
     let mut lines = vec![match &survey {
         Some(survey) => {
@@ -101,7 +95,7 @@ fn check(directory: &Path) -> Result<RecordsReport, StoreError> {
     let faults = faults(&directory.join(DATABASE), &mut lines);
     let is_sound = faults.is_empty();
     lines.extend(faults.into_iter().map(|fault| format!("{DATABASE}: {fault}")));
-    Ok(RecordsReport { is_sound, lines })
+    Ok(Report { is_sound, lines })
 }
 
 /// What `SQLite` says against a database; where that is nothing, its rows are counted.
@@ -154,7 +148,7 @@ enum Version {
     Alone,
 }
 
-fn repair(directory: &Path, survey: &Survey) -> Result<RecordsReport, StoreError> {
+fn repair(directory: &Path, survey: &Survey) -> Result<Report, StoreError> {
     let mut lines: Vec<String> =
         survey.damage.iter().map(|d| format!("{}.", describe(directory, d))).collect();
     for kept in keep_aside(directory)? {
@@ -169,12 +163,12 @@ fn repair(directory: &Path, survey: &Survey) -> Result<RecordsReport, StoreError
             lines.extend(files.losses(version)?);
             lines.append(&mut found);
             put_in_place(directory)?;
-            return Ok(RecordsReport { is_sound: true, lines });
+            return Ok(Report { is_sound: true, lines });
         }
         std::fs::remove_file(&unfinished)?;
     }
     lines.push("No version of it passes SQLite's check. Nothing was changed. Restore a backup.".into());
-    Ok(RecordsReport { is_sound: false, lines })
+    Ok(Report { is_sound: false, lines })
 }
 
 /// Copies both files to names that are free.

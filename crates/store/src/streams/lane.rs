@@ -92,7 +92,7 @@ impl Lane {
         }
     }
 
-    fn decode(frame: &Frame) -> Option<Self> {
+    pub(crate) fn decode(frame: &Frame) -> Option<Self> {
         let mut reader = Reader(frame.body);
         let stream = StreamId::from_stored(std::str::from_utf8(frame.key).ok()?);
         let (first_sequence, last_offset, partition) = (reader.u64()?, reader.u64()?, reader.u32()?);

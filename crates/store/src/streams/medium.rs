@@ -100,6 +100,23 @@ impl Medium {
         }
     }
 
+    /// Copies a file; durable when it returns.
+    pub(crate) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+        const CHUNK: usize = 1024 * 1024;
+        let (from, to) = (self.open(from)?, self.create(to)?);
+        let (mut chunk, mut position) = (vec![0; CHUNK], 0);
+        loop {
+            let count = from.read_at(&mut chunk, position)?;
+            if count == 0 {
+                break;
+            }
+            to.write_at(&chunk[..count], position)?;
+            position += count as u64;
+        }
+        to.sync()?;
+        self.sync_names()
+    }
+
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         match self {
             Self::Directory(directory) => std::fs::rename(directory.join(from), directory.join(to)),

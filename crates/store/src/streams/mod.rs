@@ -12,6 +12,7 @@ mod log;
 mod medium;
 mod open;
 mod reader;
+pub(crate) mod repair;
 mod scan;
 mod segment;
 #[cfg(test)]
@@ -178,8 +179,7 @@ struct Inner {
 impl Streams {
     /// Opens or creates the log in `log/` of the data directory and recovers what a crash left.
     pub fn open(options: &Options) -> Result<Self, StoreError> {
-        let segment_bytes = u32::try_from(caps::LOG_SEGMENT_BYTES).expect("a segment is below 4 GiB");
-        let settings = Settings { segment_bytes, sync: options.durability == Durability::Full };
+        let settings = settings(options.durability == Durability::Full);
         match &options.location {
             Location::Memory => Self::open_at(Medium::memory(), settings, None),
             Location::File(directory) => {
@@ -389,6 +389,11 @@ impl Drop for Inner {
         workers::join(self.appender.take());
         self.readers.stop();
     }
+}
+
+fn settings(sync: bool) -> Settings {
+    let segment_bytes = u32::try_from(caps::LOG_SEGMENT_BYTES).expect("a segment is below 4 GiB");
+    Settings { segment_bytes, sync }
 }
 
 /// Refuses what the format cannot hold, before it is queued.

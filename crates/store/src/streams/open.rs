@@ -33,7 +33,7 @@ pub(crate) fn open(medium: Medium) -> Result<(Log, u32), StoreError> {
         return Ok((Log::new(medium, Lanes::default(), vec![Arc::new(first)], Index::default()), end));
     };
     let replayed = last.replay(u32::MAX)?;
-    if replayed.gave_up || !replayed.index.places.is_empty() {
+    if replayed.is_damaged() {
         return go_on_behind_damage(medium, segments, replayed);
     }
     cut_tail(&medium, last, replayed.end)?;
@@ -106,7 +106,7 @@ fn cut_tail(medium: &Medium, last: &Segment, end: u32) -> Result<(), StoreError>
 }
 
 /// What follows `end` without its trailing zeros.
-fn read_tail(file: &LogFile, end: u32) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn read_tail(file: &LogFile, end: u32) -> Result<Vec<u8>, StoreError> {
     const CHUNK: usize = 1024 * 1024;
     let (mut tail, mut kept) = (Vec::new(), 0);
     let mut chunk = vec![0; CHUNK];

@@ -2,10 +2,10 @@
 
 use base::caps;
 
-use super::format::{self, Decoded, FRAME_BYTES, HEADER_BYTES, Kind, RECORD_BYTES_MIN};
+use super::format::{self, Decoded, FRAME_BYTES, Frame, HEADER_BYTES, Kind, RECORD_BYTES_MIN};
 use super::lane::Replay;
 use super::medium::LogFile;
-use super::segment::Segment;
+use super::segment::{Segment, WINDOW_BYTES};
 use crate::error::StoreError;
 
 /// Goes through a segment record by record.
@@ -26,6 +26,18 @@ impl<'a> Scanner<'a> {
     pub(crate) fn new(segment: &'a Segment, length: u32, window_bytes: usize) -> Self {
         let window = Window::new(&segment.file, segment.base, length, window_bytes);
         Self { window, base: segment.base, position: u32::try_from(HEADER_BYTES).expect("20 bytes") }
+    }
+
+    /// Over bytes without a header; `base` is the position of the first in the whole log.
+    pub(crate) fn over(file: &'a LogFile, base: u64) -> Self {
+        Self { window: Window::new(file, base, u32::MAX, WINDOW_BYTES), base, position: 0 }
+    }
+
+    /// The record here, if it is whole; moves behind it.
+    pub(crate) fn whole(&mut self) -> Result<Option<Frame<'_>>, StoreError> {
+        let Decoded::Record(frame, length) = self.window.decode(self.position)? else { return Ok(None) };
+        self.position += u32::try_from(length).expect("a record is far below 4 GiB");
+        Ok(Some(frame))
     }
 
     pub(crate) fn next(&mut self, replay: &mut Replay) -> Result<Scanned, StoreError> {

@@ -52,6 +52,12 @@ pub(crate) struct Start {
     pub(crate) last_time: Timestamp,
 }
 
+impl Replayed {
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.gave_up || !self.index.places.is_empty()
+    }
+}
+
 pub(crate) fn name_of(base: u64) -> String {
     format!("{base:020}{SUFFIX}")
 }

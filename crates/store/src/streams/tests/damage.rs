@@ -353,3 +353,119 @@ proptest! {
         });
     }
 }
+
+// Check and repair.
+
+async fn several_segments() -> Image {
+    let memory = Arc::new(Memory::default());
+    let streams = opened(Medium::Memory(Arc::clone(&memory)), SETTINGS).await;
+    for (second, body) in numbered(0..200).iter().enumerate() {
+        streams.append(&id(), 0, vec![record(i64::try_from(second).unwrap(), body)]).await.unwrap();
+    }
+    drop(streams);
+    memory.image()
+}
+
+#[tokio::test]
+async fn a_check_names_segment_place_and_numbers_and_changes_nothing() {
+    let image = several_segments().await;
+    assert!(image.len() > 3);
+    let check = |image: &Image| {
+        let memory = Memory::from_image(image);
+        let report = repair::check(&Medium::Memory(Arc::clone(&memory))).unwrap();
+        assert_eq!(memory.image(), *image, "a check changed something");
+        (report.is_sound, report.lines.join("\n"))
+    };
+    let (is_sound, said) = check(&image);
+    assert!(is_sound && said == format!("{} segments and 200 events were read.", image.len()), "{said}");
+    for segment in [1, image.len() - 1] {
+        let name = image.keys().nth(segment).unwrap();
+        let mut damaged = image.clone();
+        let bytes = damaged.get_mut(name).unwrap();
+        let number = (0..200).find(|number| {
+            let body = format!("{number:060}");
+            bytes.windows(60).any(|window| window == body.as_bytes())
+        });
+        // The second event of the segment.
+        let number = number.unwrap() + 1;
+        let body = format!("{number:060}");
+        let at = bytes.windows(60).position(|window| window == body.as_bytes()).unwrap();
+        bytes[at] ^= 1;
+        let (is_sound, said) = check(&damaged);
+        assert!(!is_sound, "{said}");
+        let lost = format!("{name}: cannot read records {number} to {number} of {}, partition 0", id());
+        assert!(said.contains(&lost) && said.contains("199 events were read"), "{said}");
+        assert!(said.contains(&format!("{name} at {}: ", at - 36 - 4 - 1)), "{said}");
+    }
+    let mut headless = image.clone();
+    headless.pop_first();
+    let (is_sound, said) = check(&headless);
+    assert!(!is_sound && said.contains("the segment before it is gone, cannot read records 0 to"), "{said}");
+}
+
+#[tokio::test]
+async fn a_damaged_opening_is_made_anew_from_the_segment_before() {
+    let image = several_segments().await;
+    let name = image.keys().nth(2).unwrap();
+    for at in (0..200).step_by(3) {
+        let mut damaged = image.clone();
+        damaged.get_mut(name).unwrap()[at] ^= 0x40;
+        if open_image(&damaged).is_ok() {
+            continue;
+        }
+        let memory = Memory::from_image(&damaged);
+        let report = repair::repair(&Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+        assert!(report.lines[0].contains("was made anew"), "{report:?}");
+        let after = memory.image();
+        assert_eq!(after[&format!("{name}.before-repair")], damaged[name]);
+        assert_eq!(
+            bodies(&open_image(&after).unwrap(), 0, Position::Earliest).await.unwrap(),
+            numbered(0..200)
+        );
+    }
+    let mut hopeless = image.clone();
+    hopeless.values_mut().next().unwrap()[9] ^= 1;
+    let repaired = repair::repair(&Medium::Memory(Memory::from_image(&hopeless)), SETTINGS, None);
+    assert!(matches!(repaired, Err(StoreError::Corrupt(_))), "{repaired:?}");
+}
+
+#[tokio::test]
+async fn events_that_were_cut_off_are_read_back_once() {
+    let (image, _, acknowledged) = small_log().await;
+    let (name, bytes) = image.first_key_value().unwrap();
+    // A server cut everything behind a bad record off and went on.
+    let start = usize::try_from(acknowledged[1].0).unwrap();
+    let mut cut = bytes[start..].to_vec();
+    cut[20] ^= 1;
+    let cut_name = format!("{name}.cut-{start}");
+    let memory = Memory::from_image(&Image::from([(name.clone(), bytes[..start].to_vec())]));
+    let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
+    streams.append(&id(), 0, vec![record(9, "after")]).await.unwrap();
+    drop(streams);
+    let mut image = memory.image();
+    image.insert(cut_name.clone(), cut.clone());
+    let expected = ["body-0", "body-1", "after", "body-4", "once", "body-3", "body-5"];
+    for _ in 0..2 {
+        let memory = Memory::from_image(&image);
+        let medium = Medium::Memory(Arc::clone(&memory));
+        let found = repair::check(&medium).unwrap();
+        assert!(
+            !found.is_sound && found.lines.iter().any(|line| line.contains("4 events were cut off")),
+            "{found:?}"
+        );
+        let report = repair::repair(&medium, SETTINGS, None).unwrap();
+        assert!(report.lines[0].contains("4 events were read back"), "{report:?}");
+        assert!(repair::check(&medium).unwrap().is_sound);
+        let again = repair::repair(&medium, SETTINGS, None).unwrap();
+        assert_eq!(again.lines[0], "There is nothing to repair.");
+        image = memory.image();
+        assert_eq!(image[&format!("{cut_name}.read-back")], cut);
+        let mut survivors = all(&open_image(&image).unwrap()).await.unwrap();
+        survivors.sort();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(survivors, expected);
+        // A crash before the file got its new name.
+        image.insert(cut_name.clone(), cut.clone());
+    }
+}

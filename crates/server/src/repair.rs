@@ -1,21 +1,22 @@
-//! `twinhub records check` and `repair`: records of a server that does not run, looked at and mended by the store.
+//! `twinhub records check` and `repair`, `twinhub log check` and `repair`: what a server that does not run has stored, looked at and
+//! mended by the store.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use server::out;
-use store::{RecordsReport, StoreError};
+use store::{Report, StoreError};
 
 use crate::command_line::DataDirArgs;
 use crate::{Failure, config, data_directory};
 
-/// Fails when the records are not sound, or not any more.
+/// Fails when what is stored is not sound.
 pub(crate) fn run(
     args: &DataDirArgs,
-    work: fn(&Path) -> Result<RecordsReport, StoreError>,
+    work: fn(&Path) -> Result<Report, StoreError>,
 ) -> Result<ExitCode, Failure> {
     let store::Location::File(directory) = config::load(&args.layer())?.store else {
-        return Err("records that are kept in memory end with their server".into());
+        return Err("what is kept in memory ends with its server".into());
     };
     let report = work(&directory).map_err(|error| match error {
         StoreError::InUse(directory) => data_directory::held(directory.as_ref()),
