@@ -38,7 +38,7 @@ impl Sessions {
     }
 
     /// Activity that no flush has seen yet. Ended sessions stay until [`Self::flushed`].
-    fn unflushed(&self, hub: &Hub) -> Vec<Activity> {
+    pub(super) fn unflushed(&self, hub: &Hub) -> Vec<Activity> {
         let activity = |id: &IdentityId, generation_id: &str, connected, at, last| Activity {
             instance: hub.instance().clone(),
             id: id.clone(),
@@ -127,7 +127,7 @@ pub(crate) fn from_record(stored: &Stored<Activity>, identity: &Identity) -> Con
     }
 }
 
-fn activity_batch(page: &[Activity]) -> Batch {
+pub(super) fn activity_batch(page: &[Activity]) -> Batch {
     let mut batch = Batch::default();
     for activity in page {
         batch.guard_exists::<Identity>(identity_key(&activity.instance, &activity.id));

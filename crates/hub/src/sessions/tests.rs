@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::IfMatch;
 use serde_json::json;
 
+use super::activity::activity_batch;
 use super::mailbox::Mailbox;
 use super::{CloseReason, Command, Delivery};
 use crate::device::{DeviceSpec, Status};
@@ -164,6 +165,16 @@ async fn connection_and_activity_are_shown_at_once_and_outlive_a_restart() {
     assert_eq!(view.connection, ended);
     let listed = restarted.list_devices(&system(), None).await.unwrap();
     assert_eq!(listed[0].connection, ended);
+}
+
+#[tokio::test]
+async fn a_device_that_is_deleted_while_its_activity_is_on_the_way_leaves_none() {
+    let hub = TestHub::with_device("dev1").await;
+    drop(hub.connect("dev1").await);
+    let on_its_way = activity_batch(&hub.sessions().unflushed(&hub));
+    assert!(!on_its_way.is_empty());
+    hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
+    assert_eq!(hub.store().commit(on_its_way).await.unwrap_err(), store::CommitError::Conflict);
 }
 
 #[tokio::test]
