@@ -61,11 +61,13 @@ impl Instance {
             let mut batch = Batch::default();
             batch.guard_exists::<Endpoint>(endpoint);
             if let Some(old) = self.store().get::<Route>(&new.key()).await? {
+                batch.add(self.routes_to(&old.record.endpoint), -1, ROUTES_MAX);
                 batch.replace(&old, &new);
             } else {
                 batch.insert(&new);
                 batch.add(self.event_routes(), 1, ROUTES_MAX);
             }
+            batch.add(self.routes_to(&new.endpoint), 1, ROUTES_MAX);
             match self.commit(batch).await {
                 Ok(_) => Ok(()),
                 Err(CommitError::CounterLimit { max, .. }) => {
@@ -117,14 +119,31 @@ impl Instance {
             let mut batch = Batch::default();
             batch.delete(&old);
             batch.add(self.event_routes(), -1, ROUTES_MAX);
+            batch.add(self.routes_to(&old.record.endpoint), -1, ROUTES_MAX);
             self.commit(batch).await?;
             Ok(())
         })
         .await
     }
 
+    /// Closes an endpoint that is to be deleted, with `batch`, unless routes lead to it: their ids. No route can come to lead
+    /// there afterwards, and `batch` fails should one come to before it is committed.
+    pub async fn close_endpoint(&self, endpoint: &str, batch: &mut Batch) -> Result<Vec<String>, Error> {
+        let scan = Scan::new(Key::instance(self.id()), caps::EVENT_ROUTES_MAX);
+        let routes = self.store().scan::<Route>(scan).await?;
+        let leading = routes.into_iter().filter(|route| route.record.endpoint == endpoint);
+        batch.expect_zero(self.routes_to(endpoint));
+        batch.remove::<Endpoint>(Key::new([self.id().as_str(), endpoint]));
+        Ok(leading.map(|route| route.record.id).collect())
+    }
+
     fn route_key(&self, id: &EventRouteId) -> Key {
         Key::new([self.id().as_str(), id.as_str()])
+    }
+
+    /// How many routes lead to an endpoint.
+    fn routes_to(&self, endpoint: &str) -> Counter {
+        Counter::new(self.id(), format!("event_routes/{endpoint}"))
     }
 
     /// How many routes the instance has.

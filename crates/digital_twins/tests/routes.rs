@@ -62,7 +62,7 @@ async fn a_change_that_a_filter_selects_arrives_as_a_message_with_its_attributes
         "Endpoint=sb://ns.servicebus.localhost/;SharedAccessKeyName=n;SharedAccessKey=k;EntityPath=hub";
     let target = Target::EventHub(Address::ConnectionString(ConnectionString::new(connection)));
     let endpoint = Endpoint { instance: twins.id().clone(), name: "e".to_owned(), target };
-    events.ensure_endpoint(&endpoint).await.unwrap();
+    events.ensure_endpoint(&endpoint, store::Batch::default()).await.unwrap();
 
     let caller = Caller::system();
     let filter =

@@ -6,7 +6,7 @@ use std::fmt;
 use base::hosts::{Host, Service};
 use base::{ConnectionString, InstanceId, Secret, Url, outbound};
 use serde::{Deserialize, Serialize};
-use store::{Batch, Key, Record, Scan, StoreError, Table, table};
+use store::{Batch, CommitError, Key, Record, Scan, StoreError, Table, table};
 
 use crate::Events;
 use crate::relay::ParkedEvent;
@@ -89,11 +89,10 @@ impl fmt::Display for Endpoint {
 }
 
 impl Events {
-    /// Creates an endpoint or changes where it leads. Safe to repeat.
-    pub async fn ensure_endpoint(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
+    /// Creates an endpoint or changes where it leads, provided that what `batch` demands holds. Safe to repeat.
+    pub async fn ensure_endpoint(&self, endpoint: &Endpoint, mut batch: Batch) -> Result<(), CommitError> {
         batch.put(endpoint);
-        self.context().store.commit(batch).await.map_err(store_error)?;
+        self.context().store.commit(batch).await?;
         self.0.retry.notify_one();
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Fixture {
             format!("Endpoint=sb://{host}/;SharedAccessKeyName=n;SharedAccessKey=k;EntityPath={entity}");
         let target = Target::EventHub(Address::ConnectionString(ConnectionString::new(text)));
         let endpoint = Endpoint { instance: twins(), name: name.into(), target };
-        self.events.ensure_endpoint(&endpoint).await.unwrap();
+        self.events.ensure_endpoint(&endpoint, Batch::default()).await.unwrap();
     }
 
     async fn route(&self, id: &str, endpoint: &str, filter: &str) {

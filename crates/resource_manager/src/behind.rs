@@ -3,6 +3,7 @@
 
 use base::hosts::{Host, Service};
 use base::{ConnectionString, InstanceId};
+use store::{Batch, retry_on_conflict};
 
 use crate::ResourceManager;
 use crate::endpoint::{self, BusKind, Target};
@@ -12,7 +13,7 @@ use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
 use crate::reconcile::Fault;
-use crate::resource::{NetworkAccess, Properties, Resource};
+use crate::resource::{NetworkAccess, Properties, ProvisioningState, Resource};
 use crate::{instance, iot_hub, provisioning_service};
 
 impl ResourceManager {
@@ -103,7 +104,16 @@ impl ResourceManager {
         let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
         let target = events_target(&properties.target);
         let endpoint = events::Endpoint { instance, name: resource.id.name.clone(), target };
-        Ok(self.events.ensure_endpoint(&endpoint).await?)
+        let ensured = retry_on_conflict(async || {
+            let now = self.stored(&resource.id).await?;
+            let is_going = |now: &Resource| now.provisioning_state == ProvisioningState::Deleting;
+            // Its deletion closed it to event routes; opened again it would let in one that is left behind.
+            let Some(now) = now.filter(|now| !is_going(&now.record)) else { return Ok(()) };
+            let mut batch = Batch::default();
+            batch.guard(&now);
+            Ok::<_, Error>(self.events.ensure_endpoint(&endpoint, batch).await?)
+        });
+        Ok(ensured.await?)
     }
 
     async fn own_target_must_accept(&self, target: &Target) -> Result<(), Fault> {

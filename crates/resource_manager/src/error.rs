@@ -73,6 +73,9 @@ pub enum Error {
     /// The resource is in a state in which this may not be done.
     #[error("{0}")]
     Conflict(String),
+    /// An endpoint cannot be deleted while event routes lead to it.
+    #[error("Nested endpoint routes found. Please remove following endpoint routes first: {}", .0.join(", "))]
+    NestedEndpointRoutes(Vec<String>),
     #[error("{0}")]
     QuotaExceeded(String),
     #[error("The condition '{0}' was not satisfied by the resource's present version.")]

@@ -3,7 +3,7 @@
 
 use access::Caller;
 use base::caps;
-use store::{Counter, Stored, retry_on_conflict};
+use store::{Batch, Counter, StoreError, Stored, retry_on_conflict};
 
 pub use self::mask::Mask;
 pub use self::record::{
@@ -48,6 +48,19 @@ impl ResourceManager {
             self.accept_put(old.as_ref(), next, batch).await
         })
         .await
+    }
+
+    /// What an endpoint's deletion demands: that no event route leads there, now or from now on. With its instance an endpoint
+    /// goes whatever leads there, since the routes go too.
+    pub(crate) async fn close_endpoint(&self, endpoint: &ResourceId) -> Result<Batch, Error> {
+        let parent = self.parent_of(endpoint).await?.record;
+        let mut batch = Batch::default();
+        let Some(instance) = self.instances.get(&instance::properties(&parent)?.instance) else {
+            return Ok(batch);
+        };
+        let closed = instance.close_endpoint(&endpoint.name, &mut batch).await;
+        let leading = closed.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        if leading.is_empty() { Ok(batch) } else { Err(Error::NestedEndpointRoutes(leading)) }
     }
 
     async fn parent_of(&self, id: &ResourceId) -> Result<Stored<Resource>, Error> {

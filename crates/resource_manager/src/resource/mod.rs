@@ -135,7 +135,11 @@ impl ResourceManager {
             let mut next = old.record.clone();
             next.provisioning_state = ProvisioningState::Deleting;
             next.version = next_version(Some(&old.record), self.clock.now());
-            self.accept(Some(&old), next, Work::Delete, Batch::default()).await.map(Some)
+            let batch = match id.resource_type {
+                ResourceType::DigitalTwinsEndpoint => self.close_endpoint(&old.record.id).await?,
+                _ => Batch::default(),
+            };
+            self.accept(Some(&old), next, Work::Delete, batch).await.map(Some)
         })
         .await
     }

@@ -126,7 +126,7 @@ fn status_of(error: &Error) -> (u16, &'static str) {
         Error::InvalidTags(_) => (400, "InvalidTags"),
         Error::InvalidFilter(_) => (400, "InvalidFilterInQueryString"),
         Error::InvalidSkipToken => (400, "InvalidSkipToken"),
-        Error::BadRequest(_) => (400, "BadRequest"),
+        Error::BadRequest(_) | Error::NestedEndpointRoutes(_) => (400, "BadRequest"),
         Error::NameTaken(_) => (409, "NameNotAvailable"),
         Error::Conflict(_) | Error::WrittenMeanwhile => (409, "Conflict"),
         Error::QuotaExceeded(_) => (400, "QuotaExceeded"),

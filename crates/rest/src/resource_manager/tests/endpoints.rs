@@ -230,3 +230,103 @@ async fn an_endpoint_needs_its_instance_and_goes_with_it() {
     assert!(arm.events.endpoint(&twins, "abc").await.unwrap().is_none());
     assert_eq!(arm.get(&url("abc")).await.1["error"]["code"], "ParentResourceNotFound");
 }
+
+/// An endpoint that leads outside, made and ready.
+async fn endpoint(arm: &Arm, name: &str) {
+    let target = json!({"endpointType": "ServiceBus", "primaryConnectionString": STRING});
+    let made = arm.put(&url(name), json!({"properties": target})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    arm.settle().await;
+    assert_eq!(arm.get(&url(name)).await.1["properties"]["provisioningState"], "Succeeded");
+}
+
+async fn put_route(arm: &Arm, id: &str, endpoint: &str) -> Result<(), digital_twins::Error> {
+    let route =
+        digital_twins::NewEventRoute { endpoint_name: endpoint.to_owned(), filter: "true".to_owned() };
+    let instance = arm.instances.find("twins").unwrap();
+    instance.put_event_route(&access::Caller::system(), &id.parse().unwrap(), &route).await
+}
+
+async fn routes(arm: &Arm) -> Vec<String> {
+    let instance = arm.instances.find("twins").unwrap();
+    let page = instance.list_event_routes(&access::Caller::system(), None, None).await.unwrap();
+    page.items.into_iter().map(|route| format!("{} to {}", route.id, route.endpoint_name)).collect()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_event_routes_name_cannot_be_deleted() {
+    let arm = arm_with(Settings::default(), Value::Null).await;
+    for name in ["one", "two"] {
+        endpoint(&arm, name).await;
+    }
+    put_route(&arm, "r1", "one").await.unwrap();
+    put_route(&arm, "r2", "one").await.unwrap();
+    let before = arm.get(&url("one")).await;
+    let refused = arm.delete(&url("ONE")).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let message = "Nested endpoint routes found. Please remove following endpoint routes first: r1, r2";
+    assert_eq!(refused.body_json()["error"], json!({"code": "BadRequest", "message": message}));
+    arm.settle().await;
+    assert_eq!(arm.get(&url("one")).await, before);
+
+    put_route(&arm, "r1", "two").await.unwrap();
+    let instance = arm.instances.find("twins").unwrap();
+    instance.delete_event_route(&access::Caller::system(), &"r2".parse().unwrap()).await.unwrap();
+    assert_eq!(arm.delete(&url("two")).await.status, 400);
+    assert_eq!(arm.delete(&url("one")).await.status, 202);
+    let late = put_route(&arm, "r3", "one").await;
+    assert!(matches!(late, Err(digital_twins::Error::EventRouteEndpointInvalid)), "{late:?}");
+    arm.settle().await;
+    assert_eq!(arm.get(&url("one")).await.0, 404);
+    assert_eq!(routes(&arm).await, ["r1 to two"]);
+
+    assert_eq!(arm.delete(&twins_url(RECORDED, "g", "twins", "")).await.status, 202);
+    arm.settle().await;
+    assert_eq!(arm.get(&twins_url(RECORDED, "g", "twins", "")).await.0, 404, "with its routes and endpoints");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_being_deleted_stays_closed_whatever_was_accepted_before() {
+    let arm = arm_with(Settings::default(), Value::Null).await;
+    endpoint(&arm, "one").await;
+    let target = json!({"endpointType": "ServiceBus", "primaryConnectionString": OTHER});
+    assert_eq!(arm.put(&url("one"), json!({"properties": target})).await.status, 201);
+    arm.clock.advance(Settings::default().delay / 2);
+    assert_eq!(arm.delete(&url("one")).await.status, 202);
+    arm.clock.advance(Settings::default().delay / 2);
+    // The update is due, the deletion is not.
+    arm.manager.reconcile().await;
+    assert_eq!(arm.get(&url("one")).await.1["properties"]["provisioningState"], "Deleting");
+    let late = put_route(&arm, "r", "one").await;
+    assert!(matches!(late, Err(digital_twins::Error::EventRouteEndpointInvalid)), "{late:?}");
+    arm.settle().await;
+    assert_eq!(arm.get(&url("one")).await.0, 404);
+}
+
+/// How often a race is run that only some runs lose.
+const ROUNDS: usize = 20;
+
+#[expect(clippy::disallowed_methods, reason = "requests of a test, which it waits for")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_route_is_left_behind_by_an_endpoint_that_is_deleted_at_the_same_time() {
+    let arm = Arc::new(arm_with(Settings::default(), Value::Null).await);
+    for round in 0..ROUNDS {
+        let name = format!("one-{round}");
+        endpoint(&arm, &name).await;
+        let (own, there) = (arm.clone(), name.clone());
+        let route = tokio::spawn(async move { put_route(&own, "r", &there).await });
+        let (own, there) = (arm.clone(), url(&name));
+        let delete = tokio::spawn(async move { own.delete(&there).await.status.as_u16() });
+        let (route, delete) = (route.await.unwrap(), delete.await.unwrap());
+        arm.settle().await;
+        let is_there = arm.get(&url(&name)).await.0 == 200;
+        assert_eq!(routes(&arm).await.len(), usize::from(is_there), "{route:?} {delete}");
+        assert_eq!((route.is_ok(), delete), if is_there { (true, 400) } else { (false, 202) });
+        if is_there {
+            let instance = arm.instances.find("twins").unwrap();
+            instance.delete_event_route(&access::Caller::system(), &"r".parse().unwrap()).await.unwrap();
+            assert_eq!(arm.delete(&url(&name)).await.status, 202);
+            arm.settle().await;
+        }
+    }
+}
