@@ -538,6 +538,21 @@ async fn futures<F: Future>(all: impl IntoIterator<Item = F>) -> Vec<F::Output> 
 }
 
 #[tokio::test]
+async fn a_model_id_that_is_announced_during_a_patch_takes_nothing_away() {
+    let hub = TestHub::with_device("dev1").await;
+    let id = "dev1".parse().unwrap();
+    for n in 0..20 {
+        let (tags, model) = (json!({"tags": {"n": n}}), format!("dtmi:test:M{n};1"));
+        let (kept, patched) = tokio::join!(hub.keep_model_id(&id, &model), hub.patch("dev1", tags));
+        let patched = patched.unwrap();
+        kept.unwrap();
+        let twin = hub.twin("dev1").await.twin;
+        assert_eq!((twin.model_id, twin.version), (model, patched.twin.version), "round {n}");
+        assert_eq!(twin.tags.get("n"), Some(&json!(n)), "round {n}");
+    }
+}
+
+#[tokio::test]
 async fn a_connected_device_is_told_of_desired_properties_in_order() {
     let hub = TestHub::with_device("dev1").await;
     let session = hub.connect("dev1").await;
