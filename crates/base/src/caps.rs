@@ -212,6 +212,11 @@ pub const LOG_ORIGINS_MAX: usize = 64;
 pub const LOG_INDEXES_MAX: usize = 16;
 /// From this much traffic on, the next segment's file is filled with zeros ahead.
 pub const LOG_SPARE_AFTER_BYTES: usize = 1024 * 1024;
+/// That file is so many times as large as what was appended since the start, up to a whole segment.
+pub const LOG_SPARE_TRAFFIC_TIMES: usize = 4;
+/// The disk has so many times as much free as that file takes; else a smaller one is made, or none.
+pub const LOG_SPARE_FREE_TIMES: u64 = 4;
+pub const LOG_SPARE_BYTES_MIN: u32 = 1024 * 1024;
 pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
 /// Bytes whose checksum is tried while one damaged segment is searched for records that are whole.
 pub const LOG_SALVAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;

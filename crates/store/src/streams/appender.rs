@@ -59,8 +59,8 @@ pub(crate) struct Appender {
     settings: Settings,
     housekeeper: Housekeeper,
     segment: Arc<Segment>,
-    /// Whether the segment was filled with zeros ahead, which makes syncs cheap.
-    zeroed: bool,
+    /// How far the segment was filled with zeros ahead, which makes syncs cheap.
+    zeroed: Option<u32>,
     /// After a failed write or sync nothing goes to that segment any more: what the disk holds of it is unknown.
     broken: Option<StoreError>,
     group: Group,
@@ -77,7 +77,9 @@ impl Appender {
         end: u32,
     ) -> Self {
         let segment = Arc::clone(log.state.read().active_segment());
-        let zeroed = segment.file.len().is_ok_and(|length| length == u64::from(settings.segment_bytes));
+        // What follows the good length was seen to be zeros.
+        let length = segment.file.len().ok().and_then(|length| u32::try_from(length).ok());
+        let zeroed = length.filter(|length| length.saturating_sub(end) >= caps::LOG_SPARE_BYTES_MIN);
         let mut group = Group::default();
         group.clear(segment.base, end);
         log.state.write().end = segment.base + u64::from(end);
@@ -139,11 +141,20 @@ impl Appender {
         if !self.group.bytes.is_empty() && self.group.bytes.len() + needed > caps::LOG_GROUP_BYTES_MAX {
             self.flush();
         }
-        if self.group.position() as usize + needed > segment_bytes && self.broken.is_none() {
+        if !self.has_room(needed) && self.broken.is_none() {
             self.flush();
             self.roll();
+            if !self.has_room(needed) {
+                // It becomes longer than what was filled ahead.
+                self.zeroed = None;
+            }
         }
         self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn has_room(&self, needed: usize) -> bool {
+        let segment_bytes = self.zeroed.unwrap_or(self.settings.segment_bytes);
+        self.group.position() as usize + needed <= segment_bytes as usize
     }
 
     /// Writes, syncs, publishes and answers what is staged.
@@ -198,7 +209,7 @@ impl Appender {
         }
         let lanes = self.log.state.read().lanes.clone();
         let spare = self.housekeeper.take_spare();
-        let zeroed = spare.is_some();
+        let zeroed = spare.as_ref().and_then(|spare| u32::try_from(spare.len().ok()?).ok());
         let new = Segment::create(&self.log.medium, old.base + u64::from(end), &lanes, spare)?;
         let new = Arc::new(new);
         self.log.seal(end, &new);
@@ -212,11 +223,14 @@ impl Appender {
         if !self.settings.sync || self.appended_bytes < caps::LOG_SPARE_AFTER_BYTES {
             return;
         }
-        let half_full = self.group.end > self.settings.segment_bytes / 2;
-        if !self.zeroed && self.broken.is_none() && self.housekeeper.has_spare() {
-            self.roll();
-        } else if !self.zeroed || half_full {
-            self.housekeeper.want_spare(self.settings.segment_bytes);
+        match self.zeroed {
+            None if self.broken.is_none() && self.housekeeper.has_spare() => self.roll(),
+            Some(bytes) if self.group.end <= bytes / 2 => {}
+            _ => {
+                let by_traffic = self.appended_bytes.saturating_mul(caps::LOG_SPARE_TRAFFIC_TIMES);
+                let bytes = u32::try_from(by_traffic).unwrap_or(u32::MAX).min(self.settings.segment_bytes);
+                self.housekeeper.want_spare(bytes);
+            }
         }
     }
 }

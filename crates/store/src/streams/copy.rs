@@ -71,7 +71,7 @@ mod tests {
 
     fn open(directory: &Path) -> Streams {
         let settings = Settings { segment_bytes: 6000, sync: true };
-        Streams::open_at(Medium::Directory(directory.to_owned()), settings, None).unwrap()
+        Streams::open_at(Medium::directory(directory.to_owned()), settings, None).unwrap()
     }
 
     fn record(number: u64) -> NewRecord {

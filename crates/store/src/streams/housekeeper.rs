@@ -37,7 +37,7 @@ enum Spare {
     None,
     Wanted,
     Ready(LogFile),
-    /// The disk would not have it: not tried again before the next segment.
+    /// The disk would not have it, or has too little left: not tried again before the next segment.
     Failed,
 }
 
@@ -115,7 +115,16 @@ impl Shared {
         }
     }
 
-    fn make_spare(&self, bytes: u32) {
+    fn make_spare(&self, wanted: u32) {
+        let free = self.medium.free_bytes();
+        let Some(bytes) = affordable(wanted, free) else {
+            tracing::warn!(
+                free,
+                "no log segment is made ahead, for little of the disk is left; appends go on without"
+            );
+            *self.spare.lock() = Spare::Failed;
+            return;
+        };
         let made = self.zeros(bytes);
         if let Err(error) = &made {
             tracing::warn!(%error, "no log segment could be made ahead; appends go on without");
@@ -139,6 +148,10 @@ impl Shared {
                 self.medium.remove(SPARE)?;
                 return Ok(None);
             }
+            // Others may fill the disk meanwhile, and need what is left of it more.
+            if self.medium.free_bytes().is_some_and(|free| free < u64::from(bytes)) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
             let count = zeros.len().min(bytes as usize - done);
             file.write_at(&zeros[..count], done as u64)?;
             // Small steps keep the disk's queue short for the appender's own syncs.
@@ -151,6 +164,48 @@ impl Shared {
     fn remove(&self, segment: &Segment) {
         if let Err(error) = self.medium.remove(&segment.name) {
             tracing::warn!(%error, segment = segment.name, "an old log segment could not be removed");
+        }
+    }
+}
+
+/// As much of what is wanted ahead as a disk with so much left should give; `None` when that is too little to be of use.
+fn affordable(wanted: u32, free: Option<u64>) -> Option<u32> {
+    let share = free.map(|free| free / caps::LOG_SPARE_FREE_TIMES);
+    let bytes = share.map_or(wanted, |share| u32::try_from(share).unwrap_or(u32::MAX).min(wanted));
+    (bytes >= caps::LOG_SPARE_BYTES_MIN.min(wanted)).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn a_file_made_ahead_leaves_most_of_what_the_disk_has() {
+        let wanted = 64 * 1024 * 1024;
+        assert_eq!(affordable(wanted, None), Some(wanted));
+        assert_eq!(affordable(wanted, Some(256 * MIB)), Some(wanted));
+        assert_eq!(affordable(wanted, Some(64 * MIB)), Some(wanted / 4));
+        assert_eq!(affordable(wanted, Some(4 * MIB)), Some(wanted / 64));
+        assert_eq!(affordable(wanted, Some(4 * MIB - 1)), None);
+        assert_eq!(affordable(1000, Some(4000)), Some(1000));
+    }
+
+    #[test]
+    fn no_file_is_made_ahead_on_a_disk_that_is_nearly_full() {
+        let directory = tempfile::tempdir().unwrap();
+        for (free, has_spare) in [(3 * MIB, false), (40 * MIB, true)] {
+            let mut medium = Medium::directory(directory.path().to_owned());
+            if let Medium::Directory(directory) = &mut medium {
+                directory.free_bytes = Some(free);
+            }
+            let mut housekeeper = Housekeeper::start(&medium).unwrap();
+            housekeeper.shared.make_spare(64 * 1024 * 1024);
+            assert_eq!(housekeeper.has_spare(), has_spare);
+            let length = std::fs::metadata(directory.path().join(SPARE)).map(|file| file.len());
+            assert_eq!(length.ok(), has_spare.then_some(10 * MIB));
+            housekeeper.stop();
         }
     }
 }

@@ -4,15 +4,23 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 #[derive(Clone)]
 pub(crate) enum Medium {
-    Directory(PathBuf),
+    Directory(Directory),
     Memory(Arc<Memory>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// What a test wants to be free.
+    #[cfg(test)]
+    pub(crate) free_bytes: Option<u64>,
 }
 
 #[derive(Default)]
@@ -55,7 +63,7 @@ impl Medium {
         match self {
             Self::Directory(directory) => {
                 let mut names = Vec::new();
-                for entry in std::fs::read_dir(directory)? {
+                for entry in std::fs::read_dir(&directory.path)? {
                     names.extend(entry?.file_name().into_string().ok());
                 }
                 names.sort();
@@ -68,7 +76,7 @@ impl Medium {
     pub(crate) fn open(&self, name: &str) -> io::Result<LogFile> {
         match self {
             Self::Directory(directory) => {
-                let file = File::options().read(true).write(true).open(directory.join(name))?;
+                let file = File::options().read(true).write(true).open(directory.path.join(name))?;
                 Ok(LogFile::Disk(file))
             }
             Self::Memory(memory) => match memory.files.lock().get(name) {
@@ -84,7 +92,7 @@ impl Medium {
             Self::Directory(directory) => {
                 let mut options = File::options();
                 options.read(true).write(true).create(true).truncate(true);
-                Ok(LogFile::Disk(options.open(directory.join(name))?))
+                Ok(LogFile::Disk(options.open(directory.path.join(name))?))
             }
             Self::Memory(memory) => {
                 #[cfg(test)]
@@ -119,7 +127,7 @@ impl Medium {
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         match self {
-            Self::Directory(directory) => std::fs::rename(directory.join(from), directory.join(to)),
+            Self::Directory(directory) => std::fs::rename(directory.path.join(from), directory.path.join(to)),
             Self::Memory(memory) => {
                 let mut files = memory.files.lock();
                 let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
@@ -131,7 +139,7 @@ impl Medium {
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match self {
-            Self::Directory(directory) => std::fs::remove_file(directory.join(name)),
+            Self::Directory(directory) => std::fs::remove_file(directory.path.join(name)),
             Self::Memory(memory) => {
                 memory.files.lock().remove(name);
                 Ok(())
@@ -144,9 +152,27 @@ impl Medium {
         match self {
             // Directories cannot be opened as files there; NTFS journals names by itself.
             Self::Directory(_) if cfg!(windows) => Ok(()),
-            Self::Directory(directory) => File::open(directory)?.sync_all(),
+            Self::Directory(directory) => File::open(&directory.path)?.sync_all(),
             Self::Memory(_) => Ok(()),
         }
+    }
+
+    /// What the disk has left for this process; `None` where nobody knows.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let Self::Directory(directory) = self else { return None };
+        #[cfg(test)]
+        if directory.free_bytes.is_some() {
+            return directory.free_bytes;
+        }
+        free_bytes(&directory.path)
+    }
+
+    pub(crate) fn directory(path: PathBuf) -> Self {
+        Self::Directory(Directory {
+            path,
+            #[cfg(test)]
+            free_bytes: None,
+        })
     }
 
     pub(crate) fn memory() -> Self {
@@ -248,6 +274,17 @@ impl LogFile {
             Self::Memory(file) => fail_if(&file.faults.sync),
         }
     }
+}
+
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
 }
 
 #[cfg(unix)]

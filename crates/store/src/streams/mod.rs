@@ -185,7 +185,7 @@ impl Streams {
             Location::File(directory) => {
                 let directory = directory.join("log");
                 let lock = lock_directory(&directory)?;
-                Self::open_at(Medium::Directory(directory), settings, Some(lock))
+                Self::open_at(Medium::directory(directory), settings, Some(lock))
             }
         }
     }

@@ -44,7 +44,7 @@ fn existing(directory: &Path) -> Result<(Medium, File), StoreError> {
         return Err(StoreError::Unavailable(format!("there is no log in {}", directory.display())));
     }
     let lock = lock_directory(&log)?;
-    Ok((Medium::Directory(log), lock))
+    Ok((Medium::directory(log), lock))
 }
 
 /// A segment file; `None` where its opening is damaged.

@@ -77,7 +77,7 @@ async fn engines() -> Vec<Engine> {
     let path = directory.path().to_owned();
     let file = move || {
         let lock = lock_directory(&path)?;
-        Streams::open_at(Medium::Directory(path.clone()), SETTINGS, Some(lock))
+        Streams::open_at(Medium::directory(path.clone()), SETTINGS, Some(lock))
     };
     let shared = Arc::new(Memory::default());
     let memory = move || Streams::open_at(Medium::Memory(Arc::clone(&shared)), SETTINGS, None);
@@ -424,10 +424,34 @@ async fn a_second_server_on_the_same_log_is_refused() {
 }
 
 #[tokio::test]
+async fn little_traffic_takes_little_of_the_disk_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_bytes: 64 * 1024 * 1024, sync: true };
+    let streams = opened(Medium::directory(directory.path().to_owned()), settings).await;
+    let body = "x".repeat(100_000);
+    let mut appended = 0;
+    while streams.0.log.state.read().segments.len() == 1 {
+        streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
+        appended += 100_000;
+        assert!(appended < 50_000_000, "no segment was made ahead");
+    }
+    let ahead = streams.0.log.state.read().active_segment().file.len().unwrap();
+    assert!((1024 * 1024..=4 * (appended + 100_000)).contains(&ahead), "{ahead} for {appended}");
+    // One append that is larger than what was made ahead has room all the same.
+    let large: Vec<_> = (0..16).map(|_| record(0, &"x".repeat(1_000_000))).collect();
+    streams.append(&id(), 0, large).await.unwrap();
+    let number = streams.append(&id(), 0, vec![record(0, "after")]).await.unwrap().first_sequence;
+    drop(streams);
+    let streams = opened(Medium::directory(directory.path().to_owned()), settings).await;
+    assert_eq!(streams.partition(&id(), 0).next_sequence, number + 1);
+    assert_eq!(bodies(&streams, 0, Position::Sequence(number)).await.unwrap(), ["after"]);
+}
+
+#[tokio::test]
 async fn traffic_gets_a_segment_that_was_filled_ahead() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { segment_bytes: 1024 * 1024, sync: true };
-    let open = || Streams::open_at(Medium::Directory(directory.path().to_owned()), settings, None).unwrap();
+    let open = || Streams::open_at(Medium::directory(directory.path().to_owned()), settings, None).unwrap();
     let mut streams = open();
     streams.ensure(&id(), PARTITIONS).await.unwrap();
     let body = "x".repeat(10_000);
