@@ -15,6 +15,29 @@ pub struct Tasks {
     stop: Arc<watch::Sender<bool>>,
 }
 
+/// A part of the server that may end before it does, such as an address that belongs to one instance.
+pub struct Part {
+    stop: Arc<watch::Sender<bool>>,
+    end: watch::Sender<bool>,
+}
+
+impl Part {
+    /// Tells the part's tasks to stop, because the part ends or the server does.
+    pub fn stopping(&self) -> Stopping {
+        Stopping(self.stop.subscribe())
+    }
+
+    /// Tells that the part ends while the server goes on: nobody waits for its tasks.
+    pub fn ending(&self) -> Stopping {
+        Stopping(self.end.subscribe())
+    }
+
+    pub fn end(&self) {
+        self.stop.send_replace(true);
+        self.end.send_replace(true);
+    }
+}
+
 /// Tells a task that shutdown has begun.
 #[derive(Clone)]
 pub struct Stopping(watch::Receiver<bool>);
@@ -53,6 +76,18 @@ impl Tasks {
         set.spawn(task);
     }
 
+    pub fn part(&self) -> Part {
+        let part = Part { stop: Arc::new(watch::channel(false).0), end: watch::channel(false).0 };
+        let (mut all, mut own, stop) = (self.stopping(), part.stopping(), part.stop.clone());
+        self.spawn(async move {
+            tokio::select! {
+                () = own.wait() => {}
+                () = all.wait() => { stop.send_replace(true); }
+            }
+        });
+        part
+    }
+
     /// Tells every task to stop and waits; whatever still runs after `patience` is dropped. Returns how many were.
     pub async fn drain(&self, patience: Duration) -> usize {
         self.stop.send_replace(true);
@@ -73,5 +108,16 @@ mod tests {
         let mut stopping = tasks.stopping();
         tasks.spawn(async move { stopping.wait().await });
         assert_eq!(tasks.drain(Duration::from_secs(5)).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_part_ends_alone_or_with_everything() {
+        let tasks = Tasks::new();
+        let (one, other) = (tasks.part(), tasks.part());
+        one.end();
+        assert!(one.stopping().has_begun() && one.ending().has_begun());
+        assert!(!other.stopping().has_begun() && !tasks.stopping().has_begun());
+        assert_eq!(tasks.drain(Duration::from_secs(5)).await, 0);
+        assert!(other.stopping().has_begun() && !other.ending().has_begun());
     }
 }
