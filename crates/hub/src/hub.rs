@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::hosts::{Host, Service, strip_port};
+use base::hosts::{Dialled, Host, Service, strip_port};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
 use store::instances::Current;
@@ -71,9 +71,9 @@ impl Hub {
         &self.0.scope
     }
 
-    /// The address that answers carry.
-    pub fn host_name(&self) -> String {
-        self.0.context.hosts.advertised(Service::Hub, self.name(), &self.settings().location)
+    /// The host that an answer to `dialled` carries.
+    pub fn host_name(&self, dialled: &Dialled) -> String {
+        self.0.context.hosts.advertised(Service::Hub, self.name(), &self.settings().location, dialled)
     }
 
     pub fn settings(&self) -> Arc<HubSettings> {

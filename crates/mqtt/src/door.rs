@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::hosts::{Host, Hosts, Service};
+use base::hosts::{Dialled, Host, Hosts, Service};
 use base::tasks::Tasks;
 use base::{Clock, Timestamp, caps};
 use hub::{Hub, Hubs};
@@ -129,13 +129,17 @@ impl Door {
         }
     }
 
-    /// The id scope chooses the service, whatever host was called.
+    /// The id scope chooses the service, whatever host was called, unless that is one at which nobody answers.
     async fn admit_registration(
         &self,
         name: ProvisioningUserName,
         credential: Credential,
         peer: &Peer,
     ) -> Result<Admission, Refusal> {
+        let host = self.0.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
+        if let Host::UnknownInstance(_) = host {
+            return Err(ConnectReturnCode::NotAuthorized.into());
+        }
         let service = self.0.services.by_id_scope(&name.id_scope);
         let service = service.filter(|service| peer.is_local() || service.settings().public_network_access);
         let service = service.ok_or(ConnectReturnCode::NotAuthorized)?;
@@ -143,23 +147,24 @@ impl Door {
             name.registration_id.parse().map_err(|_| ConnectReturnCode::IdentifierRejected)?;
         let api_version = name.api_version.and_then(|version| version.parse().ok());
         let api_version = api_version.ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
-        let admission = provisioning_door::admit(service, registration_id, api_version, credential).await;
+        let dialled = Dialled::new(peer.sni.as_deref(), peer.local_address);
+        let admission =
+            provisioning_door::admit(service, registration_id, api_version, credential, dialled).await;
         Ok(Admission::Provisioning(admission))
     }
 
     /// The hub that the user name's host names; where that names none of ours, the hub that the handshake asked for. Two
-    /// different hubs of ours are one too many.
+    /// different hubs of ours are one too many, and a hub that is not there is none.
     fn hub(&self, name: &HubUserName, peer: &Peer) -> Option<Hub> {
-        let by_handshake = match &peer.sni {
-            Some(sni) => match self.0.hosts.resolve(sni, None) {
-                Host::Instance(Service::Hub, hub) => Some(hub),
-                _ => None,
-            },
-            None => None,
-        };
+        let by_handshake = peer.sni.as_deref().map(|sni| self.0.hosts.resolve(sni, None));
         match (self.0.hosts.resolve(&name.host, None), by_handshake) {
-            (Host::Instance(Service::Hub, hub), Some(other)) if hub != other => None,
-            (Host::Unnamed, Some(hub)) => self.0.hubs.find(&hub),
+            (_, Some(Host::UnknownInstance(_))) => None,
+            (Host::Instance(Service::Hub, hub), Some(Host::Instance(Service::Hub, other)))
+                if hub != other =>
+            {
+                None
+            }
+            (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.hubs.find(&hub),
             _ => self.0.hubs.at_host(&name.host, peer.local_address),
         }
     }

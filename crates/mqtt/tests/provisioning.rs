@@ -4,7 +4,7 @@
 mod fixture;
 
 use base::{Key, Timestamp};
-use fixture::client::{Client, hub_connect, provisioning_connect};
+use fixture::client::{Client, ClientError, hub_connect, provisioning_connect};
 use fixture::{Fixture, closed};
 use mqtt::Peer;
 use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text};
@@ -72,6 +72,31 @@ async fn a_device_of_a_group_is_assigned_and_comes_in_at_its_hub() {
     let token = base::sas::build(&format!("{host}/devices/{device_id}"), &key, expires_at, None);
     let connect = hub_connect(host, &device_id.parse().unwrap(), Some(&token)).unwrap();
     assert!(fixture.connect(connect).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_device_is_told_its_hub_where_it_reached_us_and_at_a_name_of_no_service_nothing() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let from = async |sni: Option<&str>, local: &str| {
+        let peer = Peer { sni: sni.map(str::to_owned), local_address: local.parse().ok(), ..Peer::default() };
+        Client::connect(fixture.stream_from(peer), fixture.registration("dev-01", &key)).await
+    };
+    for (sni, local, wanted) in [
+        (None, "127.0.0.5", "127.0.0.5"),
+        (None, "192.168.1.5", "192.168.1.5"),
+        (Some("plant.example.com"), "192.168.1.5", "plant.example.com"),
+        (Some("global.azure-devices-provisioning.localhost"), "127.0.0.1", "127.0.0.1"),
+        (Some("global.azure-devices-provisioning.localhost"), "192.168.1.5", "hub.azure-devices.localhost"),
+    ] {
+        let mut device = from(sni, local).await.unwrap();
+        device.subscribe(RESPONSES, Qos::AtLeastOnce).await.unwrap();
+        let (_, _, body) = ask(&mut device, REGISTER, "").await;
+        let (_, _, body) = poll(&mut device, body["operationId"].as_str().unwrap()).await;
+        assert_eq!(body["registrationState"]["assignedHub"], wanted, "{sni:?} at {local}");
+    }
+    let refused = from(Some("typo.azure-devices-provisioning.localhost"), "127.0.0.1").await;
+    assert!(matches!(refused, Err(ClientError::Refused(ConnectReturnCode::NotAuthorized))));
 }
 
 #[tokio::test]

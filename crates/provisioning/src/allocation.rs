@@ -4,7 +4,7 @@ use base::secret;
 
 use crate::enrollment::Enrollment;
 use crate::registration::FailureReason;
-use crate::settings::{AllocationPolicy, LinkedHub, ServiceSettings};
+use crate::settings::{AllocationPolicy, FindLink, LinkedHub, ServiceSettings};
 
 /// Weight of a link that names none.
 const WEIGHT_DEFAULT: u32 = 1;
@@ -14,13 +14,13 @@ pub fn choose<'a>(
     enrollment: &Enrollment,
     settings: &'a ServiceSettings,
     registration_id: &str,
+    find_link: &FindLink<'_, 'a>,
 ) -> Result<&'a LinkedHub, FailureReason> {
     if let Some(host) = &enrollment.iot_hub_host_name {
-        return settings.linked_hub(host).ok_or(FailureReason::NoHub);
+        return find_link(host).ok_or(FailureReason::NoHub);
     }
     let policy = enrollment.allocation_policy.unwrap_or(settings.allocation_policy);
-    let named: Vec<&LinkedHub> =
-        enrollment.iot_hubs.iter().filter_map(|hub| settings.linked_hub(hub)).collect();
+    let named: Vec<&LinkedHub> = enrollment.iot_hubs.iter().filter_map(|hub| find_link(hub)).collect();
     let chosen = match policy {
         AllocationPolicy::Static => named.first().copied(),
         AllocationPolicy::Custom => return Err(FailureReason::CustomAllocationUnavailable),
@@ -144,7 +144,8 @@ mod tests {
                 iot_hub_host_name: old_name.map(str::to_owned),
                 ..crate::testing::enrollment("dev-1")
             };
-            let chosen = choose(&enrollment, settings, "dev-1").map(|hub| hub.host_name.as_str());
+            let by_name = |name: &str| settings.linked_hub(name);
+            let chosen = choose(&enrollment, settings, "dev-1", &by_name).map(|hub| hub.host_name.as_str());
             assert_eq!(chosen, expected.ok_or(FailureReason::NoHub), "{what}");
         }
     }

@@ -21,7 +21,9 @@ pub use ca_certificate::{CaCertificate, CaCertificateDraft};
 pub use enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 pub use error::Error;
 pub use ids::RegistrationId;
-pub use registration::{Attested, Registration, RegistrationOperation, RegistrationState, Substatus};
+pub use registration::{
+    Assignment, Attested, Registration, RegistrationOperation, RegistrationState, Substatus,
+};
 pub use service::Service;
 pub use services::{Context, Services};
 pub use settings::{AllocationPolicy, HubConnectionString, LinkedHub, ServiceSettings};

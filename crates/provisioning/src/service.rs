@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use access::{Caller, Permission};
-use base::hosts::{Host, Service as HostedService, strip_port};
+use base::hosts::{Dialled, Host, Service as HostedService, strip_port};
 use base::sas::SasToken;
 use base::{InstanceId, Meter, Scope, Timestamp};
 use hub::{Hub, Hubs};
@@ -11,8 +11,9 @@ use store::instances::Current;
 use store::{Batch, CommitError, Committed, Key, Store, Stored};
 
 use crate::error::Error;
+use crate::registration::Assignment;
 use crate::services::Context;
-use crate::settings::ServiceSettings;
+use crate::settings::{LinkedHub, ServiceSettings};
 
 /// Clones share it.
 #[derive(Clone)]
@@ -61,9 +62,16 @@ impl Service {
         &self.0.id_scope
     }
 
-    /// The address that answers carry.
-    pub fn host_name(&self) -> String {
-        self.0.context.hosts.advertised(HostedService::Provisioning, self.name(), &self.settings().location)
+    /// The host that an answer to `dialled` carries.
+    pub fn host_name(&self, dialled: &Dialled) -> String {
+        let (hosts, settings) = (&self.0.context.hosts, self.settings());
+        hosts.advertised(HostedService::Provisioning, self.name(), &settings.location, dialled)
+    }
+
+    /// At which host an answer to `dialled` finds the hub of an assignment.
+    pub fn hub_host<'a>(&'a self, dialled: &'a Dialled) -> impl Fn(&Assignment) -> String + 'a {
+        let hosts = &self.0.context.hosts;
+        move |assignment| hosts.advertised(HostedService::Hub, &assignment.hub_name, "", dialled)
     }
 
     pub fn settings(&self) -> Arc<ServiceSettings> {
@@ -127,6 +135,16 @@ impl Service {
 
     pub(crate) fn hubs(&self) -> &Hubs {
         &self.0.context.hubs
+    }
+
+    /// A link by its name in an enrollment, or by any host at which clients are told to find its hub.
+    pub(crate) fn find_link<'a>(&self, settings: &'a ServiceSettings, text: &str) -> Option<&'a LinkedHub> {
+        let hosts = &self.0.context.hosts;
+        let is_there = |link: &&LinkedHub| {
+            let hub = self.hub_at(&link.host_name);
+            hub.is_some_and(|hub| hosts.is_at(HostedService::Hub, hub.name(), text))
+        };
+        settings.linked_hub(text).or_else(|| settings.linked_hubs.iter().find(is_there))
     }
 
     /// The hub that a linked host name stands for.

@@ -74,7 +74,7 @@ impl Services {
             Host::Unnamed | Host::GlobalProvisioning => {
                 self.find(&hosts.default_instance(HostedService::Provisioning)?)
             }
-            Host::Instance(..) => None,
+            Host::Instance(..) | Host::UnknownInstance(_) => None,
         }
     }
 }

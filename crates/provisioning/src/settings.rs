@@ -128,6 +128,9 @@ impl LinkedHub {
     }
 }
 
+/// How a name in an enrollment finds its link: by the link's own name, and by whatever else leads to the same hub.
+pub(crate) type FindLink<'f, 'a> = dyn Fn(&str) -> Option<&'a LinkedHub> + Sync + 'f;
+
 impl ServiceSettings {
     /// A service with the one default policy and no hub.
     pub fn new(instance: InstanceId, name: &str, scope: Scope, location: &str) -> Self {

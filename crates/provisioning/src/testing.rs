@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use access::{Caller, Right};
-use base::hosts::{EveryName, Hosts};
+use base::hosts::{Dialled, EveryName, Hosts};
 use base::sas::{self, SasToken};
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, InstanceId, Key, Scope, Secret, Throttle, Timestamp};
@@ -118,12 +118,20 @@ pub(crate) fn settings() -> ServiceSettings {
 /// An individual enrollment as it is stored when nothing was said but its id.
 pub(crate) fn enrollment(id: &str) -> Enrollment {
     let (settings, now) = (settings(), Timestamp::from_unix_seconds(1_700_000_000));
-    crate::enrollment::rules::put(&settings.instance, None, &individual(id), &settings, now).unwrap()
+    crate::enrollment::rules::put(
+        &settings.instance,
+        None,
+        &individual(id),
+        &settings,
+        &|name| settings.linked_hub(name),
+        now,
+    )
+    .unwrap()
 }
 
 /// A link to `hub` with its owner's key.
 pub(crate) fn link(hub: &Hub) -> LinkedHub {
-    let (settings, host_name) = (hub.settings(), hub.host_name());
+    let (settings, host_name) = (hub.settings(), hub.host_name(&Dialled::here()));
     let key = settings.policy("iothubowner").unwrap().primary_key.text();
     LinkedHub {
         connection_string: Secret::new(format!(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::enrollment::EnrollmentKind;
 use crate::error::Error;
 use crate::ids::RegistrationId;
-use crate::registration::{Registration, RegistrationOperation, RegistrationState, Substatus};
+use crate::registration::{Assignment, Registration, RegistrationOperation, RegistrationState, Substatus};
 use crate::version::ApiVersion;
 
 /// How long a device waits before it asks again; the value that the service's documentation shows.
@@ -47,7 +47,7 @@ pub struct RegistrationView<'a> {
     registration_id: &'a str,
     created_date_time_utc: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    assigned_hub: Option<&'a str>,
+    assigned_hub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<&'a str>,
     status: &'static str,
@@ -69,14 +69,17 @@ struct GroupView<'a> {
     enrollment_group_id: &'a str,
 }
 
+/// Where the one who asks finds the hub of an assignment ([`crate::Service::hub_host`]).
+pub type HubHost<'a> = dyn Fn(&Assignment) -> String + 'a;
+
 impl RegistrationOperation {
     pub fn is_over(&self) -> bool {
         !matches!(self.registration.state, RegistrationState::Assigning(_))
     }
 
     /// As a device of `api_version` reads it; the state comes with the end.
-    pub fn view(&self, api_version: &ApiVersion) -> OperationView<'_> {
-        let state = self.registration.view_of_device(api_version);
+    pub fn view(&self, hub_host: &HubHost<'_>, api_version: &ApiVersion) -> OperationView<'_> {
+        let state = self.registration.view_of_device(hub_host, api_version);
         OperationView {
             operation_id: &self.operation_id,
             status: state.status,
@@ -87,8 +90,8 @@ impl RegistrationOperation {
 
 impl Registration {
     /// As the device itself reads it, with the group that let it in.
-    pub fn view_of_device(&self, api_version: &ApiVersion) -> RegistrationView<'_> {
-        let mut view = self.view();
+    pub fn view_of_device(&self, hub_host: &HubHost<'_>, api_version: &ApiVersion) -> RegistrationView<'_> {
+        let mut view = self.view(hub_host);
         let reprovisioned = Substatus::ReprovisionedToInitialAssignment.name();
         if !api_version.knows_reprovisioned() && view.substatus == Some(reprovisioned) {
             view.substatus = Some(Substatus::InitialAssignment.name());
@@ -101,7 +104,7 @@ impl Registration {
     }
 
     /// As back ends read it: the real substatus, whatever the device was told.
-    pub fn view(&self) -> RegistrationView<'_> {
+    pub fn view(&self, hub_host: &HubHost<'_>) -> RegistrationView<'_> {
         let mut view = RegistrationView {
             registration_id: self.registration_id.as_str(),
             created_date_time_utc: self.created.iso7(),
@@ -121,7 +124,7 @@ impl Registration {
                 view.status = "assigned";
                 view.substatus = Some(substatus.name());
                 if let Some(assignment) = &self.assignment {
-                    view.assigned_hub = Some(&assignment.assigned_hub);
+                    view.assigned_hub = Some(hub_host(assignment));
                     view.device_id = Some(assignment.device_id.as_str());
                 }
             }

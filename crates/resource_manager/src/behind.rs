@@ -1,7 +1,7 @@
 //! What stands behind a resource: a hub, a provisioning service, a Digital Twins instance, an endpoint of `events`.
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
-use base::hosts::{Host, Service};
+use base::hosts::{Dialled, Host, Service};
 use base::{ConnectionString, InstanceId};
 use store::{Batch, retry_on_conflict};
 
@@ -169,32 +169,29 @@ impl ResourceManager {
     }
 
     /// The host of a hub in answers and connection strings. Devices dial it on fixed ports, so it carries none.
-    pub fn hub_host(&self, resource: &Resource) -> String {
-        self.host_of(Service::Hub, resource)
+    pub fn hub_host(&self, resource: &Resource, dialled: &Dialled) -> String {
+        self.host_of(Service::Hub, resource, dialled)
     }
 
     /// The host of a provisioning service's own API, which is HTTPS and may carry a port.
-    pub fn provisioning_service_host(&self, resource: &Resource) -> String {
-        self.hosts.with_port(&self.host_of(Service::Provisioning, resource))
+    pub fn provisioning_service_host(&self, resource: &Resource, dialled: &Dialled) -> String {
+        self.hosts.with_port(&self.host_of(Service::Provisioning, resource, dialled))
     }
 
     /// The host at which devices register: the global one where names of ours resolve, else the service's own.
-    pub fn device_provisioning_host(&self, resource: &Resource) -> String {
-        let host = self.host_of(Service::Provisioning, resource);
-        let is_canonical = host == self.hosts.canonical(Service::Provisioning, &resource.id.name, "");
-        let global = format!("global.azure-devices-provisioning.{}", self.hosts.domain());
-        if is_canonical { global } else { host }
+    pub fn device_provisioning_host(&self, resource: &Resource, dialled: &Dialled) -> String {
+        self.hosts.device_provisioning_host(&self.host_of(Service::Provisioning, resource, dialled))
     }
 
     /// The host of a Digital Twins instance in answers, with a port where ours is not the usual one.
-    pub fn digital_twins_host(&self, resource: &Resource) -> String {
-        self.hosts.with_port(&self.host_of(Service::DigitalTwins, resource))
+    pub fn digital_twins_host(&self, resource: &Resource, dialled: &Dialled) -> String {
+        self.hosts.with_port(&self.host_of(Service::DigitalTwins, resource, dialled))
     }
 
     /// What the instance's start decided. To look at a resource never starts anything.
-    fn host_of(&self, service: Service, resource: &Resource) -> String {
+    fn host_of(&self, service: Service, resource: &Resource, dialled: &Dialled) -> String {
         let location = resource.location.as_deref().unwrap_or_default();
-        self.hosts.advertised(service, &resource.id.name, location)
+        self.hosts.advertised(service, &resource.id.name, location, dialled)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use access::Caller;
 use base::Secret;
+use base::hosts::Service;
 
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
@@ -115,7 +116,8 @@ impl ResourceManager {
             return Ok(());
         }
         let owner = self.shared_access_policy(caller, &ids.hub, "iothubowner").await?;
-        let host = self.hub_host(&self.must_get(&ids.hub).await?);
+        // By name: it is stored, and addresses change with the settings of the server.
+        let host = self.hosts.canonical(Service::Hub, &ids.hub.name, "");
         let link = provisioning_service::LinkedHubRequest {
             connection_string: Secret::new(format!(
                 "HostName={host};SharedAccessKeyName={};SharedAccessKey={}",

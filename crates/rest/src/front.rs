@@ -18,6 +18,7 @@ pub type Served<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 pub trait AnyDoor: Send + Sync {
     fn knows_path(&self, head: &Head) -> bool;
     fn routes(&self) -> Vec<RouteInfo>;
+    fn refuse(&self, head: &Head, fault: Fault) -> Response;
     fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a>;
 }
 
@@ -33,6 +34,10 @@ impl<D: Door> AnyDoor for Mounted<D> {
 
     fn routes(&self) -> Vec<RouteInfo> {
         self.routes.describe().collect()
+    }
+
+    fn refuse(&self, head: &Head, fault: Fault) -> Response {
+        self.door.finish(head, self.door.refuse(head, fault))
     }
 
     fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a> {
@@ -60,7 +65,14 @@ pub struct Front {
 impl Front {
     /// Answers one request whose body comes from `read_body`, which is told the most it may read.
     pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
-        let door = self.choose(&head);
+        let door = match self.hosts.resolve(&head.host, head.local()) {
+            Host::Instance(service, _) => self.door_of(service),
+            Host::UnknownInstance(service) => {
+                return self.door_of(service).refuse(&head, Fault::UnknownInstance);
+            }
+            Host::GlobalProvisioning => &self.provisioning,
+            Host::Unnamed => self.choose_by_path(&head),
+        };
         door.serve(head, read_body).await
     }
 
@@ -72,14 +84,13 @@ impl Front {
         self.serve(head, Box::new(move |max| Box::pin(read(max)))).await
     }
 
-    fn choose(&self, head: &Head) -> &Arc<dyn AnyDoor> {
-        let local = head.peer.local.map(|address| address.ip());
-        match self.hosts.resolve(&head.host, local) {
-            Host::Instance(Service::Hub, _) => &self.hub,
-            Host::Instance(Service::Provisioning, _) | Host::GlobalProvisioning => &self.provisioning,
-            Host::Instance(Service::DigitalTwins, _) => &self.digital_twins,
-            Host::Instance(Service::EventHubs, _) => &self.resource_manager,
-            Host::Unnamed => self.choose_by_path(head),
+    fn door_of(&self, service: Service) -> &Arc<dyn AnyDoor> {
+        match service {
+            Service::Hub => &self.hub,
+            Service::Provisioning => &self.provisioning,
+            Service::DigitalTwins => &self.digital_twins,
+            // Event hubs have no face of their own over HTTPS.
+            Service::EventHubs => &self.resource_manager,
         }
     }
 

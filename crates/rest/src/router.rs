@@ -45,6 +45,8 @@ pub trait Door: Clone + Send + Sync + Sized + 'static {
 /// What the pipeline finds wrong before a handler is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// The host is like those of the service's instances, and none of them has it.
+    UnknownInstance,
     UnknownPath,
     MethodNotAllowed,
     BodyTooLarge {
@@ -239,7 +241,7 @@ mod tests {
 
         fn refuse(&self, _: &Head, fault: Fault) -> Response {
             Response::new(match fault {
-                Fault::UnknownPath => 404,
+                Fault::UnknownInstance | Fault::UnknownPath => 404,
                 Fault::MethodNotAllowed => 405,
                 Fault::BodyTooLarge { .. } => 413,
                 Fault::BodyIncomplete => 400,

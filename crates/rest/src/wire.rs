@@ -1,11 +1,12 @@
 //! HTTP requests and responses as the doors see them. Parsed once here; nothing in it knows a service.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::IfMatch;
+use base::hosts::Dialled;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -80,6 +81,16 @@ impl Head {
             .collect::<Option<_>>()?;
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         Some(Self { method, raw_path, segments, query, raw_query, headers, host, peer })
+    }
+
+    /// What the client called us, and where it reached us.
+    pub fn dialled(&self) -> Dialled {
+        Dialled::new(Some(&self.host), self.local())
+    }
+
+    /// The address of ours that took the call.
+    pub fn local(&self) -> Option<IpAddr> {
+        self.peer.local.map(|address| address.ip())
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -141,6 +141,9 @@ pub(crate) struct ServeArgs {
     /// The address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     listen: Option<String>,
+    /// The host name or address at which clients reach this server [default: the one that each of them dialled]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
     /// The domain below which instances have their host names [default: localhost]
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
@@ -165,6 +168,7 @@ impl ServeArgs {
         let given = [
             ("data_dir", "--data-dir", self.data_dir.as_ref().map(path)),
             ("listen", "--listen", self.listen.clone()),
+            ("advertise", "--advertise", self.advertise.clone()),
             ("domain", "--domain", self.domain.clone()),
             ("store", "--store", self.store.clone()),
             ("durability", "--durability", self.durability.clone()),

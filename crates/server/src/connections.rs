@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::tasks::Tasks;
+use base::tasks::{Part, Tasks};
 use base::{Clock, caps};
 use bytes::Bytes;
 use rest::{Front, Peer};
@@ -74,29 +74,46 @@ impl Counters {
 }
 
 impl Accept for Connections {
-    fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr) {
+    fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr, part: Option<Arc<Part>>) {
         // Without it, small answers wait for the client's delayed acknowledgement: 40 ms each.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         // A socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1, which is no loopback address to anyone who asks.
         let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
         let (remote, local) = (plain(remote), plain(local));
         match kind {
-            Kind::Https => self.accept_https(stream, remote, local),
-            Kind::Mqtt => self.accept_mqtt(stream, remote, local),
-            Kind::MqttPlain => self.accept_mqtt_plain(stream, remote, local),
+            Kind::Https => self.accept_https(stream, remote, local, part),
+            Kind::Mqtt => self.accept_mqtt(stream, remote, local, part),
+            Kind::MqttPlain => self.accept_mqtt_plain(stream, remote, local, part),
         }
     }
 }
 
+/// Serves a connection until the address that it came to ends. Boxed where it is used, so that only such connections have the
+/// room for it.
+async fn until_ended(part: Arc<Part>, serving: impl Future<Output = ()>) {
+    let mut ending = part.ending();
+    tokio::select! {
+        () = ending.wait() => {}
+        () = serving => {}
+    }
+}
+
 impl Connections {
-    fn accept_https(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+    fn accept_https(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        local: SocketAddr,
+        part: Option<Arc<Part>>,
+    ) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             // Closing at once tells the client more than a connection that nobody serves.
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let acceptor = self.acceptor(local.ip(), Protocol::Https);
-        let (front, stopping, clock) = (self.front.clone(), self.tasks.stopping(), self.clock.clone());
+        let (front, clock) = (self.front.clone(), self.clock.clone());
+        let stopping = part.map_or_else(|| self.tasks.stopping(), |part| part.stopping());
         let counters = self.counters.clone();
         self.tasks.spawn(async move {
             let _place = place;
@@ -112,7 +129,7 @@ impl Connections {
 
     /// Devices are not counted against a limit of ours: the system's open files are the bound, and those who do not prove
     /// themselves are gone within seconds.
-    fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+    fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr, part: Option<Arc<Part>>) {
         let acceptor = self.acceptor(local.ip(), Protocol::Mqtt);
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
         let accepted_at = Some(self.clock.now());
@@ -129,16 +146,29 @@ impl Connections {
                 sni: session.server_name().map(str::to_owned),
                 client_certificates: certificates.iter().map(|der| der.clone().into_owned()).collect(),
             };
-            door.serve(stream, peer).await;
+            match part {
+                None => door.serve(stream, peer).await,
+                Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
+            }
         });
     }
 
-    fn accept_mqtt_plain(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+    fn accept_mqtt_plain(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        local: SocketAddr,
+        part: Option<Arc<Part>>,
+    ) {
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::MqttPlain);
             let (local_address, remote_address) = (Some(local.ip()), Some(remote.ip()));
-            door.serve(stream, mqtt::Peer { local_address, remote_address, ..mqtt::Peer::default() }).await;
+            let peer = mqtt::Peer { local_address, remote_address, ..mqtt::Peer::default() };
+            match part {
+                None => door.serve(stream, peer).await,
+                Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
+            }
         });
     }
 

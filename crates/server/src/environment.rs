@@ -17,6 +17,7 @@ pub(crate) struct Facts {
     pub(crate) client_secret: String,
     pub(crate) subscription_id: String,
     pub(crate) resource_group: String,
+    pub(crate) mqtt_port: u16,
     pub(crate) hub: Option<HubFacts>,
     pub(crate) provisioning: Option<ProvisioningFacts>,
     /// `https://host[:port]` of the Digital Twins instance.
@@ -26,7 +27,10 @@ pub(crate) struct Facts {
 }
 
 pub(crate) struct HubFacts {
+    /// Devices' clients take no port with it.
     pub(crate) host_name: String,
+    /// `host[:port]` of the service's HTTPS API.
+    pub(crate) service_host: String,
     pub(crate) owner_key: String,
     pub(crate) service_key_name: String,
     pub(crate) service_key: String,
@@ -35,7 +39,9 @@ pub(crate) struct HubFacts {
 }
 
 pub(crate) struct ProvisioningFacts {
+    /// Devices' clients take no port with it.
     pub(crate) device_host: String,
+    /// `host[:port]` of the service's HTTPS API.
     pub(crate) service_host: String,
     pub(crate) id_scope: String,
     pub(crate) owner_key: String,
@@ -60,6 +66,7 @@ pub(crate) fn variables(facts: &Facts) -> BTreeMap<String, String> {
         ("ARM_CLIENT_SECRET", facts.client_secret.clone()),
         ("ARM_SUBSCRIPTION_ID", facts.subscription_id.clone()),
         ("ARM_METADATA_HOSTNAME", facts.base_host.clone()),
+        ("TWINHUB_MQTT_PORT", facts.mqtt_port.to_string()),
         ("TWINHUB_CA_FILE", facts.ca_file.clone()),
         ("SSL_CERT_FILE", facts.ca_bundle.clone()),
         ("REQUESTS_CA_BUNDLE", facts.ca_bundle.clone()),
@@ -79,13 +86,15 @@ pub(crate) fn variables(facts: &Facts) -> BTreeMap<String, String> {
 
 impl HubFacts {
     fn variables(&self) -> [(&'static str, String); 3] {
-        let Self { host_name, owner_key, service_key_name, service_key, event_hub_host, event_hub_path } =
-            self;
+        let Self { host_name, service_host, owner_key, service_key_name, .. } = self;
+        let Self { service_key, event_hub_host, event_hub_path, .. } = self;
         [
             ("IOTHUB_HOSTNAME", host_name.clone()),
             (
                 "IOTHUB_CONNECTION_STRING",
-                format!("HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={owner_key}"),
+                format!(
+                    "HostName={service_host};SharedAccessKeyName=iothubowner;SharedAccessKey={owner_key}"
+                ),
             ),
             (
                 "EVENTHUB_CONNECTION_STRING",
@@ -186,8 +195,10 @@ mod tests {
             client_secret: "s'e\"c$r`e\\t".into(),
             subscription_id: "sub".into(),
             resource_group: "twinhub".into(),
+            mqtt_port: 9883,
             hub: Some(HubFacts {
                 host_name: "127.0.0.1".into(),
+                service_host: "127.0.0.1:8443".into(),
                 owner_key: "a2V5".into(),
                 service_key_name: "service".into(),
                 service_key: "c2Vy".into(),
@@ -196,7 +207,7 @@ mod tests {
             }),
             provisioning: Some(ProvisioningFacts {
                 device_host: "127.0.0.1".into(),
-                service_host: "127.0.0.1".into(),
+                service_host: "127.0.0.1:8443".into(),
                 id_scope: "0ne00000001".into(),
                 owner_key: "b3du".into(),
             }),
@@ -231,6 +242,7 @@ mod tests {
         "AZURE_DIGITALTWINS_URL",
         "AZURE_URL",
         "TWINHUB_CA_FILE",
+        "TWINHUB_MQTT_PORT",
         "SSL_CERT_FILE",
         "REQUESTS_CA_BUNDLE",
         "NODE_EXTRA_CA_CERTS",
@@ -242,6 +254,19 @@ mod tests {
         let mut wanted = NAMES.to_vec();
         wanted.sort_unstable();
         assert_eq!(made, wanted);
+    }
+
+    #[test]
+    fn ports_stand_where_clients_take_them_and_nowhere_else() {
+        let made = variables(&facts());
+        for name in ["IOTHUB_CONNECTION_STRING", "PROVISIONING_CONNECTION_STRING"] {
+            assert!(made[name].starts_with("HostName=127.0.0.1:8443;"), "{name}");
+        }
+        for name in ["IOTHUB_HOSTNAME", "PROVISIONING_HOST"] {
+            assert_eq!(made[name], "127.0.0.1", "{name}");
+        }
+        assert!(made["EVENTHUB_CONNECTION_STRING"].starts_with("Endpoint=sb://127.0.0.1/;"));
+        assert_eq!(made["TWINHUB_MQTT_PORT"], "9883");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //! `serve` opens it once; the state file is written from what it says of itself.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use access::{Certificates, Directory};
-use base::hosts::{Hosts, Service};
+use base::hosts::{Dialled, Hosts, Service};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, Throttle};
@@ -162,19 +162,17 @@ impl House {
         self.directory.tenant_id()
     }
 
-    /// What `twinhub env` prints, for clients that dial `address`.
+    /// What `twinhub env` prints, for clients that dial `address`, or what the operator advertises.
     pub(crate) fn environment(
         &self,
         address: IpAddr,
+        mqtt_port: u16,
         certificates: &Certificates,
     ) -> BTreeMap<String, String> {
         // SDKs and people like the name better than the address; it leads to 127.0.0.1 and nowhere else.
         let is_usual = address == IpAddr::from([127, 0, 0, 1]);
-        let base_host = self.hosts.with_port(&if is_usual {
-            "localhost".to_owned()
-        } else {
-            in_url(&address.to_string())
-        });
+        let here = if is_usual { "localhost".to_owned() } else { address.to_string() };
+        let base_host = self.hosts.with_port(&self.hosts.advertised_host().unwrap_or(here));
         let FirstStart { principal, subscription_id, resource_group } = self.first_start.clone();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         environment::variables(&Facts {
@@ -189,6 +187,7 @@ impl House {
                 .unwrap_or_default(),
             subscription_id,
             resource_group,
+            mqtt_port,
             hub: self.hub_facts(),
             provisioning: self.provisioning_facts(),
             digital_twins_url: self.digital_twins_url(),
@@ -202,13 +201,15 @@ impl House {
         let policies = hub.policies();
         let owner = policies.iter().find(|policy| policy.key_name == "iothubowner")?;
         let service = policies.iter().find(|policy| policy.key_name == "service").unwrap_or(owner);
+        let host_name = hub.host_name(&Dialled::here());
         Some(HubFacts {
-            host_name: hub.host_name(),
+            service_host: self.hosts.with_port(&host_name),
             owner_key: owner.primary_key.text().to_owned(),
             service_key_name: service.key_name.clone(),
             service_key: service.primary_key.text().to_owned(),
-            event_hub_host: hub.host_name(),
+            event_hub_host: host_name.clone(),
             event_hub_path: hub.name().to_owned(),
+            host_name,
         })
     }
 
@@ -216,9 +217,10 @@ impl House {
         let service = self.provisioning.find(&self.hosts.default_instance(Service::Provisioning)?)?;
         let settings = service.settings();
         let owner = settings.policy("provisioningserviceowner")?;
+        let device_host = service.host_name(&Dialled::here());
         Some(ProvisioningFacts {
-            device_host: service.host_name(),
-            service_host: service.host_name(),
+            service_host: self.hosts.with_port(&device_host),
+            device_host,
             id_scope: service.id_scope().to_owned(),
             owner_key: owner.primary_key.text().to_owned(),
         })
@@ -229,34 +231,25 @@ impl House {
         let is_it = |(service, found, _, _): &(Service, String, String, String)| {
             *service == Service::DigitalTwins && *found == name
         };
-        let (_, _, _, advertised) = self.hosts.all().into_iter().find(is_it)?;
-        Some(format!("https://{}", self.hosts.with_port(&in_url(&advertised))))
+        let (_, _, _, advertised) = self.hosts.all(&Dialled::here()).into_iter().find(is_it)?;
+        Some(format!("https://{}", self.hosts.with_port(&advertised)))
     }
 
     /// Every instance's own name with the address that leads to it.
     pub(crate) fn host_lines(&self, address: IpAddr) -> Vec<(IpAddr, String)> {
         let mut lines: Vec<(IpAddr, String)> = Vec::new();
-        for (_, _, canonical, advertised) in self.hosts.all() {
-            lines.push((advertised.parse().unwrap_or(address), canonical));
+        let of_server = self.hosts.advertised_host();
+        let address = of_server.as_deref().and_then(|host| host.parse().ok()).unwrap_or(address);
+        for (_, _, canonical, advertised) in self.hosts.all(&Dialled::here()) {
+            if let Ok(own) = advertised.parse() {
+                lines.push((own, canonical));
+                continue;
+            }
+            let is_another_name = advertised != canonical && Some(&advertised) != of_server.as_ref();
+            lines.push((address, canonical));
+            lines.extend(is_another_name.then_some((address, advertised)));
         }
         lines.push((address, base::hosts::global_provisioning_host(self.hosts.domain())));
         lines
-    }
-}
-
-/// A host as it stands in a URL: addresses of IPv6 in brackets (RFC 3986 §3.2.2).
-fn in_url(host: &str) -> String {
-    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_ipv6_stand_in_brackets() {
-        for (host, wanted) in [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")] {
-            assert_eq!(in_url(host), wanted);
-        }
     }
 }

@@ -1,11 +1,14 @@
 //! Listening sockets: one per address and port, more when an instance needs an address of its own.
 //! Binding comes first, since it decides which ports are advertised; serving starts when every door is there.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
-use base::tasks::Tasks;
+use base::tasks::{Part, Tasks};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,7 +27,8 @@ pub(crate) enum Kind {
 
 /// Takes a connection that a listener accepted.
 pub(crate) trait Accept: Send + Sync {
-    fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr);
+    /// `part` is what the address that was dialled ends with, where that may be before the server.
+    fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr, part: Option<Arc<Part>>);
 }
 
 pub(crate) struct Listeners {
@@ -39,9 +43,41 @@ pub(crate) struct Listeners {
 #[derive(Default)]
 struct State {
     /// Bound before serving started.
-    waiting: Vec<(TcpListener, Kind)>,
-    /// Addresses beside the first.
-    further: Vec<Ipv4Addr>,
+    waiting: Vec<Arc<Listening>>,
+    /// Addresses beside the first, each with what listens there.
+    further: BTreeMap<Ipv4Addr, Further>,
+}
+
+struct Further {
+    part: Arc<Part>,
+    sockets: Vec<Arc<Listening>>,
+}
+
+struct Listening {
+    kind: Kind,
+    /// Empty once it is closed: the address must be free for the next one as soon as it is given back.
+    socket: Mutex<Option<TcpListener>>,
+    /// `None` for the server's own address.
+    part: Option<Arc<Part>>,
+}
+
+impl Listening {
+    fn new(socket: TcpListener, kind: Kind, part: Option<Arc<Part>>) -> Arc<Self> {
+        Arc::new(Self { kind, socket: Mutex::new(Some(socket)), part })
+    }
+
+    /// The next connection; `None` once the socket is closed.
+    async fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        poll_fn(|context| match &*self.socket.lock() {
+            Some(socket) => socket.poll_accept(context).map(Some),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn close(&self) {
+        drop(self.socket.lock().take());
+    }
 }
 
 /// Why a port cannot be had.
@@ -64,13 +100,13 @@ impl Listeners {
         let mut waiting = Vec::new();
         let mut failures = Vec::new();
         for &(port, kind) in required {
-            waiting.push((bind(SocketAddr::new(address, port))?, kind));
+            waiting.push(Listening::new(bind(SocketAddr::new(address, port))?, kind, None));
             ports.push((port, kind));
         }
         for &(port, kind) in optional {
             match bind(SocketAddr::new(address, port)) {
                 Ok(socket) => {
-                    waiting.push((socket, kind));
+                    waiting.push(Listening::new(socket, kind, None));
                     ports.push((port, kind));
                 }
                 Err(failure) => failures.push(failure),
@@ -82,7 +118,7 @@ impl Listeners {
             runtime: Handle::current(),
             tasks: tasks.clone(),
             accept: OnceLock::new(),
-            state: Mutex::new(State { waiting, further: Vec::new() }),
+            state: Mutex::new(State { waiting, further: BTreeMap::new() }),
         };
         Ok((Arc::new(listeners), failures))
     }
@@ -94,8 +130,8 @@ impl Listeners {
     /// Starts to accept on every socket bound so far and on those that follow.
     pub(crate) fn start(&self, accept: Arc<dyn Accept>) {
         let _ = self.accept.set(accept);
-        for (socket, kind) in std::mem::take(&mut self.state.lock().waiting) {
-            self.serve(socket, kind);
+        for listening in std::mem::take(&mut self.state.lock().waiting) {
+            self.serve(listening);
         }
     }
 
@@ -109,14 +145,19 @@ impl Listeners {
         if self.address.is_unspecified() {
             return is_of_this_machine(address);
         }
-        let is_further = |further: &Ipv4Addr| IpAddr::V4(*further) == address;
-        address == self.address || self.state.lock().further.iter().any(is_further)
+        let is_further = |address: Ipv4Addr| self.state.lock().further.contains_key(&address);
+        address == self.address || matches!(address, IpAddr::V4(address) if is_further(address))
     }
 
-    /// Listens on every port of a further loopback address too; false when that cannot be.
+    /// Whether clients of other machines can reach us.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.address.is_loopback()
+    }
+
+    /// Listens on every port of a further loopback address too; false when that cannot be, as where we listen already.
     pub(crate) fn listen_also(&self, address: Ipv4Addr) -> bool {
         if self.covers(address.into()) {
-            return true;
+            return false;
         }
         let _runtime = self.runtime.enter();
         let sockets: Result<Vec<_>, _> = self
@@ -132,30 +173,46 @@ impl Listeners {
                 return false;
             }
         };
-        self.state.lock().further.push(address);
-        for (socket, kind) in sockets {
-            if self.accept.get().is_some() {
-                self.serve(socket, kind);
-            } else {
-                self.state.lock().waiting.push((socket, kind));
+        let part = Arc::new(self.tasks.part());
+        let listen = |(socket, kind)| Listening::new(socket, kind, Some(part.clone()));
+        let sockets: Vec<_> = sockets.into_iter().map(listen).collect();
+        if self.accept.get().is_some() {
+            for listening in &sockets {
+                self.serve(listening.clone());
             }
+        } else {
+            self.state.lock().waiting.extend(sockets.iter().cloned());
         }
+        self.state.lock().further.insert(address, Further { part, sockets });
         true
     }
 
-    fn serve(&self, socket: TcpListener, kind: Kind) {
+    /// Closes a further address at once, and ends the connections there.
+    pub(crate) fn listen_no_longer(&self, address: Ipv4Addr) {
+        let Some(further) = self.state.lock().further.remove(&address) else { return };
+        for listening in &further.sockets {
+            listening.close();
+        }
+        further.part.end();
+    }
+
+    fn serve(&self, listening: Arc<Listening>) {
         let _runtime = self.runtime.enter();
         let accept = self.accept.get().expect("serving starts with someone to accept").clone();
-        let mut stopping = self.tasks.stopping();
+        let part = listening.part.clone();
+        let mut stopping = part.as_ref().map_or_else(|| self.tasks.stopping(), |part| part.stopping());
         self.tasks.spawn(async move {
             loop {
                 let accepted = tokio::select! {
                     () = stopping.wait() => return,
-                    accepted = socket.accept() => accepted,
+                    accepted = listening.accept() => accepted,
                 };
                 match accepted {
-                    Ok((stream, remote)) => accept.accept(kind, stream, remote),
-                    Err(error) => pause_after(&error).await,
+                    Some(Ok((stream, remote))) => {
+                        accept.accept(listening.kind, stream, remote, part.clone());
+                    }
+                    Some(Err(error)) => pause_after(&error).await,
+                    None => return,
                 }
             }
         });
@@ -188,4 +245,74 @@ fn bind(at: SocketAddr) -> Result<TcpListener, CannotListen> {
 /// An address belongs to this machine when a socket can be bound to it.
 fn is_of_this_machine(address: IpAddr) -> bool {
     address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Keeps every connection until its address closes.
+    struct Hold(mpsc::Sender<TcpStream>);
+
+    impl Accept for Hold {
+        fn accept(&self, _: Kind, stream: TcpStream, _: SocketAddr, part: Option<Arc<Part>>) {
+            let accepted = self.0.clone();
+            #[expect(clippy::disallowed_methods, reason = "it ends with its test")]
+            tokio::spawn(async move {
+                if let Some(part) = part {
+                    part.ending().wait().await;
+                    drop(stream);
+                } else {
+                    let _ = accepted.send(stream).await;
+                }
+            });
+        }
+    }
+
+    async fn is_cut(mut stream: TcpStream) -> bool {
+        let read = tokio::time::timeout(TIMEOUT, stream.read(&mut [0; 1])).await.expect("it is cut");
+        matches!(read, Ok(0) | Err(_))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_further_address_is_closed_at_once_with_its_connections_and_can_be_had_again() {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let own = |last| Ipv4Addr::new(127, 200 + high % 50, low, last);
+        let (first, further) = (own(1), own(2));
+        let tasks = Tasks::new();
+        let ports = [(8443, Kind::Https), (8883, Kind::Mqtt)];
+        let (listeners, _) = Listeners::bind(first.into(), &ports, &[], &tasks).unwrap();
+        let (accepted, mut kept) = mpsc::channel(8);
+        listeners.start(Arc::new(Hold(accepted)));
+        let stays = TcpStream::connect((first, 8443)).await.unwrap();
+        assert!(!listeners.listen_also(first), "the server's own address is not to be had");
+        for _ in 0..3 {
+            assert!(listeners.listen_also(further));
+            assert!(!listeners.listen_also(further), "nor is one that is taken");
+            let mut live = Vec::new();
+            for (port, _) in ports {
+                live.push(TcpStream::connect((further, port)).await.unwrap());
+            }
+            listeners.listen_no_longer(further);
+            assert!(!listeners.covers(further.into()));
+            for (port, _) in ports {
+                let refused = TcpStream::connect((further, port)).await.unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "port {port}");
+            }
+            for stream in live {
+                assert!(is_cut(stream).await);
+            }
+        }
+        let held = tokio::time::timeout(TIMEOUT, kept.recv()).await.unwrap().unwrap();
+        assert_eq!(held.peer_addr().unwrap(), stays.local_addr().unwrap(), "the server's own goes on");
+        assert_eq!(tasks.drain(TIMEOUT).await, 0, "nothing is left of the addresses that were closed");
+    }
 }

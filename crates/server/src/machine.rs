@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use base::hosts::Machine;
+use base::hosts::{Machine, Reach};
 
 use crate::hosts_file::HostsFile;
 use crate::listeners::Listeners;
@@ -29,20 +29,33 @@ impl ThisMachine {
 }
 
 impl Machine for ThisMachine {
-    fn resolves_to_us(&self, name: &str) -> bool {
+    fn reach(&self, name: &str) -> Reach {
         let added = self.hosts_file.as_ref().map(|file| file.add(name, self.listeners.dialled()));
         if let Some(Err(error)) = added {
             tracing::warn!(%error, name, "the hosts file cannot be kept");
         }
         if self.resolver_is_silent.load(Ordering::Relaxed) {
-            return false;
+            return Reach::Nowhere;
         }
         let Some(addresses) = look_up(name) else {
             self.resolver_is_silent.store(true, Ordering::Relaxed);
             tracing::info!(name, "names do not resolve in time; addresses are advertised instead");
-            return false;
+            return Reach::Nowhere;
         };
-        addresses.iter().any(|address| self.listeners.covers(*address))
+        let ours = || addresses.iter().filter(|address| self.listeners.covers(**address));
+        match ours().next() {
+            None => Reach::Nowhere,
+            Some(_) if ours().all(IpAddr::is_loopback) => Reach::ThisMachine,
+            Some(_) => Reach::Beyond,
+        }
+    }
+
+    fn listen_no_longer(&self, address: Ipv4Addr) {
+        self.listeners.listen_no_longer(address);
+    }
+
+    fn is_open(&self) -> bool {
+        self.listeners.is_open()
     }
 
     fn listen_also(&self, address: Ipv4Addr) -> bool {

@@ -24,6 +24,7 @@ mod repair;
 mod run_file;
 mod serve;
 mod tls;
+mod warnings;
 
 use std::process::ExitCode;
 

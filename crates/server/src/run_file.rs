@@ -49,7 +49,7 @@ impl RunFile {
             https_port,
             mqtt_port,
             tenant_id: house.tenant_id().to_owned(),
-            environment: house.environment(address, certificates),
+            environment: house.environment(address, mqtt_port, certificates),
             hosts: house.host_lines(address),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use access::{Certificates, Directory};
-use base::hosts::Hosts;
+use base::hosts::{self, Hosts};
 use base::tasks::Tasks;
 use base::{Clock, Throttle, caps};
 use rest::admin::Pieces;
@@ -25,7 +25,7 @@ use crate::listeners::{CannotListen, Kind, Listeners};
 use crate::machine::ThisMachine;
 use crate::run_file::RunFile;
 use crate::tls::Tls;
-use crate::{Failure, admin_key, backup, data_directory, logging, metrics, open_files, run_file};
+use crate::{Failure, admin_key, backup, data_directory, logging, metrics, open_files, run_file, warnings};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
@@ -90,9 +90,14 @@ impl Server {
         let (listeners, https_port) = listen(config, &tasks)?;
         let hosts_file = keep_hosts_file(config, &listeners)?;
         let machine = ThisMachine::new(listeners.clone(), hosts_file.clone());
-        let hosts = Hosts::new(&config.domain, https_port, machine);
+        let settings = hosts::Settings {
+            domain: config.domain.clone(),
+            https_port,
+            advertised: config.advertise.clone(),
+        };
+        let hosts = Hosts::with(settings, machine);
         let clock = Clock::system();
-        let own_hosts = vec![config.listen.to_string()];
+        let own_hosts = hosts.advertised_host().into_iter().collect();
         let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
         let backup = backup_source(config, &store, &streams, &clock);
         let house = House::open(Ground {
@@ -110,7 +115,7 @@ impl Server {
             key,
             clock: clock.clone(),
             allow_clock_control: config.allow_clock_control,
-            hosts,
+            hosts: hosts.clone(),
             hubs: house.hubs.clone(),
             events: house.events.clone(),
             tasks: tasks.clone(),
@@ -135,6 +140,7 @@ impl Server {
             keep_run_file(config, &tasks, describe)?
         };
         is_ready.store(true, Ordering::Relaxed);
+        warnings::tell(config, listeners.is_open(), &hosts);
         announce(config, &run_file);
         Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, store, _claim: claim })
     }
@@ -275,9 +281,7 @@ fn explain(failure: &CannotListen, https: u16) {
     } else {
         "Stop what uses the port, or switch it off here with ports.https_standard = 0."
     };
-    tracing::warn!(
-        "{failure}. HTTPS is on port {https} instead. Clients that cannot be given a port do not work meanwhile: devices over HTTPS and WebSockets, and service SDKs that take a bare host name. {remedy}"
-    );
+    tracing::warn!("{failure}. {} {remedy}", warnings::without_443(https));
 }
 
 fn announce(config: &Config, run: &RunFile) {

@@ -60,6 +60,15 @@ impl Server {
         format!("https://{}:8443{path}", self.address)
     }
 
+    /// Ends it and gives what it said on stderr, which was piped.
+    fn said(mut self) -> String {
+        let mut stderr = self.child.stderr.take().unwrap();
+        self.terminate();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+        said
+    }
+
     fn terminate(mut self) -> ExitStatus {
         let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
@@ -128,36 +137,6 @@ async fn what_env_prints_logs_a_client_in() {
     }
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_further_hub_gets_an_address_of_its_own_and_answers_there() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
-    let (variables, token) = log_in(directory.path()).await;
-    let https = client(directory.path());
-    let url = server.url(&format!(
-        "/subscriptions/{}/resourceGroups/twinhub/providers/Microsoft.Devices/IotHubs/second?api-version=2023-06-30",
-        variables["AZURE_SUBSCRIPTION_ID"]
-    ));
-    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
-    let body = "{\"location\": \"eastus\", \"sku\": {\"name\": \"S1\", \"capacity\": 1}}";
-    https.ask("PUT", &url, &headers, body).await.unwrap();
-    let host = loop {
-        let hub = https.ask("GET", &url, &headers, "").await.unwrap().json();
-        if hub["properties"]["state"] == "Active" {
-            break hub["properties"]["hostName"].as_str().unwrap().to_owned();
-        }
-        // Another process's clock: only waiting moves it.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    let address = host.split(':').next().unwrap();
-    assert!(address.starts_with("127.0.") && address != server.address, "{host}");
-    // The certificate that trust is checked against must name that address too.
-    let answer =
-        https.send("GET", &format!("https://{address}:8443/devices/x?api-version=2021-04-12"), &[], "").await;
-    assert_eq!(answer.unwrap().status, 401);
-}
-
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused_wherever_its_records_are() {
     for store in ["sqlite://", "sqlite::memory:"] {
@@ -198,7 +177,7 @@ async fn without_443_it_says_so_once_and_advertises_8443() {
     let _taken = std::net::TcpListener::bind((address.as_str(), 443));
     let mut command = Server::command(directory.path(), &address);
     command.env_remove("TWINHUB_PORTS__HTTPS_STANDARD").stderr(Stdio::piped());
-    let mut server = Server::spawn(command, address.clone());
+    let server = Server::spawn(command, address.clone());
     assert!(server.ready_line.contains(&format!("https://{address}:8443, ")), "{}", server.ready_line);
     let (variables, _) = log_in(directory.path()).await;
     for name in ["AZURE_AUTHORITY_HOST", "AZURE_RESOURCE_MANAGER_ENDPOINT", "AZURE_DIGITALTWINS_URL"] {
@@ -206,10 +185,7 @@ async fn without_443_it_says_so_once_and_advertises_8443() {
     }
     // Devices' clients take no port here.
     assert_eq!(variables["IOTHUB_HOSTNAME"], address);
-    let mut stderr = server.child.stderr.take().unwrap();
-    server.terminate();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    let said = server.said();
     assert_eq!(said.matches(&format!("cannot listen on {address}:443: ")).count(), 1, "{said}");
     assert!(said.contains("HTTPS is on port 8443 instead"), "{said}");
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base::hosts::Dialled;
 use base::sas::SasToken;
 use base::{Timestamp, caps};
 use bytes::Bytes;
@@ -31,6 +32,7 @@ struct Device {
     registration_id: RegistrationId,
     token: Option<SasToken>,
     api_version: ApiVersion,
+    dialled: Dialled,
 }
 
 pub(crate) async fn admit(
@@ -38,13 +40,14 @@ pub(crate) async fn admit(
     registration_id: RegistrationId,
     api_version: ApiVersion,
     credential: Credential,
+    dialled: Dialled,
 ) -> Admission {
     let token = match credential {
         Credential::Sas(token) => Some(token),
         Credential::Certificate => None,
     };
     let is_attested = service.authenticate(&registration_id, token.as_ref()).await.is_ok();
-    Admission { device: Device { service, registration_id, token, api_version }, is_attested }
+    Admission { device: Device { service, registration_id, token, api_version, dialled }, is_attested }
 }
 
 impl Admission {
@@ -155,7 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         let response = match result {
             Ok(operation) => {
-                let body = json(&operation.view(&self.device.api_version));
+                let Device { service, api_version, dialled, .. } = &self.device;
+                let body = json(&operation.view(&service.hub_host(dialled), api_version));
                 // Whatever it came to, the end is a 200.
                 if operation.is_over() { (200, None, body) } else { (202, Some(RETRY_AFTER_SECONDS), body) }
             }

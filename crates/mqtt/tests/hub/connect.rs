@@ -146,6 +146,27 @@ async fn two_hubs_in_one_connect_are_one_too_many() {
 }
 
 #[tokio::test]
+async fn a_hub_that_is_not_there_lets_nobody_in_whoever_answers_at_other_names() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let expires_at = fixture.clock.now().plus(std::time::Duration::from_mins(5));
+    let at = |host: &str| {
+        let token = sas::build(&format!("{host}/devices/dev1"), &device.key, expires_at, None);
+        hub_connect(host, &device.identity, Some(&token)).unwrap()
+    };
+    for host in ["localhost", "127.0.0.1", "myhub.azure-devices.net"] {
+        assert!(fixture.connect(at(host)).await.is_ok(), "{host}");
+    }
+    fixture.hubs.remove(fixture.other_hub.instance()).await.unwrap();
+    for host in ["typo.azure-devices.localhost", OTHER_HOST] {
+        assert_eq!(fixture.refusal(at(host)).await, ConnectReturnCode::NotAuthorized, "{host}");
+        let peer = Peer { sni: Some(host.to_owned()), ..Peer::default() };
+        let refused = Client::connect(fixture.stream_from(peer), at("localhost")).await;
+        assert!(matches!(refused, Err(ClientError::Refused(ConnectReturnCode::NotAuthorized))), "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_device_of_another_hub_is_another_device() {
     let fixture = Fixture::new().await;
     let device = fixture.device("dev1").await;

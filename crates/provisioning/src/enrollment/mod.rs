@@ -51,11 +51,13 @@ impl Service {
             let old = self.enrollment(draft.kind, &draft.id).await?;
             rules::check_put(old.as_ref().map(|old| &old.record), if_match)?;
             let settings = self.settings();
+            let find_link = |text: &str| self.find_link(&settings, text);
             let new = rules::put(
                 self.instance(),
                 old.as_ref().map(|old| &old.record),
                 draft,
                 &settings,
+                &find_link,
                 self.now(),
             )?;
             let (mut batch, max) = (Batch::default(), count_max(draft.kind));

@@ -7,7 +7,7 @@ use super::record::{CustomAllocation, Enrollment, EnrollmentKind, ReprovisionPol
 use crate::attestation::AttestationDraft;
 use crate::error::Error;
 use crate::ids::RegistrationId;
-use crate::settings::{AllocationPolicy, ServiceSettings};
+use crate::settings::{AllocationPolicy, FindLink, ServiceSettings};
 use crate::version::ApiVersion;
 
 /// The oldest version of the webhook's body that can be asked for.
@@ -38,9 +38,10 @@ pub fn put(
     old: Option<&Enrollment>,
     draft: &EnrollmentDraft,
     settings: &ServiceSettings,
+    find_link: &FindLink<'_, '_>,
     now: Timestamp,
 ) -> Result<Enrollment, Error> {
-    check(draft, settings)?;
+    check(draft, find_link)?;
     let is_group = draft.kind == EnrollmentKind::Group;
     let attestation = draft.attestation.resolve(old.map(|old| &old.attestation), settings, is_group)?;
     Ok(Enrollment {
@@ -76,9 +77,9 @@ pub fn check_put(old: Option<&Enrollment>, if_match: &IfMatch) -> Result<(), Err
     }
 }
 
-fn check(draft: &EnrollmentDraft, settings: &ServiceSettings) -> Result<(), Error> {
+fn check(draft: &EnrollmentDraft, find_link: &FindLink<'_, '_>) -> Result<(), Error> {
     for hub in draft.iot_hubs.iter().chain(&draft.iot_hub_host_name) {
-        if settings.linked_hub(hub).is_none() {
+        if find_link(hub).is_none() {
             return Err(Error::bad(format!("IoT hub '{hub}' is not linked to the provisioning service.")));
         }
     }

@@ -14,6 +14,7 @@ use super::record::{Assignment, FailureReason, ProvedKeys, Registration, Registr
 use crate::allocation;
 use crate::enrollment::{Enrollment, EnrollmentKind, ReprovisionPolicy};
 use crate::error::Error;
+use crate::ids::RegistrationId;
 use crate::service::Service;
 use crate::settings::{LinkedHub, ServiceSettings};
 
@@ -103,7 +104,7 @@ impl Service {
         let current = present.and_then(|assignment| self.hubs().get(&assignment.hub_instance));
         let hub = match (&current, policy.update_hub_assignment) {
             (Some(current), false) => current.clone(),
-            _ => match allocation::choose(enrollment, &settings, begun.registration_id.as_str()) {
+            _ => match self.choose(enrollment, &settings, &begun.registration_id) {
                 Ok(linked) => match self.hub_at(&linked.host_name) {
                     Some(hub) => hub,
                     None => return Ok(Err(FailureReason::NoHub)),
@@ -130,9 +131,19 @@ impl Service {
             }
         };
         let assignment =
-            Assignment { assigned_hub: hub.host_name(), hub_instance: hub.instance().clone(), device_id };
+            Assignment { hub_name: hub.name().to_owned(), hub_instance: hub.instance().clone(), device_id };
         let placed = place(&hub, &came_from, policy, device, &assignment).await;
         Ok(placed.map(|substatus| (assignment, substatus)).map_err(|error| refused(&error)))
+    }
+
+    fn choose<'a>(
+        &self,
+        enrollment: &Enrollment,
+        settings: &'a ServiceSettings,
+        id: &RegistrationId,
+    ) -> Result<&'a LinkedHub, FailureReason> {
+        let find_link = |text: &str| self.find_link(settings, text);
+        allocation::choose(enrollment, settings, id.as_str(), &find_link)
     }
 
     /// The link by which this service reaches `hub`.

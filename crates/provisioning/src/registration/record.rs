@@ -52,9 +52,9 @@ pub struct ProvedKeys {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment {
-    /// The address that the device is told.
-    pub assigned_hub: String,
-    /// The hub itself: its address may change, its identity does not.
+    /// By its name: at which address a device is told to find it depends on where the device asks.
+    pub hub_name: String,
+    /// The hub itself: another may come to have its name.
     pub hub_instance: InstanceId,
     pub device_id: DeviceId,
 }

@@ -2,7 +2,7 @@
 //! event hub of this server. Called by the Resource Manager door; the stream of an event hub is the affair of `events`.
 
 use access::Caller;
-use base::hosts::{Host, Service};
+use base::hosts::{Dialled, Host, Service};
 use base::{InstanceId, caps};
 use store::retry_on_conflict;
 
@@ -139,6 +139,7 @@ impl ResourceManager {
         caller: &Caller,
         id: &ResourceId,
         name: &str,
+        dialled: &Dialled,
     ) -> Result<Keys, Error> {
         let action = match id.resource_type {
             ResourceType::EventHub => {
@@ -151,7 +152,7 @@ impl ResourceManager {
         let rule = find_rule(rules_of(&resource)?, id, name)?;
         let namespace_name = resource.id.parent.as_ref().unwrap_or(&resource.id.name);
         let entity_path = resource.id.parent.as_ref().map(|_| resource.id.name.as_str());
-        let host = self.event_hub_host(namespace_name);
+        let host = self.event_hub_host(namespace_name, dialled);
         Ok(rules::keys(rule, &host, entity_path))
     }
 
@@ -187,9 +188,9 @@ impl ResourceManager {
         .await
     }
 
-    /// The host of a namespace as clients reach it.
-    pub fn event_hub_host(&self, namespace: &str) -> String {
-        self.hosts.advertised(Service::EventHubs, namespace, "")
+    /// The host of a namespace as whoever dialled so reaches it.
+    pub fn event_hub_host(&self, namespace: &str, dialled: &Dialled) -> String {
+        self.hosts.advertised(Service::EventHubs, namespace, "", dialled)
     }
 
     /// The event hub of this server that `host` and `entity_path` name, with its namespace's instance.

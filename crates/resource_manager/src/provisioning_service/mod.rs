@@ -94,13 +94,10 @@ impl ResourceManager {
         let is_meant = |hub: &&Resource| match self.hosts.resolve(&wanted.host_name, None) {
             Host::Instance(Service::Hub, name) => hub.id.name.eq_ignore_ascii_case(&name),
             Host::Unnamed => {
-                let host = base::hosts::strip_port(&wanted.host_name);
-                self.hosts
-                    .names_of(Service::Hub, &hub.id.name)
-                    .iter()
-                    .any(|name| name.eq_ignore_ascii_case(host))
+                let default = self.hosts.default_instance(Service::Hub);
+                default.is_some_and(|name| hub.id.name.eq_ignore_ascii_case(&name))
             }
-            Host::Instance(..) | Host::GlobalProvisioning => false,
+            Host::Instance(..) | Host::UnknownInstance(_) | Host::GlobalProvisioning => false,
         };
         let unknown = || Error::bad_request(format!("The hub '{}' could not be found.", wanted.host_name));
         let hub = hubs.iter().find(is_meant).ok_or_else(unknown)?;

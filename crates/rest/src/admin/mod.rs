@@ -83,7 +83,7 @@ impl Door for Admin {
 
     fn refuse(&self, _: &Head, fault: Fault) -> Response {
         match fault {
-            Fault::UnknownPath => error(404, "NotFound", "There is nothing here."),
+            Fault::UnknownInstance | Fault::UnknownPath => error(404, "NotFound", "There is nothing here."),
             Fault::MethodNotAllowed => error(405, "MethodNotAllowed", "The path knows other methods."),
             Fault::BodyTooLarge { .. } => error(413, "BodyTooLarge", "The body is too large."),
             Fault::BodyIncomplete => error(400, "BodyIncomplete", "The body did not arrive in time."),
@@ -111,7 +111,7 @@ async fn readiness(door: Admin, (): (), _: Request) -> Response {
 }
 
 /// Every instance with its own name and the host that answers carry.
-async fn instances(door: Admin, (): (), _: Request) -> Response {
+async fn instances(door: Admin, (): (), request: Request) -> Response {
     let kind = |service| match service {
         Service::Hub => "hub",
         Service::Provisioning => "provisioning",
@@ -119,7 +119,7 @@ async fn instances(door: Admin, (): (), _: Request) -> Response {
         Service::EventHubs => "eventHubs",
     };
     let row = |(service, name, host, advertised): (Service, String, String, String)| json!({"kind": kind(service), "name": name, "host": host, "advertisedHost": advertised});
-    let all: Vec<_> = door.0.hosts.all().into_iter().map(row).collect();
+    let all: Vec<_> = door.0.hosts.all(&request.head.dialled()).into_iter().map(row).collect();
     Response::json(200, &json!({ "instances": all }))
 }
 

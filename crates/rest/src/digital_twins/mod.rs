@@ -105,6 +105,7 @@ impl Door for DigitalTwins {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         let refusal = match fault {
+            Fault::UnknownInstance => WireError::UnknownInstance,
             Fault::UnknownPath => WireError::UnknownPath,
             Fault::MethodNotAllowed => WireError::MethodNotAllowed,
             Fault::BodyTooLarge { max_bytes } => WireError::BodyTooLarge { max_bytes },
@@ -149,10 +150,9 @@ impl DigitalTwins {
     }
 
     fn find(&self, head: &Head) -> Option<Instance> {
-        let local = head.peer.local.map(|address| address.ip());
-        let name = match self.hosts.resolve(&head.host, local) {
+        let name = match self.hosts.resolve(&head.host, head.local()) {
             Host::Instance(Service::DigitalTwins, name) => name,
-            Host::Instance(..) | Host::GlobalProvisioning => return None,
+            Host::Instance(..) | Host::UnknownInstance(_) | Host::GlobalProvisioning => return None,
             Host::Unnamed => self.hosts.default_instance(Service::DigitalTwins)?,
         };
         self.instances.find(&name)

@@ -53,7 +53,7 @@ impl Door for Entra {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         match fault {
-            Fault::UnknownPath => Response::empty(404),
+            Fault::UnknownInstance | Fault::UnknownPath => Response::empty(404),
             Fault::MethodNotAllowed => {
                 let is_form = head.segments.iter().any(|segment| segment.eq_ignore_ascii_case("oauth2"));
                 let accepted = if is_form { "POST" } else { "GET" };

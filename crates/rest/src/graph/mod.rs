@@ -62,7 +62,7 @@ impl Door for Graph {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         let error = match fault {
-            Fault::UnknownPath => GraphError::UnknownPath,
+            Fault::UnknownInstance | Fault::UnknownPath => GraphError::UnknownPath,
             Fault::MethodNotAllowed => GraphError::MethodNotAllowed,
             Fault::BodyTooLarge { max_bytes } => GraphError::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => {

@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     /// The body is not what the operation takes.
     Malformed(String),
     Incomplete,
+    /// No hub has the name that was dialled.
+    UnknownInstance,
     UnknownPath,
     MethodNotAllowed,
     BodyTooLarge {
@@ -34,6 +36,7 @@ impl From<hub::Error> for Refusal {
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
+            Fault::UnknownInstance => Self::UnknownInstance,
             Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
@@ -75,7 +78,7 @@ impl Refusal {
             Self::InvalidProtocolVersion(_) => 400_001,
             Self::Malformed(_) => 400_004,
             Self::Incomplete => 400_000,
-            Self::UnknownPath => 404_000,
+            Self::UnknownInstance | Self::UnknownPath => 404_000,
             Self::MethodNotAllowed => 405_000,
             Self::BodyTooLarge { .. } => 413_001,
         }
@@ -87,6 +90,7 @@ impl Refusal {
             Self::InvalidProtocolVersion(_) => "InvalidProtocolVersion",
             Self::Malformed(_) => "ArgumentInvalid",
             Self::Incomplete => "GenericBadRequest",
+            Self::UnknownInstance => hub::Error::IotHubNotFound.name(),
             Self::UnknownPath => "GenericNotFound",
             Self::MethodNotAllowed => "GenericMethodNotAllowed",
             Self::BodyTooLarge { .. } => "MessageTooLarge",
@@ -107,6 +111,7 @@ impl Refusal {
             Self::InvalidProtocolVersion(version) => format!("Invalid API version: '{version}'"),
             Self::Malformed(why) => format!("BadRequest: {why}"),
             Self::Incomplete => "The request body is incomplete.".to_owned(),
+            Self::UnknownInstance => hub::Error::IotHubNotFound.to_string(),
             Self::UnknownPath => format!("The requested resource {} was not found.", head.raw_path),
             Self::MethodNotAllowed => format!("{} is not allowed on {}.", head.method, head.raw_path),
             Self::BodyTooLarge { max_bytes } => {

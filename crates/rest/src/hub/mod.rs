@@ -65,8 +65,7 @@ impl Door for HubDoor {
 
 impl HubDoor {
     async fn caller(&self, head: &Head) -> Result<HubAt, Refusal> {
-        let local = head.peer.local.map(|address| address.ip());
-        let hub = self.hubs.at_host(&head.host, local).ok_or(hub::Error::IotHubNotFound)?;
+        let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
         let is_foreign = head.peer.remote.is_some_and(|address| !address.ip().is_loopback());
         if is_foreign && !hub.settings().public_network_access {
             return Err(hub::Error::IotHubUnauthorizedAccess.into());

@@ -33,7 +33,7 @@ async fn operation_status(at: &Device, request: &Request) -> Result<Response, Re
 async fn lookup(at: &Device, request: &Request) -> Result<Response, Refusal> {
     check(at, request)?;
     let registration = at.service.lookup(&at.attested).await?;
-    Ok(Response::json(200, &registration.view_of_device(&at.api_version)))
+    Ok(Response::json(200, &registration.view_of_device(&at.service.hub_host(&at.dialled), &at.api_version)))
 }
 
 fn check(at: &Device, request: &Request) -> Result<(), Refusal> {
@@ -43,7 +43,7 @@ fn check(at: &Device, request: &Request) -> Result<(), Refusal> {
 
 /// 202 while it goes on; whatever it came to is a 200.
 fn progress(at: &Device, request: &Request, operation: &RegistrationOperation) -> Response {
-    let body = operation.view(&at.api_version);
+    let body = operation.view(&at.service.hub_host(&at.dialled), &at.api_version);
     if operation.is_over() {
         return Response::json(200, &body);
     }

@@ -67,7 +67,9 @@ kind!(group, EnrollmentKind::Group);
 
 async fn get(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
     let (enrollment, registration) = at.service.get_enrollment(&at.caller, kind, &id(request)?).await?;
-    Ok(Response::json(200, &EnrollmentBody::with_state(&enrollment, registration.as_ref(), &at.api_version)))
+    let state =
+        registration.as_ref().map(|registration| registration.view(&at.service.hub_host(&at.dialled)));
+    Ok(Response::json(200, &EnrollmentBody::with_state(&enrollment, state, &at.api_version)))
 }
 
 async fn put(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Response, Refusal> {

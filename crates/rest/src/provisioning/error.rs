@@ -38,7 +38,7 @@ impl Refusal {
             Fault::UnknownPath if head.segments.len() == 1 && is_collection(&head.segments[0]) => {
                 Self::MethodNotAllowed
             }
-            Fault::UnknownPath => Self::UnknownPath,
+            Fault::UnknownInstance | Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Self::Incomplete,

@@ -13,6 +13,7 @@ mod tests;
 mod wire;
 
 use access::{Caller, Directory, audiences};
+use base::hosts::Dialled;
 use base::sas::SasToken;
 use base::{Clock, caps};
 use provisioning::{ApiVersion, Attested, Error, RegistrationId, Service, Services};
@@ -39,12 +40,14 @@ pub struct BackEnd {
     service: Service,
     caller: Caller,
     api_version: ApiVersion,
+    dialled: Dialled,
 }
 
 pub struct Device {
     service: Service,
     attested: Attested,
     api_version: ApiVersion,
+    dialled: Dialled,
 }
 
 /// The operations of devices; all others are for back ends.
@@ -82,8 +85,7 @@ impl Door for ProvisioningDoor {
 
 impl ProvisioningDoor {
     async fn back_end(&self, head: &Head) -> Result<BackEnd, Refusal> {
-        let local = head.peer.local.map(|address| address.ip());
-        let service = self.services.at_host(&head.host, local).ok_or(Refusal::UnknownPath)?;
+        let service = self.services.at_host(&head.host, head.local()).ok_or(Refusal::UnknownPath)?;
         check_network(&service, head)?;
         let caller = match (head.bearer(), head.authorization()) {
             (Some(token), _) => {
@@ -97,7 +99,7 @@ impl ProvisioningDoor {
             }
             (None, None) => return Err(Error::Unauthorized.into()),
         };
-        Ok(BackEnd { service, caller, api_version: api_version(head)? })
+        Ok(BackEnd { service, caller, api_version: api_version(head)?, dialled: head.dialled() })
     }
 
     /// The id scope chooses the service, whatever host was dialled.
@@ -107,7 +109,7 @@ impl ProvisioningDoor {
         let service = self.services.by_id_scope(id_scope).ok_or(Error::Unauthorized)?;
         check_network(&service, head)?;
         let attested = service.authenticate(&registration_id(id)?, Some(&token)).await?;
-        Ok(Device { service, attested, api_version: api_version(head)? })
+        Ok(Device { service, attested, api_version: api_version(head)?, dialled: head.dialled() })
     }
 
     /// Writes an answer or its refusal.

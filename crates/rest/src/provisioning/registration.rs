@@ -19,7 +19,7 @@ pub(super) fn routes() -> Routes<ProvisioningDoor> {
 
 async fn get(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
     let registration = at.service.get_registration(&at.caller, &id(request)?).await?;
-    Ok(Response::json(200, &registration.view()))
+    Ok(Response::json(200, &registration.view(&at.service.hub_host(&at.dialled))))
 }
 
 async fn delete(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
@@ -33,6 +33,7 @@ async fn list(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
     let paging = Paging::of(request)?;
     let (size, from) = (paging.size, paging.from.as_ref());
     let page = at.service.query_registrations(&at.caller, &id(request)?, size, from).await?;
-    let items: Vec<_> = page.items.iter().map(provisioning::Registration::view).collect();
+    let hub_host = at.service.hub_host(&at.dialled);
+    let items: Vec<_> = page.items.iter().map(|registration| registration.view(&hub_host)).collect();
     Ok(paging.answer("DeviceRegistration", &items, page.next.as_ref()))
 }

@@ -4,8 +4,7 @@ use base::{DeviceId, Url};
 use provisioning::enrollment::{CustomAllocation, ReprovisionPolicy};
 use provisioning::view::RegistrationView;
 use provisioning::{
-    AllocationPolicy, ApiVersion, Enrollment, EnrollmentDraft, EnrollmentKind, Error, Registration,
-    RegistrationId,
+    AllocationPolicy, ApiVersion, Enrollment, EnrollmentDraft, EnrollmentKind, Error, RegistrationId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -100,10 +99,9 @@ impl<'a> EnrollmentBody<'a> {
 
     pub(super) fn with_state(
         enrollment: &'a Enrollment,
-        registration: Option<&'a Registration>,
+        registration_state: Option<RegistrationView<'a>>,
         api_version: &ApiVersion,
     ) -> Self {
-        let registration_state = registration.map(Registration::view);
         Self { registration_state, ..Self::new(enrollment, api_version) }
     }
 

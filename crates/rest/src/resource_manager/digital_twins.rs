@@ -2,7 +2,7 @@
 
 use resource_manager::instance::{self, Patch, Put};
 use resource_manager::resource::{NameAvailability, NetworkAccess, ProvisioningState, Resource, Tags};
-use resource_manager::{Error, ResourceId, ResourceManager, ResourceType};
+use resource_manager::{Error, ResourceId, ResourceType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -72,7 +72,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.put_digital_twins_instance(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as the live service answers.
-    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource));
+    let response = Response::json(201, &resources::body(&at, &accepted.resource));
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn update(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.update_digital_twins_instance(&at.caller, &id(request), &patch).await?;
     let status = if accepted.operation.is_some() { 202 } else { 200 };
-    let response = Response::json(status, &resources::body(&at.manager, &accepted.resource));
+    let response = Response::json(status, &resources::body(&at, &accepted.resource));
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     if accepted.operation.is_none() {
         return Ok(Response::new(204));
     }
-    let response = Response::json(202, &resources::body(&at.manager, &accepted.resource));
+    let response = Response::json(202, &resources::body(&at, &accepted.resource));
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -191,9 +191,9 @@ fn access(text: Option<&str>) -> Result<Option<NetworkAccess>, Refusal> {
 }
 
 /// The instance as the live service writes it: no host name before it is made, connections only once it is steady.
-pub(super) fn body(manager: &ResourceManager, resource: &Resource, own: &instance::Properties) -> Value {
+pub(super) fn body(at: &At, resource: &Resource, own: &instance::Properties) -> Value {
     let is_made = resource.provisioning_state != ProvisioningState::Provisioning;
-    let host_name = is_made.then(|| manager.digital_twins_host(resource));
+    let host_name = is_made.then(|| at.manager.digital_twins_host(resource, &at.dialled));
     let mut properties = Map::new();
     properties.insert("provisioningState".into(), resource.provisioning_state.name().into());
     properties.insert("createdTime".into(), own.created.iso7().into());

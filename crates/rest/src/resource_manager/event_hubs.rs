@@ -2,7 +2,7 @@
 
 use resource_manager::event_hub::{self, AuthorizationRule, EventHubRequest};
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags};
-use resource_manager::{ResourceId, ResourceManager, ResourceType};
+use resource_manager::{ResourceId, ResourceType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -62,10 +62,7 @@ pub(super) async fn put_namespace(at: At, request: &Request) -> Outcome {
     let (id, location) = (namespace_id(request), sent.location.as_deref());
     let accepted = at.manager.put_event_hub_namespace(&at.caller, &id, location, sent.tags.as_ref()).await?;
     // No address to poll: clients follow the state in the resource itself.
-    Ok(Response::json(
-        if accepted.is_new { 201 } else { 200 },
-        &resources::body(&at.manager, &accepted.resource),
-    ))
+    Ok(Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource)))
 }
 
 pub(super) async fn delete_namespace(at: At, request: &Request) -> Outcome {
@@ -108,7 +105,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         retention_days: properties.message_retention_in_days,
     };
     let accepted = at.manager.put_event_hub(&at.caller, &id(request), &wanted).await?;
-    Ok(Response::json(200, &resources::body(&at.manager, &accepted.resource)))
+    Ok(Response::json(200, &resources::body(&at, &accepted.resource)))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
@@ -144,7 +141,8 @@ pub(super) async fn delete_rule(at: At, request: &Request) -> Outcome {
 }
 
 pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
-    let keys = at.manager.authorization_rule_keys(&at.caller, &owner(request), request.param("rule")).await?;
+    let (owner, rule) = (owner(request), request.param("rule"));
+    let keys = at.manager.authorization_rule_keys(&at.caller, &owner, rule, &at.dialled).await?;
     Ok(Response::json(
         200,
         &json!({
@@ -167,16 +165,12 @@ fn rule(owner: &ResourceId, rule: &AuthorizationRule) -> Value {
     })
 }
 
-pub(super) fn namespace_body(
-    manager: &ResourceManager,
-    resource: &Resource,
-    own: &event_hub::NamespaceProperties,
-) -> Value {
+pub(super) fn namespace_body(at: &At, resource: &Resource, own: &event_hub::NamespaceProperties) -> Value {
     let state = match resource.provisioning_state {
         ProvisioningState::Provisioning => "Creating",
         other => other.name(),
     };
-    let host = manager.event_hub_host(&resource.id.name);
+    let host = at.manager.event_hub_host(&resource.id.name, &at.dialled);
     let mut body = Map::new();
     body.insert("id".into(), resource.id.path().into());
     body.insert("name".into(), resource.id.name.clone().into());

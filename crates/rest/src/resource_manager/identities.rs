@@ -24,10 +24,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     parse::check_name(request, "name", sent.name.as_deref())?;
     let (location, tags) = (sent.location.as_deref(), sent.tags.as_ref());
     let accepted = at.manager.put_user_assigned_identity(&at.caller, &id(request), location, tags).await?;
-    Ok(Response::json(
-        if accepted.is_new { 201 } else { 200 },
-        &resources::body(&at.manager, &accepted.resource),
-    ))
+    Ok(Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource)))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {

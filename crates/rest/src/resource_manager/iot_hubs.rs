@@ -4,7 +4,7 @@ use base::{IfMatch, Secret};
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
 use resource_manager::policy::{PolicyRequest, SharedAccessPolicy};
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
-use resource_manager::{ResourceId, ResourceManager, ResourceType, location, sections};
+use resource_manager::{ResourceId, ResourceType, location, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -118,10 +118,8 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         if_match: if_match(request, sent.etag.as_deref()),
     };
     let accepted = at.manager.put_iot_hub(&at.caller, &id(request), &put).await?;
-    let response = Response::json(
-        if accepted.is_new { 201 } else { 200 },
-        &resources::body(&at.manager, &accepted.resource),
-    );
+    let response =
+        Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource));
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -130,7 +128,7 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
-    let response = Response::json(202, &resources::body(&at.manager, &accepted.resource));
+    let response = Response::json(202, &resources::body(&at, &accepted.resource));
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -237,7 +235,7 @@ pub(super) fn states(state: ProvisioningState) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn body(manager: &ResourceManager, resource: &Resource, own: &iot_hub::Properties) -> Value {
+pub(super) fn body(at: &At, resource: &Resource, own: &iot_hub::Properties) -> Value {
     let (state, provisioning_state) = states(resource.provisioning_state);
     let display =
         resource.location.as_deref().and_then(location::find).map_or("", |known| known.display_name);
@@ -246,7 +244,7 @@ pub(super) fn body(manager: &ResourceManager, resource: &Resource, own: &iot_hub
     properties.insert("state".into(), state.into());
     properties.insert("provisioningState".into(), provisioning_state.into());
     if resource.provisioning_state != ProvisioningState::Provisioning {
-        let host = manager.hub_host(resource);
+        let host = at.manager.hub_host(resource, &at.dialled);
         let partitions: Vec<String> =
             (0..own.partition_count).map(|partition| partition.to_string()).collect();
         properties.insert("hostName".into(), host.clone().into());

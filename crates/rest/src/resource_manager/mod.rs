@@ -24,6 +24,7 @@ mod tests;
 mod write;
 
 use access::{Caller, Directory, audiences};
+use base::hosts::Dialled;
 use resource_manager::ResourceManager;
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
@@ -43,6 +44,8 @@ pub struct At {
     manager: ResourceManager,
     directory: Directory,
     caller: Caller,
+    /// Hosts in answers depend on it.
+    dialled: Dialled,
 }
 
 type Outcome = Result<Response, Refusal>;
@@ -116,7 +119,7 @@ impl Door for Management {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         let refusal = match fault {
-            Fault::UnknownPath => error::unknown_path(head),
+            Fault::UnknownInstance | Fault::UnknownPath => error::unknown_path(head),
             Fault::MethodNotAllowed => Refusal::MethodNotAllowed(head.method.to_string()),
             Fault::BodyTooLarge { max_bytes } => Refusal::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Refusal::content("The request body ended before it was complete."),
@@ -131,9 +134,14 @@ impl Door for Management {
 
 impl Management {
     async fn enter(&self, head: &Head, route: &RouteInfo) -> Result<At, Refusal> {
-        let (manager, directory) = (self.manager.clone(), self.directory.clone());
+        let (manager, directory, dialled) = (self.manager.clone(), self.directory.clone(), head.dialled());
         if Self::is_open(route) {
-            return Ok(At { manager, directory, caller: Caller::principal("", "", false, Vec::new()) });
+            return Ok(At {
+                manager,
+                directory,
+                caller: Caller::principal("", "", false, Vec::new()),
+                dialled,
+            });
         }
         let token = head.bearer().ok_or(Refusal::NoToken)?;
         let caller = directory
@@ -141,7 +149,7 @@ impl Management {
             .await
             .map_err(Refusal::Token)?;
         api_version::check(head)?;
-        Ok(At { manager, directory, caller })
+        Ok(At { manager, directory, caller, dialled })
     }
 
     fn write_refusal(&self, head: &Head, refusal: &Refusal) -> Response {

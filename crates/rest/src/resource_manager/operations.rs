@@ -115,7 +115,7 @@ pub(super) async fn digital_twins_result(at: At, request: &Request) -> Outcome {
     if !resource.provisioning_state.is_terminal() {
         return Ok(pending(&at, request));
     }
-    Ok(Response::json(200, &resources::body(&at.manager, &resource)))
+    Ok(Response::json(200, &resources::body(&at, &resource)))
 }
 
 async fn connection_result(

@@ -6,7 +6,7 @@ use resource_manager::provisioning_service::{
     self, AllocationPolicy, LinkedHub, LinkedHubRequest, PropertiesRequest, Put,
 };
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource};
-use resource_manager::{Error, ResourceId, ResourceManager, ResourceType, sections};
+use resource_manager::{Error, ResourceId, ResourceType, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as recorded.
-    let response = Response::json(201, &resources::body(&at.manager, &accepted.resource));
+    let response = Response::json(201, &resources::body(&at, &accepted.resource));
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -155,11 +155,7 @@ fn linked_hub(hub: &LinkedHub) -> Value {
     Value::Object(body)
 }
 
-pub(super) fn body(
-    manager: &ResourceManager,
-    resource: &Resource,
-    own: &provisioning_service::Properties,
-) -> Value {
+pub(super) fn body(at: &At, resource: &Resource, own: &provisioning_service::Properties) -> Value {
     let (state, provisioning_state) = iot_hubs::states(resource.provisioning_state);
     let mut properties = Map::new();
     properties.insert("state".into(), state.into());
@@ -170,10 +166,14 @@ pub(super) fn body(
         // Recorded so: the id scope of a body that is not settled is null.
         properties.insert("idScope".into(), Value::Null);
     } else {
-        properties
-            .insert("serviceOperationsHostName".into(), manager.provisioning_service_host(resource).into());
-        properties
-            .insert("deviceProvisioningHostName".into(), manager.device_provisioning_host(resource).into());
+        properties.insert(
+            "serviceOperationsHostName".into(),
+            at.manager.provisioning_service_host(resource, &at.dialled).into(),
+        );
+        properties.insert(
+            "deviceProvisioningHostName".into(),
+            at.manager.device_provisioning_host(resource, &at.dialled).into(),
+        );
         properties.insert("idScope".into(), own.id_scope.clone().into());
     }
     if let Some(access) = own.public_network_access {

@@ -2,7 +2,6 @@
 //! tags. The path says which type; each type's file says how it is written.
 
 use base::Page;
-use resource_manager::ResourceManager;
 use resource_manager::resource::{Properties, Resource};
 use serde_json::Value;
 
@@ -14,7 +13,7 @@ use crate::wire::{Request, Response};
 
 pub(super) async fn get(at: At, request: &Request) -> Outcome {
     let resource = at.manager.resource(&at.caller, &parse::id(request)?).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)))
+    Ok(Response::json(200, &body(&at, &resource)))
 }
 
 pub(super) async fn list(at: At, request: &Request) -> Outcome {
@@ -40,21 +39,21 @@ pub(super) async fn update_tags(at: At, request: &Request) -> Outcome {
     let sent: TagsBody = parse::body(request)?;
     let tags = sent.tags.map(Option::unwrap_or_default);
     let resource = at.manager.update_tags(&at.caller, &parse::id(request)?, tags).await?;
-    Ok(Response::json(200, &body(&at.manager, &resource)))
+    Ok(Response::json(200, &body(&at, &resource)))
 }
 
 fn page(at: &At, request: &Request, page: &Page<Resource>) -> Response {
-    write::page(request, page, |one| body(&at.manager, one))
+    write::page(request, page, |one| body(at, one))
 }
 
 /// A resource as its provider writes it.
-pub(super) fn body(manager: &ResourceManager, resource: &Resource) -> Value {
+pub(super) fn body(at: &At, resource: &Resource) -> Value {
     match &resource.properties {
-        Properties::DigitalTwinsInstance(own) => digital_twins::body(manager, resource, own),
-        Properties::DigitalTwinsEndpoint(own) => endpoints::body(manager, resource, own),
-        Properties::IotHub(own) => iot_hubs::body(manager, resource, own),
-        Properties::ProvisioningService(own) => provisioning_services::body(manager, resource, own),
-        Properties::EventHubNamespace(own) => event_hubs::namespace_body(manager, resource, own),
+        Properties::DigitalTwinsInstance(own) => digital_twins::body(at, resource, own),
+        Properties::DigitalTwinsEndpoint(own) => endpoints::body(&at.manager, resource, own),
+        Properties::IotHub(own) => iot_hubs::body(at, resource, own),
+        Properties::ProvisioningService(own) => provisioning_services::body(at, resource, own),
+        Properties::EventHubNamespace(own) => event_hubs::namespace_body(at, resource, own),
         Properties::EventHub(own) => event_hubs::body(resource, own),
         Properties::UserAssignedIdentity(own) => identities::body(resource, own),
     }

@@ -1,14 +1,18 @@
 //! A whole server in memory behind its front door: an owner, a resource group, two hubs, a provisioning service linked to both.
 //! All of it is made through Resource Manager, as a user would.
 
-#![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it, and a panic is a test's way to fail"
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use access::directory::{ClientCredentials, NewRoleAssignment};
 use access::{Caller, Directory, roles};
-use base::hosts::{EveryName, Hosts};
+use base::hosts::{EveryName, Hosts, Machine};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, Throttle, Timestamp};
@@ -32,6 +36,7 @@ const MANAGEMENT: &str = "management.example.test";
 pub(crate) struct Cloud {
     pub(crate) front: Front,
     pub(crate) clock: Clock,
+    pub(crate) hubs: Hubs,
     pub(crate) services: Services,
     /// The owner's, and that of somebody who has no role here.
     pub(crate) token: String,
@@ -42,10 +47,14 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) async fn new() -> Self {
+        Self::on(EveryName).await
+    }
+
+    pub(crate) async fn on(machine: impl Machine + 'static) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
         let store = Store::open(&Options::memory()).unwrap();
         let streams = Streams::open(&Options::memory()).unwrap();
-        let hosts = Hosts::new("example.test", 443, EveryName);
+        let hosts = Hosts::new("example.test", 443, machine);
         let (tasks, throttle) = (Tasks::new(), Throttle::unlimited());
         let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
         let events = events::Events::new(events::Context {
@@ -123,7 +132,8 @@ impl Cloud {
             admin: entra.clone(),
             entra,
         };
-        let cloud = Self { front, clock, services, token, stranger, requests: Mutex::default() };
+        let requests = Mutex::default();
+        let cloud = Self { front, clock, hubs, services, token, stranger, requests };
         cloud.make_resources().await;
         cloud.requests.lock().unwrap().clear();
         cloud
@@ -160,6 +170,7 @@ impl Cloud {
     pub(crate) async fn manage_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Response {
         let version = if path.is_empty() { "2021-04-01" } else { ARM_VERSION };
         let version = if path.contains("IotHubs") { "2021-07-02" } else { version };
+        let version = if path.contains("DigitalTwins") { "2023-01-31" } else { version };
         let path =
             format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}{path}?api-version={version}");
         let bearer = format!("Bearer {token}");
@@ -168,6 +179,19 @@ impl Cloud {
 
     pub(crate) async fn send(
         &self,
+        method: &str,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Response {
+        self.send_to(Peer::default(), method, host, path, headers, body).await
+    }
+
+    /// As from a client that reached the address of ours in `peer`.
+    pub(crate) async fn send_to(
+        &self,
+        peer: Peer,
         method: &str,
         host: &str,
         path: &str,
@@ -188,7 +212,7 @@ impl Cloud {
             }
         };
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        self.front.answer(Head::new(&parts, Peer::default()).unwrap(), body).await
+        self.front.answer(Head::new(&parts, peer).unwrap(), body).await
     }
 
     /// The requests since the last time.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base::hosts::Dialable;
+
 use super::{Config, Ports};
 use crate::data_directory;
 
@@ -53,6 +55,7 @@ pub(crate) enum ConfigError {
 const SETTINGS: &[(&str, &str)] = &[
     ("data_dir", ""),
     ("listen", "127.0.0.1"),
+    ("advertise", ""),
     ("domain", "localhost"),
     ("store", "sqlite://"),
     ("durability", "full"),
@@ -69,8 +72,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("test.allow_clock_control", "false"),
 ];
 
-/// Variables with our prefix that are no settings: `twinhub env` prints the first, our tests read the second.
-const NOT_SETTINGS: &[&str] = &["TWINHUB_CA_FILE", "TWINHUB_SHARED", "TWINHUB_CONFIG"];
+/// Variables with our prefix that are no settings: `twinhub env` prints the first two, our tests read the third.
+const NOT_SETTINGS: &[&str] = &["TWINHUB_CA_FILE", "TWINHUB_MQTT_PORT", "TWINHUB_SHARED", "TWINHUB_CONFIG"];
 const PREFIX: &str = "TWINHUB_";
 const FILE_NAME: &str = "twinhub.toml";
 
@@ -171,6 +174,7 @@ impl Layers {
         }
         Ok(Config {
             listen: self.read("listen")?,
+            advertise: self.advertise()?,
             domain: self.domain()?,
             store: self.store(&data_dir)?,
             durability: self.durability()?,
@@ -182,6 +186,10 @@ impl Layers {
             allow_clock_control: self.read("test.allow_clock_control")?,
             data_dir,
         })
+    }
+
+    fn advertise(&self) -> Result<Option<Dialable>, ConfigError> {
+        if self.text("advertise").trim().is_empty() { Ok(None) } else { self.read("advertise").map(Some) }
     }
 
     fn domain(&self) -> Result<String, ConfigError> {

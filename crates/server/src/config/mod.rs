@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use base::hosts::Dialable;
 use server::out;
 
 use crate::Failure;
@@ -20,6 +21,8 @@ pub(crate) use layers::{ConfigError, Flags, Layers};
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: IpAddr,
+    /// Where clients reach the default instances; `None`: where each of them did.
+    pub(crate) advertise: Option<Dialable>,
     pub(crate) domain: String,
     pub(crate) store: store::Location,
     pub(crate) durability: store::Durability,

@@ -43,7 +43,12 @@ fn a_misspelt_setting_is_refused_wherever_it_stands() {
     assert!(matches!(Layers::gather(&flags, environment(&[])), Err(ConfigError::UnknownInFile { .. })));
     let refused = Layers::gather(&Flags::default(), environment(&[("TWINHUB_LISETN", "x")]));
     assert!(matches!(refused, Err(ConfigError::UnknownInEnvironment { .. })));
-    let ours = [("TWINHUB_CA_FILE", "/ca.pem"), ("TWINHUB_SHARED", "/s"), ("PATH", "/bin")];
+    let ours = [
+        ("TWINHUB_CA_FILE", "/ca.pem"),
+        ("TWINHUB_MQTT_PORT", "8883"),
+        ("TWINHUB_SHARED", "/s"),
+        ("PATH", "/bin"),
+    ];
     assert!(Layers::gather(&Flags::default(), environment(&ours)).is_ok(), "what env prints is no setting");
 }
 
@@ -64,6 +69,20 @@ fn a_value_that_does_not_read_names_itself_and_its_source() {
         let text = layers.config().unwrap_err().to_string();
         assert!(text.contains(variable) || variable.contains("TLS"), "{text}");
         assert!(text.contains(reason), "{variable}={value}: {text}");
+    }
+}
+
+#[test]
+fn what_is_advertised_is_a_host_that_every_client_can_dial() {
+    let advertise = |text: &str| {
+        Layers::gather(&Flags::default(), environment(&[("TWINHUB_ADVERTISE", text)])).unwrap().config()
+    };
+    assert_eq!(advertise("").unwrap().advertise, None);
+    assert_eq!(advertise("Plant.Example").unwrap().advertise.unwrap().to_string(), "plant.example");
+    assert_eq!(advertise("192.168.1.5").unwrap().advertise.unwrap().to_string(), "192.168.1.5");
+    for text in ["0.0.0.0", "plant.example:8443", "plantserver", "https://plant.example"] {
+        let said = advertise(text).unwrap_err().to_string();
+        assert!(said.contains("TWINHUB_ADVERTISE") && said.contains("carries no port"), "{said}");
     }
 }
 

@@ -252,12 +252,6 @@ impl Cloud {
         let mut all =
             vec![("authorization", token.as_str()), ("content-type", "application/json; charset=utf-8")];
         all.extend_from_slice(headers);
-        let port = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.rsplit_once(':').map(|(_, port)| port);
-        let port = port.and_then(|port| port.trim_end_matches('/').parse::<u16>().ok());
-        let host = match port.filter(|_| !host.contains(':')) {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
         Ok(self.https.send(method, &format!("https://{host}{path}"), &all, bytes_of(body)).await?)
     }
 

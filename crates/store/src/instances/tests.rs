@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use base::hosts::{Host, NoMachine};
+use base::hosts::{Dialled, Host, NoMachine};
 use parking_lot::Mutex as Lock;
 
 use super::*;
@@ -200,7 +200,7 @@ async fn a_removal_that_was_cut_off_anywhere_is_finished_by_the_next_start() {
             houses.remove(&gone).await.unwrap();
         }
         assert_eq!(left_of(&houses, &gone).await, [0; 5], "cut after {waits} waits");
-        assert_eq!(hosts.resolve("gone.azure-devices.localhost", None), Host::Unnamed);
+        assert_eq!(hosts.resolve("gone.azure-devices.localhost", None), Host::UnknownInstance(Service::Hub));
         assert_eq!(left_of(&houses, &kept).await, [1, 2, 2, 2, 1]);
         assert!(houses.find("KEPT").is_some() && houses.get(&kept).is_some());
         // Whoever asked for the removal asks again, for nobody told them that it was done.
@@ -220,7 +220,7 @@ async fn a_removal_that_failed_half_way_can_be_repeated_and_forgets_the_host_in_
     assert!(houses.find("h").is_none() && houses.get(&instance).is_none() && houses.all().is_empty());
     houses.remove(&instance).await.unwrap();
     assert_eq!(left_of(&houses, &instance).await, [0; 5]);
-    assert_eq!(hosts.all(), []);
+    assert_eq!(hosts.all(&Dialled::here()), []);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn an_instance_that_has_ended_is_never_made_again() {
     houses.remove(&settings.instance).await.unwrap();
     assert_eq!(houses.ensure(settings.clone()).await.err(), Some(CommitError::Conflict));
     assert_eq!(left_of(&houses, &settings.instance).await, [0; 5]);
-    assert_eq!(hosts.all(), []);
+    assert_eq!(hosts.all(&Dialled::here()), []);
     let other = House { instance: InstanceId::from_stored("house-h-2"), ..settings };
     houses.ensure(other.clone()).await.unwrap();
     assert_eq!(houses.find("h").unwrap().get().instance, other.instance);
@@ -253,7 +253,7 @@ async fn an_existing_instance_gets_new_settings_but_keeps_what_never_changes() {
     let after = houses.ensure(house("h", 9, "blue")).await.unwrap();
     assert_eq!(*after.get(), House { is_default: true, ..house("h", 2, "blue") });
     assert_eq!(*before.get(), *after.get(), "who holds the instance sees its new settings");
-    assert_eq!((houses.all().len(), hosts.all().len()), (1, 1));
+    assert_eq!((houses.all().len(), hosts.all(&Dialled::here()).len()), (1, 1));
     let stored = houses.kind().store.get::<House>(&after.get().key()).await.unwrap().unwrap();
     assert_eq!(stored.record, *after.get());
 }
@@ -278,7 +278,7 @@ async fn whatever_is_made_while_there_is_no_default_is_the_default_until_its_end
     }
     houses.ensure(house("first", 1, "blue")).await.unwrap();
     assert!(is_default("first") && !is_default("second"));
-    let first_host = hosts.advertised(Service::Hub, "first", "");
+    let first_host = hosts.advertised(Service::Hub, "first", "", &Dialled::here());
 
     houses.remove(&houses.find("first").unwrap().get().instance).await.unwrap();
     assert_eq!(hosts.default_instance(Service::Hub), None);
@@ -287,5 +287,5 @@ async fn whatever_is_made_while_there_is_no_default_is_the_default_until_its_end
     let again = House { instance: InstanceId::from_stored("house-first-2"), ..house("first", 1, "red") };
     houses.ensure(again).await.unwrap();
     assert!(is_default("first"));
-    assert_eq!(hosts.advertised(Service::Hub, "first", ""), first_host);
+    assert_eq!(hosts.advertised(Service::Hub, "first", "", &Dialled::here()), first_host);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::{Directory, Right, roles};
-use base::hosts::{EveryName, Hosts};
+use base::hosts::{Dialled, EveryName, Hosts};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
@@ -59,7 +59,7 @@ fn settings(name: &str, hubs: &Hubs) -> ServiceSettings {
 
 /// A link to `hub` with its owner's key.
 fn link(hub: &Hub) -> LinkedHub {
-    let (settings, host_name) = (hub.settings(), hub.host_name());
+    let (settings, host_name) = (hub.settings(), hub.host_name(&Dialled::here()));
     let key = settings.policy("iothubowner").unwrap().primary_key.text();
     LinkedHub {
         connection_string: Secret::new(format!(
