@@ -59,6 +59,21 @@ pub(crate) fn prepare_store(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Takes a private file for this process as long as it is held, and empties it.
+pub(crate) fn take_private(path: &Path) -> Result<File, Failure> {
+    let file = private_file().write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("another command is at work on {}", path.display()).into())
+        }
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 /// An empty file that its owner alone may read, whatever was there.
 pub(crate) fn make_private(path: &Path) -> std::io::Result<File> {
     private_file().write(true).create(true).truncate(true).open(path)

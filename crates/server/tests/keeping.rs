@@ -8,12 +8,15 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::{Clock, Key, sas};
+use deadline::Deadline;
 use server::client::{Https, Login, MqttClient, Trust};
+
+#[path = "process/deadline.rs"]
+mod deadline;
 
 /// A deadline for whatever a test waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,22 +28,24 @@ fn own_address() -> String {
     format!("127.{}.{}.{}", 20 + high % 60, low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The command under a deadline of its own; that costs one process more.
-fn twinhub(arguments: &[&str]) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", &PATIENCE.as_secs().to_string(), env!("CARGO_BIN_EXE_twinhub")]);
-    command.args(arguments).env("TWINHUB_PORTS__HTTPS_STANDARD", "0").stdin(Stdio::null());
+fn twinhub(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    command.args(arguments).arg("--data-dir").arg(directory);
+    command.env("TWINHUB_PORTS__HTTPS_STANDARD", "0").stdin(Stdio::null());
     command
 }
 
 /// Whether a command about a data directory succeeded, and all that it said.
 fn run(directory: &Path, arguments: &[&str]) -> (bool, String) {
-    let output = twinhub(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    let output = deadline::output(&mut twinhub(arguments, directory));
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-struct Server(Child);
+struct Server {
+    child: Child,
+    _deadline: Deadline,
+}
 
 impl Server {
     fn start(directory: &Path) -> Self {
@@ -48,36 +53,23 @@ impl Server {
     }
 
     fn start_with(directory: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-        command.args(["serve", "--listen", &own_address(), "--data-dir"]).arg(directory);
-        command
-            .args(arguments)
-            .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let (said, ready) = sync_channel(1);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(stdout).read_line(&mut line);
-            let _ = said.send(line);
-        });
-        let server = Self(child);
-        let line = ready.recv_timeout(PATIENCE).unwrap();
+        let mut command = twinhub(&["serve", "--listen", &own_address()], directory);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let deadline = Deadline::of(&child);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("twinhub is ready"), "{line:?}");
-        server
+        Self { child, _deadline: deadline }
     }
 
     fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
-    /// Ends it as an operator does; it drains within a deadline of its own.
     fn terminate(mut self) {
-        let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        assert!(told.success() && self.0.wait().unwrap().success());
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success() && self.child.wait().unwrap().success());
     }
 }
 
@@ -166,8 +158,8 @@ async fn events(directory: &Path, last: &str) -> BTreeMap<String, usize> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -358,9 +350,8 @@ async fn a_backup_that_is_not_whole_or_too_new_or_has_no_empty_place_is_not_rest
 async fn a_restore_that_is_cut_off_is_no_server_until_it_is_run_again() {
     let folder = backed_up().await;
     let (file, place) = (folder.path().join("backup.tar"), folder.path().join("place"));
-    let mut restore = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-    restore.args(["restore"]).arg(&file).arg("--data-dir").arg(&place).stdout(Stdio::null());
-    let mut child = restore.spawn().unwrap();
+    let mut child =
+        twinhub(&["restore", file.to_str().unwrap()], &place).stdout(Stdio::null()).spawn().unwrap();
     let mark = place.join("restore.unfinished");
     let began = async {
         while !mark.exists() && child.try_wait().unwrap().is_none() {
@@ -391,9 +382,9 @@ async fn a_kill_in_the_middle_of_a_backup_leaves_no_half_file_and_harms_nothing(
         let server = Server::start(&data);
         let file = folder.path().join(format!("killed-{kills_server}.tar"));
         let unfinished = folder.path().join(format!("killed-{kills_server}.tar.unfinished"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-        command.args(["backup"]).arg(&file).arg("--data-dir").arg(&data).stdout(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        let mut backup = twinhub(&["backup", file.to_str().unwrap()], &data);
+        let mut child = backup.stdout(Stdio::null()).spawn().unwrap();
+        let _deadline = Deadline::of(&child);
         let began = async {
             let has_much = || std::fs::metadata(&unfinished).is_ok_and(|file| file.len() > 2 * 1024 * 1024);
             while !has_much() && child.try_wait().unwrap().is_none() {
@@ -432,4 +423,21 @@ fn a_server_in_memory_says_that_there_is_nothing_to_back_up() {
     let (ok, said) = run(&data, &["backup", folder.path().join("backup.tar").to_str().unwrap()]);
     assert!(!ok && said.contains("keeps everything in memory"), "{said}");
     assert_eq!(names(folder.path()), ["data"]);
+}
+
+#[tokio::test]
+async fn backups_at_the_same_time_do_not_spoil_each_other() {
+    let folder = backed_up().await;
+    let (data, file) = (folder.path().join("data"), folder.path().join("both.tar"));
+    let _server = Server::start(&data);
+    Service::of(&data).send_much("first").await;
+    let backup = || deadline::output(&mut twinhub(&["backup", file.to_str().unwrap()], &data));
+    let both = std::thread::scope(|scope| {
+        let other = scope.spawn(backup);
+        [backup(), other.join().unwrap()]
+    });
+    let said = both.each_ref().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(both.iter().filter(|output| output.status.success()).count(), 1, "{said:?}");
+    let (ok, said) = run(&folder.path().join("restored"), &["restore", file.to_str().unwrap()]);
+    assert!(ok, "{said}");
 }

@@ -37,7 +37,8 @@ pub enum Location {
 pub enum Durability {
     /// The bytes are synced.
     Full,
-    /// The operating system has them: a power cut may lose the last moments, never damage the rest. For CI.
+    /// The operating system has them: a power cut may lose the last moments, never damage the rest, though the next start may
+    /// ask for a repair that cuts them off. For CI.
     Relaxed,
 }
 

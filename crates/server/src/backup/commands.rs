@@ -16,12 +16,14 @@ use crate::{Failure, config, data_directory};
 
 pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
     let data_dir = config::load(&args.data_dir.layer())?.data_dir;
-    if args.file.exists() {
-        return Err(format!("{} is there already; give another name", args.file.display()).into());
-    }
     let live = Live::of_running(&data_dir)?;
     let unfinished = beside(&args.file, "unfinished");
-    let made = fetch(&live, &unfinished).and_then(|()| look_into(&args.file, &unfinished));
+    let mut file = data_directory::take_private(&unfinished)?;
+    if args.file.exists() {
+        fs::remove_file(&unfinished)?;
+        return Err(format!("{} is there already; give another name", args.file.display()).into());
+    }
+    let made = fetch(&live, &mut file).and_then(|()| look_into(&args.file, &unfinished));
     if made.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
@@ -44,9 +46,8 @@ fn beside(file: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-fn fetch(live: &Live, to: &Path) -> Result<(), Failure> {
+fn fetch(live: &Live, file: &mut File) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut file = data_directory::make_private(to)?;
     runtime.block_on(async {
         let mut body = live.follow("POST", "/_twinhub/backup").await?;
         while let Some(frame) = body.frame().await {
@@ -79,7 +80,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     if !args.file.is_file() {
         return Err(format!("{} is no file", args.file.display()).into());
     }
-    unpack::claim(&data_dir)?;
+    let mark = unpack::claim(&data_dir)?;
     let restored = unpack::unpack(&args.file, &data_dir).and_then(|()| unpack::open_all(&data_dir));
     if restored.is_err() {
         unpack::give_up(&data_dir)?;
@@ -88,6 +89,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
         out::line(line);
     }
     unpack::release(&data_dir)?;
+    drop(mark);
     out::line(format_args!(
         "restored into {0}; start it with: twinhub serve --data-dir {0}",
         data_dir.display()

@@ -25,17 +25,23 @@ pub(crate) fn refuse_half_restored(data_dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Marks an empty directory, or one in which a restore was cut off, from which it takes what that had put there.
-pub(super) fn claim(directory: &Path) -> Result<(), Failure> {
+/// Marks an empty directory, or one in which a restore was cut off, from which it takes what that had put there. The mark keeps
+/// other restores off as long as it is held.
+pub(super) fn claim(directory: &Path) -> Result<File, Failure> {
     data_directory::make(directory)?;
     if directory.join(MARK).exists() {
+        let mark = data_directory::take_private(&directory.join(MARK))?;
         clear(directory)?;
-    } else if fs::read_dir(directory)?.next().is_some() {
+        return Ok(mark);
+    }
+    if fs::read_dir(directory)?.next().is_some() {
         let directory = directory.display();
         return Err(format!("{directory} is not empty; give an empty directory with --data-dir").into());
     }
-    data_directory::make_private(&directory.join(MARK))?.sync_all()?;
-    Ok(sync_names(directory)?)
+    let mark = data_directory::take_private(&directory.join(MARK))?;
+    mark.sync_all()?;
+    sync_names(directory)?;
+    Ok(mark)
 }
 
 /// Empties the directory again.
@@ -151,11 +157,13 @@ pub(super) fn open_all(directory: &Path) -> Result<Vec<String>, Failure> {
     if !report.is_sound {
         return Err(report.lines.join("; ").into());
     }
+    // Damage that the server's log already had is in the backup as it was, and is no reason to have none.
+    let log = store::check_log(directory)?;
     let options = Options { location: Location::File(directory.to_owned()), durability: Durability::Full };
     let streams = Streams::open(&options)?;
     let store = Store::open(&options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(store.raise_outbox(streams.greatest_origin()))?;
     store.close();
-    Ok(report.lines)
+    Ok([report.lines, log.lines].concat())
 }

@@ -92,24 +92,20 @@ fn check(directory: &Path) -> Result<Report, StoreError> {
         }
         None => format!("{LOG}: nothing in it; {DATABASE} is complete by itself"),
     }];
-    let faults = faults(&directory.join(DATABASE), &mut lines);
-    let is_sound = faults.is_empty();
-    lines.extend(faults.into_iter().map(|fault| format!("{DATABASE}: {fault}")));
+    let found = inspect(&directory.join(DATABASE));
+    let is_sound = found.is_ok();
+    lines.extend(found.unwrap_or_else(|faults| faults).into_iter().map(|one| format!("{DATABASE}: {one}")));
     Ok(Report { is_sound, lines })
 }
 
-/// What `SQLite` says against a database; where that is nothing, its rows are counted.
-fn faults(path: &Path, lines: &mut Vec<String>) -> Vec<String> {
+/// What is in a database, or else what `SQLite` says against it.
+fn inspect(path: &Path) -> Result<Vec<String>, Vec<String>> {
     let looked = look(path).and_then(|connection| {
         let sql = format!("PRAGMA integrity_check({FAULTS_SHOWN_MAX})");
         let said = texts(&connection, &sql)?;
-        if said == ["ok"] {
-            lines.push(rows(&connection)?);
-            return Ok(Vec::new());
-        }
-        Ok(said)
+        if said == ["ok"] { Ok(Ok(vec![rows(&connection)?])) } else { Ok(Err(said)) }
     });
-    looked.unwrap_or_else(|error| vec![error.to_string()])
+    looked.unwrap_or_else(|error| Err(vec![error.to_string()]))
 }
 
 /// A connection that leaves the files as they are.
@@ -134,7 +130,7 @@ fn rows(connection: &Connection) -> rusqlite::Result<String> {
             counts.push(format!("{name} {count}"));
         }
     }
-    Ok(format!("{DATABASE}: passes the check; rows: {}", counts.join(", ")))
+    Ok(format!("passes the check; rows: {}", counts.join(", ")))
 }
 
 /// What can be made of the two files.
@@ -157,15 +153,13 @@ fn repair(directory: &Path, survey: &Survey) -> Result<Report, StoreError> {
     let files = Files::open(directory, survey)?;
     for version in files.versions()? {
         files.make(version)?;
-        let mut found = Vec::new();
-        let unfinished = directory.join(UNFINISHED);
-        if faults(&unfinished, &mut found).is_empty() {
+        if let Ok(found) = inspect(&directory.join(UNFINISHED)) {
             lines.extend(files.losses(version)?);
-            lines.append(&mut found);
+            lines.extend(found.into_iter().map(|one| format!("{DATABASE}: {one}")));
             put_in_place(directory)?;
             return Ok(Report { is_sound: true, lines });
         }
-        std::fs::remove_file(&unfinished)?;
+        remove_unfinished(directory)?;
     }
     lines.push("No version of it passes SQLite's check. Nothing was changed. Restore a backup.".into());
     Ok(Report { is_sound: false, lines })
@@ -203,13 +197,24 @@ fn put_in_place(directory: &Path) -> Result<(), StoreError> {
     File::open(directory.join(UNFINISHED))?.sync_all()?;
     std::fs::rename(directory.join(UNFINISHED), directory.join(DATABASE))?;
     sync_names(directory)?;
-    for file in [LOG, "records.db-shm"] {
-        match std::fs::remove_file(directory.join(file)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+    remove_all(directory, &[LOG, "records.db-shm"])?;
+    remove_unfinished(directory)?;
+    Ok(sync_names(directory)?)
+}
+
+/// With what `SQLite` put beside it.
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    remove_all(directory, &[UNFINISHED, "records.db.unfinished-wal", "records.db.unfinished-shm"])
+}
+
+fn remove_all(directory: &Path, names: &[&str]) -> io::Result<()> {
+    for name in names {
+        match std::fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    Ok(sync_names(directory)?)
+    Ok(())
 }
 
 fn sync_names(directory: &Path) -> io::Result<()> {
