@@ -560,6 +560,9 @@ async fn two_writes_of_one_twin_count_it_once() {
         fixture.at_once(fixture.put("p", body.clone()), fixture.put("p", body.clone())).await;
     assert_eq!((first.is_ok(), second.is_ok()), (true, true));
     assert_eq!(count().await.unwrap(), 1);
+    let (deleted, put) = fixture.at_once(fixture.delete("p"), fixture.put("p", body.clone())).await;
+    assert_eq!((deleted.is_ok(), put.is_ok()), (true, true));
+    assert_eq!(count().await.unwrap(), 1);
     let (first, second) = fixture.at_once(fixture.delete("p"), fixture.delete("p")).await;
     first.unwrap();
     assert_eq!(second.unwrap_err().code(), "DigitalTwinNotFound");
