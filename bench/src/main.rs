@@ -8,6 +8,7 @@ mod load;
 mod loopback;
 mod machine;
 mod measure;
+mod models;
 mod mosquitto;
 mod postgres;
 mod process;
@@ -64,17 +65,19 @@ struct Arguments {
 enum Name {
     Start,
     IdleMemory,
+    Models,
     Telemetry,
     TwinPatches,
 }
 
 impl Name {
-    const ALL: [Self; 4] = [Self::Start, Self::IdleMemory, Self::Telemetry, Self::TwinPatches];
+    const ALL: [Self; 5] = [Self::Start, Self::IdleMemory, Self::Models, Self::Telemetry, Self::TwinPatches];
 
     fn text(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::IdleMemory => "idle_memory",
+            Self::Models => "models",
             Self::Telemetry => "telemetry",
             Self::TwinPatches => "twin_patches",
         }
@@ -84,6 +87,7 @@ impl Name {
         match self {
             Self::Start => start::run(bench).await,
             Self::IdleMemory => idle_memory::run(bench).await,
+            Self::Models => models::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
             Self::TwinPatches => twin_patches::run(bench).await,
         }

@@ -15,7 +15,7 @@ use crate::{Bench, Failure, progress};
 const SETTLE: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     ready_ms: Series,
     proportional_mb: Series,
     resident_mb: Series,
@@ -59,12 +59,12 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     ])
 }
 
-async fn start_twinhub(bench: &Bench, data_dir: &Path, seen: &mut Seen) -> Result<(), Failure> {
+pub(crate) async fn start_twinhub(bench: &Bench, data_dir: &Path, seen: &mut Seen) -> Result<(), Failure> {
     let server = Twinhub::start(&bench.server, data_dir).await?;
     seen.add(server.ready_after, server.process).await
 }
 
-fn comparison(title: &str, subject: &Seen, anchor: Option<(&'static str, &Seen)>) -> Comparison {
+pub(crate) fn comparison(title: &str, subject: &Seen, anchor: Option<(&'static str, &Seen)>) -> Comparison {
     let metric = |name, unit, of: &dyn Fn(&Seen) -> Series| Metric {
         name,
         unit,

@@ -18,6 +18,7 @@ use crate::loopback;
 use crate::process::Process;
 
 const HUB_VERSION: &str = "2021-04-12";
+const DIGITAL_TWINS_VERSION: &str = "2023-10-31";
 const START_SECONDS_MAX: u64 = 60;
 const TOKEN_LIFE: Duration = Duration::from_hours(24);
 
@@ -29,6 +30,7 @@ pub(crate) struct Twinhub {
     pub(crate) plain: Listener,
     pub(crate) encrypted: Listener,
     pub(crate) hub: Hub,
+    pub(crate) digital_twins: DigitalTwins,
     /// From its start to the line that says it is ready.
     pub(crate) ready_after: Duration,
 }
@@ -64,33 +66,94 @@ impl Twinhub {
             process.check().map_err(|error| format!("{error}; see {}", log.display()))?;
             return Err(format!("twinhub said {line:?} instead of being ready").into());
         }
-        let hub = Hub::of(program, data_dir, https).await?;
+        let environment = Environment::of(program, data_dir).await?;
+        let hub = Hub::of(&environment, https)?;
+        let digital_twins = DigitalTwins::of(&environment, https)?;
         let encrypted = Listener { at: mqtt, trust: Some(hub.trust.clone()) };
-        Ok(Self { process, plain: Listener { at: mqtt_plain, trust: None }, encrypted, hub, ready_after })
+        let plain = Listener { at: mqtt_plain, trust: None };
+        Ok(Self { process, plain, encrypted, hub, digital_twins, ready_after })
     }
 }
 
-impl Hub {
-    async fn of(program: &Path, data_dir: &Path, https: SocketAddr) -> Result<Self, Failure> {
+/// What `twinhub env` tells.
+struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    async fn of(program: &Path, data_dir: &Path) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         let output = command.args(["env", "--format", "json", "--data-dir"]).arg(data_dir).output().await?;
         if !output.status.success() {
             return Err(format!("twinhub env: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        let variables: BTreeMap<String, String> = serde_json::from_slice(&output.stdout)?;
-        let variable = |name: &str| variables.get(name).ok_or(format!("twinhub env gives no {name}"));
-        let connection_string = variable("IOTHUB_CONNECTION_STRING")?;
+        Ok(Self(serde_json::from_slice(&output.stdout)?))
+    }
+
+    fn variable(&self, name: &str) -> Result<&str, Failure> {
+        let value = self.0.get(name).map(String::as_str);
+        value.ok_or_else(|| format!("twinhub env gives no {name}").into())
+    }
+
+    fn trust(&self) -> Result<Trust, Failure> {
+        Ok(Trust::only(&std::fs::read_to_string(self.variable("TWINHUB_CA_FILE")?)?)?)
+    }
+}
+
+/// The default Digital Twins instance, as its owner uses it.
+pub(crate) struct DigitalTwins {
+    base_url: String,
+    tenant_id: String,
+    client_id: String,
+    client_secret: String,
+    https: Https,
+}
+
+impl DigitalTwins {
+    fn of(environment: &Environment, https: SocketAddr) -> Result<Self, Failure> {
+        let variable = |name: &str| environment.variable(name).map(str::to_owned);
+        Ok(Self {
+            base_url: format!("https://{https}"),
+            tenant_id: variable("ARM_TENANT_ID")?,
+            client_id: variable("ARM_CLIENT_ID")?,
+            client_secret: variable("ARM_CLIENT_SECRET")?,
+            https: Https::new(environment.trust()?),
+        })
+    }
+
+    /// The value of an Authorization header.
+    pub(crate) async fn sign_in(&self) -> Result<String, Failure> {
+        let url = format!("{}/{}/oauth2/v2.0/token", self.base_url, self.tenant_id);
+        let body = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope=https%3A%2F%2Fdigitaltwins.azure.net%2F.default",
+            self.client_id, self.client_secret
+        );
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let answer = self.https.ask("POST", &url, &headers, body).await?.json();
+        let token = answer["access_token"].as_str().ok_or("the token endpoint gave no token")?;
+        Ok(format!("Bearer {token}"))
+    }
+
+    pub(crate) async fn upload(&self, authorization: &str, models: &[Value]) -> Result<(), Failure> {
+        let url = format!("{}/models?api-version={DIGITAL_TWINS_VERSION}", self.base_url);
+        let headers = [("authorization", authorization), ("content-type", "application/json")];
+        self.https.ask("POST", &url, &headers, serde_json::to_string(models)?).await?;
+        Ok(())
+    }
+}
+
+impl Hub {
+    fn of(environment: &Environment, https: SocketAddr) -> Result<Self, Failure> {
+        let connection_string = environment.variable("IOTHUB_CONNECTION_STRING")?;
         let part = |name: &str| {
             let parts = connection_string.split(';').filter_map(|part| part.split_once('='));
             parts.clone().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
         };
         let key = part("SharedAccessKey").ok_or("the connection string has no key")?;
         let key = Key::try_from(key).map_err(|error| error.to_string())?;
-        let host_name = variable("IOTHUB_HOSTNAME")?.clone();
+        let host_name = environment.variable("IOTHUB_HOSTNAME")?.to_owned();
         let expiry = Clock::system().now().plus(TOKEN_LIFE);
         let authorization = sas::build(&host_name, &key, expiry, part("SharedAccessKeyName").as_deref());
-        let trust = Trust::only(&std::fs::read_to_string(variable("TWINHUB_CA_FILE")?)?)?;
-        Ok(Self { base_url: format!("https://{https}"), host_name, authorization, trust })
+        let base_url = format!("https://{https}");
+        Ok(Self { base_url, host_name, authorization, trust: environment.trust()? })
     }
 
     /// A client with connections of its own.

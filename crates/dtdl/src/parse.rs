@@ -67,11 +67,10 @@ fn check_identifiers(reader: &mut Reader, lookup: &Known) {
         let Some(dtmi) = interface(reader, id) else { continue };
         let closure = closure(&dtmi, lookup);
         let mut owners: HashMap<&Dtmi, &Dtmi> = HashMap::new();
-        let defined = closure
+        let mut defined = closure
             .iter()
             .flat_map(|model| std::iter::once(&model.id).chain(&model.inner_ids).map(|id| (id, &model.id)));
-        let repeated =
-            defined.into_iter().find_map(|(id, owner)| Some((id, owner, owners.insert(id, owner)?)));
+        let repeated = defined.find_map(|(id, owner)| Some((id, owner, owners.insert(id, owner)?)));
         if let Some((identifier, owner, other)) = repeated {
             let message = format!("'{identifier}' is defined more than once, in {other} and in {owner}");
             tell(reader, id, dtmi, "duplicateDefinition", message);
