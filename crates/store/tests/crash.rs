@@ -14,13 +14,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{
     Batch, Counter, Durability, Key, Location, NewRecord, Options, OutboxEntry, Position, Record, Store,
-    StreamId, Streams, Table, table,
+    StoreError, StreamId, Streams, Table, table,
 };
 
 const DIRECTORY: &str = "TWINHUB_CRASH_TEST_DIRECTORY";
 const ROUNDS: u64 = 8;
 /// How long the child may say nothing: a child that hangs fails the test and does not hang it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bits of the write-ahead log that are flipped after each kill, each in a copy of its own.
+const FLIPS: u64 = 12;
 const WRITERS: u64 = 6;
 const PARTITIONS: u32 = 2;
 
@@ -114,13 +116,55 @@ async fn kill_and_check() {
     println!("crash: {ROUNDS} rounds, seed {seed}");
     let directory = tempfile::tempdir().expect("a directory can be made");
     let mut acknowledged = Acknowledged::default();
+    let mut refused = 0;
+    // Ended cleanly once: a log that still holds the making of the tables has nothing before it to go back to.
+    drop(Store::open(&options(directory.path())).expect("a store can be made"));
     for round in 0..ROUNDS {
-        let mixed = seed.wrapping_add(round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mix(seed.wrapping_add(round));
         run_and_kill(directory.path(), mixed >> 56, &mut acknowledged);
+        for flip in 0..FLIPS {
+            refused += u64::from(flip_and_check(directory.path(), &acknowledged, mix(mixed ^ flip)).await);
+        }
         check(directory.path(), &acknowledged).await;
     }
+    println!("crash: {refused} of {} flipped bits were refused, the others harmed nothing", ROUNDS * FLIPS);
+    assert!(refused > 0, "no flip met anything");
     assert!(!acknowledged.appended.is_empty(), "no round wrote anything");
     println!("crash: {} acknowledged records survived", acknowledged.appended.len());
+}
+
+fn mix(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Starts on a copy with one bit of the write-ahead log flipped: either it is refused, or all that was acknowledged is there.
+/// Gives whether it was refused; then a repair makes it start, and nothing is missing where it says so.
+async fn flip_and_check(directory: &Path, acknowledged: &Acknowledged, random: u64) -> bool {
+    let copied = tempfile::tempdir().expect("a directory can be made");
+    std::fs::copy(directory.join("records.db"), copied.path().join("records.db")).expect("it is there");
+    let mut log = std::fs::read(directory.join("records.db-wal")).expect("it was not ended cleanly");
+    if log.is_empty() {
+        return false;
+    }
+    let at = usize::try_from(random >> 8).expect("64 bits") % log.len();
+    log[at] ^= 1 << (random % 8);
+    std::fs::write(copied.path().join("records.db-wal"), &log).expect("there is room");
+    match Store::open(&options(copied.path())) {
+        Ok(store) => {
+            check_records(&store, acknowledged).await;
+            false
+        }
+        Err(StoreError::Corrupt(_)) => {
+            let report = store::repair_records(copied.path()).expect("it can be repaired");
+            assert!(report.is_sound, "byte {at}: {:?}", report.lines);
+            let store = Store::open(&options(copied.path())).expect("it starts when it was repaired");
+            if report.lines.iter().any(|line| line.starts_with("Nothing is lost")) {
+                check_records(&store, acknowledged).await;
+            }
+            true
+        }
+        Err(other) => panic!("byte {at}: {other}"),
+    }
 }
 
 /// A child that does not outlive its test, however that ends.
@@ -192,6 +236,10 @@ async fn check(directory: &Path, acknowledged: &Acknowledged) {
     }
     let lost: Vec<_> = acknowledged.appended.difference(&found).collect();
     assert!(lost.is_empty(), "acknowledged records are gone: {lost:?}");
+    check_records(&store, acknowledged).await;
+}
+
+async fn check_records(store: &Store, acknowledged: &Acknowledged) {
     let mut total = 0;
     for writer in 0..WRITERS {
         let key = Progress { writer, commits: 0 }.key();

@@ -40,7 +40,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let watcher = folder.path().join("syncs.so");
     if let Err(why) = compile(&watcher) {
-        assert!(std::env::var("CI").is_err(), "{why}");
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
         return println!("syncs: not run: {why}");
     }
     for kind in ["records.db-wal", ".log"] {
