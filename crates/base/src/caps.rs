@@ -217,6 +217,8 @@ pub const LOG_SPARE_TRAFFIC_TIMES: usize = 4;
 /// The disk has so many times as much free as that file takes; else a smaller one is made, or none.
 pub const LOG_SPARE_FREE_TIMES: u64 = 4;
 pub const LOG_SPARE_BYTES_MIN: u32 = 1024 * 1024;
+/// Records that are forgotten give their space back within a segment that is kept, where so many bytes of them lie together.
+pub const LOG_HOLE_BYTES_MIN: u32 = 64 * 1024;
 pub const LOG_HOUSEKEEPING_MAX: usize = 1024;
 /// Bytes whose checksum is tried while one damaged segment is searched for records that are whole.
 pub const LOG_SALVAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;

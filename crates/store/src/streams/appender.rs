@@ -172,6 +172,7 @@ impl Appender {
         self.group.publish(&mut self.log.state.write());
         if self.group.forgets {
             self.housekeeper.remove_all(self.log.take_forgotten());
+            self.housekeeper.condense_next(&self.log);
         }
         for (callback, appended) in self.group.answers.drain(..) {
             callback(Ok(appended));

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Trim = 4,
     /// The lane is gone.
     Remove = 5,
+    /// Records were forgotten here. `sequence`: how many bytes from here on are skipped, this record among them.
+    Skip = 6,
 }
 
 /// Where an appended-once record came from.
@@ -134,7 +136,7 @@ pub(crate) fn may_begin_record(bytes: &[u8]) -> bool {
         reader.take(20)?;
         let headers_len = reader.u32()? as usize;
         let needed = FIXED_BYTES + ORIGIN_BYTES * usize::from(flags) + key_len + headers_len;
-        let is_possible = (1..=5).contains(&kind) && flags <= FLAG_ORIGIN;
+        let is_possible = (1..=6).contains(&kind) && flags <= FLAG_ORIGIN;
         Some(is_possible && (needed..=LEN_MAX).contains(&len))
     };
     parts().unwrap_or(false)
@@ -173,6 +175,7 @@ fn decode_rest(rest: &[u8]) -> Option<Frame<'_>> {
         3 => Kind::Begin,
         4 => Kind::Trim,
         5 => Kind::Remove,
+        6 => Kind::Skip,
         _ => return None,
     };
     let flags = reader.u8()?;

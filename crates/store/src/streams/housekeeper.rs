@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use base::caps;
 use parking_lot::Mutex;
 
+use super::condense;
+use super::log::Log;
 use super::medium::{LogFile, Medium};
 use super::segment::{Segment, UNFINISHED};
 use crate::error::StoreError;
@@ -31,6 +33,7 @@ struct Shared {
 enum Job {
     Spare(u32),
     Remove(Arc<Segment>),
+    Condense(Arc<Log>, Arc<Segment>),
 }
 
 enum Spare {
@@ -97,6 +100,16 @@ impl Housekeeper {
         }
     }
 
+    /// Gives back the space of what is forgotten in a segment that must stay; one at a time, for each trim brings the next.
+    pub(crate) fn condense_next(&self, log: &Arc<Log>) {
+        if self.thread.is_some()
+            && let Some(segment) = log.next_to_condense()
+            && self.shared.jobs.push(Job::Condense(Arc::clone(log), segment)).is_err()
+        {
+            tracing::debug!("too much waits to condense another log segment");
+        }
+    }
+
     pub(crate) fn stop(&mut self) {
         self.shared.jobs.close();
         workers::join(self.thread.take());
@@ -110,8 +123,19 @@ impl Shared {
                 match job {
                     Job::Spare(bytes) => self.make_spare(bytes),
                     Job::Remove(segment) => self.remove(&segment),
+                    Job::Condense(log, segment) => self.condense(&log, &segment),
                 }
             }
+        }
+    }
+
+    fn condense(&self, log: &Log, segment: &Arc<Segment>) {
+        if self.jobs.is_closed() {
+            return;
+        }
+        if let Err(error) = condense::condense(log, segment) {
+            tracing::warn!(%error, segment = segment.name, "what is forgotten of a log segment keeps its space");
+            let _ = self.medium.remove(condense::CONDENSED);
         }
     }
 

@@ -153,7 +153,7 @@ pub(crate) struct Replay {
     sequence_floor: u64,
     /// Whether the record that ends the opening states was seen.
     pub(crate) begun: bool,
-    /// Bytes that could not be read so far.
+    /// Bytes that could not be read so far, or were forgotten.
     lost_bytes: u64,
 }
 
@@ -171,6 +171,10 @@ impl Replay {
             Kind::Lane => self.declare(frame),
             Kind::Begin => self.begin(frame),
             _ if !self.begun => Err("a record comes before the end of the opening states"),
+            Kind::Skip => {
+                self.lose(frame.sequence);
+                Ok(())
+            }
             _ if !self.by_number.contains_key(&frame.lane) => self.unknown(frame),
             Kind::Event => self.event(frame, position),
             Kind::Trim => self.trim(frame),
@@ -181,9 +185,14 @@ impl Replay {
         }
     }
 
+    /// Whether everything from the start on was read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lost_bytes == 0
+    }
+
     /// Notes that so many bytes, which come next, cannot be read.
     pub(crate) fn lose(&mut self, bytes: u64) {
-        self.lost_bytes += bytes;
+        self.lost_bytes = self.lost_bytes.saturating_add(bytes);
     }
 
     fn declare(&mut self, frame: &Frame) -> Result<(), &'static str> {
@@ -274,13 +283,14 @@ impl Replay {
     pub(crate) fn into_lanes(self) -> Lanes {
         let mut lanes = Lanes::default();
         for Replayed { mut lane, lost_bytes } in self.by_number.into_values() {
-            lane.next_sequence += records_in(self.lost_bytes - lost_bytes);
+            let missing = records_in(self.lost_bytes - lost_bytes);
+            lane.next_sequence = lane.next_sequence.saturating_add(missing);
             lanes.put(lane);
         }
         let lost = records_in(self.lost_bytes);
         let lost_numbers = u32::try_from(lost).unwrap_or(u32::MAX);
         lanes.next_number = lanes.next_number.max(self.next_number).saturating_add(lost_numbers);
-        lanes.sequence_floor = self.sequence_floor + lost;
+        lanes.sequence_floor = self.sequence_floor.saturating_add(lost);
         lanes
     }
 }

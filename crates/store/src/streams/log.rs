@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::caps;
 use parking_lot::{Mutex, RwLock};
@@ -153,6 +154,38 @@ impl Log {
     }
 }
 
+impl Log {
+    /// A sealed segment of which at least half is forgotten since it was last asked for, and something is kept.
+    pub(crate) fn next_to_condense(&self) -> Option<Arc<Segment>> {
+        let state = self.state.read();
+        let worth = |pair: &[Arc<Segment>]| {
+            let (kept, all) = state.events_in(&pair[0], &pair[1]);
+            let before = all.min(pair[0].condensed_to.load(Ordering::Relaxed));
+            (kept > 0 && kept <= before / 2).then(|| (Arc::clone(&pair[0]), kept))
+        };
+        let (segment, kept) = state.segments.windows(2).find_map(worth)?;
+        segment.condensed_to.store(kept, Ordering::Relaxed);
+        Some(segment)
+    }
+
+    /// The first sequence number that each lane keeps, by its number; `None` once the segment is not in the log any more.
+    pub(crate) fn kept_of(&self, segment: &Arc<Segment>) -> Option<HashMap<u32, u64>> {
+        let state = self.state.read();
+        let is_there = state.segments.iter().any(|known| Arc::ptr_eq(known, segment));
+        is_there.then(|| state.lanes.iter().map(|lane| (lane.number, lane.first_sequence)).collect())
+    }
+
+    /// Reads go to `new` from now on, which holds what is kept of `old`.
+    pub(crate) fn replace(&self, old: &Arc<Segment>, new: Arc<Segment>) {
+        let mut state = self.state.write();
+        if let Some(place) = state.segments.iter_mut().find(|known| Arc::ptr_eq(known, old)) {
+            *place = new;
+        }
+        drop(state);
+        self.indexed.lock().retain(|known| !Arc::ptr_eq(known, old));
+    }
+}
+
 impl Place {
     fn part(self, index: &Index, partition: &Partition, count: usize) -> Result<Part, StoreError> {
         let lane = index.lanes.get(&self.lane);
@@ -204,6 +237,17 @@ impl State {
             Some(gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>())
         });
         lost.sum()
+    }
+
+    /// How many events of `segment`, which `next` follows, are kept, and how many it had.
+    fn events_in(&self, segment: &Segment, next: &Segment) -> (u64, u64) {
+        let start = |number: u32| segment.start.get(&number).map_or(0, |start| start.next_sequence);
+        let had = next.start.iter().map(|(number, end)| end.next_sequence.saturating_sub(start(*number)));
+        let kept = self.lanes.iter().filter_map(|lane| {
+            let end = next.start.get(&lane.number)?.next_sequence;
+            Some(end.saturating_sub(start(lane.number).max(lane.first_sequence)))
+        });
+        (kept.sum(), had.sum())
     }
 
     /// Whether every lane that is left keeps nothing of `segment`, which `next` follows.

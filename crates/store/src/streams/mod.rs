@@ -2,6 +2,7 @@
 //! Called by `events`, `hub` and the doors that read event streams.
 
 mod appender;
+mod condense;
 pub mod copy;
 mod format;
 mod group;

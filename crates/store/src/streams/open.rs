@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::condense::CONDENSED;
 use super::housekeeper::SPARE;
 use super::index::Index;
 use super::lane::Lanes;
@@ -15,7 +16,7 @@ use crate::error::StoreError;
 
 /// The log and the good length of its last segment.
 pub(crate) fn open(medium: Medium) -> Result<(Log, u32), StoreError> {
-    for leftover in [SPARE, UNFINISHED] {
+    for leftover in [SPARE, UNFINISHED, CONDENSED] {
         if medium.list()?.iter().any(|name| name == leftover) {
             medium.remove(leftover)?;
         }

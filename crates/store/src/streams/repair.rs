@@ -240,8 +240,9 @@ fn mend_opening(medium: &Medium, before: &Listed, damaged: &Listed) -> Result<St
         return cannot("that of the segment before it is damaged too");
     };
     let replayed = segment.replay(segment.sealed.get().copied().unwrap_or(u32::MAX))?;
-    if replayed.is_damaged() || u64::from(replayed.end) != damaged.base - before.base {
-        return cannot("the segment before it is damaged too");
+    let is_whole = replayed.lanes.is_complete() && u64::from(replayed.end) == damaged.base - before.base;
+    if replayed.is_damaged() || !is_whole {
+        return cannot("the segment before it is damaged too, or has forgotten some of its records");
     }
     let opening = segment::opening(damaged.base, &replayed.lanes.into_lanes());
     let (file, end) = (medium.open(name)?, u32::try_from(opening.len()).expect("an opening was a file's"));

@@ -51,8 +51,14 @@ impl<'a> Scanner<'a> {
             return Ok(Scanned::Bad(why));
         }
         let scanned = Scanned::Record(frame.kind, frame.lane, frame.sequence, self.position);
+        let length = match frame.kind {
+            // Never back, whatever it says.
+            Kind::Skip => frame.sequence.max(length as u64),
+            _ => length as u64,
+        };
         let next = u32::try_from(length).ok().and_then(|length| self.position.checked_add(length));
-        self.position = next.expect("a segment is shorter than 4 GiB");
+        let Some(next) = next else { return Ok(Scanned::Bad("more is skipped than a segment has")) };
+        self.position = next;
         Ok(scanned)
     }
 

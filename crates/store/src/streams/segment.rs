@@ -1,7 +1,8 @@
 //! One segment file: its header, the lanes at its start, and an index of its events that is made when first needed.
-//! A sealed segment never changes again. Reading never trusts a byte whose checksum was not checked.
+//! A sealed segment never changes again, but may be replaced by one that lacks what is forgotten (`condense`). Reading never trusts a byte whose checksum was not checked.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use base::{Timestamp, caps};
@@ -44,6 +45,8 @@ pub(crate) struct Segment {
     /// The length in bytes, once nothing is appended any more.
     pub(crate) sealed: OnceLock<u32>,
     index: Mutex<Option<Arc<Index>>>,
+    /// Events that were kept when it was last condensed, or is about to be.
+    pub(crate) condensed_to: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -122,6 +125,7 @@ impl Segment {
             start: starts(lanes.iter()),
             sealed: OnceLock::new(),
             index: Mutex::default(),
+            condensed_to: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -141,6 +145,7 @@ impl Segment {
             start: HashMap::new(),
             sealed: OnceLock::new(),
             index: Mutex::default(),
+            condensed_to: AtomicU64::new(u64::MAX),
         };
         let (begin, start) = {
             let (mut scanner, mut replay) =
@@ -157,6 +162,11 @@ impl Segment {
         };
         (segment.begin, segment.start) = (begin, start);
         Ok(segment)
+    }
+
+    /// The same file, which is about to get this name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// The index of a sealed segment; made on the first call.
