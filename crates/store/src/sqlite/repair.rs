@@ -63,7 +63,7 @@ fn describe(directory: &Path, damage: &Damage) -> String {
         frame => format!("frame {frame} (byte {})", damage.position),
     };
     format!(
-        "{place} of {} is damaged, and {} acknowledged transactions at or behind it would be lost",
+        "{place} of {} is damaged, and {} transactions at or behind it would be lost",
         path.display(),
         damage.commits_behind
     )
@@ -255,7 +255,7 @@ impl<'a> Files<'a> {
     fn frames(&self, version: Version) -> &[Frame] {
         match version {
             Version::All => &self.survey.frames,
-            Version::Cut => &self.survey.frames[..self.survey.taken()],
+            Version::Cut => &self.survey.frames[..self.survey.unbroken()],
             Version::Alone => &[],
         }
     }
@@ -280,7 +280,7 @@ impl<'a> Files<'a> {
     fn database_is_ahead(&self) -> io::Result<bool> {
         let before = Self::last(self.frames(Version::Cut));
         for (page, frame) in Self::last(&self.survey.frames) {
-            if frame.number as usize <= self.survey.taken() {
+            if frame.number as usize <= self.survey.unbroken() {
                 continue;
             }
             let new = self.content(&frame)?;
@@ -322,9 +322,9 @@ impl<'a> Files<'a> {
             (&file).seek(SeekFrom::Start(self.place(page)))?;
             (&file).write_all(&self.content(&frame)?)?;
         }
-        let pages = frames.iter().rev().find(|frame| frame.commit_pages != 0).map(|frame| frame.commit_pages);
-        if let Some(pages) = pages {
-            file.set_len(u64::from(pages) * self.survey.page_bytes as u64)?;
+        let ends = |frame: &&Frame| frame.has_content() && frame.commit_pages != 0;
+        if let Some(end) = frames.iter().rev().find(ends) {
+            file.set_len(u64::from(end.commit_pages) * self.survey.page_bytes as u64)?;
         }
         Ok(())
     }

@@ -78,11 +78,10 @@ impl Survey {
         self.frames.iter().filter(|frame| frame.commits()).count()
     }
 
-    /// How many frames at the start are what `SQLite` would take: whole, up to the end of a transaction.
-    pub(crate) fn taken(&self) -> usize {
-        let Some(damage) = &self.damage else { return self.frames.len() };
-        let before = self.frames.iter().take_while(|frame| frame.number < damage.frame);
-        before.enumerate().filter(|(_, frame)| frame.commits()).last().map_or(0, |(at, _)| at + 1)
+    /// How many frames at the start have their content, up to the end of a transaction.
+    pub(crate) fn unbroken(&self) -> usize {
+        let known = self.frames.iter().take_while(|frame| frame.has_content());
+        known.enumerate().filter(|(_, frame)| frame.commits()).last().map_or(0, |(at, _)| at + 1)
     }
 }
 
@@ -96,9 +95,13 @@ impl Frame {
         matches!(self.state, State::Whole | State::Mendable(_))
     }
 
-    /// It may be the mark of a transaction's end that is wrong; then the transaction counts.
+    /// It may be the mark of a transaction's end that is wrong; then the transaction counts. Or it is the page's number; then
+    /// nobody knows which page it was.
     fn doubt(&mut self, explained: &[(Option<Mend>, Sum)]) {
         self.state = State::Flipped;
+        if explained.iter().any(|(mend, _)| mend.is_some_and(|mend| mend.at == 0)) {
+            self.page = 0;
+        }
         let marks = explained.iter().filter_map(|(mend, _)| mend.filter(|mend| mend.at == 4));
         self.commit_pages =
             marks.map(|mend| u32::from_be_bytes(mend.word)).chain([self.commit_pages]).max().unwrap_or(0);

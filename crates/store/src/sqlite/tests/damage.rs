@@ -137,6 +137,34 @@ async fn no_flip_hides_that_a_frame_ends_a_transaction() {
 }
 
 #[tokio::test]
+async fn no_flip_makes_a_frame_pass_for_another_page() {
+    let killed = Killed::writing(&[("a", 10), ("b", 3000), ("a", 20)]).await;
+    let frames = Killed::survey(&killed.log).frames;
+    for (at, bit) in (0..frames.len()).flat_map(|at| (0..32).map(move |bit| (at, bit))) {
+        let mut log = killed.log.clone();
+        log[HEADER_BYTES + at * FRAME_BYTES + bit / 8] ^= 1 << (bit % 8);
+        let found = Killed::survey(&log).frames[at];
+        assert!([0, frames[at].page].contains(&found.page), "bit {bit} of frame {}: {found:?}", at + 1);
+    }
+}
+
+#[tokio::test]
+async fn two_damaged_frames_cost_what_is_behind_the_one_that_cannot_be_mended() {
+    let killed = Killed::writing(&[("a", 10), ("b", 20), ("big", 40_000), ("c", 30)]).await;
+    let survey = Killed::survey(&killed.log);
+    let is_alone =
+        |frame: &&wal::Frame| survey.frames.iter().filter(|other| other.page == frame.page).count() == 1;
+    let mut log = killed.smashed(survey.frames.iter().rev().find(is_alone).unwrap().number);
+    log[HEADER_BYTES + FRAME_HEADER_BYTES + 100] ^= 4;
+    let directory = killed.with_log(&log);
+    assert!(refusal(directory.path()).contains("frame 1 "));
+    assert!(repair_records(directory.path()).unwrap().is_sound);
+    let store = open(directory.path()).unwrap();
+    assert_eq!((size(&store, "a").await, size(&store, "b").await), (Some(10), Some(20)));
+    assert_eq!((size(&store, "big").await, size(&store, "c").await), (None, None));
+}
+
+#[tokio::test]
 async fn a_log_that_is_torn_in_what_was_not_acknowledged_opens_without_complaint() {
     let killed = Killed::writing(&[("a", 10), ("b", 3000), ("big", 9000)]).await;
     let whole = Killed::survey(&killed.log);
