@@ -14,6 +14,8 @@ use server::client::{Https, Login, MqttClient, Trust};
 
 #[path = "process/deadline.rs"]
 mod deadline;
+#[path = "process/roles.rs"]
+mod roles;
 #[path = "process/secrets.rs"]
 mod secrets;
 
@@ -109,21 +111,29 @@ async fn it_says_when_it_is_ready_and_answers_over_tls() {
     assert_eq!(answer.status, 401, "live control wants the admin key");
 }
 
-/// What `twinhub env` prints, and a token for Resource Manager bought with it.
-async fn log_in(directory: &Path) -> (BTreeMap<String, String>, String) {
+/// What `twinhub env` prints.
+fn environment(directory: &Path) -> BTreeMap<String, String> {
     let (_, json, _) = twinhub(directory, &["env", "--format", "json"]);
-    let variables: BTreeMap<String, String> = serde_json::from_str(&json).unwrap();
+    serde_json::from_str(&json).unwrap()
+}
+
+/// A token of the first principal for `resource`.
+async fn token_for(directory: &Path, variables: &BTreeMap<String, String>, resource: &str) -> String {
     let url = format!("{}/{}/oauth2/token", variables["AZURE_AUTHORITY_HOST"], variables["AZURE_TENANT_ID"]);
     let body = format!(
-        "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
-        variables["AZURE_CLIENT_ID"],
-        variables["AZURE_CLIENT_SECRET"],
-        variables["AZURE_RESOURCE_MANAGER_AUDIENCE"],
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope={resource}/.default",
+        variables["AZURE_CLIENT_ID"], variables["AZURE_CLIENT_SECRET"],
     );
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let answer = client(directory).ask("POST", &url, &headers, body).await.unwrap();
-    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
-    (variables, format!("Bearer {token}"))
+    format!("Bearer {}", answer.json()["access_token"].as_str().unwrap())
+}
+
+/// What `twinhub env` prints, and a token for Resource Manager bought with it.
+async fn log_in(directory: &Path) -> (BTreeMap<String, String>, String) {
+    let variables = environment(directory);
+    let token = token_for(directory, &variables, &variables["AZURE_RESOURCE_MANAGER_AUDIENCE"]).await;
+    (variables, token)
 }
 
 #[tokio::test]
