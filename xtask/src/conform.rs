@@ -12,7 +12,7 @@ use crate::shell::{self, Outcome, cargo, root, step, target};
 /// The suites that run at every change.
 pub const USUAL: &[&str] = &["python", "node", "sdk"];
 /// Those, and the ones that take long to install or to run.
-pub const ALL: &[&str] = USUAL;
+pub const ALL: &[&str] = &["python", "node", "sdk", "az"];
 
 pub fn run(arguments: &[String]) -> Outcome {
     if arguments.is_empty() {
@@ -37,6 +37,7 @@ pub fn run_suites(suites: &[&str]) -> Outcome {
             "python" => python(&server)?,
             "node" => node(&server)?,
             "sdk" => sdk(&server)?,
+            "az" => az(&server)?,
             other => return Err(format!("unknown suite {other}; known: {}", ALL.join(", "))),
         }
     }
@@ -47,11 +48,11 @@ fn requirements() -> PathBuf {
     root().join("conformance/python/requirements.txt")
 }
 
-fn python_environment() -> Result<PathBuf, String> {
-    environment("python", &requirements(), |folder| {
+fn python_environment(name: &str, requirements: &Path) -> Result<PathBuf, String> {
+    environment(name, requirements, |folder| {
         step("python environment", Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let pip = folder.join("bin/pip");
-        step("python packages", Command::new(pip).args(["install", "--quiet", "-r"]).arg(requirements()))
+        step("python packages", Command::new(pip).args(["install", "--quiet", "-r"]).arg(requirements))
     })
 }
 
@@ -65,13 +66,21 @@ fn pytest(python: &Path, tests: &Path) -> Command {
 }
 
 fn python(server: &Server) -> Outcome {
-    let mut command = pytest(&python_environment()?, &root().join("conformance/python"));
+    let python = python_environment("python", &requirements())?;
+    let mut command = pytest(&python, &root().join("conformance/python"));
     step("conformance: python", server.environment(&mut command))
+}
+
+/// `az` has 700 MB of packages of its own.
+fn az(server: &Server) -> Outcome {
+    let tests = root().join("conformance/az");
+    let python = python_environment("az", &tests.join("requirements.txt"))?;
+    step("conformance: az", server.environment(&mut pytest(&python, &tests)))
 }
 
 /// The suite that comes with the sources of Microsoft's Digital Twins client, as it is, over fixtures of ours.
 fn sdk(server: &Server) -> Outcome {
-    let python = python_environment()?;
+    let python = python_environment("python", &requirements())?;
     let sources = environment("sdk", &requirements(), |folder| client_sources(&python, folder))?;
     let (ours, tests) = (root().join("conformance/sdk"), sources.join("tests"));
     fs::copy(ours.join("conftest.py"), tests.join("conftest.py")).map_err(|error| error.to_string())?;
