@@ -248,6 +248,59 @@ fn an_inherited_annotation_is_judged_where_it_meets_what_it_annotates() {
     assert_eq!((issue.rule, issue.path.as_str()), ("notSiblingRequiredType", "/0"));
 }
 
+/// What is overridden is judged by its types, and those of a model that is there already are known as well as those of the call.
+#[test]
+fn an_override_is_judged_the_same_whether_its_base_comes_with_it_or_was_there_before() {
+    let with_extensions = |name: &str, members: &Value| {
+        let mut model = interface(name, members);
+        model["@context"] = json!([
+            "dtmi:dtdl:context;3",
+            "dtmi:dtdl:extension:quantitativeTypes;1",
+            "dtmi:dtdl:extension:annotation;1",
+            "dtmi:dtdl:extension:overriding;1",
+        ]);
+        model
+    };
+    let temperature = json!({"@type": ["Property", "Temperature"], "name": "temperature", "schema": "double", "unit": "degreeCelsius"});
+    let overriding = |name: &str, overrides: &str, schema: &str| {
+        json!({"@type": ["Property", "ValueAnnotation", "Override"], "name": name, "annotates": "temperature",
+            "overrides": overrides, "schema": schema})
+    };
+    let by_id = "dtmi:dtdl:extension:quantitativeTypes:v1:property:unit";
+    let cases = [
+        (vec![temperature.clone()], overriding("own", "unit", "TemperatureUnit"), None),
+        (vec![temperature.clone()], overriding("own", by_id, "TemperatureUnit"), None),
+        (vec![temperature.clone()], overriding("own", "unit", "LengthUnit"), Some("siblingPropertyMismatch")),
+        (
+            vec![property("temperature")],
+            overriding("own", "unit", "TemperatureUnit"),
+            Some("noMatchingSupplementalProperty"),
+        ),
+        (
+            vec![temperature, overriding("inherited", by_id, "TemperatureUnit")],
+            overriding("own", "unit", "TemperatureUnit"),
+            Some("multipleReference"),
+        ),
+    ];
+    for (contents, own, rule) in cases {
+        let base = with_extensions("Base", &json!({"contents": contents}));
+        let device = with_extensions("Device", &json!({"extends": "dtmi:test:Base;1", "contents": [own]}));
+        let rules = |answer: Result<Vec<Model>, Vec<Issue>>| -> Vec<&'static str> {
+            answer.err().unwrap_or_default().iter().map(|issue| issue.rule).collect()
+        };
+        let service = Options::azure_digital_twins();
+        let expected: Vec<&str> = rule.into_iter().collect();
+        assert_eq!(
+            rules(parse_models(&[base.clone(), device.clone()], &nothing_known, &service)),
+            expected,
+            "{own}"
+        );
+        let base = Arc::new(parsed(&[base]).remove(0));
+        let known = |id: &Dtmi| (*id == base.id).then(|| base.clone());
+        assert_eq!(rules(parse_models(&[device], &known, &service)), expected, "{own}");
+    }
+}
+
 #[test]
 fn the_service_takes_its_own_extensions_and_no_inline_interfaces() {
     let service = Options::azure_digital_twins();
