@@ -58,6 +58,7 @@ mod tests {
     fn hub(name: &str, weight: Option<u32>) -> LinkedHub {
         LinkedHub {
             host_name: name.to_owned(),
+            hub_name: name.to_owned(),
             connection_string: Secret::new(""),
             location: "eastus".to_owned(),
             allocation_weight: weight,

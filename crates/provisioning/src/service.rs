@@ -140,15 +140,11 @@ impl Service {
     /// A link by its name in an enrollment, or by any host at which clients are told to find its hub.
     pub(crate) fn find_link<'a>(&self, settings: &'a ServiceSettings, text: &str) -> Option<&'a LinkedHub> {
         let hosts = &self.0.context.hosts;
-        let is_there = |link: &&LinkedHub| {
-            let hub = self.hub_at(&link.host_name);
-            hub.is_some_and(|hub| hosts.is_at(HostedService::Hub, hub.name(), text))
-        };
+        let is_there = |link: &&LinkedHub| hosts.is_at(HostedService::Hub, &link.hub_name, text);
         settings.linked_hub(text).or_else(|| settings.linked_hubs.iter().find(is_there))
     }
 
-    /// The hub that a linked host name stands for.
-    pub(crate) fn hub_at(&self, host_name: &str) -> Option<Hub> {
-        self.hubs().at_host(host_name, None)
+    pub(crate) fn hub_of(&self, link: &LinkedHub) -> Option<Hub> {
+        self.hubs().find(&link.hub_name)
     }
 }

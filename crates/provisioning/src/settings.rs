@@ -74,6 +74,8 @@ impl AllocationPolicy {
 pub struct LinkedHub {
     /// The host name of the connection string, which is also the link's name.
     pub host_name: String,
+    /// The hub behind it when it was linked: an address leads elsewhere once the server has other settings.
+    pub hub_name: String,
     pub connection_string: Secret,
     pub location: String,
     /// 1 to 1000.
@@ -159,15 +161,12 @@ impl ServiceSettings {
         self.policies.iter().find(|policy| policy.key_name == key_name)
     }
 
-    /// A linked hub by its host name (with or without port), or by its first label.
+    /// A linked hub by its host name (with or without port), or by its own name.
     pub fn linked_hub(&self, text: &str) -> Option<&LinkedHub> {
         let bare = base::hosts::strip_port;
         let by_host = |hub: &&LinkedHub| bare(&hub.host_name).eq_ignore_ascii_case(bare(text));
-        let by_label = |hub: &&LinkedHub| {
-            hub.host_name.parse::<std::net::IpAddr>().is_err()
-                && hub.host_name.split('.').next().is_some_and(|label| label.eq_ignore_ascii_case(text))
-        };
-        self.linked_hubs.iter().find(by_host).or_else(|| self.linked_hubs.iter().find(by_label))
+        let by_name = |hub: &&LinkedHub| hub.hub_name.eq_ignore_ascii_case(text);
+        self.linked_hubs.iter().find(by_host).or_else(|| self.linked_hubs.iter().find(by_name))
     }
 }
 

@@ -138,6 +138,7 @@ pub(crate) fn link(hub: &Hub) -> LinkedHub {
             "HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={key}"
         )),
         host_name,
+        hub_name: hub.name().to_owned(),
         location: "eastus".into(),
         allocation_weight: None,
         apply_allocation_policy: None,

@@ -266,6 +266,7 @@ fn policy(policy: &SharedAccessPolicy) -> hub::SharedAccessPolicy {
 fn linked_hub(hub: &LinkedHub) -> provisioning::LinkedHub {
     provisioning::LinkedHub {
         host_name: hub.host_name.clone(),
+        hub_name: hub.hub_name.clone(),
         connection_string: hub.connection_string.clone(),
         location: hub.location.clone(),
         allocation_weight: hub.allocation_weight,

@@ -130,7 +130,12 @@ impl Listeners {
     /// Starts to accept on every socket bound so far and on those that follow.
     pub(crate) fn start(&self, accept: Arc<dyn Accept>) {
         let _ = self.accept.set(accept);
-        for listening in std::mem::take(&mut self.state.lock().waiting) {
+        self.serve_waiting();
+    }
+
+    fn serve_waiting(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        for listening in waiting {
             self.serve(listening);
         }
     }
@@ -176,14 +181,13 @@ impl Listeners {
         let part = Arc::new(self.tasks.part());
         let listen = |(socket, kind)| Listening::new(socket, kind, Some(part.clone()));
         let sockets: Vec<_> = sockets.into_iter().map(listen).collect();
+        let mut state = self.state.lock();
+        state.waiting.extend(sockets.iter().cloned());
+        state.further.insert(address, Further { part, sockets });
+        drop(state);
         if self.accept.get().is_some() {
-            for listening in &sockets {
-                self.serve(listening.clone());
-            }
-        } else {
-            self.state.lock().waiting.extend(sockets.iter().cloned());
+            self.serve_waiting();
         }
-        self.state.lock().further.insert(address, Further { part, sockets });
         true
     }
 

@@ -105,7 +105,7 @@ impl Service {
         let hub = match (&current, policy.update_hub_assignment) {
             (Some(current), false) => current.clone(),
             _ => match self.choose(enrollment, &settings, &begun.registration_id) {
-                Ok(linked) => match self.hub_at(&linked.host_name) {
+                Ok(linked) => match self.hub_of(linked) {
                     Some(hub) => hub,
                     None => return Ok(Err(FailureReason::NoHub)),
                 },
@@ -148,9 +148,8 @@ impl Service {
 
     /// The link by which this service reaches `hub`.
     fn link_to<'a>(&self, settings: &'a ServiceSettings, hub: &Hub) -> Option<&'a LinkedHub> {
-        let leads_there = |link: &&LinkedHub| {
-            self.hub_at(&link.host_name).is_some_and(|at| at.instance() == hub.instance())
-        };
+        let leads_there =
+            |link: &&LinkedHub| self.hub_of(link).is_some_and(|at| at.instance() == hub.instance());
         settings.linked_hubs.iter().find(leads_there)
     }
 }

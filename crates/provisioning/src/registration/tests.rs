@@ -288,6 +288,20 @@ async fn each_policy_says_what_becomes_of_a_device_that_stays_on_its_hub() {
 }
 
 #[tokio::test]
+async fn a_hub_that_was_linked_by_an_address_is_found_when_that_leads_elsewhere() {
+    let test = TestService::with_hubs(&["a", "b"]).await;
+    let mut settings = (*test.service.settings()).clone();
+    settings.linked_hubs[1].host_name = "127.0.7.7".into();
+    test.services.ensure(settings).await.unwrap();
+    for (id, host) in [("dev-1", "127.0.7.7"), ("dev-2", "b"), ("dev-3", "b.azure-devices.example.test")] {
+        let mut draft = individual(id);
+        draft.iot_hubs = vec![host.into()];
+        let key = primary_key(&test.put(&draft).await.unwrap());
+        assert_eq!(test.register(id, &key).await.unwrap().assignment.unwrap().hub_name, "b", "{host}");
+    }
+}
+
+#[tokio::test]
 async fn never_means_never_and_a_device_id_stays_until_its_registration_goes() {
     let test = TestService::with_hubs(&["a", "b"]).await;
     let key = on_its_way(&test, "b", NEVER).await;

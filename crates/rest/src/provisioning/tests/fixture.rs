@@ -66,6 +66,7 @@ fn link(hub: &Hub) -> LinkedHub {
             "HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={key}"
         )),
         host_name,
+        hub_name: hub.name().to_owned(),
         location: "eastus".into(),
         allocation_weight: None,
         apply_allocation_policy: None,
