@@ -2,7 +2,7 @@
 //! Called by the Resource Manager door. Enrollments and registrations are the affair of the `provisioning` crate.
 
 use access::{Caller, Right};
-use base::hosts::{Host, Service};
+use base::hosts::Service;
 use base::{IfMatch, InstanceId};
 use provisioning::HubConnectionString;
 use store::retry_on_conflict;
@@ -91,14 +91,7 @@ impl ResourceManager {
         hubs: &[Resource],
         wanted: &HubConnectionString,
     ) -> Result<(InstanceId, String), Error> {
-        let is_meant = |hub: &&Resource| match self.hosts.resolve(&wanted.host_name, None) {
-            Host::Instance(Service::Hub, name) => hub.id.name.eq_ignore_ascii_case(&name),
-            Host::Unnamed => {
-                let default = self.hosts.default_instance(Service::Hub);
-                default.is_some_and(|name| hub.id.name.eq_ignore_ascii_case(&name))
-            }
-            Host::Instance(..) | Host::UnknownInstance(_) | Host::GlobalProvisioning => false,
-        };
+        let is_meant = |hub: &&Resource| self.hosts.is_at(Service::Hub, &hub.id.name, &wanted.host_name);
         let unknown = || Error::bad_request(format!("The hub '{}' could not be found.", wanted.host_name));
         let hub = hubs.iter().find(is_meant).ok_or_else(unknown)?;
         let properties = iot_hub::properties(hub)?;
