@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("events", 3),
     ("hub", 4),
     ("digital_twins", 4),
+    ("event_hubs", 4),
     ("provisioning", 5),
     ("resource_manager", 6),
     ("mqtt", 7),

@@ -35,6 +35,15 @@ impl ConnectionString {
         self.field("EntityPath")
     }
 
+    pub fn shared_access_key_name(&self) -> Option<&str> {
+        self.field("SharedAccessKeyName")
+    }
+
+    /// For whoever compares it in constant time, and nobody else.
+    pub fn shared_access_key(&self) -> Option<&str> {
+        self.field("SharedAccessKey")
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         let fields = self.expose().split(';').filter_map(|field| field.split_once('='));
         let mut named = fields.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));

@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use base::hosts::{Host, Service};
 use base::{ConnectionString, InstanceId, Secret, Url, outbound};
 use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Key, Record, Scan, StoreError, Table, table};
 
 use crate::Events;
+use crate::event_hubs::Way;
 use crate::relay::ParkedEvent;
-use crate::stream::{EventStream, store_error};
+use crate::stream::store_error;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -31,8 +31,8 @@ pub enum Target {
 pub enum Address {
     /// `Endpoint=sb://{host}/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath={entity}`.
     ConnectionString(ConnectionString),
-    /// `sb://{host}/` and the entity, with the instance's identity.
-    Identity { endpoint_uri: String, entity_path: String },
+    /// `sb://{host}/` and the entity, with the instance's identity: the principal of it, or nobody once it was taken away.
+    Identity { endpoint_uri: String, entity_path: String, principal_id: Option<String> },
 }
 
 impl Record for Endpoint {
@@ -47,7 +47,7 @@ impl Address {
     /// Host (with its port, if it has one) and entity.
     pub fn host_and_entity(&self) -> Option<(&str, &str)> {
         match self {
-            Self::Identity { endpoint_uri, entity_path } => Some((host(endpoint_uri)?, entity_path)),
+            Self::Identity { endpoint_uri, entity_path, .. } => Some((host(endpoint_uri)?, entity_path)),
             Self::ConnectionString(string) => Some((string.endpoint_host()?, string.entity_path()?)),
         }
     }
@@ -55,7 +55,7 @@ impl Address {
     fn connection_string(&self) -> ConnectionString {
         match self {
             Self::ConnectionString(string) => string.clone(),
-            Self::Identity { endpoint_uri, entity_path } => {
+            Self::Identity { endpoint_uri, entity_path, .. } => {
                 ConnectionString::new(format!("Endpoint={endpoint_uri};EntityPath={entity_path}"))
             }
         }
@@ -123,13 +123,11 @@ impl Events {
         Ok(self.context().store.get::<Endpoint>(&key).await?.map(|stored| stored.record))
     }
 
-    /// The event hub of this server that an endpoint names, if it does and the event hub is there.
-    pub(crate) fn own_event_hub(&self, target: &Target) -> Option<EventStream> {
-        let Target::EventHub(address) = target else { return None };
-        let (host, entity) = address.host_and_entity()?;
-        match self.context().hosts.resolve(host, None) {
-            Host::Instance(Service::EventHubs, namespace) => self.event_hub(&namespace, entity),
-            _ => None,
+    /// Where an endpoint's events go now, and whether they may.
+    pub(crate) async fn way(&self, target: &Target) -> Result<Way, StoreError> {
+        match target {
+            Target::EventHub(address) => self.context().event_hubs.way(address).await,
+            Target::ServiceBus(_) | Target::EventGrid { .. } => Ok(Way::Elsewhere),
         }
     }
 }

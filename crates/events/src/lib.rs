@@ -2,6 +2,7 @@
 //! Domain crates push envelopes and ensure streams; nothing here knows what an event means.
 
 pub mod endpoint;
+mod event_hubs;
 pub mod headers;
 pub mod outbox;
 pub mod reader;
@@ -11,13 +12,13 @@ pub mod stream;
 
 use std::sync::Arc;
 
-use base::hosts::Hosts;
 use base::outbound::Outbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId};
 use store::{Store, StoreError, Streams};
 
 pub use endpoint::{Address, Endpoint, Target};
+pub use event_hubs::{EventHubs, NoEventHubs, Way, Ways};
 pub use outbox::{Destination, Envelope};
 pub use reader::{Reader, Start, Step};
 pub use route::Route;
@@ -30,8 +31,9 @@ pub struct Context {
     pub store: Store,
     pub streams: Streams,
     pub clock: Clock,
-    pub hosts: Hosts,
     pub tasks: Tasks,
+    /// Knows which targets are on this server, and who may send to them.
+    pub event_hubs: Arc<dyn EventHubs>,
     /// The way to targets that are not on this server.
     pub outbound: Arc<dyn Outbound>,
 }
@@ -76,6 +78,11 @@ impl Events {
     /// What is known to be damaged of the log.
     pub fn log_damage(&self) -> LogDamage {
         self.context().streams.damage()
+    }
+
+    /// Something that endpoints wait for may have changed.
+    pub fn try_endpoints_again(&self) {
+        self.0.retry.notify_one();
     }
 
     pub(crate) fn context(&self) -> &Context {

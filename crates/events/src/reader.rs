@@ -148,7 +148,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use base::hosts::{Hosts, NoMachine};
     use base::outbound::NoOutbound;
     use base::tasks::Tasks;
     use base::{Clock, InstanceId, Timestamp};
@@ -173,7 +172,7 @@ mod tests {
                 store: Store::open(options).unwrap(),
                 streams: Streams::open(options).unwrap(),
                 clock: Clock::manual(Timestamp::from_unix_seconds(1_000)),
-                hosts: Hosts::new("localhost", 443, NoMachine),
+                event_hubs: Arc::new(crate::NoEventHubs),
                 tasks: Tasks::new(),
                 outbound: Arc::new(NoOutbound),
             });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base::hosts::{Hosts, NoMachine, Service};
 use base::outbound::{self, Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
 use base::{Clock, ConnectionString, InstanceId, Timestamp};
@@ -15,7 +14,7 @@ use store::{Batch, Durability, Location, Options, OutboxEntry, Position, Store, 
 use crate::headers::{self, SystemProperty};
 use crate::outbox::{self, Destination, Envelope};
 use crate::relay;
-use crate::{Address, Context, Endpoint, EventStreamSettings, Events, Route, Target};
+use crate::{Address, Context, Endpoint, EventHubs, EventStreamSettings, Events, Route, Target, Way, Ways};
 
 fn twins() -> InstanceId {
     InstanceId::from_stored("adt-twins-1")
@@ -41,8 +40,30 @@ impl Outbound for Elsewhere {
     }
 }
 
+/// The event hubs of `ns`, which let everybody in or nobody.
+#[derive(Default)]
+struct Ours {
+    closed: Mutex<bool>,
+}
+
+impl EventHubs for Ours {
+    fn way<'a>(&'a self, address: &'a Address) -> Ways<'a> {
+        Box::pin(async move {
+            Ok(match address.host_and_entity() {
+                Some((host, _)) if !host.to_ascii_lowercase().starts_with("ns.servicebus.") => Way::Elsewhere,
+                Some((_, entity)) if !*self.closed.lock() => Way::Open {
+                    instance: InstanceId::from_stored("eventhubs-ns-1"),
+                    event_hub: entity.to_ascii_lowercase(),
+                },
+                _ => Way::Closed("closed".into()),
+            })
+        })
+    }
+}
+
 struct Fixture {
     events: Events,
+    ours: Arc<Ours>,
     clock: Clock,
     elsewhere: Arc<Elsewhere>,
     waiting: relay::Waiting,
@@ -51,21 +72,20 @@ struct Fixture {
 impl Fixture {
     async fn open(options: &Options) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
-        let hosts = Hosts::new("localhost", 443, NoMachine);
-        hosts.register(Service::EventHubs, "ns", "eastus", false);
+        let ours = Arc::new(Ours::default());
         let elsewhere = Arc::new(Elsewhere::default());
         let events = Events::new(Context {
             store: Store::open(options).unwrap(),
             streams: Streams::open(options).unwrap(),
             clock: clock.clone(),
-            hosts,
+            event_hubs: Arc::clone(&ours) as Arc<dyn EventHubs>,
             tasks: Tasks::new(),
             outbound: Arc::clone(&elsewhere) as Arc<dyn Outbound>,
         });
         // The loops are run by hand, so that every step is seen.
         events.load_streams().await.unwrap();
         let waiting = relay::Waiting::load(&events).await.unwrap();
-        Self { events, clock, elsewhere, waiting }
+        Self { events, ours, clock, elsewhere, waiting }
     }
 
     async fn new() -> Self {
@@ -500,4 +520,30 @@ async fn the_running_relay_needs_no_push() {
         tail.wait_for(|next| *next == number).await.unwrap();
     }
     assert_eq!(fixture.events.context().tasks.drain(Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn events_wait_in_order_while_their_endpoint_is_kept_out() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("events").await;
+    fixture.endpoint("e", "ns.servicebus.localhost", "events").await;
+    fixture.route("r", "e", "true").await;
+    fixture.raise("room", "kind", "1").await;
+    fixture.relay().await;
+    *fixture.ours.closed.lock() = true;
+    fixture.raise("room", "kind", "2").await;
+    fixture.relay().await;
+    fixture.deliver().await;
+    fixture.raise("room", "kind", "3").await;
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("events").await, ["1"]);
+
+    *fixture.ours.closed.lock() = false;
+    fixture.raise("room", "kind", "4").await;
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("events").await, ["1"], "behind those that wait");
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.deliver().await;
+    assert_eq!(fixture.bodies("events").await, ["1", "2", "3", "4"]);
+    assert_eq!(fixture.elsewhere.taken.lock().len(), 0, "what is refused here is not tried elsewhere");
 }

@@ -46,7 +46,7 @@ pub(crate) fn context() -> Context {
         store: store.clone(),
         streams: streams.clone(),
         clock: clock.clone(),
-        hosts: hosts.clone(),
+        event_hubs: Arc::new(events::NoEventHubs),
         tasks: tasks.clone(),
         outbound: Arc::new(NoOutbound),
     });

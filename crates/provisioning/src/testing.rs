@@ -42,7 +42,7 @@ impl TestService {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: std::sync::Arc::new(events::NoEventHubs),
             tasks: tasks.clone(),
             outbound: std::sync::Arc::new(base::outbound::NoOutbound),
         });

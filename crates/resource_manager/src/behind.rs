@@ -1,20 +1,20 @@
 //! What stands behind a resource: a hub, a provisioning service, a Digital Twins instance, an endpoint of `events`.
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
-use base::hosts::{Dialled, Host, Service};
-use base::{ConnectionString, InstanceId};
+use base::ConnectionString;
+use base::hosts::{Dialled, Service};
+use events::Way;
 use store::{Batch, retry_on_conflict};
 
 use crate::ResourceManager;
 use crate::endpoint::{self, BusKind, Target};
 use crate::error::Error;
-use crate::id::ResourceId;
 use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
 use crate::reconcile::Fault;
 use crate::resource::{NetworkAccess, Properties, ProvisioningState, Resource};
-use crate::{instance, iot_hub, provisioning_service};
+use crate::{event_hub, instance, iot_hub, provisioning_service};
 
 impl ResourceManager {
     /// Brings what stands behind `resource` to what the resource says.
@@ -22,15 +22,18 @@ impl ResourceManager {
         match &resource.properties {
             Properties::DigitalTwinsInstance(properties) => {
                 let ensured = self.instances.ensure(twins_settings(resource, properties)).await;
-                ensured.map(|_| ()).map_err(|error| later(&error))
+                ensured.map_err(|error| later(&error))?;
+                self.tell_identity_to_endpoints(resource).await
             }
             Properties::IotHub(properties) => {
                 let ensured = self.hubs.ensure(hub_settings(resource, properties)).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
-            Properties::EventHubNamespace(_) => {
-                self.start_namespace(&resource.id);
-                Ok(())
+            Properties::EventHubNamespace(properties) => {
+                let (instance, id) = (properties.instance.clone(), &resource.id);
+                let settings = event_hubs::NamespaceSettings::new(instance, &id.name, id.scope());
+                let ensured = self.event_hubs.ensure(settings).await;
+                ensured.map(|_| ()).map_err(|error| later(&error))
             }
             Properties::ProvisioningService(properties) => {
                 let ensured = self.services.ensure(service_settings(resource, properties)).await;
@@ -38,10 +41,10 @@ impl ResourceManager {
             }
             Properties::DigitalTwinsEndpoint(properties) => self.ensure_endpoint(resource, properties).await,
             Properties::EventHub(properties) => {
-                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
-                let namespace = resource.id.parent.clone();
+                let Some(namespace) = self.namespace_of(resource).await? else { return Ok(()) };
                 let (partitions, days) = (properties.partition_count, properties.retention_days);
-                self.ensure_stream(&instance, &resource.id.name, namespace, partitions, days).await
+                let ensured = namespace.ensure_event_hub(&resource.id.name, partitions, days).await;
+                ensured.map_err(|error| later(&error))
             }
             Properties::UserAssignedIdentity(_) => Ok(()),
         }
@@ -55,55 +58,37 @@ impl ResourceManager {
             }
             Properties::IotHub(properties) => Ok(self.hubs.remove(&properties.instance).await?),
             Properties::EventHubNamespace(properties) => {
-                self.events.remove_instance(&properties.instance).await?;
-                self.hosts.forget(Service::EventHubs, &resource.id.name);
-                Ok(self.store.remove_instance(&properties.instance).await?)
+                Ok(self.event_hubs.remove(&properties.instance).await?)
             }
             Properties::ProvisioningService(properties) => {
                 Ok(self.services.remove(&properties.instance).await?)
             }
             Properties::DigitalTwinsEndpoint(_) => {
-                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
-                Ok(self.events.remove_endpoint(&instance, &resource.id.name).await?)
+                let Some(parent) = self.parent_resource(resource).await? else { return Ok(()) };
+                let instance = &instance::properties(&parent)?.instance;
+                Ok(self.events.remove_endpoint(instance, &resource.id.name).await?)
             }
             Properties::EventHub(_) => {
-                let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
-                Ok(self.events.remove_stream(&instance, &resource.id.name).await?)
+                let Some(namespace) = self.namespace_of(resource).await? else { return Ok(()) };
+                namespace.remove_event_hub(&resource.id.name).await.map_err(|error| later(&error))
             }
             Properties::UserAssignedIdentity(_) => Ok(()),
         }
     }
 
-    async fn ensure_stream(
-        &self,
-        instance: &InstanceId,
-        name: &str,
-        namespace: Option<String>,
-        partition_count: u32,
-        retention_days: u32,
-    ) -> Result<(), Fault> {
-        let settings = events::EventStreamSettings {
-            instance: instance.clone(),
-            name: name.to_owned(),
-            namespace,
-            partition_count,
-            retention_seconds: u64::from(retention_days) * 24 * 3600,
-        };
-        self.events.ensure_stream(settings).await?;
-        Ok(())
-    }
-
-    /// Tells `events` where an endpoint leads. A target on this server is tried first: what is refused now would be refused
-    /// at every event.
+    /// Tells `events` where an endpoint leads. A key for an event hub of this server is tried first: what is refused now would
+    /// be refused at every event.
     async fn ensure_endpoint(
         &self,
         resource: &Resource,
         properties: &endpoint::Properties,
     ) -> Result<(), Fault> {
-        self.own_target_must_accept(&properties.target).await?;
-        let Some(instance) = self.instance_of(resource).await? else { return Ok(()) };
-        let target = events_target(&properties.target);
-        let endpoint = events::Endpoint { instance, name: resource.id.name.clone(), target };
+        let Some(endpoint) = self.endpoint_of(resource, properties).await? else { return Ok(()) };
+        if let events::Target::EventHub(address @ events::Address::ConnectionString(_)) = &endpoint.target
+            && let Way::Closed(message) = self.event_hubs.kind().gate.way(address).await?
+        {
+            return Err(Fault::Refused { code: "EndpointValidationFailed", message });
+        }
         let ensured = retry_on_conflict(async || {
             let now = self.stored(&resource.id).await?;
             let is_going = |now: &Resource| now.provisioning_state == ProvisioningState::Deleting;
@@ -116,56 +101,60 @@ impl ResourceManager {
         Ok(ensured.await?)
     }
 
-    async fn own_target_must_accept(&self, target: &Target) -> Result<(), Fault> {
-        let Target::Keys { kind: BusKind::EventHub, primary, .. } = target else { return Ok(()) };
-        let Some(parts) = endpoint::ConnectionString::parse(primary.expose()) else { return Ok(()) };
-        if !matches!(self.hosts.resolve(&parts.host, None), Host::Instance(Service::EventHubs, _)) {
-            return Ok(());
+    /// An endpoint as `events` knows it. None once its instance is gone.
+    async fn endpoint_of(
+        &self,
+        resource: &Resource,
+        properties: &endpoint::Properties,
+    ) -> Result<Option<events::Endpoint>, Error> {
+        let Some(parent) = self.parent_resource(resource).await? else { return Ok(None) };
+        let principal_id = endpoint::principal_id(properties, parent.identity.as_ref());
+        let target = events_target(&properties.target, principal_id);
+        let instance = instance::properties(&parent)?.instance.clone();
+        Ok(Some(events::Endpoint { instance, name: resource.id.name.clone(), target }))
+    }
+
+    /// The endpoints that stand on an instance's identity follow it.
+    async fn tell_identity_to_endpoints(&self, instance: &Resource) -> Result<(), Fault> {
+        let key = instance.id.children_key(ResourceType::DigitalTwinsEndpoint);
+        for resource in self.scan_page(key, None).await?.items {
+            let properties = endpoint::properties(&resource)?;
+            let is_told =
+                self.events.endpoint(&instance::properties(instance)?.instance, &resource.id.name).await?;
+            let is_by_identity =
+                properties.target.authentication_type() == endpoint::AuthenticationType::IdentityBased;
+            if is_told.is_some() && is_by_identity {
+                self.ensure_endpoint(&resource, properties).await?;
+            }
         }
-        let refused = |message: String| Err(Fault::Refused { code: "EndpointValidationFailed", message });
-        let Some(hub) = self.find_event_hub(&parts.host, &parts.entity_path).await? else {
-            return refused(format!(
-                "The event hub '{}' at '{}' could not be found.",
-                parts.entity_path, parts.host
-            ));
+        Ok(())
+    }
+
+    /// A resource as it is shown: an endpoint that its event hub keeps out says so, as soon as that is so.
+    pub(crate) async fn shown(&self, resource: Resource) -> Result<Resource, Error> {
+        let Properties::DigitalTwinsEndpoint(properties) = &resource.properties else { return Ok(resource) };
+        if resource.provisioning_state != ProvisioningState::Succeeded {
+            return Ok(resource);
+        }
+        let endpoint = self.endpoint_of(&resource, properties).await?;
+        let Some(events::Target::EventHub(address)) = endpoint.map(|endpoint| endpoint.target) else {
+            return Ok(resource);
         };
-        if self.may_send(&hub, &parts.key_name, parts.key.expose()).await? {
-            return Ok(());
+        match self.event_hubs.kind().gate.way(&address).await? {
+            Way::Closed(_) => Ok(Resource { provisioning_state: ProvisioningState::Disabled, ..resource }),
+            Way::Open { .. } | Way::Elsewhere => Ok(resource),
         }
-        refused(format!("The event hub '{}' refuses the key '{}'.", parts.entity_path, parts.key_name))
     }
 
-    /// The instance that a child belongs to. None once the parent is gone, and everything of the instance with it.
-    async fn instance_of(&self, child: &Resource) -> Result<Option<InstanceId>, Fault> {
+    async fn parent_resource(&self, child: &Resource) -> Result<Option<Resource>, Error> {
         let Some(parent) = child.id.parent_id() else { return Ok(None) };
-        let parent = self.stored(&parent).await?;
-        Ok(parent.and_then(|parent| match parent.record.properties {
-            Properties::DigitalTwinsInstance(properties) => Some(properties.instance),
-            Properties::EventHubNamespace(properties) => Some(properties.instance),
-            _ => None,
-        }))
+        Ok(self.stored(&parent).await?.map(|parent| parent.record))
     }
 
-    /// Makes the hosts of namespaces known again, which nobody but Resource Manager registers. Called once, before `events` starts:
-    /// an endpoint names its event hub by this host.
-    pub async fn load(&self) -> Result<(), Error> {
-        let mut after = None;
-        loop {
-            let page = self.scan_page(store::Key::all(), after.as_ref()).await?;
-            for resource in &page.items {
-                if resource.id.resource_type == ResourceType::EventHubNamespace {
-                    self.start_namespace(&resource.id);
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn start_namespace(&self, id: &ResourceId) {
-        self.hosts.register(Service::EventHubs, &id.name, "", false);
+    /// The namespace of an event hub. None once it is gone, and everything in it with it.
+    async fn namespace_of(&self, event_hub: &Resource) -> Result<Option<event_hubs::Namespace>, Error> {
+        let Some(parent) = self.parent_resource(event_hub).await? else { return Ok(None) };
+        Ok(self.event_hubs.get(&event_hub::namespace(&parent)?.instance))
     }
 
     /// The host of a hub in answers and connection strings. Devices dial it on fixed ports, so it carries none.
@@ -274,14 +263,14 @@ fn linked_hub(hub: &LinkedHub) -> provisioning::LinkedHub {
     }
 }
 
-fn events_target(target: &Target) -> events::Target {
+fn events_target(target: &Target, principal_id: Option<String>) -> events::Target {
     match target {
         Target::Keys { kind, primary, .. } => {
             bus(*kind, events::Address::ConnectionString(ConnectionString::new(primary.expose())))
         }
         Target::Address { kind, endpoint_uri, entity_path } => {
             let (endpoint_uri, entity_path) = (endpoint_uri.clone(), entity_path.clone());
-            bus(*kind, events::Address::Identity { endpoint_uri, entity_path })
+            bus(*kind, events::Address::Identity { endpoint_uri, entity_path, principal_id })
         }
         Target::TopicKeys { topic_endpoint, access_key1, .. } => {
             let access_key = Some(access_key1.clone());

@@ -125,6 +125,19 @@ impl From<CommitError> for Error {
     }
 }
 
+impl From<event_hubs::Error> for Error {
+    fn from(error: event_hubs::Error) -> Self {
+        use event_hubs::Error as Of;
+        match error {
+            Of::EventHubNotFound(_) => Self::Conflict(error.to_string()),
+            Of::UnknownRights | Of::ManageAlone => Self::BadRequest(error.to_string()),
+            Of::TooManyRules(_) => Self::QuotaExceeded(error.to_string()),
+            Of::WrittenMeanwhile => Self::WrittenMeanwhile,
+            Of::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl From<RoleError> for Error {
     fn from(error: RoleError) -> Self {
         match error {

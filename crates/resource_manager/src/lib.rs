@@ -73,6 +73,7 @@ impl Default for Settings {
 pub struct Context {
     pub store: Store,
     pub events: Events,
+    pub event_hubs: event_hubs::Namespaces,
     pub clock: Clock,
     pub hosts: Hosts,
     pub tasks: Tasks,
@@ -91,6 +92,7 @@ pub struct ResourceManager(Arc<Inner>);
 pub struct Inner {
     pub(crate) store: Store,
     pub(crate) events: Events,
+    pub(crate) event_hubs: event_hubs::Namespaces,
     pub(crate) clock: Clock,
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
@@ -114,12 +116,24 @@ impl std::ops::Deref for ResourceManager {
 
 impl ResourceManager {
     pub fn new(context: Context) -> Self {
-        let Context { store, events, clock, hosts, tasks, directory, hubs, services, instances, settings } =
-            context;
+        let Context {
+            store,
+            events,
+            event_hubs,
+            clock,
+            hosts,
+            tasks,
+            directory,
+            hubs,
+            services,
+            instances,
+            settings,
+        } = context;
         let wake = Notify::new();
         Self(Arc::new(Inner {
             store,
             events,
+            event_hubs,
             clock,
             hosts,
             tasks,

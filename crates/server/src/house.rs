@@ -50,11 +50,12 @@ pub(crate) struct House {
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
         let Ground { store, streams, clock, throttle, hosts, tasks, directory } = ground;
+        let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = Events::new(events::Context {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: Arc::new(gate.clone()),
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });
@@ -84,9 +85,17 @@ impl House {
             hosts: hosts.clone(),
         });
         instances.load().await?;
+        let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
+            store: store.clone(),
+            events: events.clone(),
+            hosts: hosts.clone(),
+            gate,
+        });
+        event_hubs.load().await?;
         let manager = ResourceManager::new(resource_manager::Context {
             store,
             events: events.clone(),
+            event_hubs,
             clock: clock.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
@@ -96,7 +105,6 @@ impl House {
             instances: instances.clone(),
             settings: resource_manager::Settings::default(),
         });
-        manager.load().await?;
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
         let first_start = first_start::ensure(&directory, &manager).await?;

@@ -19,6 +19,10 @@ pub const ENDPOINT: Table = Table { name: "endpoint", keys: &["instance", "name"
 pub const PARKED_EVENT: Table =
     Table { name: "parked_event", keys: &["instance", "endpoint", "outbox_id", "route"], columns: &[] };
 
+/// key: instance · value: an Event Hubs namespace with its event hubs and the rules of both · replaced by its owner.
+pub const EVENT_HUB_NAMESPACE: Table =
+    Table { name: "event_hub_namespace", keys: &["instance"], columns: &[] };
+
 /// key: instance, name · value: partitions and retention of an event stream · replaced by whoever owns the instance.
 pub const EVENT_STREAM: Table = Table { name: "event_stream", keys: &["instance", "name"], columns: &[] };
 
@@ -137,6 +141,7 @@ pub(crate) const THING: Table =
 pub const ALL: &[&Table] = &[
     &ENDPOINT,
     &PARKED_EVENT,
+    &EVENT_HUB_NAMESPACE,
     &EVENT_STREAM,
     &TENANT,
     &SERVICE_PRINCIPAL,

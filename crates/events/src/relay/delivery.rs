@@ -14,6 +14,7 @@ use super::parked::{self, EndpointKey, ParkedEvent, Retry, Waiting};
 use super::source_of;
 use crate::Events;
 use crate::endpoint::Endpoint;
+use crate::event_hubs::Way;
 use crate::headers::{self, Property, SystemProperty};
 use crate::stream::{EventStream, store_error};
 
@@ -57,6 +58,9 @@ enum Fault {
     Store(#[from] StoreError),
     #[error(transparent)]
     Outbound(#[from] OutboundError),
+    /// An event hub of ours does not let the endpoint in: its events wait until it does.
+    #[error("{0}")]
+    Closed(String),
     #[error("the endpoint did not answer in time")]
     TimedOut,
 }
@@ -128,8 +132,15 @@ async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -
     if parked.is_empty() {
         return Ok(());
     }
-    if let Some(hub) = events.own_event_hub(&endpoint.target) {
-        return Ok(append(events, &hub, parked).await?);
+    match events.way(&endpoint.target).await? {
+        Way::Elsewhere => {}
+        Way::Closed(why) => return Err(Fault::Closed(why)),
+        Way::Open { instance, event_hub } => {
+            let Some(stream) = events.stream(&instance, &event_hub) else {
+                return Err(Fault::Closed(format!("the event hub '{event_hub}' is not ready")));
+            };
+            return Ok(append(events, &stream, parked).await?);
+        }
     }
     let messages: Vec<Message> = parked.iter().map(message).collect();
     let address = endpoint.target.address();

@@ -17,10 +17,10 @@ pub(crate) use self::delivery::pass as deliver;
 pub(crate) use self::parked::ParkedEvent;
 pub(crate) use self::parked::Waiting;
 use crate::Events;
-use crate::endpoint::Target;
+use crate::event_hubs::Way;
 use crate::outbox::{Destination, Envelope};
 use crate::route::{Route, Routes};
-use crate::stream::{self, store_error};
+use crate::stream::{self, EventStream, store_error};
 
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ struct Plan {
     appends: BTreeMap<(StreamId, u32, u64), Vec<(u64, NewRecord)>>,
     parked: Vec<ParkedEvent>,
     routes: HashMap<InstanceId, Routes>,
-    targets: HashMap<(InstanceId, String), Option<Target>>,
+    ways: HashMap<(InstanceId, String), Option<Way>>,
 }
 
 impl Plan {
@@ -143,10 +143,10 @@ impl Plan {
         route: &Route,
         envelope: &Envelope,
     ) -> Result<(), StoreError> {
-        let Some(target) = self.target(events, route).await? else { return Ok(()) };
+        let Some(way) = self.way(events, route).await? else { return Ok(()) };
         // Behind events that wait, so that the order holds.
-        let own = events.own_event_hub(&target).filter(|_| !waiting.has(&route.instance, &route.endpoint));
-        match own {
+        let is_free = !waiting.has(&route.instance, &route.endpoint);
+        match own_stream(events, &way).filter(|_| is_free) {
             Some(hub) => {
                 let partition = hub.partition_of(&envelope.partition_key);
                 let source = source_of(&route.instance, &route.endpoint, &route.id);
@@ -167,16 +167,26 @@ impl Plan {
         self.appends.entry((stream, partition, source)).or_default().push((id, record));
     }
 
-    /// Where a route leads. A route to an endpoint that is gone leads nowhere.
-    async fn target(&mut self, events: &Events, route: &Route) -> Result<Option<Target>, StoreError> {
+    /// Where a route leads, asked once in a pass. A route to an endpoint that is gone leads nowhere.
+    async fn way(&mut self, events: &Events, route: &Route) -> Result<Option<Way>, StoreError> {
         let key = (route.instance.clone(), route.endpoint.clone());
-        if let Some(known) = self.targets.get(&key) {
+        if let Some(known) = self.ways.get(&key) {
             return Ok(known.clone());
         }
-        let endpoint = events.endpoint(&key.0, &key.1).await?;
-        let target = endpoint.map(|endpoint| endpoint.target);
-        self.targets.insert(key, target.clone());
-        Ok(target)
+        let way = match events.endpoint(&key.0, &key.1).await? {
+            Some(endpoint) => Some(events.way(&endpoint.target).await?),
+            None => None,
+        };
+        self.ways.insert(key, way.clone());
+        Ok(way)
+    }
+}
+
+/// The stream that an open way leads to.
+fn own_stream(events: &Events, way: &Way) -> Option<EventStream> {
+    match way {
+        Way::Open { instance, event_hub } => events.stream(instance, event_hub),
+        Way::Elsewhere | Way::Closed(_) => None,
     }
 }
 

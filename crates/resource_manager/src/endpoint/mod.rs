@@ -13,6 +13,7 @@ pub use self::rules::{ConnectionString, EndpointRequest, bus_host};
 use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
+use crate::identity::ManagedIdentity;
 use crate::instance;
 use crate::resource::{self, Accepted, Resource};
 
@@ -74,5 +75,19 @@ pub fn properties(resource: &Resource) -> Result<&Properties, Error> {
     match &resource.properties {
         resource::Properties::DigitalTwinsEndpoint(properties) => Ok(properties),
         _ => Err(resource::damaged(&resource.id)),
+    }
+}
+
+/// Who an identity-based endpoint is: the identity of the instance that it names, while the instance has it.
+pub(crate) fn principal_id(properties: &Properties, identity: Option<&ManagedIdentity>) -> Option<String> {
+    match &properties.identity {
+        None | Some(IdentityReference::SystemAssigned) => {
+            Some(identity?.system.as_ref()?.principal_id.clone())
+        }
+        Some(IdentityReference::UserAssigned(id)) => {
+            let mut users = identity?.users.iter();
+            let user = users.find(|(known, _)| known.eq_ignore_ascii_case(id));
+            user.map(|(_, user)| user.principal_id.clone())
+        }
     }
 }

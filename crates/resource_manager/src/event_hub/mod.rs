@@ -1,13 +1,14 @@
-//! `Microsoft.EventHub`: namespaces, their event hubs, and the authorization rules of both, so that an endpoint can name an
-//! event hub of this server. Called by the Resource Manager door; the stream of an event hub is the affair of `events`.
+//! `Microsoft.EventHub`: namespaces, their event hubs, and the authorization rules of both, as resources. Called by the Resource
+//! Manager door. What a rule is and whom it lets in is the affair of `event_hubs`, which keeps them.
 
 use access::Caller;
-use base::hosts::{Dialled, Host, Service};
+use base::hosts::{Dialled, Service};
 use base::{InstanceId, caps};
+use event_hubs::AuthorizationRule;
 use store::retry_on_conflict;
 
-pub use self::record::{AuthorizationRule, EventHubProperties, NamespaceProperties};
-pub use self::rules::{AccessRight, EventHubRequest, Keys};
+pub use self::record::{EventHubProperties, NamespaceProperties};
+pub use self::rules::{EventHubRequest, Keys};
 use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
@@ -16,9 +17,6 @@ use crate::resource::{self, Accepted, Resource, Tags};
 
 mod record;
 mod rules;
-
-/// The rule that every namespace has.
-pub const ROOT_RULE: &str = "RootManageSharedAccessKey";
 
 impl ResourceManager {
     /// `Namespaces_CreateOrUpdate`.
@@ -41,7 +39,6 @@ impl ResourceManager {
                     instance: InstanceId::generate("eventhubs", &id.name),
                     created: now,
                     updated: now,
-                    rules: vec![AuthorizationRule::generate(ROOT_RULE, &AccessRight::ALL)],
                 },
             };
             let properties = resource::Properties::EventHubNamespace(properties);
@@ -94,7 +91,8 @@ impl ResourceManager {
             _ => "Microsoft.EventHub/namespaces/authorizationRules/read",
         };
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
-        Ok(rules_of(&self.must_get(id).await?)?.clone())
+        let resource = self.must_get(id).await?;
+        Ok(self.namespace_behind(id).await?.settings().rules(event_hub_name(&resource.id))?.to_vec())
     }
 
     /// `…_CreateOrUpdateAuthorizationRule`.
@@ -110,7 +108,9 @@ impl ResourceManager {
             _ => "Microsoft.EventHub/namespaces/authorizationRules/write",
         };
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
-        self.change_rules(id, |known| rules::put_rule(known, name, rights)).await
+        rules::check_rule_name(name)?;
+        let resource = self.open_for_update(id).await?.record;
+        Ok(self.namespace_behind(id).await?.put_rule(event_hub_name(&resource.id), name, rights).await?)
     }
 
     /// `…_DeleteAuthorizationRule`; false when there was none.
@@ -125,12 +125,8 @@ impl ResourceManager {
             _ => "Microsoft.EventHub/namespaces/authorizationRules/delete",
         };
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
-        self.change_rules(id, |known| {
-            let before = known.len();
-            known.retain(|rule| !rule.name.eq_ignore_ascii_case(name));
-            Ok(known.len() < before)
-        })
-        .await
+        let resource = self.open_for_update(id).await?.record;
+        Ok(self.namespace_behind(id).await?.remove_rule(event_hub_name(&resource.id), name).await?)
     }
 
     /// `…_ListKeys`.
@@ -149,10 +145,10 @@ impl ResourceManager {
         };
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
         let resource = self.must_get(id).await?;
-        let rule = find_rule(rules_of(&resource)?, id, name)?;
-        let namespace_name = resource.id.parent.as_ref().unwrap_or(&resource.id.name);
-        let entity_path = resource.id.parent.as_ref().map(|_| resource.id.name.as_str());
-        let host = self.event_hub_host(namespace_name, dialled);
+        let namespace = self.namespace_behind(id).await?;
+        let (settings, entity_path) = (namespace.settings(), event_hub_name(&resource.id));
+        let rule = find_rule(settings.rules(entity_path)?, id, name)?;
+        let host = self.event_hub_host(namespace.name(), dialled);
         Ok(rules::keys(rule, &host, entity_path))
     }
 
@@ -167,55 +163,22 @@ impl ResourceManager {
         find_rule(&known, id, name).cloned()
     }
 
-    async fn change_rules<T>(
-        &self,
-        id: &ResourceId,
-        change: impl Fn(&mut Vec<AuthorizationRule>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        retry_on_conflict(async || {
-            let old = self.open_for_update(id).await?;
-            let mut next = old.record.clone();
-            next.version = resource::next_version(Some(&old.record), self.clock.now());
-            let known = match &mut next.properties {
-                resource::Properties::EventHubNamespace(properties) => &mut properties.rules,
-                resource::Properties::EventHub(properties) => &mut properties.rules,
-                _ => return Err(resource::damaged(id)),
-            };
-            let answer = change(known)?;
-            self.write_through(Some(&old), next, store::Batch::default()).await?;
-            Ok(answer)
-        })
-        .await
+    /// The namespace that has, or whose event hub has, the rules that a path speaks of.
+    async fn namespace_behind(&self, id: &ResourceId) -> Result<event_hubs::Namespace, Error> {
+        let resource = self.must_get(&id.parent_id().unwrap_or_else(|| id.clone())).await?;
+        let found = self.event_hubs.get(&namespace(&resource)?.instance);
+        found.ok_or_else(|| Error::Conflict(format!("The namespace '{}' is not ready.", resource.id.name)))
     }
 
     /// The host of a namespace as whoever dialled so reaches it.
     pub fn event_hub_host(&self, namespace: &str, dialled: &Dialled) -> String {
         self.hosts.advertised(Service::EventHubs, namespace, "", dialled)
     }
+}
 
-    /// The event hub of this server that `host` and `entity_path` name, with its namespace's instance.
-    pub(crate) async fn find_event_hub(
-        &self,
-        host: &str,
-        entity_path: &str,
-    ) -> Result<Option<Resource>, Error> {
-        let Host::Instance(Service::EventHubs, name) = self.hosts.resolve(host, None) else {
-            return Ok(None);
-        };
-        let Some(id) = self.name_holder(ResourceType::EventHubNamespace, &name).await? else {
-            return Ok(None);
-        };
-        let hub = self.stored(&id.child(ResourceType::EventHub, entity_path)).await?;
-        Ok(hub.map(|hub| hub.record))
-    }
-
-    /// Whether `key` of the rule `key_name` may send to the event hub, by the hub's own rules or its namespace's.
-    pub(crate) async fn may_send(&self, hub: &Resource, key_name: &str, key: &str) -> Result<bool, Error> {
-        let parent = self.parent_must_exist(&hub.id, "read").await?;
-        let of_namespace = parent.as_ref().map(|parent| rules_of(&parent.record)).transpose()?;
-        let known = rules_of(hub)?.iter().chain(of_namespace.into_iter().flatten());
-        Ok(known.filter(|rule| rule.name == key_name).any(|rule| rule.has_key(key) && rule.may_send()))
-    }
+/// None for a namespace.
+fn event_hub_name(id: &ResourceId) -> Option<&str> {
+    id.parent.as_ref().map(|_| id.name.as_str())
 }
 
 fn find_rule<'a>(
@@ -226,14 +189,6 @@ fn find_rule<'a>(
     known.iter().find(|rule| rule.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         Error::ResourceNotFound(format!("{}/authorizationRules/{name}", id.relative()), id.group.name.clone())
     })
-}
-
-fn rules_of(resource: &Resource) -> Result<&Vec<AuthorizationRule>, Error> {
-    match &resource.properties {
-        resource::Properties::EventHubNamespace(properties) => Ok(&properties.rules),
-        resource::Properties::EventHub(properties) => Ok(&properties.rules),
-        _ => Err(resource::damaged(&resource.id)),
-    }
 }
 
 pub fn namespace(resource: &Resource) -> Result<&NamespaceProperties, Error> {

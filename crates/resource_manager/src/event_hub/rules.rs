@@ -1,18 +1,11 @@
 //! Names, sizes and keys of event hubs. Pure.
 
 use base::{Timestamp, caps};
-use serde::{Deserialize, Serialize};
+use event_hubs::AuthorizationRule;
 
-use super::record::{AuthorizationRule, EventHubProperties};
+use super::record::EventHubProperties;
 use crate::error::Error;
 use crate::resource::name;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AccessRight {
-    Listen,
-    Manage,
-    Send,
-}
 
 /// The writable members of an event hub's PUT.
 #[derive(Clone, Debug, Default)]
@@ -29,22 +22,6 @@ pub struct Keys {
     pub secondary_key: String,
     pub primary_connection_string: String,
     pub secondary_connection_string: String,
-}
-
-impl AccessRight {
-    pub const ALL: [Self; 3] = [Self::Listen, Self::Manage, Self::Send];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Listen => "Listen",
-            Self::Manage => "Manage",
-            Self::Send => "Send",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|right| right.name().eq_ignore_ascii_case(text))
-    }
 }
 
 pub(super) fn put(
@@ -74,40 +51,16 @@ pub(super) fn put(
         updated: now,
         partition_count,
         retention_days,
-        rules: old.map(|old| old.rules.clone()).unwrap_or_default(),
     })
 }
 
-pub(super) fn put_rule(
-    known: &mut Vec<AuthorizationRule>,
-    name: &str,
-    rights: &[String],
-) -> Result<AuthorizationRule, Error> {
-    let parsed: Option<Vec<AccessRight>> = rights.iter().map(|right| AccessRight::parse(right)).collect();
-    let rights = parsed
-        .filter(|rights| !rights.is_empty())
-        .ok_or_else(|| Error::bad_request("The rights must be some of 'Listen', 'Send' and 'Manage'."))?;
-    if rights.contains(&AccessRight::Manage) && rights.len() < AccessRight::ALL.len() {
-        return Err(Error::bad_request("The right 'Manage' needs 'Listen' and 'Send' too."));
+pub(super) fn check_rule_name(name: &str) -> Result<(), Error> {
+    if (1..=50).contains(&name.len()) && name::is_dotted(name) {
+        return Ok(());
     }
-    if !(1..=50).contains(&name.len()) || !name::is_dotted(name) {
-        return Err(Error::InvalidResourceName(format!(
-            "The rule name '{name}' must have 1 to 50 letters, digits, '-', '_' and '.'."
-        )));
-    }
-    if let Some(rule) = known.iter_mut().find(|rule| rule.name.eq_ignore_ascii_case(name)) {
-        rule.rights = rights;
-        return Ok(rule.clone());
-    }
-    if known.len() >= caps::AUTHORIZATION_RULES_MAX {
-        return Err(Error::QuotaExceeded(format!(
-            "At most {} authorization rules are allowed.",
-            caps::AUTHORIZATION_RULES_MAX
-        )));
-    }
-    let rule = AuthorizationRule::generate(name, &rights);
-    known.push(rule.clone());
-    Ok(rule)
+    Err(Error::InvalidResourceName(format!(
+        "The rule name '{name}' must have 1 to 50 letters, digits, '-', '_' and '.'."
+    )))
 }
 
 pub(super) fn keys(rule: &AuthorizationRule, host: &str, entity_path: Option<&str>) -> Keys {
@@ -145,14 +98,10 @@ mod tests {
 
     #[test]
     fn the_keys_of_an_event_hub_make_a_connection_string_for_an_endpoint() {
-        let mut known = Vec::new();
-        let rule = put_rule(&mut known, "send", &["Send".into()]).unwrap();
+        let rule = AuthorizationRule::generate("send", &[event_hubs::AccessRight::Send]);
         let keys = keys(&rule, "ns.servicebus.localhost", Some("hub"));
         let parsed = ConnectionString::parse(&keys.primary_connection_string).unwrap();
         assert_eq!((parsed.host.as_str(), parsed.entity_path.as_str()), ("ns.servicebus.localhost", "hub"));
-        assert!(rule.has_key(parsed.key.expose()) && rule.may_send());
-        assert_eq!(put_rule(&mut known, "SEND", &["Listen".into()]).unwrap().primary_key, rule.primary_key);
-        assert!(put_rule(&mut known, "m", &["Manage".into()]).is_err());
-        assert!(put_rule(&mut known, "m", &[]).is_err());
+        assert_eq!(parsed.key.expose(), rule.primary_key.text());
     }
 }

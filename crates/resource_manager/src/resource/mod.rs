@@ -55,7 +55,7 @@ impl ResourceManager {
     /// `…_Get`.
     pub async fn resource(&self, caller: &Caller, id: &ResourceId) -> Result<Resource, Error> {
         self.allow(caller, id.resource_type.actions().read, &id.scope(), &id.group.subscription).await?;
-        self.must_get(id).await
+        self.shown(self.must_get(id).await?).await
     }
 
     /// `…_ListBySubscription`: the resources of one type.
@@ -100,7 +100,11 @@ impl ResourceManager {
         let read = resource_type.actions().read;
         self.allow(caller, read, &parent.scope(), &parent.group.subscription).await?;
         self.must_find(parent).await?;
-        self.scan_page(parent.children_key(resource_type), after).await
+        let mut page = self.scan_page(parent.children_key(resource_type), after).await?;
+        for item in &mut page.items {
+            *item = self.shown(item.clone()).await?;
+        }
+        Ok(page)
     }
 
     /// `…_Update` of the types of which nothing but the tags can be patched.

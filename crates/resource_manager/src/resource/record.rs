@@ -47,6 +47,8 @@ pub enum ProvisioningState {
     Deleting,
     Succeeded,
     Failed,
+    /// Made well, but kept out by what it stands on. Never stored: it is seen when the resource is looked at.
+    Disabled,
 }
 
 /// What each type keeps beside the common part.
@@ -93,11 +95,12 @@ impl ProvisioningState {
             Self::Deleting => "Deleting",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
+            Self::Disabled => "Disabled",
         }
     }
 
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Disabled)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Event hub namespaces, event hubs and their authorization rules as Resource Manager shows them.
 
-use resource_manager::event_hub::{self, AuthorizationRule, EventHubRequest};
+use event_hubs::AuthorizationRule;
+use resource_manager::event_hub::{self, EventHubRequest};
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags};
 use resource_manager::{ResourceId, ResourceType};
 use serde::Deserialize;

@@ -232,6 +232,7 @@ pub(super) fn states(state: ProvisioningState) -> (&'static str, &'static str) {
         ProvisioningState::Deleting => ("Deleting", "Deleting"),
         ProvisioningState::Succeeded => ("Active", "Succeeded"),
         ProvisioningState::Failed => ("ActivationFailed", "Failed"),
+        ProvisioningState::Disabled => ("Suspended", "Succeeded"),
     }
 }
 

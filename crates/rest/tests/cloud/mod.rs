@@ -57,11 +57,12 @@ impl Cloud {
         let hosts = Hosts::new("example.test", 443, machine);
         let (tasks, throttle) = (Tasks::new(), Throttle::unlimited());
         let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
+        let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = events::Events::new(events::Context {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: Arc::new(gate.clone()),
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });
@@ -88,9 +89,16 @@ impl Cloud {
             throttle,
             hosts: hosts.clone(),
         });
+        let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
+            store: store.clone(),
+            events: events.clone(),
+            hosts: hosts.clone(),
+            gate,
+        });
         let manager = ResourceManager::new(resource_manager::Context {
             store,
             events,
+            event_hubs,
             clock: clock.clone(),
             hosts: hosts.clone(),
             tasks,

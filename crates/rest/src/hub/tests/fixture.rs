@@ -95,7 +95,7 @@ impl TestDoor {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: Arc::new(events::NoEventHubs),
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });

@@ -89,7 +89,7 @@ impl Fixture {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: Arc::new(events::NoEventHubs),
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });

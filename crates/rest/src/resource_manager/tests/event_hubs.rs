@@ -129,3 +129,141 @@ async fn an_endpoint_leads_to_an_event_hub_of_this_server_if_its_key_may_send() 
         assert_eq!(told.is_some(), name == "sender");
     }
 }
+
+/// Events of the instance `twins`, and what of them has reached the event hub.
+struct Raised<'a> {
+    arm: &'a Arm,
+    instance: base::InstanceId,
+}
+
+impl Raised<'_> {
+    async fn to<'a>(arm: &'a Arm, endpoint: &str) -> Raised<'a> {
+        let instance = arm.manager_instance("twins");
+        let mut batch = store::Batch::default();
+        let (endpoint, filter) = (endpoint.to_owned(), "true".to_owned());
+        batch.put(&events::Route { instance: instance.clone(), id: "all".to_owned(), endpoint, filter });
+        arm.store.commit(batch).await.unwrap();
+        arm.events.start().await.unwrap();
+        Raised { arm, instance }
+    }
+
+    async fn raise(&self, body: &str) {
+        let mut batch = store::Batch::default();
+        let envelope = events::Envelope {
+            instance: self.instance.clone(),
+            partition_key: "room".to_owned(),
+            time: self.arm.clock.now(),
+            destination: events::Destination::Routes,
+            headers: events::headers::begin(),
+            body: body.as_bytes().to_vec(),
+        };
+        events::outbox::push(&mut batch, &envelope);
+        self.arm.store.commit(batch).await.unwrap();
+    }
+
+    async fn arrived(&self) -> Vec<String> {
+        let hub = self.arm.events.event_hub("my-namespace", "events").unwrap();
+        let room = hub.partition_of("room");
+        let all = hub.read(room, store::Position::Earliest, 100).await.unwrap();
+        all.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect()
+    }
+
+    /// Until the relay has taken everything out of the outbox.
+    async fn relayed(&self) {
+        let empty = async {
+            while !self.arm.store.outbox(0, 1).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), empty).await.expect("the relay takes it");
+    }
+
+    async fn arrive(&self, wanted: &[&str]) {
+        let there = async {
+            while self.arrived().await != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), there).await;
+        assert!(waited.is_ok(), "{:?} and not {wanted:?}", self.arrived().await);
+    }
+}
+
+async fn state(arm: &Arm, endpoint: &str) -> Value {
+    let shown = arm.get(endpoint).await.1["properties"]["provisioningState"].clone();
+    let list = arm.get(&twins_url(RECORDED, "g", "twins", "/endpoints")).await.1;
+    assert_eq!(list["value"][0]["properties"]["provisioningState"], shown);
+    shown
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_stops_the_endpoint_that_uses_it_until_it_has_a_good_one() {
+    let arm = with_event_hub().await;
+    arm.put(&twins_url(RECORDED, "g", "twins", ""), json!({"location": "eastus"})).await;
+    arm.settle().await;
+    let rule = "my-namespace/eventhubs/events/authorizationRules/sender";
+    let endpoint = twins_url(RECORDED, "g", "twins", "/endpoints/to-events");
+    let give_key = async || {
+        arm.put(&url(rule), json!({"properties": {"rights": ["Send"]}})).await;
+        let (_, keys) = arm.post(&url(&format!("{rule}/listKeys")), json!({})).await;
+        let body = json!({"properties": {"endpointType": "EventHub", "connectionStringPrimaryKey": keys["primaryConnectionString"]}});
+        assert_eq!(arm.put(&endpoint, body).await.status, 201);
+        arm.settle().await;
+    };
+    give_key().await;
+    assert_eq!(state(&arm, &endpoint).await, "Succeeded");
+    let events = Raised::to(&arm, "to-events").await;
+    events.raise("1").await;
+    events.arrive(&["1"]).await;
+
+    assert_eq!(arm.delete(&url(rule)).await.status, 200);
+    assert_eq!(state(&arm, &endpoint).await, "Disabled");
+    events.raise("2").await;
+    events.relayed().await;
+    assert_eq!(events.arrived().await, ["1"], "not one more");
+    give_key().await;
+    assert_eq!(state(&arm, &endpoint).await, "Succeeded");
+    events.arrive(&["1", "2"]).await;
+
+    arm.put(&url(rule), json!({"properties": {"rights": ["Listen"]}})).await;
+    assert_eq!(state(&arm, &endpoint).await, "Disabled");
+    arm.put(&url(rule), json!({"properties": {"rights": ["Send"]}})).await;
+    assert_eq!(state(&arm, &endpoint).await, "Succeeded", "the same key again");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_stands_on_an_identity_sends_with_its_role_alone() {
+    let arm = with_event_hub().await;
+    let twins = twins_url(RECORDED, "g", "twins", "");
+    let identity = json!({"type": "SystemAssigned"});
+    arm.put(&twins, json!({"location": "eastus", "identity": identity})).await;
+    arm.settle().await;
+    let principal = arm.get(&twins).await.1["identity"]["principalId"].as_str().unwrap().to_owned();
+    let endpoint = twins_url(RECORDED, "g", "twins", "/endpoints/to-events");
+    let body = json!({"properties": {
+        "endpointType": "EventHub", "authenticationType": "IdentityBased",
+        "endpointUri": "sb://my-namespace.servicebus.azure.net/", "entityPath": "events"
+    }});
+    assert_eq!(arm.put(&endpoint, body).await.status, 201);
+    arm.settle().await;
+    assert_eq!(state(&arm, &endpoint).await, "Disabled");
+    let events = Raised::to(&arm, "to-events").await;
+    events.raise("1").await;
+    events.relayed().await;
+    assert_eq!(events.arrived().await, Vec::<String>::new());
+
+    let new = access::directory::NewRoleAssignment {
+        id: "11111111-2222-3333-4444-555555555555".to_owned(),
+        scope_path: format!(
+            "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.EventHub/namespaces/my-namespace"
+        ),
+        role_definition_id: roles::EVENT_HUBS_DATA_SENDER.to_owned(),
+        principal_id: principal,
+        principal_type: Some("ServicePrincipal".to_owned()),
+        description: None,
+    };
+    arm.directory.put_role_assignment(&access::Caller::system(), new).await.unwrap();
+    assert_eq!(state(&arm, &endpoint).await, "Succeeded");
+    arm.clock.advance(Duration::from_secs(base::caps::RELAY_RETRY_SECONDS_MAX + 1));
+    events.arrive(&["1"]).await;
+}

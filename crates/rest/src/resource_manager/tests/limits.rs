@@ -203,7 +203,7 @@ async fn lists_hold_so_many_and_no_more() {
         arm.refuses([(url, body(max + 1))], code).await;
     }
     let linked = |count: usize| {
-        let one = |at| json!({"connectionString": format!("HostName=h{at}.azure-devices.net;SharedAccessKeyName=n;SharedAccessKey=a2V5"), "location": "eastus"});
+        let one = |at| json!({"connectionString": format!("HostName=h{at}.azure-devices.azure.net;SharedAccessKeyName=n;SharedAccessKey=a2V5"), "location": "eastus"});
         with(json!({"iotHubs": (0..count).map(one).collect::<Vec<_>>()}))
     };
     let refusal = async |count| {

@@ -79,11 +79,12 @@ impl Arm {
     async fn on(store: Store, streams: Streams, clock: Clock, settings: Settings) -> Self {
         let (hosts, tasks) = (Hosts::new("azure.net", 443, EveryName), Tasks::new());
         let directory = Directory::open(store.clone(), clock.clone(), "azure.net", vec![]).await.unwrap();
+        let gate = ::event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = events::Events::new(events::Context {
             store: store.clone(),
             streams: streams.clone(),
             clock: clock.clone(),
-            hosts: hosts.clone(),
+            event_hubs: Arc::new(gate.clone()),
             tasks: tasks.clone(),
             outbound: Arc::new(NoWayOut),
         });
@@ -114,7 +115,15 @@ impl Arm {
             hosts: hosts.clone(),
         });
         instances.load().await.unwrap();
+        let event_hubs = ::event_hubs::Namespaces::new(::event_hubs::Context {
+            store: store.clone(),
+            events: events.clone(),
+            hosts: hosts.clone(),
+            gate,
+        });
+        event_hubs.load().await.unwrap();
         let manager = ResourceManager::new(resource_manager::Context {
+            event_hubs,
             store: store.clone(),
             clock: clock.clone(),
             hosts,
@@ -126,7 +135,6 @@ impl Arm {
             instances: instances.clone(),
             settings,
         });
-        manager.load().await.unwrap();
         for (id, name) in [(RECORDED, "recorded"), (EXAMPLES, "examples")] {
             let (id, display_name) = (id.to_owned(), name.to_owned());
             let tenant_id = directory.tenant_id().to_owned();
