@@ -44,8 +44,12 @@ impl Gate {
     /// Where an address leads, and whether whoever has it may send there.
     pub async fn way(&self, address: &Address) -> Result<Way, StoreError> {
         let Some((host, entity)) = address.host_and_entity() else { return Ok(Way::Elsewhere) };
-        let Host::Instance(Service::EventHubs, name) = self.0.hosts.resolve(host, None) else {
-            return Ok(Way::Elsewhere);
+        let name = match self.0.hosts.resolve(host, None) {
+            Host::Instance(Service::EventHubs, name) => name,
+            Host::UnknownInstance(Service::EventHubs) => {
+                return Ok(Way::Closed(format!("there is no namespace at '{host}'")));
+            }
+            _ => return Ok(Way::Elsewhere),
         };
         let found = self.0.namespaces.read().get(&name).map(Current::get);
         let Some(namespace) = found else {
