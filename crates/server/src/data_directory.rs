@@ -61,7 +61,7 @@ pub(crate) fn prepare_store(directory: &Path) -> std::io::Result<()> {
 
 /// Takes a private file for this process as long as it is held, and empties it.
 pub(crate) fn take_private(path: &Path) -> Result<File, Failure> {
-    let file = private_file().write(true).create(true).truncate(false).open(path)?;
+    let file = private_file().read(true).write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0)?;

@@ -2,7 +2,7 @@
 //! data directory from one.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
         fs::remove_file(&unfinished)?;
         return Err(format!("{} is there already; give another name", args.file.display()).into());
     }
-    let made = fetch(&live, &mut file).and_then(|()| look_into(&args.file, &unfinished));
+    let made = fetch(&live, &mut file).and_then(|()| look_into(&args.file, &mut file));
     if made.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
@@ -59,12 +59,14 @@ fn fetch(live: &Live, file: &mut File) -> Result<(), Failure> {
 }
 
 /// Unpacks the backup beside itself, opens it, and throws that away.
-fn look_into(file: &Path, archive: &Path) -> Result<Vec<String>, Failure> {
-    let folder = beside(file, "checked");
+fn look_into(path: &Path, file: &mut File) -> Result<Vec<String>, Failure> {
+    let folder = beside(path, "checked");
     // A command that was killed may have left one.
     let _ = fs::remove_dir_all(&folder);
     data_directory::make(&folder)?;
-    let found = unpack::unpack(archive, &folder).and_then(|()| unpack::open_all(&folder));
+    // Through the same handle: elsewhere than on Unix nobody else may read what is locked.
+    file.rewind()?;
+    let found = unpack::unpack(path, file.try_clone()?, &folder).and_then(|()| unpack::open_all(&folder));
     fs::remove_dir_all(&folder)?;
     found
 }
@@ -77,11 +79,9 @@ fn sync_folder(file: &Path) -> std::io::Result<()> {
 
 pub(crate) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let data_dir = std::path::absolute(&args.data_dir)?;
-    if !args.file.is_file() {
-        return Err(format!("{} is no file", args.file.display()).into());
-    }
+    let file = File::open(&args.file).map_err(|error| format!("{}: {error}", args.file.display()))?;
     let mark = unpack::claim(&data_dir)?;
-    let restored = unpack::unpack(&args.file, &data_dir).and_then(|()| unpack::open_all(&data_dir));
+    let restored = unpack::unpack(&args.file, file, &data_dir).and_then(|()| unpack::open_all(&data_dir));
     if restored.is_err() {
         unpack::give_up(&data_dir)?;
     }

@@ -34,7 +34,8 @@ pub(super) fn claim(directory: &Path) -> Result<File, Failure> {
         clear(directory)?;
         return Ok(mark);
     }
-    if fs::read_dir(directory)?.next().is_some() {
+    // A file system of its own is not quite empty.
+    if fs::read_dir(directory)?.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
         let directory = directory.display();
         return Err(format!("{directory} is not empty; give an empty directory with --data-dir").into());
     }
@@ -76,12 +77,11 @@ fn sync_names(directory: &Path) -> io::Result<()> {
     if cfg!(windows) { Ok(()) } else { File::open(directory)?.sync_all() }
 }
 
-/// Writes what is in the archive into a directory, synced.
-pub(super) fn unpack(archive: &Path, directory: &Path) -> Result<(), Failure> {
+/// Writes what is in the archive into a directory, synced. The path is for what is said of it.
+pub(super) fn unpack(archive: &Path, file: File, directory: &Path) -> Result<(), Failure> {
     let senseless =
         |error: io::Error| format!("{} is no backup, or not all of one: {error}", archive.display());
-    let file = BufReader::with_capacity(BUFFER_BYTES, File::open(archive)?);
-    let mut tar = Archive::new(file);
+    let mut tar = Archive::new(BufReader::with_capacity(BUFFER_BYTES, file));
     data_directory::make(&directory.join(LOG))?;
     let mut sums = String::new();
     for entry in tar.entries().map_err(senseless)? {
