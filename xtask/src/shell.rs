@@ -1,7 +1,7 @@
 //! Running other programs and finding our way around the checkout. Used by every verb.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,9 @@ pub fn cargo() -> Command {
     command
 }
 
+/// A step that runs longer hangs: the longest takes a third of this.
+const STEP: Duration = Duration::from_mins(40);
+
 /// Every step so far and how long it took.
 static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 
@@ -41,13 +44,29 @@ static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 pub fn step(name: &str, command: &mut Command) -> Outcome {
     eprintln!("── {name}");
     let start = now();
-    let status = command.status().map_err(|error| format!("{name} could not start: {error}"))?;
+    let status = status_within(STEP, command);
     TIMES.lock().expect("nobody panics while holding it").push((name.to_owned(), start.elapsed()));
+    let status = status.map_err(|why| format!("{name} {why}"))?;
     if !status.success() {
         return Err(format!("{name} failed ({status})"));
     }
     eprintln!("── {name}: {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Runs a command to its end; one that takes longer than `limit` is killed.
+pub fn status_within(limit: Duration, command: &mut Command) -> Result<ExitStatus, String> {
+    let mut child = command.spawn().map_err(|error| format!("could not start: {error}"))?;
+    let mut status = None;
+    wait_until(limit, || {
+        status = child.try_wait().ok().flatten();
+        status.is_some()
+    });
+    status.ok_or_else(|| {
+        let _ = child.kill();
+        let _ = child.wait();
+        format!("hangs: it was killed after {} minutes", limit.as_secs() / 60)
+    })
 }
 
 /// The minutes of every step, so that a suite that grows too long is seen.

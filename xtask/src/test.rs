@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::shell::{Outcome, cargo, print_minutes, step, wait_until};
+use crate::shell::{Outcome, cargo, print_minutes, status_within, step};
 use crate::{conform, tidy};
 
 /// What `--all` adds lasts too long for every change; it runs before an issue is closed.
@@ -44,21 +44,10 @@ const SUITE: Duration = Duration::from_mins(20);
 /// every one that runs longer than a minute.
 pub fn within(arguments: &[String]) -> Outcome {
     let (program, arguments) = arguments.split_first().ok_or("no program is given")?;
-    let start = Command::new(program).args(arguments).spawn();
-    let mut child = start.map_err(|error| format!("{program} could not start: {error}"))?;
-    let mut status = None;
-    let has_ended = wait_until(SUITE, || {
-        status = child.try_wait().ok().flatten();
-        status.is_some()
-    });
-    if !has_ended {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(format!("{program} hangs: it was killed after {} minutes", SUITE.as_secs() / 60));
-    }
-    match status {
-        Some(status) if status.success() => Ok(()),
-        _ => Err(format!("{program} failed")),
+    match status_within(SUITE, Command::new(program).args(arguments)) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("{program} failed")),
+        Err(why) => Err(format!("{program} {why}")),
     }
 }
 
