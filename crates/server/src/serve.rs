@@ -71,19 +71,7 @@ struct Server {
 impl Server {
     async fn start(config: &Config) -> Result<Self, Failure> {
         open_files::raise_limit();
-        data_directory::make(&config.data_dir)?;
-        let claim = data_directory::claim(&config.data_dir)?;
-        backup::refuse_half_restored(&config.data_dir)?;
-        backup::remove_leftovers(&config.data_dir)?;
-        if let store::Location::File(directory) = &config.store {
-            data_directory::prepare_store(directory)?;
-        }
-        let (store, streams) = open_store(config)?;
-        if store.raise_outbox(streams.greatest_origin()).await? {
-            tracing::warn!(
-                "the records are older than the log, as after an older copy was put back; the log keeps its events, and new ones go behind them"
-            );
-        }
+        let (claim, store, streams) = open_data(config).await?;
         let key = admin_key::ensure(&config.data_dir)?;
         let certificates = open_certificates(config)?;
         let tasks = Tasks::new();
@@ -192,6 +180,24 @@ fn keep_hosts_file(config: &Config, listeners: &Listeners) -> Result<Option<Arc<
     file.add(&global, listeners.dialled())
         .map_err(|error| format!("--manage-hosts: {} cannot be written: {error}", path.display()))?;
     Ok(Some(Arc::new(file)))
+}
+
+/// Takes the data directory for this server and opens what is stored in it.
+async fn open_data(config: &Config) -> Result<(File, Store, Streams), Failure> {
+    data_directory::make(&config.data_dir)?;
+    let claim = data_directory::claim(&config.data_dir)?;
+    backup::refuse_half_restored(&config.data_dir)?;
+    backup::remove_leftovers(&config.data_dir)?;
+    if let store::Location::File(directory) = &config.store {
+        data_directory::prepare_store(directory)?;
+    }
+    let (store, streams) = open_store(config)?;
+    if store.raise_outbox(streams.greatest_origin()).await? {
+        tracing::warn!(
+            "the records are older than the log, as after an older copy was put back; the log keeps its events, and new ones go behind them"
+        );
+    }
+    Ok((claim, store, streams))
 }
 
 fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
