@@ -4,11 +4,17 @@ use std::process::Command;
 
 use crate::shell::{Outcome, cargo, ensure_debian, step, target};
 
-pub fn run(arguments: &[String]) -> Outcome {
+/// The programs that ours is measured beside. The tests of the benchmarks run them too.
+pub fn ensure_anchors() -> Outcome {
     ensure_debian("mosquitto", "mosquitto")?;
-    if !std::path::Path::new("/usr/lib/postgresql").exists() {
-        ensure_debian("postgres", "postgresql")?;
+    if std::path::Path::new("/usr/lib/postgresql").exists() {
+        return Ok(());
     }
+    ensure_debian("postgres", "postgresql")
+}
+
+pub fn run(arguments: &[String]) -> Outcome {
+    ensure_anchors()?;
     step(
         "release build",
         cargo().args(["build", "--release", "--quiet", "--package", "server", "--package", "bench"]),

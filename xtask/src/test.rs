@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::shell::{Outcome, cargo, print_minutes, status_within, step};
-use crate::{conform, tidy};
+use crate::shell::{Outcome, cargo, in_ci, print_minutes, status_within, step};
+use crate::{bench, conform, tidy};
 
 /// What `--all` adds lasts too long for every change; it runs before an issue is closed.
 const KNOWN: &[&str] = &["--no-conform", "--all"];
@@ -26,6 +26,10 @@ fn every_step(is_asked: impl Fn(&str) -> bool) -> Outcome {
         cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
     )?;
     tidy::dependencies()?;
+    // Elsewhere the tests that want them say that they did not run.
+    if in_ci() {
+        bench::ensure_anchors()?;
+    }
     let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
     let runner = format!("target.'cfg(all())'.runner = [{:?}, \"within\"]", own.display().to_string());
     let tests = ["test", "--workspace", "--quiet", "--no-fail-fast", "--config", &runner];
