@@ -18,6 +18,13 @@ use crate::{
     Relationship,
 };
 
+/// How long a test waits for others, so that a fault fails it and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("what the test waits for comes")
+}
+
 pub(crate) struct Fixture {
     pub(crate) instances: Instances,
     pub(crate) instance: Instance,
@@ -198,7 +205,8 @@ impl Fixture {
                 count: 0,
             });
         }
-        let (busy, first, second) = tokio::join!(self.store.commit(batch), first, second);
+        let (busy, first, second) =
+            within(async { tokio::join!(self.store.commit(batch), first, second) }).await;
         busy.unwrap();
         (first, second)
     }

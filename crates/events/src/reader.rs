@@ -199,9 +199,16 @@ mod tests {
         events.iter().map(|event| std::str::from_utf8(&event.body).unwrap().parse().unwrap()).collect()
     }
 
+    /// How long a test waits, so that a fault fails it and does not hang it.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn within<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(PATIENCE, work).await.expect("what the test waits for comes")
+    }
+
     async fn all(mut reader: Reader) -> Vec<u32> {
         let mut found = Vec::new();
-        while let Some(step) = reader.next().await.unwrap() {
+        while let Some(step) = within(reader.next()).await.unwrap() {
             assert_eq!(step.lost, []);
             found.extend(numbers(&step.events));
         }
@@ -227,11 +234,11 @@ mod tests {
         let mut reader = Reader::new(test.stream.clone(), Start::Latest, true);
         let quiet = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
         assert!(quiet.is_err(), "nothing has happened yet");
-        let (given, ()) = tokio::join!(reader.next(), test.append(2));
+        let (given, ()) = within(async { tokio::join!(reader.next(), test.append(2)) }).await;
         assert_eq!(numbers(&given.unwrap().unwrap().events), [2]);
         let removed =
             async { test.events.remove_stream(test.stream.instance(), test.stream.name()).await.unwrap() };
-        let (given, ()) = tokio::join!(reader.next(), removed);
+        let (given, ()) = within(async { tokio::join!(reader.next(), removed) }).await;
         assert_eq!(given.unwrap(), None);
     }
 
@@ -256,7 +263,7 @@ mod tests {
             let mut reader = Reader::new(test.stream.clone(), Start::Earliest, follow);
             let (mut found, mut lost) = (Vec::new(), Vec::new());
             while found.len() < 999 {
-                let step = reader.next().await.unwrap().unwrap();
+                let step = within(reader.next()).await.unwrap().unwrap();
                 found.extend(numbers(&step.events));
                 lost.extend(step.lost);
             }
@@ -268,7 +275,7 @@ mod tests {
                 (1, "00000000000000000000.log")
             );
             if !follow {
-                assert_eq!(reader.next().await.unwrap(), None);
+                assert_eq!(within(reader.next()).await.unwrap(), None);
             }
         }
     }

@@ -61,6 +61,13 @@ impl EventHubs for Ours {
     }
 }
 
+/// How long a test waits for others, so that a fault fails it and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("what the test waits for comes")
+}
+
 struct Fixture {
     events: Events,
     ours: Arc<Ours>,
@@ -462,14 +469,14 @@ async fn an_instance_removed_under_writers_leaves_no_stream_behind() {
             raise_both(&events, "room3").await;
         }
         stop.store(true, Ordering::SeqCst);
-        writers.join_all().await;
+        within(writers.join_all()).await;
         events.context().store.remove_instance(&twins()).await.unwrap();
         let settled = async {
             while fixture.outbox_len().await > 0 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the relay settles everything");
+        within(settled).await;
         assert_eq!(events.context().streams.of_instance(&twins()), [], "round {round}");
         assert_eq!(events.context().tasks.drain(Duration::from_secs(5)).await, 0);
     }
@@ -517,7 +524,7 @@ async fn the_running_relay_needs_no_push() {
     let mut tail = hub.tail(hub.partition_of("room1"));
     for number in 1..=3 {
         fixture.raise("room1", "Update", &number.to_string()).await;
-        tail.wait_for(|next| *next == number).await.unwrap();
+        within(tail.wait_for(|next| *next == number)).await.unwrap();
     }
     assert_eq!(fixture.events.context().tasks.drain(Duration::from_secs(5)).await, 0);
 }

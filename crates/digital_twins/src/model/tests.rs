@@ -7,7 +7,7 @@ use base::{Scope, caps};
 use serde_json::json;
 
 use super::ModelQuery;
-use crate::fixture::{Fixture, patch, pump, room, settings, suite, thermostat};
+use crate::fixture::{Fixture, patch, pump, room, settings, suite, thermostat, within};
 use crate::{Dtmi, Error, InstanceSettings};
 
 fn dtmi(text: &str) -> Dtmi {
@@ -228,7 +228,7 @@ async fn uploads_at_the_same_time_are_all_kept() {
     });
     let mut set = tokio::task::JoinSet::new();
     uploads.for_each(|upload| drop(set.spawn(upload)));
-    set.join_all().await;
+    within(set.join_all()).await;
     let found = everything(&fixture).await;
     assert_eq!(found.len(), 8);
     let page = fixture.instance.list_models(&fixture.caller, &ModelQuery::default()).await.unwrap();

@@ -1,7 +1,7 @@
 use base::{IfMatch, IfNoneMatch, caps};
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, id, object, patch};
+use crate::fixture::{Fixture, id, object, patch, within};
 use crate::{Dtmi, Error, event};
 
 async fn rooms(names: &[&str]) -> Fixture {
@@ -347,7 +347,7 @@ async fn an_edge_never_dangles_however_puts_and_deletes_race() {
             worker
         });
     }
-    set.join_all().await;
+    within(set.join_all()).await;
     for edge in
         fixture.store.scan::<crate::Relationship>(store::Scan::new(store::Key::all(), 100)).await.unwrap()
     {

@@ -111,11 +111,14 @@ impl ResourceManager {
             description: request.description,
         };
         caller.require(ASSIGNMENTS_WRITE, &at.scope())?;
-        retry_on_conflict(async || {
+        let put = retry_on_conflict(async || {
             let batch = self.scope_must_stand(at).await?;
             Ok::<_, Error>(self.directory.try_put_role_assignment(caller, &new, batch).await?)
         })
-        .await
+        .await?;
+        // An endpoint's identity may have waited for it.
+        self.events.try_endpoints_again();
+        Ok(put)
     }
 
     /// `RoleAssignments_Delete` and `RoleAssignments_DeleteById`; `None` when there was none.

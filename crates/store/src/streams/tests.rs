@@ -345,7 +345,9 @@ async fn only_ensure_makes_a_stream() {
             let (told, answer) = oneshot::channel();
             engine.streams.append_with(&other, 0, vec![record(1, "a")], |result| told.send(result).unwrap());
             assert_eq!(answer.await.unwrap().map(drop), missing);
-            assert!(engine.streams.tail(&other, 0).changed().await.is_err(), "and a follower need not wait");
+            let mut tail = engine.streams.tail(&other, 0);
+            let told = tokio::time::timeout(Duration::from_secs(20), tail.changed()).await;
+            assert!(told.is_ok_and(|told| told.is_err()), "and a follower need not wait");
             assert_eq!(engine.streams.all(), [id()]);
             engine = engine.reopened();
         }

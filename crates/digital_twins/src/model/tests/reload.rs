@@ -8,7 +8,7 @@ use store::{Batch, Durability, Location, Options, Store};
 
 use super::{dtmi, everything, listed};
 use crate::Error;
-use crate::fixture::{Fixture, patch, room};
+use crate::fixture::{Fixture, patch, room, within};
 use crate::model::ModelQuery;
 use crate::model::record::{self, Definition};
 
@@ -92,7 +92,7 @@ async fn uploads_at_the_same_time_that_share_identifiers_are_all_kept() {
         let definitions = [version("Sensor", number, &json!({}))];
         uploads.spawn(async move { instance.create_models(&caller, definitions).await });
     }
-    for uploaded in uploads.join_all().await {
+    for uploaded in within(uploads.join_all()).await {
         uploaded.unwrap();
     }
     for fixture in [&fixture, &fixture.restarted().await] {

@@ -252,18 +252,22 @@ async fn an_endpoint_that_stands_on_an_identity_sends_with_its_role_alone() {
     events.relayed().await;
     assert_eq!(events.arrived().await, Vec::<String>::new());
 
-    let new = access::directory::NewRoleAssignment {
-        id: "11111111-2222-3333-4444-555555555555".to_owned(),
-        scope_path: format!(
-            "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.EventHub/namespaces/my-namespace"
-        ),
-        role_definition_id: roles::EVENT_HUBS_DATA_SENDER.to_owned(),
-        principal_id: principal,
-        principal_type: Some("ServicePrincipal".to_owned()),
-        description: None,
-    };
-    arm.directory.put_role_assignment(&access::Caller::system(), new).await.unwrap();
+    let namespace = format!(
+        "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.EventHub/namespaces/my-namespace"
+    );
+    let assignment = format!(
+        "{namespace}/providers/Microsoft.Authorization/roleAssignments/11111111-2222-3333-4444-555555555555?api-version=2022-04-01"
+    );
+    let definition =
+        format!("/providers/Microsoft.Authorization/roleDefinitions/{}", roles::EVENT_HUBS_DATA_SENDER);
+    let body = json!({"properties": {"roleDefinitionId": definition, "principalId": principal}});
+    assert_eq!(arm.put(&assignment, body).await.status, 201);
     assert_eq!(state(&arm, &endpoint).await, "Succeeded");
-    arm.clock.advance(Duration::from_secs(base::caps::RELAY_RETRY_SECONDS_MAX + 1));
     events.arrive(&["1"]).await;
+
+    assert_eq!(arm.delete(&assignment).await.status, 200);
+    assert_eq!(state(&arm, &endpoint).await, "Disabled", "at once, too");
+    events.raise("2").await;
+    events.relayed().await;
+    assert_eq!(events.arrived().await, ["1"]);
 }
