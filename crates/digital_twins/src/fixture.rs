@@ -206,7 +206,7 @@ impl Fixture {
             });
         }
         let (busy, first, second) =
-            within(async { tokio::join!(self.store.commit(batch), first, second) }).await;
+            within(Box::pin(async { tokio::join!(self.store.commit(batch), first, second) })).await;
         busy.unwrap();
         (first, second)
     }
