@@ -59,6 +59,9 @@ fn python_environment(name: &str, requirements: &Path) -> Result<PathBuf, String
 fn pytest(python: &Path, tests: &Path) -> Command {
     let mut command = Command::new(python.join("bin/python"));
     command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(tests);
+    // A test that hangs shows where, and ends the run.
+    command.args(["--override-ini", "faulthandler_timeout=180"]);
+    command.args(["--override-ini", "faulthandler_exit_on_timeout=true"]);
     // Said aloud, since its plug-in warns of the default that is going to change.
     command.args(["--override-ini", "asyncio_default_fixture_loop_scope=function"]);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
