@@ -29,7 +29,11 @@ const VERBS: &[Verb] = &[
     ("fix", "formats, and applies what clippy can apply by itself", test::fix),
     ("tidy", "layers, licences and stray text; prints size hints", tidy::run),
     ("deny", "licences, sources and refused crates of everything we build from", |_| tidy::dependencies()),
-    ("conform", "official clients, unmodified, against the release binary [python|node|sdk|az]", conform::run),
+    (
+        "conform",
+        "official clients, unmodified, against the release binary [python|node|sdk|az]",
+        conform::run,
+    ),
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
     ("demo", "the main job on a fresh data directory", demo::run),
 ];
