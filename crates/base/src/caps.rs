@@ -14,6 +14,10 @@ pub const SAS_CONNECTION_GRACE_SECONDS: u64 = 600;
 pub const ACCESS_TOKEN_SECONDS: u64 = 3599;
 /// The usual allowance of token validators (arm-and-auth.md §4.3).
 pub const TOKEN_CLOCK_SKEW_SECONDS: u64 = 300;
+/// ours: wrong client secrets of an application from one address; the next ones wait.
+pub const WRONG_SECRETS_PER_MINUTE_MAX: u64 = 10;
+/// ours: applications and addresses whose wrong secrets are remembered.
+pub const WRONG_SECRETS_GUESSERS_MAX: usize = 10_000;
 /// ours: our own tokens have about 1.5 kB.
 pub const BEARER_TOKEN_BYTES_MAX: usize = 12 * 1024;
 /// ours: how long a caller's grants are kept when another node may have changed them.

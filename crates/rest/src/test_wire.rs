@@ -137,6 +137,7 @@ pub(crate) async fn token(directory: &Directory, principal: &ServicePrincipal, r
         client_secret: principal.secrets[0].secret.expose(),
         resource,
         base_url: "https://login.localhost",
+        from: None,
     };
     directory.issue(&credentials).await.unwrap().access_token.expose().to_owned()
 }

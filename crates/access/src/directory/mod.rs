@@ -14,6 +14,7 @@ use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyErro
 use crate::token::{self, Claims, TokenError};
 
 mod callers;
+mod patience;
 mod record;
 mod role_assignment;
 mod rules;
@@ -21,6 +22,7 @@ mod rules;
 mod tests;
 
 use callers::{Callers, Holder};
+use patience::{Guesser, Patience};
 use record::TenantRecord;
 pub use record::{ClientSecret, RoleAssignment, ServicePrincipal};
 pub use role_assignment::{NewRoleAssignment, PutRoleAssignment, RoleError};
@@ -68,6 +70,7 @@ struct Inner {
     display_name: String,
     signing_key: SigningKey,
     callers: Callers,
+    patience: Patience,
 }
 
 impl Directory {
@@ -94,6 +97,7 @@ impl Directory {
             display_name: tenant.display_name,
             signing_key,
             callers: Callers::default(),
+            patience: Patience::default(),
         })))
     }
 
@@ -224,7 +228,7 @@ impl Directory {
         let principal = self.service_principal_by_app_id(&client_id).await?;
         let principal = principal.ok_or(GrantError::UnknownApplication { client_id })?;
         let now = self.0.clock.now();
-        rules::check_secret(&principal, request.client_secret, now)?;
+        self.check_secret(&principal, request, now)?;
         let application = self.application_of(request.resource).await?;
         let is_own_application = application.is_some();
         if !(is_own_application || self.is_own(request.resource) || token::is_azure(request.resource)) {
@@ -238,6 +242,24 @@ impl Directory {
             not_before: now,
             expires_on: now.plus(Duration::from_secs(caps::ACCESS_TOKEN_SECONDS)),
         })
+    }
+
+    /// Whoever has guessed too often waits, and is not told whether this guess was right.
+    fn check_secret(
+        &self,
+        principal: &ServicePrincipal,
+        request: &ClientCredentials<'_>,
+        now: Timestamp,
+    ) -> Result<(), GrantError> {
+        let guesser = Guesser::new(&principal.app_id, request.from);
+        if let Some(retry_after) = self.0.patience.wait(&guesser, now) {
+            return Err(GrantError::TooManyWrongSecrets { retry_after });
+        }
+        let checked = rules::check_secret(principal, request.client_secret, now);
+        if matches!(checked, Err(GrantError::InvalidSecret { .. })) {
+            self.0.patience.was_wrong(guesser, now);
+        }
+        checked
     }
 
     /// The answer to an application that would prove itself by a signed assertion (`client_assertion`): no application has a

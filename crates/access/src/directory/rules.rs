@@ -1,5 +1,8 @@
 //! Pure rules of the directory: who may have a token for what, what a role gives, and what an assignment may say.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use base::{Scope, Secret, Timestamp, caps};
 
 use super::record::{RoleAssignment, ServicePrincipal};
@@ -17,6 +20,8 @@ pub struct ClientCredentials<'a> {
     pub resource: &'a str,
     /// `https://host[:port]`, as the client reached us.
     pub base_url: &'a str,
+    /// The address that asks.
+    pub from: Option<IpAddr>,
 }
 
 /// Why no token is given; the door writes them with Entra's `AADSTS` numbers.
@@ -28,6 +33,8 @@ pub enum GrantError {
     InvalidSecret { client_id: String },
     #[error("the client secret of '{client_id}' has expired")]
     ExpiredSecret { client_id: String },
+    #[error("too many wrong client secrets; the next is looked at in {retry_after:?}")]
+    TooManyWrongSecrets { retry_after: Duration },
     #[error("the client assertion is not a signed token")]
     MalformedAssertion,
     #[error("the certificate that signed the client assertion is not one of '{client_id}'")]

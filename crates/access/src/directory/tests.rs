@@ -32,7 +32,8 @@ impl TestDirectory {
 
     async fn ask(&self, secret: &str, resource: &str) -> Result<IssuedToken, GrantError> {
         let client_id = &self.principal.app_id;
-        let request = ClientCredentials { client_id, client_secret: secret, resource, base_url: BASE };
+        let request =
+            ClientCredentials { client_id, client_secret: secret, resource, base_url: BASE, from: None };
         self.directory.issue(&request).await
     }
 
@@ -133,7 +134,8 @@ async fn a_wrong_secret_an_unknown_application_and_an_unknown_resource_are_told_
     let secret = test.principal.secrets[0].secret.clone();
     let unknown = test.ask(secret.expose(), "https://nobody.example").await;
     assert!(matches!(unknown, Err(GrantError::UnknownResource { .. })));
-    let request = ClientCredentials { client_id: "x", client_secret: "y", resource: "z", base_url: BASE };
+    let request =
+        ClientCredentials { client_id: "x", client_secret: "y", resource: "z", base_url: BASE, from: None };
     assert!(matches!(test.directory.issue(&request).await, Err(GrantError::UnknownApplication { .. })));
 }
 
@@ -367,6 +369,7 @@ async fn a_managed_identity_is_a_principal_for_as_long_as_it_is_in_the_directory
         client_secret: "",
         resource: "https://iothubs.azure.net",
         base_url: BASE,
+        from: None,
     };
     let refused = test.directory.issue(&credentials).await;
     assert!(matches!(refused, Err(GrantError::InvalidSecret { .. })), "{refused:?}");

@@ -45,6 +45,7 @@ impl OAuthError {
             Self::Grant(GrantError::UnknownApplication { .. }) => (400, "unauthorized_client", 700_016),
             Self::Grant(GrantError::InvalidSecret { .. }) => (401, "invalid_client", 7_000_215),
             Self::Grant(GrantError::ExpiredSecret { .. }) => (401, "invalid_client", 7_000_222),
+            Self::Grant(GrantError::TooManyWrongSecrets { .. }) => (429, "temporarily_unavailable", 90055),
             Self::Grant(GrantError::MalformedAssertion) => (400, "invalid_request", 50027),
             Self::Grant(GrantError::UnregisteredCertificate { .. }) => (401, "invalid_client", 700_027),
             Self::Grant(GrantError::UnknownResource { .. }) => (400, "invalid_resource", 500_011),
@@ -87,6 +88,9 @@ impl OAuthError {
             Self::Grant(GrantError::ExpiredSecret { client_id }) => {
                 format!("The provided client secret keys for app '{client_id}' are expired.")
             }
+            Self::Grant(GrantError::TooManyWrongSecrets { .. }) => {
+                "There are too many requests with a wrong client secret from this address. Wait as long as Retry-After says.".to_owned()
+            }
             Self::Grant(GrantError::MalformedAssertion) => {
                 "JWT token is invalid or malformed.".to_owned()
             }
@@ -119,6 +123,13 @@ impl OAuthError {
             correlation_id: correlation,
             error_uri: format!("https://login.microsoftonline.com/error?code={number}"),
         };
-        Response::json(status, &body)
+        let response = Response::json(status, &body);
+        match self {
+            Self::Grant(GrantError::TooManyWrongSecrets { retry_after }) => {
+                let seconds = retry_after.as_millis().div_ceil(1000);
+                response.header("retry-after", &seconds.to_string())
+            }
+            _ => response,
+        }
     }
 }

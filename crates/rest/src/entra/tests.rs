@@ -16,6 +16,7 @@ use crate::wire::Peer;
 struct TestEntra {
     door: std::sync::Arc<dyn AnyDoor>,
     directory: Directory,
+    clock: Clock,
     principal: ServicePrincipal,
 }
 
@@ -25,8 +26,8 @@ impl TestEntra {
         let store = Store::open(&Options::memory()).unwrap();
         let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
         let principal = directory.create_service_principal("app").await.unwrap();
-        let door = mount(Entra { directory: directory.clone(), clock });
-        Self { door, directory, principal }
+        let door = mount(Entra { directory: directory.clone(), clock: clock.clone() });
+        Self { door, directory, clock, principal }
     }
 
     async fn ask(&self, method: &str, path: &str, basic: Option<&str>, body: String) -> (u16, Value) {
@@ -215,6 +216,29 @@ async fn a_form_has_its_type_and_at_most_sixteen_kilobytes() {
         );
         assert_eq!(body["access_token"].is_string(), status == 200);
     }
+}
+
+#[tokio::test]
+async fn who_guesses_secrets_has_to_wait_while_others_are_served() {
+    let test = TestEntra::new().await;
+    let from = |host: u8| Peer { remote: Some(([10, 0, 0, host], 50_000).into()), ..Peer::default() };
+    let right = test.form("scope=https%3A%2F%2Fiothubs.azure.net%2F.default");
+    let wrong = right.replace("client_secret=", "client_secret=x");
+    let ask = async |host: u8, form: &str| {
+        let post = http::Request::post("/common/oauth2/v2.0/token").header("host", "login.localhost");
+        test_wire::answer(&*test.door, post, form.to_owned(), from(host)).await
+    };
+    for _ in 0..base::caps::WRONG_SECRETS_PER_MINUTE_MAX {
+        assert_eq!(ask(1, &wrong).await.status, 401);
+    }
+    for form in [&wrong, &right] {
+        let held_up = ask(1, form).await;
+        assert_eq!((held_up.status.as_u16(), held_up.header_value("retry-after")), (429, Some("6")));
+        assert_eq!(held_up.body_json()["error_codes"][0], 90055);
+    }
+    assert_eq!(ask(2, &right).await.status, 200);
+    test.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(ask(1, &right).await.status, 200);
 }
 
 #[tokio::test]

@@ -260,6 +260,7 @@ async fn signed_in(directory: &Directory, role: Option<&str>) -> String {
         client_secret: principal.secrets[0].secret.expose(),
         resource: "https://management.azure.com",
         base_url: "https://management.example.test",
+        from: None,
     };
     directory.issue(&credentials).await.unwrap().access_token.expose().to_owned()
 }
