@@ -99,6 +99,8 @@ pub const MQTT_PACKET_BYTES_MAX: usize = TELEMETRY_BYTES_MAX + 16 * 1024;
 /// Likewise at the provisioning service.
 pub const MQTT_PROVISIONING_PACKET_BYTES_MAX: usize = PROVISIONING_MESSAGE_BYTES_MAX + 16 * 1024;
 pub const MQTT_SUBSCRIPTIONS_MAX: usize = 5;
+/// ours: the longest that covers anything stays below, and five of them fit a stored session.
+pub const MQTT_FILTER_BYTES_MAX: usize = SUBSCRIPTION_BYTES_MAX / MQTT_SUBSCRIPTIONS_MAX;
 pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u64 = 1767;
 pub const MQTT_OUTGOING_WINDOW: usize = 16;
 /// ours: publishes of one connection that wait for their durable append.

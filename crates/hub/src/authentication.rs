@@ -48,7 +48,7 @@ impl Hub {
         token: &SasToken,
     ) -> Result<DeviceAuthentication, Error> {
         let identity = self.connectable(id).await?;
-        if !token.covers(&self.audiences(presented_host), &resource_path(id)) {
+        if !is_made_out_to(token, &self.audiences(presented_host), &resource_path(id)) {
             return Err(self.refuse(id, "the token is made out to another resource"));
         }
         let has_certificate = matches!(
@@ -135,6 +135,17 @@ impl Hub {
     }
 }
 
+/// Whether a device's token is made out to `path` or to what lies above it, or to that very path with an API version behind it,
+/// as a page of the service shows it (`field-notes.md`).
+fn is_made_out_to<H: AsRef<str>>(token: &SasToken, hosts: &[H], path: &str) -> bool {
+    if token.covers(hosts, path) {
+        return true;
+    }
+    let resource = token.resource();
+    let version = resource.rsplit('/').next().filter(|last| last.starts_with("api-version="));
+    version.is_some_and(|version| token.covers(hosts, &format!("{path}/{version}")))
+}
+
 /// The path below the host that a token for `id` is made out to.
 fn resource_path(id: &IdentityId) -> String {
     match &id.module_id {
@@ -203,6 +214,36 @@ mod tests {
         for key in &module_keys {
             assert_eq!(device(&hub, "dev1/mod1", &module_path, key, None).await, Ok(()));
             assert_eq!(device(&hub, "dev1", &device_path, key, None).await, Err(401_002), "not the device's");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_api_version_behind_the_own_resource_is_good_and_opens_nothing_else() {
+        let hub = TestHub::with_module().await;
+        hub.create_device("dev2").await;
+        hub.create_device("api-version=2016-11-14").await;
+        let [key, _] = keys(&hub.stored("dev1").await);
+        let [module_key, _] = keys(&hub.stored("dev1/mod1").await);
+        let versioned = |path: &str| format!("{HOST}/{path}/api-version=2016-11-14");
+        let (own, module) = (versioned("devices/dev1"), versioned("devices/dev1/modules/mod1"));
+        assert_eq!(device(&hub, "dev1", &own, &key, None).await, Ok(()));
+        assert_eq!(device(&hub, "dev1/mod1", &module, &module_key, None).await, Ok(()));
+        let policy = hub.policy_with(&[Right::DeviceConnect]).unwrap();
+        let (policy_key, policy) = (&policy.primary_key, Some(policy.key_name.as_str()));
+        assert_eq!(device(&hub, "dev1", &own, policy_key, policy).await, Ok(()));
+        for (id, sr, key, policy) in [
+            ("dev2", own.clone(), policy_key, policy),
+            ("dev1/mod1", own.clone(), policy_key, policy),
+            ("dev1", module, policy_key, policy),
+            ("api-version=2016-11-14", own, policy_key, policy),
+            ("dev1", versioned("devices"), policy_key, policy),
+            ("dev1", versioned("devices/dev1/messages"), &key, None),
+            ("dev1", format!("{}/x", versioned("devices/dev1")), &key, None),
+            ("dev1", format!("{HOST}/api-version=2016-11-14"), policy_key, policy),
+            ("dev1", format!("{HOST}/devices/dev1/messages/events"), &key, None),
+            ("dev1", "other.azure-devices.localhost/devices/dev1/api-version=1".to_owned(), &key, None),
+        ] {
+            assert_eq!(device(&hub, id, &sr, key, policy).await, Err(401_002), "{sr} for {id}");
         }
     }
 

@@ -29,23 +29,29 @@ impl Record for Subscription {
 }
 
 impl Hub {
-    /// `None`: there is no stored session.
+    /// `None`: there is no stored session. What an earlier connection was storing when it was displaced is waited for: it must
+    /// not land behind what this one reads or writes.
     pub async fn stored_filters(&self, session: &Session) -> Result<Option<Vec<(String, u8)>>, Error> {
+        self.sessions().filters_settled(session.identity()).await;
         let key = identity_key(self.instance(), session.identity());
         let stored = self.store().get::<Subscription>(&key).await?;
         Ok(stored.map(|stored| stored.record.filters))
     }
 
+    /// Refused to a session that was closed or displaced: the filters are its successor's.
     pub async fn store_filters(&self, session: &Session, filters: Vec<(String, u8)>) -> Result<(), Error> {
         if filters.iter().map(|(filter, _)| filter.len()).sum::<usize>() > caps::SUBSCRIPTION_BYTES_MAX {
             return Err(Error::invalid("The subscriptions are too long."));
         }
+        let leave = self.sessions().store_filters(session).ok_or(Error::DeviceConnectionClosedRemotely)?;
         let id = session.identity().clone();
         let subscription = Subscription { instance: self.instance().clone(), id, filters };
         let mut batch = Batch::default();
         batch.guard_exists::<Identity>(subscription.key());
         batch.put(&subscription);
-        match self.store().commit(batch).await {
+        let committed = self.store().commit(batch).await;
+        drop(leave);
+        match committed {
             Err(CommitError::Conflict) => {
                 Err(Error::DeviceNotFound(session.identity().device_id.to_string()))
             }
@@ -53,7 +59,9 @@ impl Hub {
         }
     }
 
+    /// Refused like [`Self::store_filters`].
     pub async fn remove_filters(&self, session: &Session) -> Result<(), Error> {
+        let _leave = self.sessions().store_filters(session).ok_or(Error::DeviceConnectionClosedRemotely)?;
         let mut batch = Batch::default();
         batch.remove::<Subscription>(identity_key(self.instance(), session.identity()));
         Ok(self.store().commit(batch).await.map(drop)?)

@@ -1,13 +1,14 @@
-//! What a CONNECT says about itself: which service, which identity, with which proof (`iothub-device.md` §2.3, `dps.md` §1.3).
+//! What a CONNECT says about itself: which service, which identity, with which proof and which last words
+//! (`iothub-device.md` §2.3, `dps.md` §1.3).
 //! Pure; called once per connection, before anything is asked of a service.
 
 use base::ids::IdentityId;
 use base::sas::SasToken;
 
 use crate::codec::{Connect, ConnectReturnCode, Login, Qos, Will};
+use crate::property_bag;
 use crate::topic::from_device::telemetry_bag;
 use crate::user_name::{HubUserName, ProvisioningUserName, UserName};
-use crate::{property_bag, topic};
 
 /// Why a CONNECT is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +39,15 @@ pub(crate) enum Request {
     Provisioning { name: ProvisioningUserName, credential: Credential },
 }
 
-pub(crate) fn parse(connect: &Connect) -> Result<Request, Refusal> {
+/// A will that nobody would hear is taken out.
+pub(crate) fn parse(connect: &mut Connect) -> Result<Request, Refusal> {
     let login = connect.login.as_ref().ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
-    let name = UserName::parse(&login.user_name).map_err(|_| ConnectReturnCode::BadUserNameOrPassword)?;
+    let name = UserName::parse(&login.user_name, &connect.client_id)
+        .map_err(|_| ConnectReturnCode::BadUserNameOrPassword)?;
     match name {
         UserName::Hub(name) => {
             check_client_id(&connect.client_id, &name.identity)?;
-            if let Some(will) = &connect.will {
-                check_will(will, &name.identity)?;
-            }
+            check_will(&mut connect.will, &name.identity)?;
             if name.auth_chain.as_ref().is_some_and(|chain| chain.contains(';')) {
                 // Nested edge gateways are not served.
                 return Err(ConnectReturnCode::NotAuthorized.into());
@@ -60,9 +61,7 @@ pub(crate) fn parse(connect: &Connect) -> Result<Request, Refusal> {
             if !connect.client_id.eq_ignore_ascii_case(&name.registration_id) {
                 return Err(ConnectReturnCode::NotAuthorized.into());
             }
-            if connect.will.is_some() {
-                return Err(Refusal::Close);
-            }
+            connect.will = None;
             Ok(Request::Provisioning { name, credential: credential(login)? })
         }
     }
@@ -74,11 +73,17 @@ fn check_client_id(client_id: &str, identity: &IdentityId) -> Result<(), Refusal
     if named == *identity { Ok(()) } else { Err(ConnectReturnCode::NotAuthorized.into()) }
 }
 
-/// A will is telemetry of the device itself.
-fn check_will(will: &Will, identity: &IdentityId) -> Result<(), Refusal> {
-    let bag = telemetry_bag(&will.topic, identity).ok_or(topic::UnknownTopic).map_err(|_| Refusal::Close)?;
+/// A will is telemetry of the device itself. On any other topic it is none: clients that were not written for a hub set such
+/// wills and mean no harm by them. One of the device's own has to be good.
+fn check_will(will: &mut Option<Will>, identity: &IdentityId) -> Result<(), Refusal> {
+    let Some(wanted) = will else { return Ok(()) };
+    let Some(bag) = telemetry_bag(&wanted.topic, identity) else {
+        tracing::debug!(%identity, topic = %*wanted.topic, "a will on a foreign topic is left out");
+        *will = None;
+        return Ok(());
+    };
     let bag_is_good = property_bag::parse(bag).is_ok();
-    if bag_is_good && will.qos != Qos::ExactlyOnce { Ok(()) } else { Err(Refusal::Close) }
+    if bag_is_good && wanted.qos != Qos::ExactlyOnce { Ok(()) } else { Err(Refusal::Close) }
 }
 
 fn credential(login: &Login) -> Result<Credential, Refusal> {
@@ -110,17 +115,17 @@ mod tests {
         }
     }
 
-    fn refusal(connect: &Connect) -> Refusal {
+    fn refusal(connect: &mut Connect) -> Refusal {
         parse(connect).expect_err("a refusal")
     }
 
     #[test]
     fn a_device_and_a_registration_are_told_apart() {
-        let hub = parse(&connect("d/m", "h/d/m/?api-version=2021-04-12", Some(TOKEN))).unwrap();
+        let hub = parse(&mut connect("d/m", "h/d/m/?api-version=2021-04-12", Some(TOKEN))).unwrap();
         assert!(matches!(hub, Request::Hub { credential: Credential::Sas(_), .. }));
-        let dps = parse(&connect("REG", "0ne1/registrations/reg/api-version=2019-03-31", None)).unwrap();
+        let dps = parse(&mut connect("REG", "0ne1/registrations/reg/api-version=2019-03-31", None)).unwrap();
         assert!(matches!(dps, Request::Provisioning { credential: Credential::Certificate, .. }));
-        let empty = parse(&connect("d", "h/d/?api-version=2021-04-12", Some(""))).unwrap();
+        let empty = parse(&mut connect("d", "h/d/?api-version=2021-04-12", Some(""))).unwrap();
         assert!(matches!(empty, Request::Hub { credential: Credential::Certificate, .. }));
     }
 
@@ -142,21 +147,27 @@ mod tests {
             (connect("", "0ne1/registrations/r/api-version=1", None), IdentifierRejected),
             (connect("x", "0ne1/registrations/r/api-version=1", None), NotAuthorized),
         ];
-        for (connect, code) in cases {
-            assert_eq!(refusal(&connect), Refusal::Code(code), "{connect:?}");
+        for (mut connect, code) in cases {
+            assert_eq!(refusal(&mut connect), Refusal::Code(code), "{connect:?}");
         }
     }
 
     #[test]
-    fn a_will_goes_to_the_devices_own_telemetry_topic() {
+    fn a_will_on_a_foreign_topic_is_none_and_a_bad_one_of_its_own_is_refused() {
         let mut with_will = connect("d", "h/d", Some(TOKEN));
         let mut set = |topic: &str, qos| {
             let topic = Text::try_from(topic).unwrap();
-            with_will.will = Some(Will { qos, retain: false, topic, payload: Bytes::new() });
-            parse(&with_will).map(|_| ())
+            with_will.will = Some(Will { qos, retain: true, topic, payload: Bytes::new() });
+            parse(&mut with_will).map(|_| with_will.will.is_some())
         };
-        assert_eq!(set("devices/d/messages/events/a=b", Qos::AtLeastOnce), Ok(()));
-        assert_eq!(set("devices/e/messages/events/", Qos::AtLeastOnce), Err(Refusal::Close));
+        assert_eq!(set("devices/d/messages/events/a=b", Qos::AtLeastOnce), Ok(true));
+        // The last one is Tasmota's.
+        for foreign in ["devices/e/messages/events/", "devices/d/modules/m/messages/events/", "tele/plug/LWT"]
+        {
+            for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+                assert_eq!(set(foreign, qos), Ok(false), "{foreign}");
+            }
+        }
         assert_eq!(set("devices/d/messages/events/&", Qos::AtLeastOnce), Err(Refusal::Close));
         assert_eq!(set("devices/d/messages/events/", Qos::ExactlyOnce), Err(Refusal::Close));
     }

@@ -91,7 +91,7 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let refusal = match link.receive().await {
-            Ok(Packet::Connect(connect)) => match self.admit(&connect, &peer).await {
+            Ok(Packet::Connect(mut connect)) => match self.admit(&mut connect, &peer).await {
                 Ok(admission) => return Some(admission.enter(link, *connect)),
                 Err(refusal) => refusal,
             },
@@ -116,7 +116,7 @@ impl Door {
         None
     }
 
-    async fn admit(&self, connect: &Connect, peer: &Peer) -> Result<Admission, Refusal> {
+    async fn admit(&self, connect: &mut Connect, peer: &Peer) -> Result<Admission, Refusal> {
         match connect::parse(connect)? {
             Request::Hub { name, credential } => {
                 let hub = self.hub(&name, peer).ok_or(ConnectReturnCode::NotAuthorized)?;
@@ -195,9 +195,12 @@ fn log_early_end(end: &End) {
 fn return_code(error: &hub::Error) -> ConnectReturnCode {
     use hub::Error;
     match error {
-        Error::ThrottlingException { .. } | Error::ServerBusy | Error::ServerError | Error::Conflict => {
-            ConnectReturnCode::ServerUnavailable
-        }
+        Error::ThrottlingException { .. }
+        | Error::ServerBusy
+        | Error::ServerError
+        | Error::Conflict
+        // Displaced by another connection before it was let in.
+        | Error::DeviceConnectionClosedRemotely => ConnectReturnCode::ServerUnavailable,
         Error::ArgumentInvalid(_)
         | Error::ArgumentNull(_)
         | Error::InvalidDeviceScope(_)
@@ -211,7 +214,6 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::DeviceNotFound(_)
         | Error::ModuleNotFound { .. }
         | Error::DeviceNotOnline
-        | Error::DeviceConnectionClosedRemotely
         | Error::DeviceAlreadyExists(_)
         | Error::ModuleAlreadyExistsOnDevice { .. }
         | Error::PreconditionFailed(_)

@@ -1,17 +1,18 @@
 //! What one connection is subscribed to, and what that grants. Used by the hub's connection and written to the stored session.
-//! It must never match by wildcard: see `topic::filter`.
 
 use base::caps;
 use base::ids::IdentityId;
 
 use crate::codec::Qos;
 use crate::topic::Filter;
+use crate::topic::filter::Kind;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subscriptions(Vec<(Filter, Qos)>);
 
 impl Subscriptions {
-    /// The granted quality of service (at most 1), or `None` for a refusal: an unknown filter or one too many.
+    /// The granted quality of service (at most 1), or `None` for a refusal: a filter that covers nothing of the identity's, or
+    /// one too many.
     pub(crate) fn subscribe(&mut self, identity: &IdentityId, filter: &str, qos: Qos) -> Option<Qos> {
         let filter = Filter::parse(filter, identity)?;
         let granted = qos.min(Qos::AtLeastOnce);
@@ -23,31 +24,27 @@ impl Subscriptions {
         Some(granted)
     }
 
-    pub(crate) fn unsubscribe(&mut self, identity: &IdentityId, filter: &str) {
-        if let Some(filter) = Filter::parse(filter, identity) {
-            self.0.retain(|(known, _)| *known != filter);
-        }
+    /// Only a filter of the same text ends, whatever else covers the same topics.
+    pub(crate) fn unsubscribe(&mut self, filter: &str) {
+        self.0.retain(|(known, _)| known.text() != filter);
     }
 
-    pub(crate) fn has(&self, filter: &Filter) -> bool {
-        self.0.iter().any(|(known, _)| known == filter)
+    /// Whether anything of this kind may reach the identity at all.
+    pub(crate) fn reach(&self, kind: Kind, identity: &IdentityId) -> bool {
+        self.0.iter().any(|(known, _)| known.reaches(kind, identity))
     }
 
-    /// Whether direct methods can reach the device at all.
-    pub(crate) fn takes_methods(&self) -> bool {
-        self.0.iter().any(|(known, _)| matches!(known, Filter::Methods | Filter::Method(_)))
-    }
-
-    pub(crate) fn takes_method(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, _)| known.takes_method(name))
+    /// Whether a publish to this topic, which is one of the identity's own, goes to it.
+    pub(crate) fn cover(&self, topic: &str) -> bool {
+        self.0.iter().any(|(known, _)| known.covers(topic))
     }
 
     /// Filter and quality of service, as they are stored.
-    pub(crate) fn stored(&self, identity: &IdentityId) -> Vec<(String, u8)> {
-        self.0.iter().map(|(filter, qos)| (filter.text(identity), qos.bits())).collect()
+    pub(crate) fn stored(&self) -> Vec<(String, u8)> {
+        self.0.iter().map(|(filter, qos)| (filter.text().to_owned(), qos.bits())).collect()
     }
 
-    /// What a stored session held; what is no longer known is left out.
+    /// What a stored session held; what covers nothing any more is left out.
     pub(crate) fn from_stored(identity: &IdentityId, stored: &[(String, u8)]) -> Self {
         let mut subscriptions = Self::default();
         for (filter, qos) in stored {
@@ -71,10 +68,17 @@ mod tests {
             assert_eq!(subscriptions.subscribe(&device, &filter, Qos::AtMostOnce), Some(Qos::AtMostOnce));
             assert_eq!(subscriptions.subscribe(&device, &filter, Qos::ExactlyOnce), Some(Qos::AtLeastOnce));
         }
-        assert_eq!(subscriptions.subscribe(&device, "$iothub/twin/res/#", Qos::AtMostOnce), None);
-        subscriptions.unsubscribe(&device, "$iothub/methods/POST/c/#");
+        assert_eq!(subscriptions.subscribe(&device, "$iothub/#", Qos::AtMostOnce), None);
+        subscriptions.unsubscribe("$iothub/methods/POST/c/#");
         assert!(subscriptions.subscribe(&device, "$iothub/twin/res/#", Qos::AtMostOnce).is_some());
-        assert!(subscriptions.takes_method("a") && !subscriptions.takes_method("c"));
-        assert_eq!(Subscriptions::from_stored(&device, &subscriptions.stored(&device)), subscriptions);
+        let takes = |name: &str| subscriptions.cover(&format!("$iothub/methods/POST/{name}/?$rid=1"));
+        assert!(takes("a") && !takes("c"));
+        assert_eq!(Subscriptions::from_stored(&device, &subscriptions.stored()), subscriptions);
+    }
+
+    #[test]
+    fn the_longest_filters_fit_a_stored_session() {
+        let longest = caps::MQTT_FILTER_BYTES_MAX * caps::MQTT_SUBSCRIPTIONS_MAX;
+        assert!(longest <= caps::SUBSCRIPTION_BYTES_MAX);
     }
 }

@@ -7,7 +7,7 @@ use base::{Key, Timestamp};
 use fixture::client::{Client, ClientError, hub_connect, provisioning_connect};
 use fixture::{Fixture, closed};
 use mqtt::Peer;
-use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text};
+use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text, Will};
 use mqtt::topic::ToDevice;
 use provisioning::EnrollmentKind;
 use serde_json::{Value, json};
@@ -232,6 +232,17 @@ async fn an_unknown_scope_or_a_missing_version_is_refused_at_once() {
     }
     let bad_id = provisioning_connect(fixture.service.id_scope(), "dev 01", None).unwrap();
     assert_eq!(fixture.refusal(bad_id).await, ConnectReturnCode::IdentifierRejected);
+}
+
+#[tokio::test]
+async fn a_will_that_nobody_would_hear_keeps_no_device_from_its_hub() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let topic = Text::try_from("tele/plug/LWT").unwrap();
+    let will = Will { qos: Qos::AtLeastOnce, retain: true, topic, payload: "Offline".into() };
+    let connect = Connect { will: Some(will), ..fixture.registration("dev-01", &key) };
+    let mut device = connected(&fixture, connect).await;
+    assert_eq!(ask(&mut device, REGISTER, r#"{"registrationId": "dev-01"}"#).await.0, 202);
 }
 
 #[tokio::test]

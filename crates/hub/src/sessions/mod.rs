@@ -43,6 +43,8 @@ struct State {
     /// Direct methods that wait for a device to come.
     waiting: HashMap<IdentityId, Vec<oneshot::Sender<()>>>,
     methods_in_flight: HashMap<IdentityId, usize>,
+    /// Identities whose filters are being written, and the newer sessions that wait for the end of that.
+    storing_filters: HashMap<IdentityId, Vec<oneshot::Sender<()>>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -265,6 +267,33 @@ impl Sessions {
         }
     }
 
+    /// Leave to write the stored filters of an identity. `None`: the session is not, or no longer, the one in place. A newer
+    /// one waits with [`Self::filters_settled`] before it reads them, and so at most one writes at a time.
+    pub(crate) fn store_filters(&self, session: &Session) -> Option<StoringFilters> {
+        let mailbox = &session.mailbox;
+        let mut state = self.0.state.lock();
+        let is_in_place = state.live.get(&mailbox.id).is_some_and(|live| live.epoch == mailbox.epoch);
+        if !is_in_place || mailbox.closed().is_some() {
+            return None;
+        }
+        state.storing_filters.insert(mailbox.id.clone(), Vec::new());
+        Some(StoringFilters { sessions: self.clone(), id: mailbox.id.clone() })
+    }
+
+    /// Resolves when no displaced session writes the filters of an identity any more.
+    pub(crate) async fn filters_settled(&self, id: &IdentityId) {
+        let settled = {
+            let mut state = self.0.state.lock();
+            let Some(waiting) = state.storing_filters.get_mut(id) else { return };
+            let (wake, settled) = oneshot::channel();
+            waiting.retain(|other: &oneshot::Sender<()>| !other.is_closed());
+            waiting.push(wake);
+            settled
+        };
+        // An error means the same: the write is over.
+        let _ = settled.await;
+    }
+
     /// Takes one of the places for direct methods of an identity. `None`: all are taken.
     pub(crate) fn method_place(&self, id: &IdentityId) -> Option<MethodPlace> {
         let mut state = self.0.state.lock();
@@ -274,6 +303,19 @@ impl Sessions {
         }
         *in_flight += 1;
         Some(MethodPlace { sessions: self.clone(), id: id.clone() })
+    }
+}
+
+/// The leave to write an identity's filters, given back when dropped.
+pub(crate) struct StoringFilters {
+    sessions: Sessions,
+    id: IdentityId,
+}
+
+impl Drop for StoringFilters {
+    fn drop(&mut self) {
+        // Whoever waits hears of it as its sender goes.
+        self.sessions.0.state.lock().storing_filters.remove(&self.id);
     }
 }
 

@@ -10,6 +10,7 @@ use super::activity::activity_batch;
 use super::mailbox::Mailbox;
 use super::{CloseReason, Command, Delivery};
 use crate::device::{DeviceSpec, Status};
+use crate::subscription::Subscription;
 use crate::testing::{TestHub, next_command, start, system};
 
 fn mailbox() -> Mailbox {
@@ -207,10 +208,42 @@ async fn filters_are_kept_for_the_next_connection_and_go_with_the_device() {
     let too_long = vec![("x".repeat(base::caps::SUBSCRIPTION_BYTES_MAX + 1), 0)];
     assert!(hub.store_filters(&session, too_long).await.is_err());
     hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
-    assert_eq!(hub.store_filters(&session, filters).await.unwrap_err().code(), 404_001);
     hub.create_device("dev1").await;
+    assert_eq!(hub.store_filters(&session, filters).await.unwrap_err().code(), 404_104, "of the old one");
     let session = hub.connect("dev1").await;
     assert_eq!(hub.stored_filters(&session).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_displaced_connection_does_not_change_the_filters_of_its_successor() {
+    let filters = |filter: &str| vec![(filter.to_owned(), 1)];
+    let hub = TestHub::with_device("dev1").await;
+    let old = hub.connect("dev1").await;
+    hub.store_filters(&old, filters("before")).await.unwrap();
+    let new = hub.connect("dev1").await;
+    assert_eq!(hub.store_filters(&old, filters("late")).await.unwrap_err().code(), 404_104);
+    assert_eq!(hub.remove_filters(&old).await.unwrap_err().code(), 404_104);
+    assert_eq!(hub.stored_filters(&new).await, Ok(Some(filters("before"))));
+    hub.store_filters(&new, filters("new")).await.unwrap();
+    drop(old);
+    assert_eq!(hub.stored_filters(&new).await, Ok(Some(filters("new"))));
+}
+
+#[tokio::test]
+async fn a_successor_reads_the_filters_behind_what_was_being_stored_when_it_came() {
+    let hub = TestHub::with_device("dev1").await;
+    let old = hub.connect("dev1").await;
+    let under_way = hub.sessions().store_filters(&old).unwrap();
+    let (second, third) = (hub.connect("dev1").await, hub.connect("dev1").await);
+    let mut read = Box::pin(async { tokio::join!(hub.stored_filters(&second), hub.stored_filters(&third)) });
+    assert!(read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let (instance, filters) = (hub.instance().clone(), vec![("in flight".to_owned(), 1)]);
+    let mut batch = store::Batch::default();
+    batch.put(&Subscription { instance, id: "dev1".parse().unwrap(), filters: filters.clone() });
+    hub.store().commit(batch).await.unwrap();
+    drop(under_way);
+    let expected = Ok(Some(filters));
+    assert_eq!(read.await, (expected.clone(), expected));
 }
 
 #[tokio::test]

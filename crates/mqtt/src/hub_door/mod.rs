@@ -24,7 +24,8 @@ use crate::door::Peer;
 use crate::link::{End, Link};
 use crate::owed::Owed;
 use crate::subscriptions::Subscriptions;
-use crate::topic::{Filter, ToDevice};
+use crate::topic::ToDevice;
+use crate::topic::filter::Kind;
 use crate::user_name::HubUserName;
 
 /// A device that has proved who it is, and whose earlier connection has been told to go.
@@ -64,10 +65,10 @@ async fn restore(session: &Session, clean_session: bool) -> Result<Option<Subscr
         return Ok(None);
     }
     let subscriptions = Subscriptions::from_stored(session.identity(), &filters);
-    if subscriptions.has(&Filter::DesiredProperties) {
+    if subscriptions.reach(Kind::DesiredChanged, session.identity()) {
         session.subscribe_desired().await?;
     }
-    session.listen_to_methods(subscriptions.takes_methods());
+    session.listen_to_methods(subscriptions.reach(Kind::Method, session.identity()));
     Ok(Some(subscriptions))
 }
 
@@ -257,7 +258,7 @@ impl State {
     ) -> Result<(), End> {
         let before = self.subscriptions.clone();
         for filter in &unsubscribe.filters {
-            self.subscriptions.unsubscribe(session.identity(), filter);
+            self.subscriptions.unsubscribe(filter);
         }
         self.apply(&before, session).await?;
         let unsuback = Packet::UnsubAck(unsubscribe.packet_id);
@@ -272,15 +273,16 @@ impl State {
         if self.subscriptions == *before {
             return Ok(());
         }
-        let hears_desired = |subscriptions: &Subscriptions| subscriptions.has(&Filter::DesiredProperties);
+        let reach = |subscriptions: &Subscriptions, kind| subscriptions.reach(kind, session.identity());
+        let hears_desired = |subscriptions| reach(subscriptions, Kind::DesiredChanged);
         match (hears_desired(before), hears_desired(&self.subscriptions)) {
             (false, true) => session.subscribe_desired().await?,
             (true, false) => session.unsubscribe_desired(),
             _ => {}
         }
-        session.listen_to_methods(self.subscriptions.takes_methods());
+        session.listen_to_methods(reach(&self.subscriptions, Kind::Method));
         if self.outlives_connection {
-            session.hub().store_filters(session, self.subscriptions.stored(session.identity())).await?;
+            session.hub().store_filters(session, self.subscriptions.stored()).await?;
         }
         Ok(())
     }
@@ -292,20 +294,22 @@ impl State {
         session: &Session,
         link: &mut Link<S>,
     ) -> Result<(), End> {
-        let (topic, payload) = match command {
+        let (topic, payload, method) = match command {
             Command::DesiredChanged { version, patch } => {
-                (ToDevice::DesiredChanged { version }.text(), patch)
-            }
-            Command::InvokeMethod { request_id, name, .. } if !self.subscriptions.takes_method(&name) => {
-                session.hub().decline_method(session, request_id);
-                return Ok(());
+                (ToDevice::DesiredChanged { version }.text(), patch, None)
             }
             Command::InvokeMethod { request_id, name, payload } => {
-                let request_id = format!("{request_id:x}");
-                (ToDevice::Method { name: &name, request_id: &request_id }.text(), payload)
+                let hex = format!("{request_id:x}");
+                (ToDevice::Method { name: &name, request_id: &hex }.text(), payload, Some(request_id))
             }
             Command::Close(reason) => return Err(End::Closed(reason)),
         };
+        if !self.subscriptions.cover(&topic) {
+            if let Some(request_id) = method {
+                session.hub().decline_method(session, request_id);
+            }
+            return Ok(());
+        }
         let written = codec::write_publish(link.out(), Delivery::AtMostOnce, false, &topic, &payload);
         written.map_err(|_| End::Violation("a publish that does not fit"))
     }

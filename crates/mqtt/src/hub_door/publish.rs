@@ -9,7 +9,7 @@ use super::{State, telemetry, wire};
 use crate::codec::{self, Delivery, Packet, PacketId, Publish};
 use crate::link::End;
 use crate::topic::from_device::telemetry_bag;
-use crate::topic::{Filter, FromDevice, ToDevice};
+use crate::topic::{FromDevice, ToDevice};
 
 impl State {
     pub(super) async fn publish(
@@ -87,13 +87,13 @@ impl State {
         session: &Session,
         out: &mut BytesMut,
     ) -> Result<(), End> {
-        if !self.subscriptions.has(&Filter::TwinResponses) {
-            return Ok(());
-        }
         let (status, version, body) = answer.unwrap_or_else(|error| {
             (error.http_status(), None, wire::error_body(&error, session.hub().now()))
         });
         let topic = ToDevice::TwinResponse { status, request_id, version }.text();
+        if !self.subscriptions.cover(&topic) {
+            return Ok(());
+        }
         let mut written = Ok(());
         self.owed.answer(out, |out| {
             written = codec::write_publish(out, Delivery::AtMostOnce, false, &topic, &body);

@@ -105,6 +105,42 @@ async fn a_client_id_names_the_device_of_the_user_name() {
 }
 
 #[tokio::test]
+async fn older_clients_user_names_and_passwords_come_in() {
+    let fixture = Fixture::new().await;
+    let (device, module) = (fixture.device("dev1").await, fixture.module("dev1/mod1").await);
+    let expires_at = fixture.clock.now().plus(std::time::Duration::from_mins(5));
+    for (device, path) in [(&device, "dev1"), (&module, "dev1/modules/mod1")] {
+        let versioned = format!("{HOST}/devices/{path}/api-version=2016-11-14");
+        for token in [device.token(60), sas::build(&versioned, &device.key, expires_at, None)] {
+            for query in
+                ["", "/", "/DeviceClientType=azure-iot-device%2F1.0.14", "/a=b", "/api-version=2016-11-14"]
+            {
+                let mut connect = hub_connect(HOST, &device.identity, Some(&token)).unwrap();
+                let user_name = format!("{HOST}/{}{query}", device.identity);
+                connect.login.as_mut().unwrap().user_name = Text::try_from(user_name).unwrap();
+                assert!(fixture.connect(connect).await.is_ok(), "{path}{query}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_will_on_a_foreign_topic_is_dropped_and_the_device_comes_in() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    fixture.device("dev2").await;
+    for topic in ["tele/plug/LWT", "devices/dev2/messages/events/", "devices/+/messages/events/"] {
+        let mut connect = with_will(device.connect_packet());
+        connect.will.as_mut().unwrap().topic = Text::try_from(topic).unwrap();
+        let client = fixture.connect(connect).await.unwrap();
+        drop(client);
+        fixture.settle().await;
+        assert!(!fixture.hub.sessions().is_connected(&device.identity), "{topic}");
+    }
+    assert_eq!(fixture.messages().await, []);
+}
+
+#[tokio::test]
 async fn a_model_id_is_kept_and_what_is_none_is_not() {
     let fixture = Fixture::new().await;
     let device = fixture.device("dev1").await;

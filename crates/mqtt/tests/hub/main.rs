@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const TELEMETRY: &str = "devices/dev1/messages/events/";
+const MODULE_TELEMETRY: &str = "devices/dev1/modules/mod1/messages/events/";
 const TWIN_RESPONSES: &str = "$iothub/twin/res/#";
 const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/#";
 const METHODS: &str = "$iothub/methods/POST/#";
