@@ -170,6 +170,12 @@ pub const QUERY_SECONDS_MAX: u64 = 60;
 pub const QUERY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// ours: a longer statement is compiled for its query alone and not kept.
 pub const QUERY_STATEMENT_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// ours: each is one more index to be kept at every write.
+pub const DECLARED_PATHS_MAX: usize = 16;
+/// The depth of a DTDL schema, which bounds a property's path.
+pub const DECLARED_PATH_MEMBERS_MAX: usize = 5;
+/// ours: five names of 64 characters, as DTDL allows them, would be no path that anyone queries.
+pub const DECLARED_PATH_CHARACTERS_MAX: usize = 200;
 /// ours: the text and a continuation token, escaped.
 pub const QUERY_BODY_BYTES_MAX: usize = 128 * 1024;
 /// ours: nesting of parentheses and functions, so that no parser or evaluator recurses without end.

@@ -246,7 +246,7 @@ mod tests {
     async fn events_that_are_lost_are_told_and_the_others_given() {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().to_owned());
-        let options = Options { location, durability: Durability::Relaxed };
+        let options = Options::new(location, Durability::Relaxed);
         let test = TestStream::open(&options, 2).await;
         for number in 0..1_000 {
             test.append(number).await;

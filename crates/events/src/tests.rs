@@ -354,7 +354,7 @@ async fn removing_an_endpoint_forgets_what_waits_for_it() {
 async fn streams_and_waiting_events_are_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let location = Location::File(directory.path().to_owned());
-    let options = Options { location, durability: Durability::Relaxed };
+    let options = Options::new(location, Durability::Relaxed);
     let fixture = Fixture::open(&options).await;
     fixture.event_hub("events").await;
     fixture.endpoint("own", "ns.servicebus.localhost", "events").await;
@@ -497,7 +497,7 @@ async fn an_event_for_a_stream_that_is_gone_is_settled() {
 async fn a_start_ends_what_a_crash_left_of_a_creation_or_a_removal() {
     let directory = tempfile::tempdir().unwrap();
     let location = Location::File(directory.path().to_owned());
-    let options = Options { location, durability: Durability::Relaxed };
+    let options = Options::new(location, Durability::Relaxed);
     let fixture = Fixture::open(&options).await;
     fixture.events.ensure_stream(own_stream()).await.unwrap();
     // A removal that came as far as the record, and a creation that did.

@@ -33,7 +33,7 @@ impl TestService {
     /// A service with the hubs `names` linked.
     pub(crate) async fn with_hubs(names: &[&str]) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_700_000_000));
-        let options = Options { location: Location::Memory, durability: Durability::Full };
+        let options = Options::new(Location::Memory, Durability::Full);
         let store = Store::open(&options).unwrap();
         let streams = Streams::open(&options).unwrap();
         let hosts = Hosts::new("example.test", 443, EveryName);

@@ -206,7 +206,11 @@ fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
             "durability is relaxed: a power cut loses what was acknowledged last. For tests only."
         );
     }
-    let options = store::Options { location: config.store.clone(), durability: config.durability };
+    let options = store::Options {
+        location: config.store.clone(),
+        durability: config.durability,
+        declared_paths: config.declared_paths.clone(),
+    };
     let store = Store::open(&options).map_err(|error| match error {
         StoreError::InUse(directory) => data_directory::in_use(directory.as_ref()),
         error => error.to_string(),

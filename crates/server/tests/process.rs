@@ -359,10 +359,8 @@ async fn the_hosts_file_holds_our_names_while_we_serve() {
 
 /// The stream of the only hub, with twenty messages in it, of a server that has ended.
 async fn write_messages(directory: &Path) {
-    let options = store::Options {
-        location: store::Location::File(directory.to_owned()),
-        durability: store::Durability::Relaxed,
-    };
+    let location = store::Location::File(directory.to_owned());
+    let options = store::Options::new(location, store::Durability::Relaxed);
     let streams = store::Streams::open(&options).unwrap();
     let stream =
         streams.all().into_iter().find(|stream| stream.as_str().ends_with("messages/events")).unwrap();

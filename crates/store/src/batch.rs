@@ -74,6 +74,8 @@ pub(crate) enum Check {
 pub(crate) enum Write {
     Insert(Row),
     Replace(Row, Revision),
+    /// A replacement that leaves the extra columns as they are.
+    Rewrite(Row, Revision),
     Put(Row),
     Delete {
         table: Table,
@@ -117,7 +119,9 @@ impl Batch {
             self.refuse(format!("a replacement in {} has another key", R::TABLE.name));
             return;
         }
-        self.writes.push(Write::Replace(row, old.revision));
+        let is_found_as_before = row.columns == old.record.columns();
+        let write = if is_found_as_before { Write::Rewrite } else { Write::Replace };
+        self.writes.push(write(row, old.revision));
     }
 
     /// Writes a record whatever was there.

@@ -182,7 +182,7 @@ mod tests {
     async fn queries_leave_one_reader_to_everything_else() {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().to_owned());
-        let store = Store::open(&Options { location, durability: Durability::Relaxed }).unwrap();
+        let store = Store::open(&Options::new(location, Durability::Relaxed)).unwrap();
         let (begun, mut has_begun) = tokio::sync::mpsc::channel(caps::READERS);
         let mut endless = tokio::task::JoinSet::new();
         for _ in 0..caps::READERS * 2 {

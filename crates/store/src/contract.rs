@@ -55,7 +55,7 @@ struct Engine {
 
 fn options(directory: Option<PathBuf>) -> Options {
     let location = directory.map_or(Location::Memory, Location::File);
-    Options { location, durability: Durability::Full }
+    Options::new(location, Durability::Full)
 }
 
 fn engines() -> Vec<Engine> {

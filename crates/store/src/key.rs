@@ -58,12 +58,14 @@ impl Scan {
     }
 }
 
-/// Records under a prefix whose declared extra column holds a value, in key order.
+/// Records under a prefix whose declared extra column holds a value, in the order of that column's index, which is key order
+/// unless the table says otherwise.
 #[derive(Clone, Debug)]
 pub struct Find {
     pub prefix: Key,
     pub column: &'static str,
     pub value: String,
+    /// Starts behind this: the prefix, then the columns of the order.
     pub after: Option<Key>,
     pub limit: usize,
 }

@@ -3,6 +3,7 @@
 
 mod batch;
 mod compiled;
+mod declared;
 mod error;
 pub mod instances;
 mod key;
@@ -19,6 +20,7 @@ mod workers;
 
 pub use batch::{Batch, Committed, Counter, OutboxEntry, OutboxRow};
 pub use compiled::Rows;
+pub use declared::{DeclaredPath, InvalidDeclaredPath};
 pub use error::{CommitError, StoreError};
 pub use instances::Instances;
 pub use key::{Find, Key, Scan};

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
+use crate::declared::DeclaredPath;
 use crate::error::{CommitError, StoreError};
 use crate::key::{Find, Key, Scan};
 use crate::queue::Queue;
@@ -46,11 +47,17 @@ pub enum Durability {
 pub struct Options {
     pub location: Location,
     pub durability: Durability,
+    /// Paths into documents by which queries find fast. Their indexes are made at the start, which then takes longer.
+    pub declared_paths: Vec<DeclaredPath>,
 }
 
 impl Options {
     pub fn memory() -> Self {
-        Self { location: Location::Memory, durability: Durability::Relaxed }
+        Self::new(Location::Memory, Durability::Relaxed)
+    }
+
+    pub fn new(location: Location, durability: Durability) -> Self {
+        Self { location, durability, declared_paths: Vec::new() }
     }
 }
 
@@ -81,11 +88,18 @@ struct Inner {
 impl Store {
     /// Opens or creates, migrates, and holds the data directory until the last clone is dropped.
     pub fn open(options: &Options) -> Result<Self, StoreError> {
+        let paths = &options.declared_paths;
+        if paths.len() > caps::DECLARED_PATHS_MAX {
+            return Err(StoreError::Refused(format!(
+                "more than {} declared paths",
+                caps::DECLARED_PATHS_MAX
+            )));
+        }
         match &options.location {
-            Location::Memory => Self::start(sqlite::open_memory()?, None),
+            Location::Memory => Self::start(sqlite::open_memory(paths)?, None),
             Location::File(directory) => {
                 let lock = lock_directory(directory)?;
-                let connections = sqlite::open_file(directory, options.durability)?;
+                let connections = sqlite::open_file(directory, options.durability, paths)?;
                 Self::start(connections, Some((directory.clone(), lock)))
             }
         }

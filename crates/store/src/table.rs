@@ -1,14 +1,90 @@
 //! Every table of the store, one line of prose and one constant each. A domain crate adds its noun here and to [`ALL`].
 //! Once released, a table changes only by a numbered step in `sqlite/migrate.rs`.
 
+use std::borrow::Cow;
+
 /// A noun's table: key columns, extra indexed columns (nullable text), and `doc` and `revision`, which every table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     pub name: &'static str,
     /// The first is the instance id, or a fixed realm.
     pub keys: &'static [&'static str],
-    /// Each gets an index (first key column, column, remaining key columns).
+    /// Each gets an index (first key column, column, remaining key columns), unless [`QUERIED`] spells out another.
     pub columns: &'static [&'static str],
+}
+
+/// A table that compiled queries reach. Its documents are kept in the engine's binary form of JSON, which queries look into
+/// without parsing; they come out as the text that went in.
+pub(crate) struct Queried {
+    pub(crate) table: &'static Table,
+    pub(crate) indexes: &'static [Index],
+    /// About how many rows a large instance has, for the engine's planner.
+    pub(crate) rows: u64,
+}
+
+/// The index of an extra column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Index {
+    /// The column by which it finds.
+    pub(crate) column: &'static str,
+    /// In their order.
+    pub(crate) columns: Cow<'static, [&'static str]>,
+    /// About how many rows share the first column, the first two, and so on, where that is known.
+    pub(crate) shared: &'static [u64],
+}
+
+/// A relationship's indexes hold everything that a walk over the graph needs, so that hops never touch a document.
+pub(crate) const QUERIED: &[Queried] = &[
+    Queried {
+        table: &DIGITAL_TWIN,
+        indexes: &[Index {
+            column: "model",
+            columns: Cow::Borrowed(&["instance", "model", "id"]),
+            shared: &[1_000_000, 20_000, 1],
+        }],
+        rows: 1_000_000,
+    },
+    Queried {
+        table: &RELATIONSHIP,
+        indexes: &[
+            Index {
+                column: "name",
+                columns: Cow::Borrowed(&["instance", "source", "name", "id", "target"]),
+                shared: &[1_500_000, 10, 2, 1, 1],
+            },
+            Index {
+                column: "target",
+                columns: Cow::Borrowed(&["instance", "target", "name", "source", "id"]),
+                shared: &[1_500_000, 3, 2, 1, 1],
+            },
+        ],
+        rows: 1_500_000,
+    },
+];
+
+impl Table {
+    pub(crate) fn queried(&self) -> Option<&'static Queried> {
+        QUERIED.iter().find(|queried| queried.table.name == self.name)
+    }
+
+    pub(crate) fn indexes(&self) -> Vec<Index> {
+        if let Some(queried) = self.queried() {
+            return queried.indexes.to_vec();
+        }
+        let index = |column: &&'static str| {
+            let columns = [self.keys[0], column].into_iter().chain(self.keys[1..].iter().copied()).collect();
+            Index { column, columns, shared: &[] }
+        };
+        self.columns.iter().map(index).collect()
+    }
+
+    /// The columns by which records that share a value of `column` are ordered, under a prefix of so many key parts.
+    pub(crate) fn order_of(&self, column: &str, prefix: usize) -> Vec<&'static str> {
+        let index = self.indexes().into_iter().find(|index| index.column == column);
+        let columns = index.map(|index| index.columns.into_owned()).unwrap_or_default();
+        let is_fixed = |name: &&str| *name == column || self.keys[..prefix].contains(name);
+        columns.into_iter().filter(|name| !is_fixed(name)).collect()
+    }
 }
 
 /// key: instance, endpoint name · value: where routed events go · replaced by Resource Manager.
@@ -67,7 +143,7 @@ pub const DIGITAL_TWIN: Table =
     Table { name: "digital_twin", keys: &["instance", "id"], columns: &["model"] };
 
 /// key: instance, `$sourceId`, `$relationshipId` · value: `document`, the relationship as Azure writes it and queries address
-/// it · replaced by every change.
+/// it · replaced by every change. Both of its twins are there as long as it is: queries rely on it.
 pub const RELATIONSHIP: Table =
     Table { name: "relationship", keys: &["instance", "source", "id"], columns: &["target", "name"] };
 

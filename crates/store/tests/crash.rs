@@ -50,7 +50,7 @@ fn stream() -> StreamId {
 }
 
 fn options(directory: &Path) -> Options {
-    Options { location: Location::File(directory.to_owned()), durability: Durability::Full }
+    Options::new(Location::File(directory.to_owned()), Durability::Full)
 }
 
 fn main() {

@@ -74,7 +74,7 @@ async fn write(directory: &Path) {
     } else {
         Durability::Relaxed
     };
-    let options = Options { location: Location::File(directory.to_owned()), durability };
+    let options = Options::new(Location::File(directory.to_owned()), durability);
     let store = Store::open(&options).expect("the store opens");
     let streams = Streams::open(&options).expect("the log opens");
     let stream = StreamId::new(&InstanceId::from_stored("i"), "events");

@@ -21,11 +21,18 @@ pub use record::Relationship;
 struct Position {
     source: DigitalTwinId,
     id: RelationshipId,
+    /// The relationship's name, by which lists of incoming ones are ordered first.
+    name: Option<String>,
 }
 
 impl Position {
     fn key(&self, instance: &Instance) -> Key {
         record::key(instance.id(), &self.source, &self.id)
+    }
+
+    fn incoming_key(&self, instance: &Instance) -> Result<Key, Error> {
+        let name = self.name.as_deref().ok_or(Error::ContinuationInvalid)?;
+        Ok(Key::new([instance.id().as_str(), name, self.source.as_str(), self.id.as_str()]))
     }
 }
 
@@ -144,7 +151,7 @@ impl Instance {
         Ok(page(found))
     }
 
-    /// `DigitalTwins_ListIncomingRelationships`: those that end at the twin, by source and id.
+    /// `DigitalTwins_ListIncomingRelationships`: those that end at the twin, by name, source and id.
     pub async fn list_incoming_relationships(
         &self,
         caller: &Caller,
@@ -154,7 +161,7 @@ impl Instance {
         let position = self.start_list(caller, target, continuation).await?;
         let find =
             Find::new(Key::instance(self.id()), "target", target.as_str(), caps::RELATIONSHIP_PAGE + 1);
-        let after = position.map(|position| position.key(self));
+        let after = position.map(|position| position.incoming_key(self)).transpose()?;
         Ok(page(self.store().find::<Relationship>(find.after(after)).await?))
     }
 
@@ -236,7 +243,9 @@ fn page(mut found: Vec<Stored<Relationship>>) -> Page<Relationship> {
     let has_more = found.len() > caps::RELATIONSHIP_PAGE;
     found.truncate(caps::RELATIONSHIP_PAGE);
     let next = found.last().filter(|_| has_more).map(|last| {
-        Continuation::encode(&Position { source: last.record.source.clone(), id: last.record.id.clone() })
+        let Relationship { source, id, .. } = &last.record;
+        let name = Some(last.record.name().to_owned());
+        Continuation::encode(&Position { source: source.clone(), id: id.clone(), name })
     });
     Page { items: found.into_iter().map(|stored| stored.record).collect(), next }
 }

@@ -159,7 +159,7 @@ pub(super) fn open_all(directory: &Path) -> Result<Vec<String>, Failure> {
     }
     // Damage that the server's log already had is in the backup as it was, and is no reason to have none.
     let log = store::check_log(directory)?;
-    let options = Options { location: Location::File(directory.to_owned()), durability: Durability::Full };
+    let options = Options::new(Location::File(directory.to_owned()), Durability::Full);
     let streams = Streams::open(&options)?;
     let store = Store::open(&options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

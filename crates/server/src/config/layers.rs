@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base::caps;
 use base::hosts::Dialable;
 
 use super::{Config, Ports};
@@ -59,6 +60,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("domain", "localhost"),
     ("store", "sqlite://"),
     ("durability", "full"),
+    ("indexed_paths", ""),
     ("manage_hosts", "false"),
     ("hosts_file", "/etc/hosts"),
     ("ports.https", "8443"),
@@ -178,6 +180,7 @@ impl Layers {
             domain: self.domain()?,
             store: self.store(&data_dir)?,
             durability: self.durability()?,
+            declared_paths: self.declared_paths()?,
             hosts_file,
             ports,
             tls: self.tls()?,
@@ -227,6 +230,22 @@ impl Layers {
             "relaxed" => Ok(store::Durability::Relaxed),
             _ => Err(self.wrong("durability", "use full or relaxed")),
         }
+    }
+
+    /// With commas in between; named twice is named once.
+    fn declared_paths(&self) -> Result<Vec<store::DeclaredPath>, ConfigError> {
+        let mut paths = Vec::new();
+        for text in self.text("indexed_paths").split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            let path = text.parse().map_err(|error| self.wrong("indexed_paths", error))?;
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        if paths.len() > caps::DECLARED_PATHS_MAX {
+            let most = format!("at most {} paths can have an index", caps::DECLARED_PATHS_MAX);
+            return Err(self.wrong("indexed_paths", most));
+        }
+        Ok(paths)
     }
 
     fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {

@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) domain: String,
     pub(crate) store: store::Location,
     pub(crate) durability: store::Durability,
+    /// Paths into digital twins and relationships by which queries shall find fast.
+    pub(crate) declared_paths: Vec<store::DeclaredPath>,
     /// The hosts file to keep in sync, if any.
     pub(crate) hosts_file: Option<PathBuf>,
     pub(crate) ports: Ports,

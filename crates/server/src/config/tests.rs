@@ -54,11 +54,14 @@ fn a_misspelt_setting_is_refused_wherever_it_stands() {
 
 #[test]
 fn a_value_that_does_not_read_names_itself_and_its_source() {
+    let too_many = (0..17).map(|n| format!("DIGITALTWINS.p{n}")).collect::<Vec<_>>().join(",");
     for (variable, value, reason) in [
         ("TWINHUB_LISTEN", "here", "invalid IP address"),
         ("TWINHUB_STORE", "postgres://db", "later release"),
         ("TWINHUB_STORE", "redis://db", "sqlite"),
         ("TWINHUB_DURABILITY", "perhaps", "full or relaxed"),
+        ("TWINHUB_INDEXED_PATHS", "DIGITALTWINS.a, TWINS.b", "'TWINS.b' is no path"),
+        ("TWINHUB_INDEXED_PATHS", &too_many, "at most 16"),
         ("TWINHUB_PORTS__HTTPS", "70000", "too large"),
         ("TWINHUB_PORTS__MQTT", "0", "switched off"),
         ("TWINHUB_TLS__KEY", "/k.pem", "needs its certificate"),

@@ -187,7 +187,7 @@ async fn a_removal_that_was_cut_off_anywhere_is_finished_by_the_next_start() {
         assert!(waits < 1000, "the removal never ended");
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().to_owned());
-        let options = Options { location, durability: Durability::Relaxed };
+        let options = Options::new(location, Durability::Relaxed);
         let (houses, _) = open(&options);
         let (gone, kept) = (furnish(&houses, "gone").await, furnish(&houses, "kept").await);
         let removed = run_until_cut(houses.remove(&gone), waits).await;

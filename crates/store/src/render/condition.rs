@@ -26,16 +26,7 @@ impl Writer {
                 self.each(items, " OR ", &mut |writer, item| writer.selects(plan, item))
             }
             Expression::Not(inner) => format!("NOT ({})", self.decides(plan, inner)),
-            _ => {
-                let mut branches = self.branches(plan, expression);
-                while branches.last().is_some_and(|(_, result)| result == "0") {
-                    branches.pop();
-                }
-                match branches.as_slice() {
-                    [(Test::When(test), result)] => format!("({test} AND {result})"),
-                    _ => case(branches),
-                }
-            }
+            _ => any_holds(self.branches(plan, expression)),
         }
     }
 
@@ -202,8 +193,8 @@ fn compare(operator: Comparison, left: &Operand, right: &Operand) -> Branches {
         _ => return branches,
     };
     branches.push((left.is(Type::Null).and(right.is(Type::Null)), same.to_owned()));
-    branches.push((left.is(Type::Null).and(right.is_defined()), different.to_owned()));
-    branches.push((left.is_defined().and(right.is(Type::Null)), different.to_owned()));
+    branches.push((left.is(Type::Null).and(right.is_not_null()), different.to_owned()));
+    branches.push((left.is_not_null().and(right.is(Type::Null)), different.to_owned()));
     branches
 }
 
@@ -229,6 +220,31 @@ fn type_of(literal: &Literal) -> Type {
         Literal::Bool(_) => Type::Bool,
         Literal::Number(_) => Type::Number,
         Literal::Text(_) => Type::Text,
+    }
+}
+
+/// The branches as a condition of which only the truth matters. Their tests exclude each other, but for one that always holds
+/// and comes last, so each stands for itself: what would make the condition false or undefined may be left out.
+fn any_holds(branches: Branches) -> String {
+    let mut alternatives = Vec::new();
+    for (test, result) in branches {
+        match test {
+            Test::Never => {}
+            Test::When(_) if result == "0" => {}
+            Test::When(test) if result == "1" => alternatives.push(format!("({test})")),
+            Test::When(test) => alternatives.push(format!("({test} AND {result})")),
+            Test::Always if alternatives.is_empty() => return format!("({result})"),
+            Test::Always if result == "0" => break,
+            Test::Always => {
+                alternatives.push(format!("({result})"));
+                break;
+            }
+        }
+    }
+    match alternatives.as_slice() {
+        [] => "0".to_owned(),
+        [only] => only.clone(),
+        _ => format!("({})", alternatives.join(" OR ")),
     }
 }
 

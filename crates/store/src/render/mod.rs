@@ -6,10 +6,11 @@ mod operand;
 #[cfg(test)]
 mod tests;
 
-use query::plan::{Column, Link, Plan, Position, Table};
+use query::plan::{Column, Link, Output, Plan, Position, Table};
 use query::tree::{Literal, Number};
 use rusqlite::types::Value;
 
+pub(crate) use self::operand::indexed;
 use crate::table;
 
 /// A statement and what its `?N` stand for.
@@ -34,10 +35,10 @@ impl Statement {
 
 /// One page of rows: the key columns of `Plan::order`, then the documents of `Plan::documents`.
 pub(crate) fn rows(plan: &Plan, instance: &str, after: Option<&Position>, limit: usize) -> Statement {
-    let mut writer = Writer::default();
+    let mut writer = Writer::new(plan);
     let keys: Vec<String> =
-        plan.order().iter().map(|part| key_column(plan, part.binding, part.member)).collect();
-    let documents = plan.documents().into_iter().map(|binding| format!("b{binding}.doc -> '$.{DOCUMENT}'"));
+        plan.order().iter().map(|part| writer.key(plan, part.binding, part.member)).collect();
+    let documents = plan.documents().into_iter().map(|binding| writer.document(plan, binding));
     let columns: Vec<String> = keys.iter().cloned().chain(documents).collect();
     let mut conditions = writer.conditions(plan, instance);
     if let Some(position) = after {
@@ -48,7 +49,7 @@ pub(crate) fn rows(plan: &Plan, instance: &str, after: Option<&Position>, limit:
     let sql = format!(
         "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {limit}",
         columns.join(", "),
-        tables(plan),
+        writer.tables(plan),
         conditions.join(" AND "),
         keys.join(", "),
     );
@@ -56,9 +57,9 @@ pub(crate) fn rows(plan: &Plan, instance: &str, after: Option<&Position>, limit:
 }
 
 pub(crate) fn count(plan: &Plan, instance: &str) -> Statement {
-    let mut writer = Writer::default();
+    let mut writer = Writer::new(plan);
     let conditions = writer.conditions(plan, instance).join(" AND ");
-    let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", tables(plan));
+    let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", writer.tables(plan));
     Statement { sql, parameters: writer.parameters }
 }
 
@@ -66,14 +67,32 @@ pub(crate) fn count(plan: &Plan, instance: &str) -> Statement {
 const DOCUMENT: &str = "document";
 
 /// Collects parameters while a statement is written.
-#[derive(Default)]
 struct Writer {
     parameters: Vec<Value>,
     /// Array elements named so far, so that each has a name of its own.
     elements: usize,
+    /// For each binding that is left out of the statement, where its id stands.
+    ids: Vec<Option<String>>,
 }
 
 impl Writer {
+    /// A twin of which at most the id is asked for is left out where a relationship names it: both ends of a relationship are
+    /// always there, so the hop from one relationship to the next needs no look at the twin between them.
+    fn new(plan: &Plan) -> Self {
+        let named = |at: usize| match plan.bindings[at].link {
+            Link::TargetOf { relationship } => Some(format!("b{relationship}.target")),
+            Link::Root => {
+                let starts_here =
+                    |link: &Link| matches!(link, Link::OutgoingFrom { twin, .. } if *twin == at);
+                let first = plan.bindings.iter().position(|binding| starts_here(&binding.link));
+                first.map(|first| format!("b{first}.source"))
+            }
+            Link::OutgoingFrom { .. } => None,
+        };
+        let ids = (0..plan.bindings.len()).map(|at| named(at).filter(|_| !needs_row(plan, at))).collect();
+        Self { parameters: Vec::new(), elements: 0, ids }
+    }
+
     /// The mark of a new parameter.
     fn bind(&mut self, value: Value) -> String {
         self.parameters.push(value);
@@ -99,12 +118,18 @@ impl Writer {
         let instance = self.text(instance);
         let mut conditions = Vec::new();
         for (at, binding) in plan.bindings.iter().enumerate() {
+            if self.ids[at].is_some() {
+                continue;
+            }
             conditions.push(format!("b{at}.instance = {instance}"));
             match &binding.link {
                 Link::Root => {}
                 Link::OutgoingFrom { twin, name } => {
-                    let name = self.text(name);
-                    conditions.push(format!("b{at}.source = b{twin}.id AND b{at}.name = {name}"));
+                    let (source, id) = (format!("b{at}.source"), self.id(*twin));
+                    if source != id {
+                        conditions.push(format!("{source} = {id}"));
+                    }
+                    conditions.push(format!("b{at}.name = {}", self.text(name)));
                 }
                 Link::TargetOf { relationship } => {
                     conditions.push(format!("b{at}.id = b{relationship}.target"));
@@ -114,31 +139,80 @@ impl Writer {
         conditions.extend(plan.condition.as_ref().map(|condition| self.selects(plan, condition)));
         conditions
     }
+
+    /// Every binding that is not left out is a table `bN`; which one is read first is the engine's choice.
+    fn tables(&self, plan: &Plan) -> String {
+        let present = plan.bindings.iter().enumerate().filter(|(at, _)| self.ids[*at].is_none());
+        let names = present.map(|(at, binding)| match binding.table {
+            Table::DigitalTwins => format!("{} b{at}", table::DIGITAL_TWIN.name),
+            Table::Relationships => format!("{} b{at}", table::RELATIONSHIP.name),
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The id of a twin.
+    fn id(&self, binding: usize) -> String {
+        self.ids[binding].clone().unwrap_or_else(|| format!("b{binding}.id"))
+    }
+
+    /// The table's own column for a column, if it has one.
+    fn stored(&self, plan: &Plan, column: &Column) -> Option<String> {
+        let name = stored_column(plan, column)?;
+        Some(if name == "id" { self.id(column.binding) } else { format!("b{}.{name}", column.binding) })
+    }
+
+    fn key(&self, plan: &Plan, binding: usize, member: &str) -> String {
+        let column = Column { binding, path: vec![member.to_owned()] };
+        self.stored(plan, &column).expect("rows are ordered by key columns")
+    }
+
+    /// As much of a document as the output needs of it.
+    fn document(&self, plan: &Plan, binding: usize) -> String {
+        let is_id = |column: &Column| column.path == [TWIN_ID];
+        let is_twin = plan.bindings[binding].table == Table::DigitalTwins;
+        if is_twin
+            && output_columns(plan, binding).is_some_and(|columns| columns.iter().all(|column| is_id(column)))
+        {
+            return format!("json_object('{TWIN_ID}', {})", self.id(binding));
+        }
+        format!("b{binding}.doc -> '$.{DOCUMENT}'")
+    }
 }
 
-/// Every binding is a table `bN`; which one is read first is the engine's choice.
-fn tables(plan: &Plan) -> String {
-    let names = plan.bindings.iter().enumerate().map(|(at, binding)| match binding.table {
-        Table::DigitalTwins => format!("{} b{at}", table::DIGITAL_TWIN.name),
-        Table::Relationships => format!("{} b{at}", table::RELATIONSHIP.name),
-    });
-    names.collect::<Vec<_>>().join(", ")
+const TWIN_ID: &str = "$dtId";
+
+/// Whether more is asked of a twin than its id.
+fn needs_row(plan: &Plan, binding: usize) -> bool {
+    let mut needs = match output_columns(plan, binding) {
+        Some(columns) => columns.iter().any(|column| column.path != [TWIN_ID]),
+        None => true,
+    };
+    if let Some(condition) = &plan.condition {
+        condition.leaves(&mut |column| needs |= column.binding == binding && column.path != [TWIN_ID]);
+    }
+    needs
+}
+
+/// The columns of a binding that the answer shows; none if it shows whole documents.
+fn output_columns(plan: &Plan, binding: usize) -> Option<Vec<&Column>> {
+    match &plan.output {
+        Output::Document => None,
+        Output::Count { .. } => Some(Vec::new()),
+        Output::Columns(columns) => Some(
+            columns.iter().map(|output| &output.column).filter(|column| column.binding == binding).collect(),
+        ),
+    }
 }
 
 /// The table's own column for a member of the document, if it has one: those are indexed.
 fn stored_column(plan: &Plan, column: &Column) -> Option<&'static str> {
     let path: Vec<&str> = column.path.iter().map(String::as_str).collect();
     match (plan.bindings[column.binding].table, path.as_slice()) {
-        (Table::DigitalTwins, ["$dtId"]) | (Table::Relationships, ["$relationshipId"]) => Some("id"),
+        (Table::DigitalTwins, [TWIN_ID]) | (Table::Relationships, ["$relationshipId"]) => Some("id"),
         (Table::DigitalTwins, ["$metadata", "$model"]) => Some("model"),
         (Table::Relationships, ["$sourceId"]) => Some("source"),
         (Table::Relationships, ["$targetId"]) => Some("target"),
         (Table::Relationships, ["$relationshipName"]) => Some("name"),
         _ => None,
     }
-}
-
-fn key_column(plan: &Plan, binding: usize, member: &str) -> String {
-    let column = Column { binding, path: vec![member.to_owned()] };
-    format!("b{binding}.{}", stored_column(plan, &column).expect("rows are ordered by key columns"))
 }

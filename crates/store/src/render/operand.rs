@@ -4,7 +4,7 @@
 use query::plan::{Column, Plan};
 use query::tree::{Expression, Literal};
 
-use super::{DOCUMENT, Writer, stored_column};
+use super::{DOCUMENT, Writer};
 
 /// The types that decide how a value compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,15 @@ impl Operand {
         }
     }
 
+    /// Defined, and of another type.
+    pub(super) fn is_not_null(&self) -> Test {
+        match &self.known {
+            Known::Type(Type::Null) => Test::Never,
+            Known::Row(of) => Test::When(format!("{of} <> 'null'")),
+            Known::Type(_) | Known::Condition => self.is_defined(),
+        }
+    }
+
     /// An element of `json_each` named `name`.
     pub(super) fn element(name: &str) -> Self {
         Self { value: format!("{name}.value"), known: Known::Row(format!("{name}.type")) }
@@ -128,15 +137,11 @@ impl Writer {
     }
 
     fn column(&mut self, plan: &Plan, column: &Column) -> Operand {
-        let binding = column.binding;
-        if let Some(stored) = stored_column(plan, column) {
-            return Operand { value: format!("b{binding}.{stored}"), known: Known::Type(Type::Text) };
+        if let Some(stored) = self.stored(plan, column) {
+            return Operand { value: stored, known: Known::Type(Type::Text) };
         }
-        let path = self.path(&column.path);
-        Operand {
-            value: format!("json_extract(b{binding}.doc, {path})"),
-            known: Known::Row(format!("json_type(b{binding}.doc, {path})")),
-        }
+        let place = self.place(column);
+        Operand { value: format!("json_extract({place})"), known: Known::Row(format!("json_type({place})")) }
     }
 
     /// The `doc` and the path of a column, for functions that take both.
@@ -151,12 +156,23 @@ impl Writer {
         let is_plain = |member: &String| {
             member.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$_".contains(&byte))
         };
-        let mut path = format!("$.{DOCUMENT}");
-        for member in members {
-            path.push('.');
-            // The engine reads a quoted member as it reads a JSON string.
-            path.push_str(&serde_json::Value::from(member.as_str()).to_string());
-        }
+        let path = path(members);
         if members.iter().all(is_plain) { format!("'{path}'") } else { self.text(&path) }
     }
+}
+
+/// The type and the value of a member, as an index over plain names spells them.
+pub(crate) fn indexed(members: &[String]) -> (String, String) {
+    let place = format!("doc, '{}'", path(members));
+    (format!("json_type({place})"), format!("json_extract({place})"))
+}
+
+fn path(members: &[String]) -> String {
+    let mut path = format!("$.{DOCUMENT}");
+    for member in members {
+        path.push('.');
+        // The engine reads a quoted member as it reads a JSON string.
+        path.push_str(&serde_json::Value::from(member.as_str()).to_string());
+    }
+    path
 }

@@ -1,33 +1,41 @@
-//! Numbered steps from an empty file to today's schema, all in one transaction. Run once at open.
-//! A step is never edited after a release; before the first release, step 1 is simply today's tables.
+//! An empty file gets today's tables; an older database gets there by numbered steps, all in one transaction. Run once at open,
+//! which also settles the indexes of declared paths and the planner's statistics. A step is never edited after a release.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::sql;
+use super::{declared, sql, statistics};
+use crate::declared::DeclaredPath;
 use crate::error::StoreError;
 use crate::table;
 
 type Step = fn(&Transaction) -> Result<(), StoreError>;
 
-/// Step `n` (counted from 1) takes version `n - 1` to `n`.
-const STEPS: &[Step] = &[create_all];
+/// Step `n` (counted from 0) takes version `n + 1` to `n + 2`.
+const STEPS: &[Step] = &[keep_documents_in_binary];
 
-pub(crate) fn run(connection: &mut Connection) -> Result<(), StoreError> {
+pub(crate) fn run(connection: &mut Connection, paths: &[DeclaredPath]) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let current = STEPS.len();
+    let current = STEPS.len() + 1;
     let version = version(&transaction)?;
     if version > current {
         return Err(StoreError::Version(format!(
             "the database has format {version}, this server knows up to {current}"
         )));
     }
-    for step in &STEPS[version..] {
-        step(&transaction)?;
+    match version.checked_sub(1) {
+        None => create_all(&transaction)?,
+        Some(done) => {
+            for step in &STEPS[done..] {
+                step(&transaction)?;
+            }
+        }
     }
     transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [current.to_string()])?;
     check_tables(&transaction)?;
+    declared::settle(&transaction, paths)?;
+    let is_new = statistics::settle(&transaction, paths)?;
     transaction.commit()?;
-    Ok(())
+    if is_new { statistics::reload(connection) } else { Ok(()) }
 }
 
 fn version(transaction: &Transaction) -> Result<usize, StoreError> {
@@ -56,10 +64,37 @@ fn create_all(transaction: &Transaction) -> Result<(), StoreError> {
          CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, instance TEXT NOT NULL,
              partition_key TEXT NOT NULL, payload BLOB NOT NULL) STRICT;",
     )?;
+    create_missing(transaction)
+}
+
+fn create_missing(transaction: &Transaction) -> Result<(), StoreError> {
     for table in table::ALL {
         transaction.execute_batch(&sql::create(table))?;
     }
     Ok(())
+}
+
+/// Version 2: what queries reach is kept in the engine's binary JSON, and the indexes of relationships hold all that a walk over
+/// the graph needs.
+fn keep_documents_in_binary(transaction: &Transaction) -> Result<(), StoreError> {
+    for table in table::QUERIED.iter().map(|queried| queried.table) {
+        let name = table.name;
+        for column in table.columns {
+            let index = sql::index_name(table, column);
+            transaction.execute_batch(&format!("DROP INDEX {index}"))?;
+        }
+        transaction.execute_batch(&format!("ALTER TABLE {name} RENAME TO {name}_before"))?;
+        let (create, indexes) = sql::create_in_two(table);
+        transaction.execute_batch(&create)?;
+        let columns = sql::columns_of(table).join(", ");
+        let values = columns.replace("doc", "jsonb(doc)");
+        transaction.execute_batch(&format!(
+            "INSERT INTO {name} ({columns}) SELECT {values} FROM {name}_before ORDER BY rowid;
+             DROP TABLE {name}_before;
+             {indexes}"
+        ))?;
+    }
+    create_missing(transaction)
 }
 
 /// A table that was added without a step fails here, at start, and not at its first use.

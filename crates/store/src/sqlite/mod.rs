@@ -2,11 +2,13 @@
 //! Called by `store.rs`; nothing outside this crate may see a connection.
 
 pub(crate) mod checkpoint;
+mod declared;
 mod migrate;
 pub(crate) mod read;
 pub(crate) mod repair;
 pub(crate) mod snapshot;
 mod sql;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod wal;
@@ -23,6 +25,7 @@ use base::caps;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::declared::DeclaredPath;
 use crate::error::StoreError;
 use crate::store::Durability;
 
@@ -53,16 +56,20 @@ const READER_CACHE_KIB: i64 = 8 * 1024;
 /// How long a commit waits for a checkpoint that restarts the write-ahead log.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
-pub(crate) fn open_memory() -> Result<Connections, StoreError> {
+pub(crate) fn open_memory(paths: &[DeclaredPath]) -> Result<Connections, StoreError> {
     let connection = Connection::open_in_memory()?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     let writer = Arc::new(Mutex::new(connection));
-    migrate::run(&mut writer.lock())?;
+    migrate::run(&mut writer.lock(), paths)?;
     let same = || vec![Arc::clone(&writer)];
     Ok(Connections { points: same(), readers: same(), checkpointer: None, writer })
 }
 
-pub(crate) fn open_file(directory: &Path, durability: Durability) -> Result<Connections, StoreError> {
+pub(crate) fn open_file(
+    directory: &Path,
+    durability: Durability,
+    paths: &[DeclaredPath],
+) -> Result<Connections, StoreError> {
     // Not later: once it is open, what lies behind a bad frame is overwritten.
     repair::refuse_damage(directory)?;
     let path = &directory.join(DATABASE);
@@ -83,7 +90,7 @@ pub(crate) fn open_file(directory: &Path, durability: Durability) -> Result<Conn
     writer.pragma_update(None, "wal_autocheckpoint", 0)?;
     writer.pragma_update(None, "journal_size_limit", caps::WAL_CHECKPOINT_BYTES)?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    migrate::run(&mut writer)?;
+    migrate::run(&mut writer, paths)?;
     let readers = || (0..caps::READERS).map(|_| reader(path)).collect::<Result<Vec<_>, _>>();
     let checkpointer = connect(path)?;
     checkpointer.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -39,8 +39,13 @@ impl Range {
         if self.column.as_ref().is_some_and(|(column, _)| !self.table.columns.contains(column)) {
             return refuse("a column that is not declared");
         }
+        let prefix = self.prefix.parts().len();
+        let parts_max = match &self.column {
+            Some((column, _)) => prefix + self.table.order_of(column, prefix).len(),
+            None => self.table.keys.len(),
+        };
         match &self.after {
-            Some(after) if after.parts().len() > self.table.keys.len() => refuse("too many key parts"),
+            Some(after) if after.parts().len() > parts_max => refuse("too many key parts"),
             Some(after) if !after.parts().starts_with(self.prefix.parts()) => {
                 refuse("a start outside of the prefix")
             }

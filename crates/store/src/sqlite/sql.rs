@@ -14,6 +14,8 @@ pub(crate) struct Statements {
     pub(crate) insert: String,
     pub(crate) put: String,
     pub(crate) replace: String,
+    /// A replacement that leaves the extra columns as they are, and so touches none of their indexes.
+    pub(crate) rewrite: String,
     pub(crate) delete: String,
     pub(crate) remove: String,
     pub(crate) purge: String,
@@ -28,11 +30,13 @@ pub(crate) fn of(table: &Table) -> &'static Statements {
 
 impl Statements {
     /// Parameters of `insert` and `put`: keys, columns, doc, revision. Of `replace`: the same, then the old revision.
-    /// Of `delete`: keys, revision.
+    /// Of `rewrite`: keys, doc, revision, old revision. Of `delete`: keys, revision.
     fn of(table: &Table) -> Self {
         let name = table.name;
         let names = columns_of(table);
-        let marks = marks(1, names.len());
+        let doc = |at: usize| if is_binary(table) { format!("jsonb(?{at})") } else { format!("?{at}") };
+        let value = |at: usize| if names[at] == "doc" { doc(at + 1) } else { format!("?{}", at + 1) };
+        let marks = (0..names.len()).map(value).collect::<Vec<_>>().join(", ");
         let key = equal(table.keys, 1);
         let insert = format!("INSERT INTO {name} ({}) VALUES ({marks}) ON CONFLICT DO NOTHING", list(&names));
         let keys = list(table.keys);
@@ -44,17 +48,25 @@ impl Statements {
             excluded.join(", ")
         );
         let set: Vec<_> =
-            (table.keys.len()..names.len()).map(|at| format!("{} = ?{}", names[at], at + 1)).collect();
+            (table.keys.len()..names.len()).map(|at| format!("{} = {}", names[at], value(at))).collect();
         let replace =
             format!("UPDATE {name} SET {} WHERE {key} AND revision = ?{}", set.join(", "), names.len() + 1);
         let first = table.keys[0];
+        let behind = table.keys.len() + 1;
+        let rewrite = format!(
+            "UPDATE {name} SET doc = {}, revision = ?{} WHERE {key} AND revision = ?{}",
+            doc(behind),
+            behind + 1,
+            behind + 2
+        );
         Self {
-            get: format!("SELECT doc, revision FROM {name} WHERE {key}"),
+            get: format!("SELECT {}, revision FROM {name} WHERE {key}", document(table)),
             revision: format!("SELECT revision FROM {name} WHERE {key}"),
             insert,
             put,
             replace,
-            delete: format!("DELETE FROM {name} WHERE {key} AND revision = ?{}", table.keys.len() + 1),
+            rewrite,
+            delete: format!("DELETE FROM {name} WHERE {key} AND revision = ?{behind}"),
             remove: format!("DELETE FROM {name} WHERE {key}"),
             purge: format!(
                 "DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {first} = ?1 LIMIT ?2)"
@@ -63,23 +75,45 @@ impl Statements {
     }
 }
 
-/// `CREATE` statements of a table and its indexes. An ordinary rowid table: a write that keeps the key then touches one
-/// page, and a document of about 1 KB does not swell the key's tree.
+/// Whether documents are kept in the engine's binary form.
+fn is_binary(table: &Table) -> bool {
+    table.queried().is_some()
+}
+
+/// A document as text.
+fn document(table: &Table) -> &'static str {
+    if is_binary(table) { "json(doc)" } else { "doc" }
+}
+
+/// `CREATE` statements of a table and its indexes.
 pub(crate) fn create(table: &Table) -> String {
+    let (table, indexes) = create_in_two(table);
+    table + &indexes
+}
+
+/// The same, the indexes apart: a table is filled faster without them. An ordinary rowid table: a write that keeps the key then
+/// touches one page, and a document of about 1 KB does not swell the key's tree.
+pub(crate) fn create_in_two(table: &Table) -> (String, String) {
     let name = table.name;
     let mut columns: Vec<_> = table.keys.iter().map(|key| format!("{key} TEXT NOT NULL")).collect();
     columns.extend(table.columns.iter().map(|column| format!("{column} TEXT")));
-    let mut sql = format!(
-        "CREATE TABLE IF NOT EXISTS {name} ({}, doc TEXT NOT NULL, revision INTEGER NOT NULL, \
+    let doc = if is_binary(table) { "BLOB" } else { "TEXT" };
+    let create = format!(
+        "CREATE TABLE IF NOT EXISTS {name} ({}, doc {doc} NOT NULL, revision INTEGER NOT NULL, \
          PRIMARY KEY ({})) STRICT;\n",
         columns.join(", "),
         list(table.keys)
     );
-    for column in table.columns {
-        let by: Vec<_> = [table.keys[0], column].into_iter().chain(table.keys[1..].iter().copied()).collect();
-        let _ = writeln!(sql, "CREATE INDEX IF NOT EXISTS {name}_by_{column} ON {name} ({});", list(&by));
+    let mut indexes = String::new();
+    for index in table.indexes() {
+        let by = index_name(table, index.column);
+        let _ = writeln!(indexes, "CREATE INDEX IF NOT EXISTS {by} ON {name} ({});", list(&index.columns));
     }
-    sql
+    (create, indexes)
+}
+
+pub(crate) fn index_name(table: &Table, column: &str) -> String {
+    format!("{}_by_{column}", table.name)
 }
 
 pub(crate) fn columns_of(table: &Table) -> Vec<&'static str> {
@@ -93,21 +127,25 @@ pub(crate) fn scan(table: &Table, prefix: usize, column: Option<&str>, after: us
         conditions.push(equal(&table.keys[..prefix], 1));
     }
     let mut next = prefix + 1;
-    if let Some(column) = column {
-        conditions.push(format!("{column} = ?{next}"));
-        next += 1;
-    }
+    let order = match column {
+        Some(column) => {
+            conditions.push(format!("{column} = ?{next}"));
+            next += 1;
+            table.order_of(column, prefix)
+        }
+        None => table.keys[prefix.min(table.keys.len() - 1)..].to_vec(),
+    };
     if after > 0 {
-        let behind = &table.keys[prefix..prefix + after];
+        let behind = order.get(..after).unwrap_or(&order);
         conditions.push(format!("({}) > ({})", list(behind), marks(next, after)));
         next += after;
     }
-    let order = &table.keys[prefix.min(table.keys.len() - 1)..];
     format!(
-        "SELECT doc, revision FROM {}{} ORDER BY {} LIMIT ?{next}",
+        "SELECT {}, revision FROM {}{} ORDER BY {} LIMIT ?{next}",
+        document(table),
         table.name,
         filter(&conditions),
-        list(order)
+        list(&order)
     )
 }
 

@@ -58,6 +58,7 @@ fn one(
         Write::Replace(row, old) => {
             require(store(connection, &sql::of(&row.table).replace, row, revision, Some(old.get()))?)
         }
+        Write::Rewrite(row, old) => require(rewrite(connection, row, revision, old.get())?),
         Write::Put(row) => store(connection, &sql::of(&row.table).put, row, revision, None).map(drop),
         Write::Delete { table, key, revision } => {
             require(erase(connection, &sql::of(table).delete, key, Some(revision.get()))?)
@@ -117,6 +118,15 @@ fn store(
     let parameters = keys.chain(columns).chain(rest).chain(old.map(Parameter::Number));
     let mut statement = connection.prepare_cached(text).map_err(sql_error)?;
     let changed = statement.execute(params_from_iter(parameters)).map_err(sql_error)?;
+    Ok(changed > 0)
+}
+
+/// Whether a row was written.
+fn rewrite(connection: &Connection, row: &Row, revision: u64, old: u64) -> Result<bool, CommitError> {
+    let keys = row.key.parts().iter().map(|part| Parameter::Text(part));
+    let rest = [Parameter::Text(&row.doc), Parameter::Number(revision), Parameter::Number(old)];
+    let mut statement = connection.prepare_cached(&sql::of(&row.table).rewrite).map_err(sql_error)?;
+    let changed = statement.execute(params_from_iter(keys.chain(rest))).map_err(sql_error)?;
     Ok(changed > 0)
 }
 

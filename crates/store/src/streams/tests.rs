@@ -418,7 +418,7 @@ async fn what_the_format_cannot_hold_is_refused() {
 async fn a_second_server_on_the_same_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let location = Location::File(directory.path().to_owned());
-    let options = Options { location, durability: Durability::Full };
+    let options = Options::new(location, Durability::Full);
     let first = Streams::open(&options).unwrap();
     assert!(matches!(Streams::open(&options), Err(StoreError::InUse(_))));
     drop(first);

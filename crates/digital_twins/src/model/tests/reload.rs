@@ -53,7 +53,7 @@ async fn every_version_is_usable(fixture: &Fixture, versions: usize) {
 
 fn on_disk(directory: &tempfile::TempDir) -> Store {
     let location = Location::File(directory.path().to_owned());
-    Store::open(&Options { location, durability: Durability::Relaxed }).unwrap()
+    Store::open(&Options::new(location, Durability::Relaxed)).unwrap()
 }
 
 #[tokio::test]

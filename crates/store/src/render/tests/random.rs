@@ -161,8 +161,11 @@ proptest! {
 
     #[test]
     fn sql_means_what_the_evaluator_means(
-        twins in twins(), relationships in relationships(), plan in plan(), page in 1_usize..4,
+        twins in twins(), mut relationships in relationships(), plan in plan(), page in 1_usize..4,
     ) {
+        // Both ends of a relationship are always there.
+        let is_there = |id: &Json| twins.iter().any(|twin| twin["$dtId"] == *id);
+        relationships.retain(|one| is_there(&one["$sourceId"]) && is_there(&one["$targetId"]));
         let graph = Graph::new(twins, relationships);
         prop_assert_eq!(graph.query(&plan, page), graph.meaning(&plan), "{}", plan);
         if let Some(condition) = plan.condition {

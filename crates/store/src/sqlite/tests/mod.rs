@@ -1,7 +1,9 @@
 //! What only a file can do: be opened twice, be of another version, run out of room, need checkpoints, be damaged.
 
 mod damage;
+mod migration;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::InstanceId;
@@ -29,7 +31,7 @@ impl Record for Blob {
 
 fn open(directory: &std::path::Path) -> Result<Store, StoreError> {
     let location = Location::File(directory.to_owned());
-    Store::open(&Options { location, durability: Durability::Full })
+    Store::open(&Options::new(location, Durability::Full))
 }
 
 async fn put(store: &Store, id: &str, bytes: usize) -> Result<(), CommitError> {
@@ -172,6 +174,54 @@ async fn a_checkpoint_runs_off_the_commit_path_and_loses_nothing() {
     });
     let plan = plan.await.unwrap();
     assert!(plan.contains("thing_by_color (instance=? AND color=? AND id>?"), "{plan}");
+}
+
+/// Every index of a database, by the name that its statistics go by.
+fn indexes(connection: &Connection) -> BTreeSet<(String, String)> {
+    let sql = "SELECT m.name, CASE WHEN i.origin = 'pk' AND m.sql LIKE '%WITHOUT ROWID%' THEN m.name ELSE i.name END
+        FROM sqlite_schema m, pragma_index_list(m.name) i WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'";
+    let mut select = connection.prepare(sql).unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test]
+async fn every_index_has_its_row_of_statistics_and_nothing_else_has_one() {
+    let declared = |paths: &[&str]| paths.iter().map(|path| path.parse().unwrap()).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location::File(directory.path().to_owned());
+    let path = directory.path().join("records.db");
+    for paths in
+        [&[][..], &["DIGITALTWINS.a", "RELATIONSHIPS.a.b"], &["DIGITALTWINS.A", "DIGITALTWINS.a"], &[]]
+    {
+        let declared_paths: Vec<_> = declared(paths);
+        let options = Options { declared_paths, ..Options::new(location.clone(), Durability::Full) };
+        drop(Store::open(&options).unwrap());
+        let connection = Connection::open(&path).unwrap();
+        let mut select =
+            connection.prepare("SELECT tbl, idx FROM sqlite_stat1 WHERE idx IS NOT NULL").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let rows: BTreeSet<(String, String)> = rows.collect::<Result<_, _>>().unwrap();
+        let there = indexes(&connection);
+        assert_eq!(rows, there);
+        assert_eq!(there.iter().filter(|(_, name)| name.contains("_at_")).count(), paths.len());
+        let sampled: u64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat4'", [], |row| row.get(0))
+            .unwrap();
+        if sampled > 0 {
+            let samples: u64 =
+                connection.query_row("SELECT count(*) FROM sqlite_stat4", [], |row| row.get(0)).unwrap();
+            assert_eq!(samples, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_many_declared_paths_are_refused() {
+    let path = |n: usize| format!("DIGITALTWINS.p{n}").parse().unwrap();
+    let declared_paths = (0..=base::caps::DECLARED_PATHS_MAX).map(path).collect();
+    let refused = Store::open(&Options { declared_paths, ..Options::memory() }).map(drop);
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
 
 #[tokio::test]
