@@ -38,6 +38,8 @@ pub const JSON_DEPTH_MAX: usize = 100;
 // Before authentication (design.md §5).
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
 pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
+/// ours: requests of one connection whose answers have not been taken.
+pub const UNAUTHENTICATED_REQUESTS_MAX: usize = 8;
 
 // HTTP (ours, except where a service gives a smaller one).
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -24,8 +24,11 @@ use crate::front::Front;
 use crate::router::Fault;
 use crate::wire::{Body, Head, Peer, Proof, Response};
 
+mod stranger;
 #[cfg(test)]
 mod tests;
+
+use stranger::{Answered, Held};
 
 /// A connection of somebody known is closed after so long without a request; official clients open a new one without asking.
 const IDLE: Duration = Duration::from_secs(120);
@@ -107,14 +110,21 @@ where
 {
     let Connection { is_http2, peer, accepted_at, clock, mut stopping } = connection;
     let stay = Stay::new(&clock, accepted_at, &peer.proof);
+    let held = Held::new(&peer.proof);
     let service = {
-        let (stay, peer) = (stay.clone(), peer.clone());
+        let (stay, peer, held) = (stay.clone(), peer.clone(), held.clone());
         service_fn(move |request: http::Request<Incoming>| {
             let (front, peer, in_hand) = (front.clone(), peer.clone(), stay.take_in_hand());
-            async move { Ok::<_, Infallible>(answer(&front, request, peer, in_hand).await) }
+            let asked = held.ask().map(|asked| (asked, request));
+            // Boxed, so that an answer that waits for its client does not carry the room of its making.
+            Box::pin(async move {
+                let (asked, request) = asked.ok_or_else(|| h2::Error::from(h2::Reason::REFUSED_STREAM))?;
+                let answer = answer(&front, request, peer, in_hand).await;
+                Ok::<_, h2::Error>(answer.map(|body| Answered { body, asked: Some(asked) }))
+            })
         })
     };
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(held.bound(stream));
     let ending = async {
         tokio::select! {
             () = stay.ended() => if peer.proof.is_given() { Some(PARTING) } else { None },

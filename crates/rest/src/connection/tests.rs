@@ -55,7 +55,7 @@ struct Client {
     clock: Clock,
     serving: JoinHandle<()>,
     /// Without it, shutdown would have begun.
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl Client {
@@ -83,7 +83,7 @@ impl Client {
             stopping: tasks.stopping(),
         };
         let serving = tokio::spawn(serve(theirs, connection, Arc::new(front)));
-        Self { stream, clock, serving, _tasks: tasks }
+        Self { stream, clock, serving, tasks }
     }
 
     async fn send(&mut self, text: &str) {
@@ -202,4 +202,52 @@ async fn what_anyone_may_send_ends_at_sixteen_kilobytes() {
         let length = format!("content-length: {size}\r\n");
         assert_eq!(client.ask("POST", "/open", &length, &body).await, line);
     }
+}
+
+/// Asks over HTTP/2 as often as told, at once, and counts who was answered; the answers' bodies are not taken.
+async fn answered(
+    client: &mut h2::client::SendRequest<Bytes>,
+    count: usize,
+    credential: Option<&str>,
+) -> Vec<bool> {
+    let mut waiting = Vec::new();
+    for _ in 0..count {
+        let mut request = http::Request::get("https://h/open");
+        if let Some(credential) = credential {
+            request = http::Request::get("https://h/known").header("authorization", credential);
+        }
+        let ready = tokio::time::timeout(PATIENCE, client.clone().ready()).await;
+        let mut ready = ready.expect("there is room").unwrap();
+        waiting.push(ready.send_request(request.body(()).unwrap(), true).unwrap().0);
+    }
+    let mut answers = Vec::new();
+    for one in waiting {
+        let answer = tokio::time::timeout(PATIENCE, one).await.expect("it answers");
+        answers.push(answer.map_err(|error| assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM))));
+    }
+    answers.iter().map(Result::is_ok).collect()
+}
+
+/// An HTTP/2 client that lets no byte of a body come.
+async fn takes_no_bodies(client: &mut Client) -> h2::client::SendRequest<Bytes> {
+    let (nobody, _) = tokio::io::duplex(1);
+    let stream = std::mem::replace(&mut client.stream, nobody);
+    let shake = h2::client::Builder::new().initial_window_size(0).handshake(stream);
+    let (ask, connection) = tokio::time::timeout(PATIENCE, shake).await.expect("it answers").unwrap();
+    client.tasks.spawn(async move { drop(connection.await) });
+    ask
+}
+
+#[tokio::test]
+async fn a_stranger_who_takes_no_answers_gets_few_and_is_told_to_ask_again() {
+    let most = caps::UNAUTHENTICATED_REQUESTS_MAX;
+    let mut client = Client::dial(true);
+    let mut ask = takes_no_bodies(&mut client).await;
+    let strangers = answered(&mut ask, most + 5, None).await;
+    assert_eq!(strangers.iter().filter(|is_answered| **is_answered).count(), most);
+
+    let mut client = Client::dial(true);
+    let mut ask = takes_no_bodies(&mut client).await;
+    assert_eq!(answered(&mut ask, 1, Some("it is me")).await, [true]);
+    assert!(answered(&mut ask, most + 5, None).await.iter().all(|is_answered| *is_answered));
 }
