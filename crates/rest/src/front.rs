@@ -1,11 +1,13 @@
 //! The front door: chooses a service by host name, and at unnamed hosts by path. It knows which services exist and nothing else of them.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use base::hosts::{Host, Hosts, Service};
+use base::hosts::{self, Host, Hosts, Service};
 use bytes::Bytes;
+use http::header::STRICT_TRANSPORT_SECURITY;
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Response};
@@ -65,6 +67,15 @@ pub struct Front {
 impl Front {
     /// Answers one request whose body comes from `read_body`, which is told the most it may read.
     pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
+        let is_everybodys = is_everybodys(&head.host);
+        let mut response = self.choose(head, read_body).await;
+        if is_everybodys {
+            response.headers.remove(STRICT_TRANSPORT_SECURITY);
+        }
+        response
+    }
+
+    async fn choose<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
         let door = match self.hosts.resolve(&head.host, head.local()) {
             Host::Instance(service, _) => self.door_of(service),
             Host::UnknownInstance(service) => {
@@ -111,6 +122,12 @@ impl Front {
         ];
         order.into_iter().find(|door| door.knows_path(head)).unwrap_or(&self.resource_manager)
     }
+}
+
+/// A browser that were told so of `localhost` or an address would refuse every other server there that speaks plain HTTP.
+fn is_everybodys(host: &str) -> bool {
+    let name = hosts::strip_port(host).to_ascii_lowercase();
+    hosts::is_local_domain(&name) || name.parse::<IpAddr>().is_ok()
 }
 
 /// Versions of the Digital Twins data plane (`digital-twins.md` §1.3). Anything unknown goes there too, since only the hub's

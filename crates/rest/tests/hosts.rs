@@ -71,6 +71,28 @@ async fn at_a_name_of_no_instance_nobody_answers_and_at_every_other_name_the_def
 }
 
 #[tokio::test]
+async fn browsers_are_told_to_insist_on_tls_at_names_of_our_own_alone() {
+    let cloud = cloud().await;
+    let told = async |host: &str| {
+        list_models(&cloud, host).await.header_value("strict-transport-security").is_some()
+    };
+    for host in ["twins.api.wus2.digitaltwins.example.test", "example.test:8443"] {
+        assert!(told(host).await, "{host}");
+    }
+    for host in [
+        "localhost",
+        "LOCALHOST:8443",
+        "twins.localhost",
+        "127.3.2.1",
+        "10.1.2.3:443",
+        "[::1]:8443",
+        "[fd00::1]",
+    ] {
+        assert!(!told(host).await, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_device_registers_at_the_global_name_and_not_at_one_of_no_service() {
     let cloud = cloud().await;
     let (scope, key) = (cloud.service().id_scope().to_owned(), Key::generate(64));
