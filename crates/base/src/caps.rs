@@ -253,6 +253,16 @@ pub const STREAM_TRIM_SECONDS: u64 = 60;
 /// Retention of an event stream (1 to 7 days; default 1).
 pub const STREAM_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
 
+// Time (ours).
+/// A wall clock that moves further than this against the monotonic one was set: a step.
+pub const CLOCK_STEP_SECONDS: u64 = 60;
+/// So long a step must stand before stamps follow it.
+pub const CLOCK_STEP_FOLLOWED_SECONDS: u64 = 60;
+/// So long after a step nothing is forgotten because of its age.
+pub const CLOCK_STEP_FORGETS_NOTHING_SECONDS: u64 = 3600;
+/// How often the wall clock is looked at where nobody asks for the time.
+pub const CLOCK_LOOK_SECONDS: u64 = 5;
+
 // Server.
 /// Pieces of a backup, 256 KiB each, that wait for whoever fetches it.
 pub const BACKUP_PIECES_MAX: usize = 8;

@@ -15,12 +15,14 @@ pub mod sas;
 pub mod scope;
 pub mod secret;
 pub mod tasks;
+mod timestamp;
 
 pub use address::{ConnectionString, Url};
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Elapsed};
 pub use etag::{IfMatch, IfNoneMatch};
 pub use ids::{DeviceId, InstanceId, ModuleId};
 pub use meter::{Meter, Throttle};
 pub use page::{Continuation, Page};
 pub use scope::Scope;
 pub use secret::{Key, Secret};
+pub use timestamp::Timestamp;

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::caps;
-use crate::clock::Timestamp;
 use crate::secret::{self, Key};
+use crate::timestamp::Timestamp;
 
 const SCHEME: &str = "SharedAccessSignature ";
 /// Everything but RFC 3986's unreserved characters is escaped, with upper-case hex.

@@ -168,8 +168,9 @@ impl Instance {
         self.store().commit(batch).await
     }
 
+    /// The time that is stamped on what is stored and told.
     pub(crate) fn now(&self) -> Timestamp {
-        self.0.context.clock.now()
+        self.0.context.clock.stamp()
     }
 
     pub(crate) fn charge(&self, meter: Meter) -> Result<(), Error> {

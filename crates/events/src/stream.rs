@@ -160,7 +160,7 @@ impl Events {
 
     /// Forgets, in every stream, what is older than its retention.
     pub(crate) async fn trim_streams(&self) {
-        let now = self.context().clock.now();
+        let Some(now) = self.context().clock.forgetting_time() else { return };
         for stream in self.all_streams() {
             let before = now.minus(Duration::from_secs(stream.0.settings.retention_seconds));
             if let Err(error) = self.context().streams.trim(&stream.0.id, before).await {

@@ -554,3 +554,32 @@ async fn events_wait_in_order_while_their_endpoint_is_kept_out() {
     assert_eq!(fixture.bodies("events").await, ["1", "2", "3", "4"]);
     assert_eq!(fixture.elsewhere.taken.lock().len(), 0, "what is refused here is not tried elsewhere");
 }
+
+#[tokio::test]
+async fn a_wall_clock_that_is_wrong_for_a_minute_takes_no_event_and_gives_none_up() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("near").await;
+    fixture.endpoint("near", "ns.servicebus.windows.net", "near").await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r1", "near", "true").await;
+    fixture.route("r2", "far", "true").await;
+    fixture.raise("room1", "Update", "kept").await;
+    fixture.relay().await;
+    fixture.clock.step(3 * 24 * 3600);
+    for _ in 0..3 {
+        fixture.events.trim_streams().await;
+        fixture.deliver().await;
+        fixture.clock.advance(Duration::from_secs(30));
+    }
+    fixture.clock.step(-3 * 24 * 3600);
+    fixture.events.trim_streams().await;
+    assert_eq!(fixture.bodies("near").await, ["kept"]);
+    *fixture.elsewhere.up.lock() = true;
+    fixture.clock.advance(Duration::from_mins(2));
+    fixture.deliver().await;
+    assert_eq!(fixture.elsewhere.taken.lock().len(), 1);
+    // An hour later what is old goes as ever.
+    fixture.clock.advance(Duration::from_hours(2));
+    fixture.events.trim_streams().await;
+    assert_eq!(fixture.bodies("near").await, [""; 0]);
+}

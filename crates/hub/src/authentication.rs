@@ -108,7 +108,7 @@ impl Hub {
     }
 
     fn verify(&self, token: &SasToken, primary: &Key, secondary: &Key) -> Result<(), Error> {
-        if token.is_expired(self.now()) {
+        if token.is_expired(self.clock().now()) {
             tracing::debug!(hub = self.name(), ?token, "the token has expired");
             return Err(Error::IotHubUnauthorizedAccess);
         }

@@ -113,9 +113,9 @@ impl Hub {
         &self.0.context.clock
     }
 
-    /// What this hub's clock shows.
+    /// The time that this hub stamps on what it stores and tells.
     pub fn now(&self) -> Timestamp {
-        self.0.context.clock.now()
+        self.0.context.clock.stamp()
     }
 
     /// An event that reaches the hub's event stream if, and only if, the batch commits; in order per device.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::hosts::{Dialled, Host, Hosts, Service};
 use base::tasks::Tasks;
-use base::{Clock, Timestamp, caps};
+use base::{Clock, Elapsed, caps};
 use hub::{Hub, Hubs};
 use provisioning::Services;
 use rustls_pki_types::CertificateDer;
@@ -38,7 +38,7 @@ pub struct Peer {
     /// The host name of the TLS handshake.
     pub sni: Option<String>,
     /// When the connection was accepted; its handshake counts among the time that a stranger has. `None`: now.
-    pub accepted_at: Option<Timestamp>,
+    pub accepted_at: Option<Elapsed>,
     /// The chain that the client proved to hold, leaf first; nobody has judged it yet.
     pub client_certificates: Vec<CertificateDer<'static>>,
 }
@@ -72,7 +72,7 @@ impl Door {
     {
         let door = self.clone();
         let clock = &self.0.clock;
-        let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.now());
+        let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
         let link = Link::new(stream, clock, accepted_at, self.0.tasks.stopping());
         // Boxed because it takes more room than the connection that comes after it, and is given back before that.
         let greeting = Box::pin(async move { door.greet(link, peer).await });

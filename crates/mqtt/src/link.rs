@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::tasks::Stopping;
-use base::{Clock, Timestamp, caps};
+use base::{Clock, Elapsed, Timestamp, caps};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -46,8 +46,9 @@ pub(crate) enum Moved {
 pub(crate) struct Link<S> {
     wire: Wire<S>,
     clock: Clock,
-    heard_at: Timestamp,
+    heard_at: Elapsed,
     silence_max: Duration,
+    leave_at: Option<Elapsed>,
     cut_at: Option<Timestamp>,
     alarm: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -56,13 +57,14 @@ pub(crate) struct Link<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// A connection of which nothing is known yet: it may hold little and not for long.
     /// What its handshake took counts as silence.
-    pub(crate) fn new(stream: S, clock: &Clock, accepted_at: Timestamp, mut stopping: Stopping) -> Self {
+    pub(crate) fn new(stream: S, clock: &Clock, accepted_at: Elapsed, mut stopping: Stopping) -> Self {
         let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
         let heard_at = accepted_at;
         Self {
             wire: Wire::new(stream),
             heard_at,
             silence_max,
+            leave_at: None,
             cut_at: None,
             alarm: alarm(clock.clone(), heard_at.plus(silence_max)),
             stopping: Some(Box::pin(async move { stopping.wait().await })),
@@ -78,11 +80,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             0 => allowed,
             seconds => (Duration::from_secs(seconds.into()) * 3 / 2).min(allowed),
         };
-        self.heard_at = self.clock.now();
+        self.heard_at = self.clock.elapsed();
         self.set_alarm();
     }
 
-    /// The connection ends at this moment, whatever is heard.
+    /// The connection ends within this time, whatever is heard.
+    pub(crate) fn leave_within(&mut self, patience: Duration) {
+        self.leave_at = Some(self.clock.elapsed().plus(patience));
+        self.set_alarm();
+    }
+
+    /// The connection ends at this moment of the calendar, which its token names, whatever is heard.
     pub(crate) fn cut_at(&mut self, cut_at: Option<Timestamp>) {
         self.cut_at = cut_at;
         self.set_alarm();
@@ -115,17 +123,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub(crate) fn next_packet(&mut self) -> Result<Option<Packet>, End> {
         let packet = self.wire.next_packet().map_err(End::Malformed)?;
         if packet.is_some() {
-            self.heard_at = self.clock.now();
+            self.heard_at = self.clock.elapsed();
             // The alarm is looked at only when there is nothing to read, and some peers never stop.
-            if self.is_cut(self.heard_at) {
+            if self.is_cut() {
                 return Err(End::Expired);
             }
         }
         Ok(packet)
     }
 
-    fn is_cut(&self, now: Timestamp) -> bool {
-        self.cut_at.is_some_and(|cut_at| now >= cut_at)
+    /// A wall clock that is wrong for a moment cuts nobody.
+    fn is_cut(&self) -> bool {
+        self.leave_at.is_some_and(|leave_at| self.clock.elapsed() >= leave_at)
+            || self.cut_at.is_some_and(|cut_at| self.clock.stamp() >= cut_at)
     }
 
     /// Writes what is to go out, reads if it `may_read`, and watches the time.
@@ -160,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let before = self.wire.out().len();
         let written = self.wire.poll_write(cx);
         if self.wire.out().len() < before {
-            self.heard_at = self.clock.now();
+            self.heard_at = self.clock.elapsed();
         }
         if matches!(written, Poll::Ready(Err(_))) { Err(End::Gone) } else { Ok(()) }
     }
@@ -168,11 +178,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));
-            let now = self.clock.now();
-            if self.is_cut(now) {
+            if self.is_cut() {
                 return Poll::Ready(End::Expired);
             }
-            if now >= self.heard_at.plus(self.silence_max) {
+            if self.clock.elapsed() >= self.heard_at.plus(self.silence_max) {
                 return Poll::Ready(End::Silent);
             }
             self.set_alarm();
@@ -182,8 +191,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// The alarm is not moved with every packet; when it rings too early it is set again.
     fn set_alarm(&mut self) {
         let silent_at = self.heard_at.plus(self.silence_max);
-        let at = self.cut_at.map_or(silent_at, |cut_at| cut_at.min(silent_at));
-        self.alarm = alarm(self.clock.clone(), at);
+        // Where the wall clock is set meanwhile, it rings too early or the next packet tells.
+        let in_time = |cut_at: Timestamp| self.clock.elapsed().plus(cut_at.since(self.clock.stamp()));
+        let ends = [self.leave_at, self.cut_at.map(in_time)].into_iter().flatten();
+        self.alarm = alarm(self.clock.clone(), ends.fold(silent_at, Elapsed::min));
     }
 
     /// The next packet, before there is a session.
@@ -201,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Writes what is left to write, as long as the peer takes it, and closes.
     pub(crate) async fn finish(&mut self) {
         let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
-        let mut patience = alarm(self.clock.clone(), self.clock.now().plus(silence_max));
+        let mut patience = alarm(self.clock.clone(), self.clock.elapsed().plus(silence_max));
         std::future::poll_fn(|cx| {
             let closed = match self.wire.poll_write(cx) {
                 Poll::Ready(Ok(())) => self.wire.poll_shutdown(cx).map(drop),
@@ -214,6 +225,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 }
 
-fn alarm(clock: Clock, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn alarm(clock: Clock, at: Elapsed) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move { clock.sleep_until(at).await })
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use base::{Scope, Timestamp, caps};
+use base::{Elapsed, Scope, caps};
 use store::{Batch, Counter, Find, Key, Record, StoreError, Stored, retry_on_conflict};
 
 use crate::ResourceManager;
@@ -56,27 +56,25 @@ impl ResourceManager {
     }
 
     /// Finishes every operation that is due. Returns when to look again.
-    pub async fn reconcile(&self) -> Timestamp {
-        let idle = self.clock.now().plus(IDLE);
+    pub async fn reconcile(&self) -> Elapsed {
+        let idle = self.clock.elapsed().plus(IDLE);
         match self.reconcile_due().await {
             Ok(next) => next.unwrap_or(idle),
             Err(error) => {
                 tracing::warn!(?error, "operations could not be read; trying again");
-                self.clock.now().plus(RETRY)
+                self.clock.elapsed().plus(RETRY)
             }
         }
     }
 
-    async fn reconcile_due(&self) -> Result<Option<Timestamp>, Error> {
+    async fn reconcile_due(&self) -> Result<Option<Elapsed>, Error> {
         let mut running = self.operations_in("running").await?;
         // In the order of their acceptance: the later of two changes must win.
         running.sort_by_key(|operation| operation.revision);
-        let mut next: Option<Timestamp> = None;
+        let mut next: Option<Elapsed> = None;
         for operation in running {
-            let State::Running { due } = operation.record.state else { continue };
-            let again = if due > self.clock.now() {
-                due
-            } else {
+            let mut pause = operation.record.waits(self.clock.stamp());
+            if pause.is_zero() {
                 match self.finish(&operation.record).await {
                     Ok(()) => continue,
                     Err(error) => {
@@ -85,10 +83,11 @@ impl ResourceManager {
                             operation = operation.record.id,
                             "an operation waits; trying again"
                         );
-                        self.clock.now().plus(RETRY)
+                        pause = RETRY;
                     }
                 }
-            };
+            }
+            let again = self.clock.elapsed().plus(pause);
             next = Some(next.map_or(again, |next| next.min(again)));
         }
         self.forget_old_operations().await?;
@@ -111,7 +110,8 @@ impl ResourceManager {
     }
 
     async fn forget_old_operations(&self) -> Result<(), Error> {
-        let oldest = self.clock.now().minus(Duration::from_secs(caps::OPERATION_KEPT_SECONDS));
+        let Some(now) = self.clock.forgetting_time() else { return Ok(()) };
+        let oldest = now.minus(Duration::from_secs(caps::OPERATION_KEPT_SECONDS));
         let mut batch = Batch::default();
         for stored in self.operations_in("ended").await? {
             let (State::Succeeded { ended } | State::Failed { ended, .. }) = &stored.record.state else {
@@ -128,7 +128,7 @@ impl ResourceManager {
     }
 
     pub(crate) fn begin_operation(&self, target: Target, work: Work, location: Option<&str>) -> Operation {
-        let now = self.clock.now();
+        let now = self.clock.stamp();
         let delay = if self.settings.is_synchronous { Duration::ZERO } else { self.settings.delay };
         let location = crate::location::normalise(location.unwrap_or("global"));
         Operation::begin(target, work, &location, now, now.plus(delay))
@@ -234,7 +234,7 @@ impl ResourceManager {
         if !old.record.is_running() {
             return Ok(());
         }
-        let state = State::Succeeded { ended: self.clock.now() };
+        let state = State::Succeeded { ended: self.clock.stamp() };
         batch.replace(&old, &Operation { state, ..old.record.clone() });
         self.store.commit(batch).await?;
         Ok(())
@@ -246,7 +246,7 @@ impl ResourceManager {
             let mut batch = Batch::default();
             let Some(old) = self.store.get::<Operation>(&operation.key()).await? else { return Ok(()) };
             let (code, message) = (code.to_owned(), message.clone());
-            let state = State::Failed { ended: self.clock.now(), code, message };
+            let state = State::Failed { ended: self.clock.stamp(), code, message };
             batch.replace(&old, &Operation { state, ..old.record.clone() });
             if let Target::Resource(id) = &operation.target
                 && let Some(old) = self.stored(id).await?

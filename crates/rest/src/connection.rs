@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base::tasks::Stopping;
-use base::{Clock, Timestamp, caps};
+use base::{Clock, Elapsed, caps};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::CONTENT_LENGTH;
@@ -54,7 +54,7 @@ struct Since {
 struct InHand(Stay);
 
 impl Stay {
-    fn new(clock: &Clock, accepted_at: Timestamp, proof: &Proof) -> Self {
+    fn new(clock: &Clock, accepted_at: Elapsed, proof: &Proof) -> Self {
         let (at, in_hand) = (AtomicI64::new(accepted_at.ticks()), AtomicUsize::new(0));
         Self(Arc::new(Since { clock: clock.clone(), at, in_hand, proof: proof.clone() }))
     }
@@ -71,8 +71,8 @@ impl Stay {
         loop {
             let is_proven = since.proof.is_given();
             let limit = if is_proven { IDLE } else { at_most };
-            let until = Timestamp::from_ticks(since.at.load(Ordering::Relaxed)).plus(limit);
-            let now = since.clock.now();
+            let until = Elapsed::from_ticks(since.at.load(Ordering::Relaxed)).plus(limit);
+            let now = since.clock.elapsed();
             if is_proven && since.in_hand.load(Ordering::Relaxed) > 0 {
                 since.clock.sleep_until(now.plus(at_most)).await;
             } else if now < until {
@@ -88,7 +88,7 @@ impl Stay {
 impl Drop for InHand {
     fn drop(&mut self) {
         let since = &self.0.0;
-        since.at.store(since.clock.now().ticks(), Ordering::Relaxed);
+        since.at.store(since.clock.elapsed().ticks(), Ordering::Relaxed);
         since.in_hand.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -98,7 +98,7 @@ pub struct Connection {
     pub is_http2: bool,
     pub peer: Peer,
     /// When it was accepted: the time of its handshake counts too.
-    pub accepted_at: Timestamp,
+    pub accepted_at: Elapsed,
     pub clock: Clock,
     pub stopping: Stopping,
 }

@@ -118,7 +118,7 @@ impl Connections {
         self.tasks.spawn(async move {
             let _place = place;
             let _open = Open::new(&counters, Kind::Https);
-            let accepted_at = clock.now();
+            let accepted_at = clock.elapsed();
             let Some(stream) = handshake(acceptor, stream, &counters).await else { return };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local);
@@ -132,7 +132,7 @@ impl Connections {
     fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr, part: Option<Arc<Part>>) {
         let acceptor = self.acceptor(local.ip(), Protocol::Mqtt);
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
-        let accepted_at = Some(self.clock.now());
+        let accepted_at = Some(self.clock.elapsed());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Certificates, Directory};
 use base::hosts::{Dialled, Hosts, Service};
 use base::outbound::NoOutbound;
-use base::tasks::Tasks;
-use base::{Clock, Throttle};
+use base::tasks::{Stopping, Tasks};
+use base::{Clock, Throttle, caps};
 use digital_twins::Instances;
 use events::Events;
 use hub::Hubs;
@@ -21,6 +22,27 @@ use store::{Store, Streams};
 use crate::Failure;
 use crate::environment::{self, Facts, HubFacts, ProvisioningFacts};
 use crate::first_start::{self, FirstStart};
+
+/// Tells of each step of the wall clock. Timers go by another one, and stamps and retention look for themselves.
+async fn watch_wall_clock(clock: Clock, mut stopping: Stopping) {
+    let mut known = clock.steps();
+    loop {
+        tokio::select! {
+            () = clock.sleep(Duration::from_secs(caps::CLOCK_LOOK_SECONDS)) => {}
+            () = stopping.wait() => return,
+        }
+        let steps = clock.steps();
+        if steps.total > known.total {
+            tracing::warn!(
+                by_seconds = steps.ahead_seconds,
+                "the wall clock was set: events keep the old time unless it stays so for a minute, and nothing is forgotten for an hour"
+            );
+        } else if steps.ahead_seconds == 0 && known.ahead_seconds != 0 {
+            tracing::info!(now = %clock.now(), "events carry the time of the wall clock again");
+        }
+        known = steps;
+    }
+}
 
 /// What services stand on.
 pub(crate) struct Ground {
@@ -105,6 +127,7 @@ impl House {
             instances: instances.clone(),
             settings: resource_manager::Settings::default(),
         });
+        tasks.spawn(watch_wall_clock(clock.clone(), tasks.stopping()));
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
         let first_start = first_start::ensure(&directory, &manager).await?;

@@ -12,7 +12,7 @@ use crate::connections::Counters;
 use crate::house::House;
 
 pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, store: &Store, house: &House) -> Vec<Metric> {
-    let mut all = vec![uptime(clock)];
+    let mut all = vec![uptime(clock), clock_steps(clock)];
     all.extend(connections(counters));
     all.extend([commits(store), devices(house), events(house)]);
     all.extend(log_damage(house));
@@ -20,9 +20,17 @@ pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, store: &Store, house:
 }
 
 fn uptime(clock: &Clock) -> Metric {
-    let (started_at, clock) = (clock.now(), clock.clone());
+    let (started_at, clock) = (clock.elapsed(), clock.clone());
     Metric::new(Kind::Gauge, "twinhub_uptime_seconds", "", "Seconds since the start.", move || {
-        clock.now().since(started_at).as_secs_f64()
+        clock.elapsed().since(started_at).as_secs_f64()
+    })
+}
+
+fn clock_steps(clock: &Clock) -> Metric {
+    const HELP: &str = "How often the wall clock was set, by more than a minute, since the start.";
+    let clock = clock.clone();
+    Metric::new(Kind::Counter, "twinhub_wall_clock_steps_total", "", HELP, move || {
+        as_number(clock.steps().total)
     })
 }
 

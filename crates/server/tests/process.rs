@@ -18,6 +18,8 @@ mod deadline;
 mod roles;
 #[path = "process/secrets.rs"]
 mod secrets;
+#[path = "process/stress.rs"]
+mod stress;
 
 /// A loopback address of its own for every server of this test process, so that runs do not meet.
 fn own_address() -> String {

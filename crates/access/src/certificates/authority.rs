@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{CertificateError, bundle, unusable};
+use super::{CertificateError, EARLIEST, bundle, unusable};
 
 const ROOT_LIFETIME: Duration = Duration::from_hours(20 * 365 * 24);
 /// Clocks of clients may be behind ours.
@@ -49,7 +49,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = now.minus(BACKDATED).datetime();
-        params.not_after = now.plus(ROOT_LIFETIME).datetime();
+        params.not_after = now.max(EARLIEST).plus(ROOT_LIFETIME).datetime();
         let certificate = params.self_signed(&key)?;
         bundle::write_file(certificate_path, &certificate.pem(), 0o644)?;
         bundle::write_file(key_path, &key.serialize_pem(), 0o600)

@@ -26,6 +26,10 @@ pub use description::{Description, describe};
 /// Leaves live as long as the longest-lived that every platform accepts, and are minted anew at half of that.
 const LEAF_LIFETIME: Duration = Duration::from_hours(397 * 24);
 
+/// No clock that is right shows an earlier time: 2026-11-01. A machine without a battery starts in 1970, and what it makes then
+/// must serve once it has learnt the time.
+const EARLIEST: Timestamp = Timestamp::from_unix_seconds(1_793_491_200);
+
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error("{path}: {source}")]
@@ -131,7 +135,7 @@ impl Certificates {
 
 impl Minted {
     fn leaf(&self, name: Option<String>, local: IpAddr) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let now = self.clock.now();
+        let now = self.clock.now().max(EARLIEST);
         self.cache.get_or_mint((name, local), now, |(name, local)| {
             let validity = (self.authority.valid_from(), now.plus(LEAF_LIFETIME));
             let leaf = mint(self.authority.issuer(), &self.leaf_key, name.as_deref(), *local, validity)?;

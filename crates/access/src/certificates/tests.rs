@@ -74,3 +74,27 @@ fn the_cache_is_bounded_whatever_names_are_asked_for() {
     assert!(minted.cache.len() <= CACHE_MAX);
     assert!(certificates.for_handshake(Some("not a name: \u{e4}"), [127, 0, 0, 1].into()).is_err());
 }
+
+#[test]
+fn what_a_board_makes_before_it_knows_the_time_serves_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+    let certificates = Certificates::open(directory.path(), clock.clone()).unwrap();
+    let valid_at = |der: &[u8], now: Timestamp| {
+        let (_, parsed) = X509Certificate::from_der(der).unwrap();
+        let at = x509_parser::time::ASN1Time::from_timestamp(now.unix_seconds()).unwrap();
+        parsed.validity().is_valid_at(at)
+    };
+    let root = std::fs::read_to_string(&certificates.files().ca).unwrap();
+    let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
+    let leaf = || certificates.for_handshake(Some("a.localhost"), [127, 0, 0, 1].into()).unwrap();
+    let learnt: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    assert!(
+        valid_at(&leaf().cert[0], "2026-11-20T00:00:00Z".parse().unwrap()),
+        "for clients that know the time"
+    );
+    for now in [Timestamp::UNIX_EPOCH, learnt] {
+        clock.step(now.unix_seconds() - clock.now().unix_seconds());
+        assert!(valid_at(&root, now) && valid_at(&leaf().cert[0], now), "at {now}");
+    }
+}

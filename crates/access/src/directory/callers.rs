@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use base::{Timestamp, caps};
+use base::{Elapsed, caps};
 use parking_lot::Mutex;
 
 use crate::caller::Caller;
@@ -16,7 +16,7 @@ pub(super) struct Callers(Mutex<Kept>);
 struct Kept {
     /// Counts the changes. What was read before one must not be kept after it.
     changes: u64,
-    by_id: HashMap<String, (Timestamp, Holder)>,
+    by_id: HashMap<String, (Elapsed, Holder)>,
 }
 
 /// Whoever holds roles: a principal of the directory, or an id that was given roles unseen.
@@ -27,7 +27,7 @@ pub(super) struct Holder {
 }
 
 impl Callers {
-    pub(super) fn get(&self, object_id: &str, now: Timestamp) -> Option<Holder> {
+    pub(super) fn get(&self, object_id: &str, now: Elapsed) -> Option<Holder> {
         let kept = self.0.lock();
         kept.by_id.get(object_id).filter(|(until, _)| *until > now).map(|(_, holder)| holder.clone())
     }
@@ -37,7 +37,7 @@ impl Callers {
         self.0.lock().changes
     }
 
-    pub(super) fn keep(&self, object_id: &str, holder: Holder, changes: u64, now: Timestamp) {
+    pub(super) fn keep(&self, object_id: &str, holder: Holder, changes: u64, now: Elapsed) {
         let mut kept = self.0.lock();
         if kept.changes != changes {
             return;
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {
-        let (callers, now) = (Callers::default(), Timestamp::from_unix_seconds(0));
+        let (callers, now) = (Callers::default(), Elapsed::START);
         let holder = || Holder { caller: Caller::system(), is_in_directory: true };
         let before = callers.changes();
         callers.keep("a", holder(), before, now);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_number_of_callers_that_are_kept_is_bounded() {
-        let (callers, now) = (Callers::default(), Timestamp::from_unix_seconds(0));
+        let (callers, now) = (Callers::default(), Elapsed::START);
         for id in 0..=caps::CALLERS_CACHED_MAX {
             let holder = Holder { caller: Caller::system(), is_in_directory: true };
             callers.keep(&id.to_string(), holder, callers.changes(), now);

@@ -330,7 +330,7 @@ impl Directory {
     }
 
     async fn holder(&self, object_id: &str) -> Result<Holder, StoreError> {
-        let (object_id, now) = (object_id.to_ascii_lowercase(), self.0.clock.now());
+        let (object_id, now) = (object_id.to_ascii_lowercase(), self.0.clock.elapsed());
         if let Some(holder) = self.0.callers.get(&object_id, now) {
             return Ok(holder);
         }

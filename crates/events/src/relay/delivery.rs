@@ -40,7 +40,7 @@ pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping
 
 /// Tries every endpoint that is due, all at once.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) {
-    let due = waiting.lock().await.due(events.context().clock.now());
+    let due = waiting.lock().await.due(events.context().clock.elapsed());
     let mut tries = JoinSet::new();
     for key in due {
         let (events, waiting) = (events.clone(), waiting.clone());
@@ -70,7 +70,7 @@ async fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: 
     let Err(fault) = outcome else { return };
     let failures = waiting.retry(key).map_or(1, |retry| retry.failures.saturating_add(1));
     let pause = 1_u64.checked_shl(failures.min(16)).unwrap_or(u64::MAX).min(caps::RELAY_RETRY_SECONDS_MAX);
-    let at = events.context().clock.now().plus(Duration::from_secs(pause));
+    let at = events.context().clock.elapsed().plus(Duration::from_secs(pause));
     waiting.set_retry(key, Retry { failures, at });
     // Once is enough: the endpoint is in the log, and every later try would say the same.
     if failures == 1 {
@@ -108,7 +108,8 @@ async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<
 
 /// Takes out what has waited too long.
 fn give_up(events: &Events, parked: &mut Vec<ParkedEvent>) -> Vec<ParkedEvent> {
-    let oldest = events.context().clock.now().minus(Duration::from_secs(caps::EVENT_WAITS_SECONDS_MAX));
+    let Some(now) = events.context().clock.forgetting_time() else { return Vec::new() };
+    let oldest = now.minus(Duration::from_secs(caps::EVENT_WAITS_SECONDS_MAX));
     let (old, kept): (Vec<_>, Vec<_>) = parked.drain(..).partition(|event| event.time < oldest);
     *parked = kept;
     if let Some(first) = old.first() {

@@ -197,10 +197,11 @@ pub(crate) fn source_of(instance: &InstanceId, endpoint: &str, route: &str) -> u
 
 async fn keep_retention(events: Events, mut stopping: Stopping) {
     while !stopping.has_begun() {
-        events.trim_streams().await;
+        // First the pause: a machine that starts with a wrong time is often told the right one in its first moments.
         tokio::select! {
             () = events.context().clock.sleep(Duration::from_secs(caps::STREAM_TRIM_SECONDS)) => {}
-            () = stopping.wait() => {}
+            () = stopping.wait() => return,
         }
+        events.trim_streams().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use base::{InstanceId, Timestamp, caps};
+use base::{Elapsed, InstanceId, Timestamp, caps};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use store::{Key, NewRecord, Record, Scan, StoreError, Table, table};
@@ -83,7 +83,7 @@ pub(crate) struct Endpoints(HashMap<EndpointKey, Retry>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retry {
     pub(crate) failures: u32,
-    pub(crate) at: Timestamp,
+    pub(crate) at: Elapsed,
 }
 
 impl Endpoints {
@@ -93,7 +93,7 @@ impl Endpoints {
 
     pub(crate) fn add(&mut self, parked: &ParkedEvent) {
         let key = (parked.instance.clone(), parked.endpoint.clone());
-        self.0.entry(key).or_insert(Retry { failures: 0, at: Timestamp::UNIX_EPOCH });
+        self.0.entry(key).or_insert(Retry { failures: 0, at: Elapsed::START });
     }
 
     pub(crate) fn remove(&mut self, key: &EndpointKey) {
@@ -113,17 +113,17 @@ impl Endpoints {
     /// Everyone is tried at the next look, but remembers how often it failed.
     pub(crate) fn all_due(&mut self) {
         for retry in self.0.values_mut() {
-            retry.at = Timestamp::UNIX_EPOCH;
+            retry.at = Elapsed::START;
         }
     }
 
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<EndpointKey> {
+    pub(crate) fn due(&self, now: Elapsed) -> Vec<EndpointKey> {
         let due: BTreeSet<_> =
             self.0.iter().filter(|(_, retry)| retry.at <= now).map(|(key, _)| key).collect();
         due.into_iter().cloned().collect()
     }
 
-    pub(crate) fn next_at(&self) -> Option<Timestamp> {
+    pub(crate) fn next_at(&self) -> Option<Elapsed> {
         self.0.values().map(|retry| retry.at).min()
     }
 }

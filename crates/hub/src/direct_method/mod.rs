@@ -55,7 +55,7 @@ impl Hub {
         let timeouts = check(&request)?;
         self.require_registered(id).await?;
         let place = self.sessions().method_place(id);
-        let deadline = self.now().plus(timeouts.response);
+        let deadline = self.clock().elapsed().plus(timeouts.response);
         let _place = place.ok_or_else(|| Error::DeviceMaximumInflightMethodExceeded(id.to_string()))?;
         self.wait_for_listener(id, timeouts.connect).await?;
         let (answer, answered) = oneshot::channel();

@@ -214,3 +214,22 @@ async fn only_a_service_invokes_methods() {
     }
     assert_eq!(session.try_next_command(), None);
 }
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_ends_no_method_and_keeps_none() {
+    for step in [-2 * 3600, 400 * 24 * 3600] {
+        let hub = TestHub::with_device("dev1").await;
+        let _session = listening(&hub).await;
+        let sets_the_clock = async {
+            hub.clock.step(step);
+            hub.clock.advance(Duration::from_secs(29));
+            tokio::task::yield_now().await;
+            assert!(hub.sessions().is_connected(&"dev1".parse().unwrap()));
+            hub.clock.advance(Duration::from_secs(1));
+        };
+        let started = hub.clock.elapsed();
+        let (result, ()) = tokio::join!(invoke(&hub, request(None)), sets_the_clock);
+        assert_eq!(result, Err(504_101), "a step of {step} s");
+        assert_eq!(hub.clock.elapsed().since(started), Duration::from_secs(30));
+    }
+}

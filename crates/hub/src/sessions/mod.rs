@@ -216,7 +216,7 @@ impl Sessions {
     }
 
     fn open(&self, id: &IdentityId, generation_id: &str) -> Arc<Mailbox> {
-        let now = self.0.clock.now();
+        let now = self.0.clock.stamp();
         let mut state = self.0.state.lock();
         state.last_epoch += 1;
         let mailbox = Arc::new(Mailbox::new(id.clone(), generation_id, state.last_epoch, now));
@@ -233,7 +233,7 @@ impl Sessions {
         let mut state = self.0.state.lock();
         if state.live.get(&mailbox.id).is_some_and(|live| live.epoch == mailbox.epoch) {
             state.live.remove(&mailbox.id);
-            let (at, last_activity) = (self.0.clock.now(), mailbox.last_activity());
+            let (at, last_activity) = (self.0.clock.stamp(), mailbox.last_activity());
             let ended = Ended { generation_id: mailbox.generation_id.clone(), at, last_activity };
             state.ended.insert(mailbox.id.clone(), ended);
         }

@@ -1,5 +1,7 @@
 //! Telemetry: what is accepted, what is stamped, what lies in the stream.
 
+use std::time::Duration;
+
 use base::caps;
 use bytes::Bytes;
 
@@ -95,4 +97,40 @@ fn a_device_keeps_its_partition_and_devices_spread() {
     assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
     // A promise: a device's messages stay in their partition when the program is replaced.
     assert_eq!(["dev1", "thermostat-1", "x"].map(|id| partition_of(id, 4)), [0, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_wrong_for_a_moment_stamps_no_event() {
+    let hub = TestHub::with_device("dev1").await;
+    let session = hub.connect("dev1").await;
+    let year = 400 * 24 * 3600;
+    let send = async || {
+        hub.send_telemetry(&session, session.message(), Bytes::from_static(b"x")).await.unwrap();
+        hub.events().await.last().unwrap().time
+    };
+    hub.clock.step(year);
+    assert_eq!(send().await, start());
+    hub.clock.step(-year);
+    hub.clock.advance(Duration::from_secs(1));
+    assert_eq!(send().await, start().plus(Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn events_of_a_board_that_learns_the_time_carry_it_a_minute_later_and_never_an_earlier_one_again() {
+    let hub = TestHub::with_device("dev1").await;
+    let session = hub.connect("dev1").await;
+    let send = async || {
+        hub.send_telemetry(&session, session.message(), Bytes::from_static(b"x")).await.unwrap();
+        hub.events().await.last().unwrap().time
+    };
+    let first = send().await;
+    hub.clock.step(56 * 365 * 24 * 3600);
+    assert_eq!(send().await, first);
+    hub.clock.advance(Duration::from_secs(60));
+    let learnt = send().await;
+    assert_eq!(learnt, hub.clock.now());
+    hub.clock.step(-2 * 3600);
+    assert_eq!(send().await, learnt);
+    hub.clock.advance(Duration::from_secs(60));
+    assert_eq!(send().await, learnt, "time stands until the wall clock has come so far again");
 }

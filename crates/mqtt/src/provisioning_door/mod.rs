@@ -65,7 +65,7 @@ impl Admission {
             link.allow_packets_of(caps::MQTT_PROVISIONING_PACKET_BYTES_MAX);
         } else {
             let patience = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
-            link.cut_at(Some(link.now().plus(patience)));
+            link.leave_within(patience);
         }
         // Nothing of a registration is kept for another connection, and some clients insist on that.
         let connack = ConnAck { session_present: false, return_code: ConnectReturnCode::Accepted };

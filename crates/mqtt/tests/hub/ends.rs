@@ -255,3 +255,22 @@ async fn a_device_that_reads_nothing_is_not_read_from_without_end() {
         () = clogged => {}
     }
 }
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_keeps_no_stranger_and_cuts_no_device() {
+    for step in [-2 * 3600, 400 * 24 * 3600] {
+        let fixture = Fixture::new().await;
+        let device = fixture.device("dev1").await;
+        let mut client = device.connect().await;
+        let mut stranger = fixture.unconnected();
+        fixture.advance(1).await;
+        fixture.clock.step(step);
+        fixture.advance(9).await;
+        assert!(closed(&mut stranger).await.is_empty(), "a step of {step} s");
+        client.publish(TELEMETRY, b"still here").await.unwrap();
+        fixture.clock.step(-step);
+        fixture.advance(1).await;
+        client.publish(TELEMETRY, b"and here").await.unwrap();
+        assert!(fixture.hub.sessions().is_connected(&device.identity));
+    }
+}

@@ -1,6 +1,8 @@
 //! Long-running operations: what was accepted, what is still to do, how it ended.
 //! Started together with the change of a resource, finished by the reconciler, read by clients that poll.
 
+use std::time::Duration;
+
 use access::Caller;
 use base::Timestamp;
 
@@ -45,7 +47,31 @@ impl Operation {
         }
     }
 
+    /// How long a running operation still waits. One that began later than now was stored before the clock was set back.
+    pub(crate) fn waits(&self, now: Timestamp) -> Duration {
+        match self.state {
+            State::Running { due } if self.started <= now => due.since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_waits_for_its_delay_and_not_for_a_clock_that_was_set_back() {
+        let at = Timestamp::from_unix_seconds;
+        let group = GroupId { subscription: "s".into(), name: "g".into() };
+        let operation =
+            Operation::begin(Target::Group(group), Work::DeleteGroup, "global", at(10_000), at(10_005));
+        assert_eq!(operation.waits(at(10_000)), Duration::from_secs(5));
+        assert_eq!(operation.waits(at(10_005)), Duration::ZERO);
+        assert_eq!(operation.waits(at(2_800)), Duration::ZERO);
     }
 }

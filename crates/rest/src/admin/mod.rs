@@ -130,10 +130,15 @@ async fn clock(door: Admin, (): (), _: Request) -> Response {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Advance {
+    /// Lets so much time pass.
+    #[serde(default)]
     advance_seconds: u64,
+    /// Sets the wall clock alone, forwards or back.
+    #[serde(default)]
+    step_seconds: i64,
 }
 
-/// Moves time forward; refused unless the server was started for it.
+/// Moves time; refused unless the server was started for it.
 async fn advance_clock(door: Admin, (): (), request: Request) -> Response {
     if !door.0.allow_clock_control {
         let hint = "Start the server with test.allow_clock_control to move its clock.";
@@ -141,9 +146,14 @@ async fn advance_clock(door: Admin, (): (), request: Request) -> Response {
     }
     match request.json::<Advance>() {
         Ok(wish) => {
+            door.0.clock.step(wish.step_seconds);
             door.0.clock.advance(Duration::from_secs(wish.advance_seconds));
             clock(door, (), request).await
         }
-        Err(_) => error(400, "InvalidBody", "The body must be {\"advanceSeconds\": number}."),
+        Err(_) => error(
+            400,
+            "InvalidBody",
+            "The body must be {\"advanceSeconds\": number, \"stepSeconds\": number}.",
+        ),
     }
 }

@@ -1,5 +1,6 @@
 //! Connections over a pipe in memory, with a door of their own and a clock that is moved.
 
+use base::Timestamp;
 use base::hosts::{Hosts, NoMachine};
 use base::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -78,7 +79,7 @@ impl Client {
         let connection = Connection {
             is_http2,
             peer: Peer::default(),
-            accepted_at: clock.now(),
+            accepted_at: clock.elapsed(),
             clock: clock.clone(),
             stopping: tasks.stopping(),
         };
@@ -124,6 +125,16 @@ async fn who_says_nothing_is_gone_after_ten_seconds() {
         let client = Client::dial(is_http2);
         assert!(!client.after(9).await);
         assert!(client.after(1).await, "HTTP/2: {is_http2}");
+    }
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_keeps_no_stranger_and_cuts_nobody() {
+    for step in [-2 * 3600, 400 * 24 * 3600] {
+        let client = Client::dial(false);
+        client.clock.step(step);
+        assert!(!client.after(9).await);
+        assert!(client.after(1).await, "a step of {step} s");
     }
 }
 

@@ -51,9 +51,9 @@ impl Fleet {
                 host: group.host.clone(),
             };
             tasks.spawn(async move {
-                let begun_at = clock.now();
+                let begun_at = clock.elapsed();
                 let device = Device::register(&id, &group, &trust, port, &clock).await?;
-                Ok::<_, Fault>((device, clock.now().since(begun_at)))
+                Ok::<_, Fault>((device, clock.elapsed().since(begun_at)))
             });
         }
         let (mut devices, mut times) = (Vec::new(), Times::default());
@@ -84,9 +84,9 @@ impl Fleet {
         for (index, mut device) in std::mem::take(&mut self.devices).into_iter().enumerate() {
             let (work, clock) = (work.clone(), self.clock.clone());
             tasks.spawn(async move {
-                let begun_at = clock.now();
+                let begun_at = clock.elapsed();
                 let result = work(&mut device, index).await;
-                (device, result.map(|()| clock.now().since(begun_at)))
+                (device, result.map(|()| clock.elapsed().since(begun_at)))
             });
         }
         let mut times = Vec::new();
@@ -133,7 +133,7 @@ impl Fleet {
             })
         });
         self.times.desired = times.await?;
-        let begun_at = clock.now();
+        let begun_at = clock.elapsed();
         let module = self.module.as_mut().ok_or_else(|| Fault::unexpected("there is no module"))?;
         let path = format!("/twins/{}/modules/{MODULE}", module.identity.device_id);
         let before = cloud.hub("GET", &path, &[], &Value::Null).await?;
@@ -141,7 +141,7 @@ impl Fleet {
         let patch = json!({"tags": {"role": MODULE}, "properties": {"desired": {"mode": "eco"}}});
         cloud.hub("PATCH", &path, &[("if-match", &etag)], &patch).await?;
         module.await_desired("mode", &json!("eco")).await?;
-        self.times.desired.push(clock.now().since(begun_at));
+        self.times.desired.push(clock.elapsed().since(begun_at));
         module.report(&json!({"mode": {"value": "eco", "ac": 200}})).await?;
         let twin = module.read_twin().await?;
         if twin["reported"]["mode"]["value"] != "eco" || twin["desired"]["mode"] != "eco" {

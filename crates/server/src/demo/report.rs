@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use base::{Clock, Timestamp};
+use base::{Clock, Elapsed};
 
 use crate::out;
 
@@ -12,21 +12,21 @@ pub struct Report {
     clock: Clock,
     is_terminal: bool,
     chapter: String,
-    begun_at: Timestamp,
+    begun_at: Elapsed,
 }
 
 const TITLE_WIDTH: usize = 50;
 
 impl Report {
     pub fn new(clock: Clock, is_terminal: bool) -> Self {
-        let begun_at = clock.now();
+        let begun_at = clock.elapsed();
         Self { clock, is_terminal, chapter: String::new(), begun_at }
     }
 
     pub(super) fn begin(&mut self, current: &mut &'static str, chapter: &'static str) {
         *current = chapter;
         chapter.clone_into(&mut self.chapter);
-        self.begun_at = self.clock.now();
+        self.begun_at = self.clock.elapsed();
         self.progress("…");
     }
 
@@ -38,7 +38,7 @@ impl Report {
     }
 
     pub(super) fn done(&mut self, what: &str) {
-        let took = self.clock.now().since(self.begun_at);
+        let took = self.clock.elapsed().since(self.begun_at);
         let start = if self.is_terminal { "\r\x1b[2K" } else { "" };
         out::line(format_args!("{start}  ✓ {:<TITLE_WIDTH$} {what} ({})", self.chapter, readable(took)));
     }
