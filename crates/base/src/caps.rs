@@ -111,6 +111,10 @@ pub const MQTT_INCOMING_WINDOW: usize = 256;
 pub const MQTT_INCOMING_WINDOW_BYTES: usize = 1024 * 1024;
 /// ours: answers that a slow reader may leave unread before we stop reading from it.
 pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
+/// ours: the log tells once in so many seconds that a device was refused, and why.
+pub const REFUSAL_TOLD_SECONDS: u64 = 60;
+/// ours: devices of which that is remembered.
+pub const REFUSALS_TOLD_MAX: usize = 1024;
 
 // Provisioning (IoT DPS limits).
 pub const ENROLLMENTS_MAX: i64 = 1_000_000;

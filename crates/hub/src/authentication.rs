@@ -3,7 +3,7 @@
 use access::{Caller, Permission, Right};
 use base::ids::IdentityId;
 use base::sas::SasToken;
-use base::{Key, Timestamp};
+use base::{Key, Refused, Timestamp};
 
 use crate::device::{Authentication, Identity, identity_key};
 use crate::error::Error;
@@ -31,7 +31,7 @@ impl Hub {
         path: &str,
         token: &SasToken,
     ) -> Result<Caller, Error> {
-        let policy = self.verified_policy(token)?;
+        let policy = self.verified_policy(token).map_err(|refused| refused.error)?;
         if token.covers_in_any_case(&self.audiences(presented_host), path) {
             return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
         }
@@ -46,7 +46,7 @@ impl Hub {
         presented_host: &str,
         id: &IdentityId,
         token: &SasToken,
-    ) -> Result<DeviceAuthentication, Error> {
+    ) -> Result<DeviceAuthentication, Refused<Error>> {
         let identity = self.connectable(id).await?;
         if !is_made_out_to(token, &self.audiences(presented_host), &resource_path(id)) {
             return Err(self.refuse(id, "the token is made out to another resource"));
@@ -71,7 +71,7 @@ impl Hub {
             let caller = Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights);
             caller
                 .require(Permission::DeviceConnect, self.scope())
-                .map_err(|_| Error::IotHubUnauthorizedAccess)?;
+                .map_err(|_| self.refuse(id, "the token's policy may not connect devices"))?;
             return Ok(authenticated(caller, auth_method("hub", "sas")));
         }
         let Authentication::Sas { primary_key, secondary_key } = &identity.authentication else {
@@ -83,7 +83,7 @@ impl Hub {
     }
 
     /// The identity, if it and its device are enabled.
-    pub(crate) async fn connectable(&self, id: &IdentityId) -> Result<Identity, Error> {
+    pub(crate) async fn connectable(&self, id: &IdentityId) -> Result<Identity, Refused<Error>> {
         let Some(identity) = self.identity(id).await? else {
             return Err(self.refuse(id, "it is not registered"));
         };
@@ -96,32 +96,36 @@ impl Hub {
         if device_enabled { Ok(identity.record) } else { Err(self.refuse(id, "its device is disabled")) }
     }
 
-    fn verified_policy(&self, token: &SasToken) -> Result<SharedAccessPolicy, Error> {
+    fn verified_policy(&self, token: &SasToken) -> Result<SharedAccessPolicy, Refused<Error>> {
         let settings = self.settings();
         let policy = token.key_name().and_then(|name| settings.policy(name));
         let Some(policy) = policy.filter(|_| !settings.disable_local_auth) else {
-            tracing::debug!(hub = self.name(), ?token, "no such policy, or policies are switched off");
-            return Err(Error::IotHubUnauthorizedAccess);
+            return Err(
+                self.refuse_token(token, "no policy has the token's name, or policies are switched off")
+            );
         };
         self.verify(token, &policy.primary_key, &policy.secondary_key)?;
         Ok(policy.clone())
     }
 
-    fn verify(&self, token: &SasToken, primary: &Key, secondary: &Key) -> Result<(), Error> {
+    fn verify(&self, token: &SasToken, primary: &Key, secondary: &Key) -> Result<(), Refused<Error>> {
         if token.is_expired(self.clock().now()) {
-            tracing::debug!(hub = self.name(), ?token, "the token has expired");
-            return Err(Error::IotHubUnauthorizedAccess);
+            return Err(self.refuse_token(token, "the token has expired"));
         }
         if token.is_signed_by(primary) || token.is_signed_by(secondary) {
             return Ok(());
         }
-        tracing::debug!(hub = self.name(), ?token, "the token is signed with another key");
-        Err(Error::IotHubUnauthorizedAccess)
+        Err(self.refuse_token(token, "the token is signed with another key"))
     }
 
-    fn refuse(&self, id: &IdentityId, why: &str) -> Error {
+    fn refuse_token(&self, token: &SasToken, why: &'static str) -> Refused<Error> {
+        tracing::debug!(hub = self.name(), ?token, why, "a token was refused");
+        Refused::new(Error::IotHubUnauthorizedAccess, why)
+    }
+
+    fn refuse(&self, id: &IdentityId, why: &'static str) -> Refused<Error> {
         tracing::debug!(hub = self.name(), identity = %id, why, "a device was refused");
-        Error::IotHubUnauthorizedAccess
+        Refused::new(Error::IotHubUnauthorizedAccess, why)
     }
 
     /// The first policy that holds every one of `rights`: for connection strings.
@@ -178,7 +182,7 @@ mod tests {
     async fn device(hub: &TestHub, id: &str, sr: &str, key: &Key, key_name: Option<&str>) -> Result<(), u32> {
         let token = hub.token(sr, key, key_name);
         let result = hub.authenticate_device(HOST, &id.parse().unwrap(), &token).await;
-        result.map(drop).map_err(|error| error.code())
+        result.map(drop).map_err(|refused| refused.error.code())
     }
 
     fn keys(identity: &Identity) -> [Key; 2] {
@@ -277,7 +281,7 @@ mod tests {
         let authentication = hub.authenticate_device(HOST, &id, &token).await.unwrap();
         assert_eq!(authentication.expires_at, Some(token.expires_at()));
         hub.clock.advance(Duration::from_secs(2));
-        assert_eq!(hub.authenticate_device(HOST, &id, &token).await.unwrap_err().code(), 401_002);
+        assert_eq!(hub.authenticate_device(HOST, &id, &token).await.unwrap_err().error.code(), 401_002);
     }
 
     #[tokio::test]

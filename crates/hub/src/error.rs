@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use access::Denied;
-use base::Meter;
+use base::{Meter, Refused};
 use store::{CommitError, MayConflict, StoreError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +145,13 @@ impl Error {
 impl MayConflict for Error {
     fn is_conflict(&self) -> bool {
         *self == Self::Conflict
+    }
+}
+
+impl From<Error> for Refused<Error> {
+    fn from(error: Error) -> Self {
+        let why = error.name();
+        Self::new(error, why)
     }
 }
 

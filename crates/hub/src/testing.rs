@@ -138,7 +138,10 @@ impl TestHub {
             Some((device_id, module_id)) => format!("{HOST}/devices/{device_id}/modules/{module_id}"),
         };
         let token = self.token(&resource, primary_key, None);
-        self.hub.authenticate_device(HOST, &id.parse().unwrap(), &token).await
+        self.hub
+            .authenticate_device(HOST, &id.parse().unwrap(), &token)
+            .await
+            .map_err(|refused| refused.error)
     }
 
     pub(crate) async fn connect(&self, id: &str) -> Session {

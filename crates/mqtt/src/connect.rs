@@ -12,16 +12,20 @@ use crate::user_name::{HubUserName, ProvisioningUserName, UserName};
 
 /// Why a CONNECT is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Answered with a CONNACK, then closed.
-    Code(ConnectReturnCode),
-    /// Closed without a word.
-    Close,
+pub(crate) struct Refusal {
+    /// Answered with a CONNACK, then closed. `None`: closed without a word.
+    pub(crate) code: Option<ConnectReturnCode>,
+    /// For the log.
+    pub(crate) why: &'static str,
 }
 
-impl From<ConnectReturnCode> for Refusal {
-    fn from(code: ConnectReturnCode) -> Self {
-        Self::Code(code)
+impl Refusal {
+    pub(crate) fn with(code: ConnectReturnCode, why: &'static str) -> Self {
+        Self { code: Some(code), why }
+    }
+
+    pub(crate) fn close(why: &'static str) -> Self {
+        Self { code: None, why }
     }
 }
 
@@ -41,25 +45,28 @@ pub(crate) enum Request {
 
 /// A will that nobody would hear is taken out.
 pub(crate) fn parse(connect: &mut Connect) -> Result<Request, Refusal> {
-    let login = connect.login.as_ref().ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
-    let name = UserName::parse(&login.user_name, &connect.client_id)
-        .map_err(|_| ConnectReturnCode::BadUserNameOrPassword)?;
+    use ConnectReturnCode::{BadUserNameOrPassword, IdentifierRejected, NotAuthorized};
+    let login = connect.login.as_ref();
+    let login = login.ok_or(Refusal::with(BadUserNameOrPassword, "it presented no user name"))?;
+    let name = UserName::parse(&login.user_name, &connect.client_id);
+    let name = name.map_err(|_| {
+        Refusal::with(BadUserNameOrPassword, "its user name names neither a device nor a registration")
+    })?;
     match name {
         UserName::Hub(name) => {
             check_client_id(&connect.client_id, &name.identity)?;
             check_will(&mut connect.will, &name.identity)?;
             if name.auth_chain.as_ref().is_some_and(|chain| chain.contains(';')) {
-                // Nested edge gateways are not served.
-                return Err(ConnectReturnCode::NotAuthorized.into());
+                return Err(Refusal::with(NotAuthorized, "nested edge gateways are not served"));
             }
             Ok(Request::Hub { name, credential: credential(login)? })
         }
         UserName::Provisioning(name) => {
             if connect.client_id.is_empty() {
-                return Err(ConnectReturnCode::IdentifierRejected.into());
+                return Err(Refusal::with(IdentifierRejected, "its client id is empty"));
             }
             if !connect.client_id.eq_ignore_ascii_case(&name.registration_id) {
-                return Err(ConnectReturnCode::NotAuthorized.into());
+                return Err(Refusal::with(NotAuthorized, "its client id is not its registration id"));
             }
             connect.will = None;
             Ok(Request::Provisioning { name, credential: credential(login)? })
@@ -69,8 +76,11 @@ pub(crate) fn parse(connect: &mut Connect) -> Result<Request, Refusal> {
 
 /// A client id that could be nobody's is rejected as such; one that is somebody else's is not authorized.
 fn check_client_id(client_id: &str, identity: &IdentityId) -> Result<(), Refusal> {
-    let named: IdentityId = client_id.parse().map_err(|_| ConnectReturnCode::IdentifierRejected)?;
-    if named == *identity { Ok(()) } else { Err(ConnectReturnCode::NotAuthorized.into()) }
+    let named: IdentityId = client_id.parse().map_err(|_| {
+        Refusal::with(ConnectReturnCode::IdentifierRejected, "its client id can be no device's or module's")
+    })?;
+    let other = Refusal::with(ConnectReturnCode::NotAuthorized, "its client id is not that of its user name");
+    if named == *identity { Ok(()) } else { Err(other) }
 }
 
 /// A will is telemetry of the device itself. On any other topic it is none: clients that were not written for a hub set such
@@ -82,16 +92,21 @@ fn check_will(will: &mut Option<Will>, identity: &IdentityId) -> Result<(), Refu
         *will = None;
         return Ok(());
     };
-    let bag_is_good = property_bag::parse(bag).is_ok();
-    if bag_is_good && wanted.qos != Qos::ExactlyOnce { Ok(()) } else { Err(Refusal::Close) }
+    if wanted.qos == Qos::ExactlyOnce {
+        return Err(Refusal::close("a will at QoS 2"));
+    }
+    property_bag::parse(bag).map(drop).map_err(|_| Refusal::close("a will with a malformed property bag"))
 }
 
 fn credential(login: &Login) -> Result<Credential, Refusal> {
     let Some(password) = login.password.as_ref().filter(|password| !password.is_empty()) else {
         return Ok(Credential::Certificate);
     };
-    let text = std::str::from_utf8(password).map_err(|_| ConnectReturnCode::BadUserNameOrPassword)?;
-    let token = SasToken::parse(text).map_err(|_| ConnectReturnCode::BadUserNameOrPassword)?;
+    let text = std::str::from_utf8(password).ok();
+    let token = text.and_then(|text| SasToken::parse(text).ok()).ok_or(Refusal::with(
+        ConnectReturnCode::BadUserNameOrPassword,
+        "its password is no shared access signature",
+    ))?;
     Ok(Credential::Sas(token))
 }
 
@@ -148,7 +163,7 @@ mod tests {
             (connect("x", "0ne1/registrations/r/api-version=1", None), NotAuthorized),
         ];
         for (mut connect, code) in cases {
-            assert_eq!(refusal(&mut connect), Refusal::Code(code), "{connect:?}");
+            assert_eq!(refusal(&mut connect).code, Some(code), "{connect:?}");
         }
     }
 
@@ -158,7 +173,7 @@ mod tests {
         let mut set = |topic: &str, qos| {
             let topic = Text::try_from(topic).unwrap();
             with_will.will = Some(Will { qos, retain: true, topic, payload: Bytes::new() });
-            parse(&mut with_will).map(|_| with_will.will.is_some())
+            parse(&mut with_will).map(|_| with_will.will.is_some()).map_err(|refusal| refusal.code)
         };
         assert_eq!(set("devices/d/messages/events/a=b", Qos::AtLeastOnce), Ok(true));
         // The last one is Tasmota's.
@@ -168,7 +183,7 @@ mod tests {
                 assert_eq!(set(foreign, qos), Ok(false), "{foreign}");
             }
         }
-        assert_eq!(set("devices/d/messages/events/&", Qos::AtLeastOnce), Err(Refusal::Close));
-        assert_eq!(set("devices/d/messages/events/", Qos::ExactlyOnce), Err(Refusal::Close));
+        assert_eq!(set("devices/d/messages/events/&", Qos::AtLeastOnce), Err(None));
+        assert_eq!(set("devices/d/messages/events/", Qos::ExactlyOnce), Err(None));
     }
 }

@@ -5,18 +5,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::hosts::{Dialled, Host, Hosts, Service};
+use base::hosts::{Dialable, Dialled, Host, Hosts, Service};
 use base::tasks::Tasks;
 use base::{Clock, Elapsed, caps};
 use hub::{Hub, Hubs};
-use provisioning::Services;
+use provisioning::{RegistrationId, Services};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Packet};
 use crate::connect::{self, Credential, Refusal, Request};
 use crate::link::{End, Link};
-use crate::user_name::{HubUserName, ProvisioningUserName};
+use crate::refusals::{Dismissal, Refusals};
+use crate::user_name::{HubUserName, ProvisioningUserName, UserName};
 use crate::{hub_door, provisioning_door};
 
 /// What the door is given of its surroundings.
@@ -52,7 +53,12 @@ impl Peer {
 
 /// Clones share the surroundings.
 #[derive(Clone)]
-pub struct Door(Arc<Context>);
+pub struct Door(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    refusals: Refusals,
+}
 
 /// A client that may come in.
 enum Admitted<S> {
@@ -62,7 +68,8 @@ enum Admitted<S> {
 
 impl Door {
     pub fn new(context: Context) -> Self {
-        Self(Arc::new(context))
+        let refusals = Refusals::new(context.clock.clone());
+        Self(Arc::new(Inner { context, refusals }))
     }
 
     /// Serves one connection to its end. At shutdown it takes nothing more, pays what it owes and closes.
@@ -71,17 +78,20 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let door = self.clone();
-        let clock = &self.0.clock;
+        let clock = &self.0.context.clock;
         let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
-        let link = Link::new(stream, clock, accepted_at, self.0.tasks.stopping());
+        let link = Link::new(stream, clock, accepted_at, self.0.context.tasks.stopping());
         // Boxed because it takes more room than the connection that comes after it, and is given back before that.
         let greeting = Box::pin(async move { door.greet(link, peer).await });
+        let door = self.clone();
         async move {
-            let admitted = greeting.await;
-            match admitted {
+            let dismissal = match greeting.await {
                 Some(Admitted::Hub(connection)) => connection.run().await,
                 Some(Admitted::Provisioning(connection)) => connection.run().await,
-                None => {}
+                None => None,
+            };
+            if let Some(dismissal) = dismissal {
+                door.0.refusals.tell(&dismissal);
             }
         }
     }
@@ -93,22 +103,27 @@ impl Door {
         let refusal = match link.receive().await {
             Ok(Packet::Connect(mut connect)) => match self.admit(&mut connect, &peer).await {
                 Ok(admission) => return Some(admission.enter(link, *connect)),
-                Err(refusal) => refusal,
+                Err(refusal) => {
+                    self.0.refusals.tell(&self.dismissal(&connect, &peer, refusal.why));
+                    refusal
+                }
             },
             Ok(Packet::ForeignConnect { level: 5 }) => {
                 link.out().extend_from_slice(&codec::CONNACK_V5_UNSUPPORTED);
                 link.finish().await;
                 return None;
             }
-            Ok(Packet::ForeignConnect { .. }) => ConnectReturnCode::UnacceptableProtocolVersion.into(),
-            Ok(_) => Refusal::Close,
+            Ok(Packet::ForeignConnect { .. }) => {
+                Refusal::with(ConnectReturnCode::UnacceptableProtocolVersion, "an old version of MQTT")
+            }
+            Ok(_) => Refusal::close("a packet before CONNECT"),
             Err(end) => {
                 log_early_end(&end);
                 return None;
             }
         };
         tracing::debug!(?refusal, "a connection was refused");
-        if let Refusal::Code(return_code) = refusal {
+        if let Some(return_code) = refusal.code {
             let connack = ConnAck { session_present: false, return_code };
             connack.encode(link.out()).expect("a CONNACK fits");
         }
@@ -119,9 +134,13 @@ impl Door {
     async fn admit(&self, connect: &mut Connect, peer: &Peer) -> Result<Admission, Refusal> {
         match connect::parse(connect)? {
             Request::Hub { name, credential } => {
-                let hub = self.hub(&name, peer).ok_or(ConnectReturnCode::NotAuthorized)?;
+                let unknown =
+                    Refusal::with(ConnectReturnCode::NotAuthorized, "no hub is called what it asks for");
+                let hub = self.hub(&name, peer).ok_or(unknown)?;
                 let admission = hub_door::admit(hub, &name, &credential, peer, connect.clean_session).await;
-                admission.map(Admission::Hub).map_err(|error| return_code(&error).into())
+                admission
+                    .map(Admission::Hub)
+                    .map_err(|refused| Refusal::with(return_code(&refused.error), refused.why))
             }
             Request::Provisioning { name, credential } => {
                 self.admit_registration(name, credential, peer).await
@@ -136,38 +155,76 @@ impl Door {
         credential: Credential,
         peer: &Peer,
     ) -> Result<Admission, Refusal> {
-        let host = self.0.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
+        use ConnectReturnCode::{BadUserNameOrPassword, IdentifierRejected, NotAuthorized};
+        let host = self.0.context.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
+        let unknown = Refusal::with(NotAuthorized, "no provisioning service has its id scope or its address");
         if let Host::UnknownInstance(_) = host {
-            return Err(ConnectReturnCode::NotAuthorized.into());
+            return Err(unknown);
         }
-        let service = self.0.services.by_id_scope(&name.id_scope);
-        let service = service.filter(|service| peer.is_local() || service.settings().public_network_access);
-        let service = service.ok_or(ConnectReturnCode::NotAuthorized)?;
-        let registration_id =
-            name.registration_id.parse().map_err(|_| ConnectReturnCode::IdentifierRejected)?;
+        let service = self.0.context.services.by_id_scope(&name.id_scope).ok_or(unknown)?;
+        if !peer.is_local() && !service.settings().public_network_access {
+            return Err(Refusal::with(NotAuthorized, "its provisioning service takes nobody from elsewhere"));
+        }
+        let registration_id = name
+            .registration_id
+            .parse()
+            .map_err(|_| Refusal::with(IdentifierRejected, "its registration id holds what none may"))?;
         let api_version = name.api_version.and_then(|version| version.parse().ok());
-        let api_version = api_version.ok_or(ConnectReturnCode::BadUserNameOrPassword)?;
+        let api_version = api_version.ok_or(Refusal::with(
+            BadUserNameOrPassword,
+            "its user name holds no api-version, or one that is no date",
+        ))?;
         let dialled = Dialled::new(peer.sni.as_deref(), peer.local_address);
         let admission =
             provisioning_door::admit(service, registration_id, api_version, credential, dialled).await;
+        if let Some(dismissal) = admission.dismissal() {
+            self.0.refusals.tell(&dismissal);
+        }
         Ok(Admission::Provisioning(admission))
+    }
+
+    /// Whom the log names: the device of the user name, or the address of somebody who names none.
+    fn dismissal(&self, connect: &Connect, peer: &Peer, why: &'static str) -> Dismissal {
+        let name = connect.login.as_ref().map(|login| UserName::parse(&login.user_name, &connect.client_id));
+        let named = match name {
+            Some(Ok(UserName::Hub(name))) if is_host(&name.host) => {
+                let hub =
+                    self.hub(&name, peer).map_or_else(|| name.host.clone(), |hub| hub.name().to_owned());
+                Some((hub, name.identity.to_string()))
+            }
+            Some(Ok(UserName::Provisioning(name))) if name.id_scope.len() <= caps::ID_CHARACTERS_MAX => {
+                let service = self.0.context.services.by_id_scope(&name.id_scope);
+                let service =
+                    service.map_or_else(|| name.id_scope.clone(), |service| service.name().to_owned());
+                name.registration_id.parse::<RegistrationId>().ok().map(|id| (service, id.to_string()))
+            }
+            _ => None,
+        };
+        let address = || peer.remote_address.map_or_else(|| "this machine".to_owned(), |at| at.to_string());
+        let (service, device) = named.unwrap_or_else(|| ("unknown".to_owned(), address()));
+        Dismissal { service, device, why }
     }
 
     /// The hub that the user name's host names; where that names none of ours, the hub that the handshake asked for. Two
     /// different hubs of ours are one too many, and a hub that is not there is none.
     fn hub(&self, name: &HubUserName, peer: &Peer) -> Option<Hub> {
-        let by_handshake = peer.sni.as_deref().map(|sni| self.0.hosts.resolve(sni, None));
-        match (self.0.hosts.resolve(&name.host, None), by_handshake) {
+        let by_handshake = peer.sni.as_deref().map(|sni| self.0.context.hosts.resolve(sni, None));
+        match (self.0.context.hosts.resolve(&name.host, None), by_handshake) {
             (_, Some(Host::UnknownInstance(_))) => None,
             (Host::Instance(Service::Hub, hub), Some(Host::Instance(Service::Hub, other)))
                 if hub != other =>
             {
                 None
             }
-            (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.hubs.find(&hub),
-            _ => self.0.hubs.at_host(&name.host, peer.local_address),
+            (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.context.hubs.find(&hub),
+            _ => self.0.context.hubs.at_host(&name.host, peer.local_address),
         }
     }
+}
+
+/// A key or a connection string in the place of a user name must not be printed, and neither begins like a host.
+fn is_host(host: &str) -> bool {
+    host == "localhost" || host.parse::<Dialable>().is_ok()
 }
 
 enum Admission {

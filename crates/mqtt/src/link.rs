@@ -34,6 +34,27 @@ pub(crate) enum End {
     Stopping,
 }
 
+impl End {
+    /// Why the server ended the connection, where the device is to blame or unwelcome. A device that comes back with a new
+    /// token, or takes over its own connection, is neither.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(_) => Some("it sent a malformed packet"),
+            Self::Violation(why) | Self::Refused(why) => Some(why),
+            Self::Closed(hub::CloseReason::DeviceDisabled) => Some("its device was disabled"),
+            Self::Closed(hub::CloseReason::DeviceDeleted) => Some("it was deleted"),
+            Self::Closed(hub::CloseReason::HubRemoved) => Some("its hub was removed"),
+            Self::Closed(hub::CloseReason::QueueFull) => Some("it did not take what was sent to it"),
+            Self::Closed(hub::CloseReason::TakenOver | hub::CloseReason::Ended)
+            | Self::Disconnect
+            | Self::Gone
+            | Self::Silent
+            | Self::Expired
+            | Self::Stopping => None,
+        }
+    }
+}
+
 /// What woke the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {

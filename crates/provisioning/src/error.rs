@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use access::Denied;
+use base::Refused;
 use base::meter::Throttled;
 use store::{CommitError, MayConflict, StoreError};
 
@@ -67,6 +68,13 @@ impl Error {
 
     pub fn status(&self) -> u16 {
         u16::try_from(self.code() / 1000).expect("a status has three digits")
+    }
+}
+
+impl From<Error> for Refused<Error> {
+    /// Only credentials are judged before a device is known; what else goes wrong then is the server's.
+    fn from(error: Error) -> Self {
+        Self::new(error, "its enrollment could not be read")
     }
 }
 

@@ -96,7 +96,7 @@ impl Hub {
         let stamp = Stamp::of(&authentication, model_id, self.partition_count());
         let session = Session { hub: self.clone(), mailbox, authentication, stamp };
         // Whoever disabled or removed the identity since it proved itself found no session to cut.
-        let identity = self.connectable(&id).await?;
+        let identity = self.connectable(&id).await.map_err(|refused| refused.error)?;
         if identity.generation_id != session.authentication.generation_id || self.is_closed() {
             return Err(Error::IotHubUnauthorizedAccess);
         }

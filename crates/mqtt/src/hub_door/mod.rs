@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base::caps;
+use base::{Refused, caps};
 use bytes::{Bytes, BytesMut};
 use hub::sessions::{Command, Session};
 use hub::{Error, Hub};
@@ -23,6 +23,7 @@ use crate::connect::Credential;
 use crate::door::Peer;
 use crate::link::{End, Link};
 use crate::owed::Owed;
+use crate::refusals::Dismissal;
 use crate::subscriptions::Subscriptions;
 use crate::topic::ToDevice;
 use crate::topic::filter::Kind;
@@ -41,13 +42,16 @@ pub(crate) async fn admit(
     credential: &Credential,
     peer: &Peer,
     clean_session: bool,
-) -> Result<Admission, Error> {
+) -> Result<Admission, Refused<Error>> {
+    let refused = |why| Refused::new(Error::IotHubUnauthorizedAccess, why);
     if !peer.is_local() && !hub.settings().public_network_access {
-        return Err(Error::IotHubUnauthorizedAccess);
+        return Err(refused("its hub takes nobody from elsewhere"));
     }
     let authentication = match credential {
         Credential::Sas(token) => hub.authenticate_device(&name.host, &name.identity, token).await?,
-        Credential::Certificate => return Err(Error::IotHubUnauthorizedAccess),
+        Credential::Certificate => {
+            return Err(refused("it presented no password, and certificates are not taken yet"));
+        }
     };
     // What is no model id is not announced.
     let is_model_id =
@@ -123,11 +127,15 @@ enum Woken {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    /// Boxed, because a future that takes it by value holds it more than once.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    /// Says whether it was the server that wanted no more. Boxed, because a future that takes it by value holds it more than
+    /// once.
+    pub(crate) async fn run(mut self: Box<Self>) -> Option<Dismissal> {
         let end = self.drive().await;
-        tracing::debug!(identity = %self.session.identity(), ?end, "a connection ended");
+        let (service, device) = (self.session.hub().name().to_owned(), self.session.identity().to_string());
+        tracing::debug!(hub = service, identity = device, ?end, "a connection ended");
+        let dismissal = end.refusal().map(|why| Dismissal { service, device, why });
         Box::pin(self.leave(end)).await;
+        dismissal
     }
 
     async fn leave(mut self: Box<Self>, end: End) {

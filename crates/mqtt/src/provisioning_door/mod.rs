@@ -8,7 +8,7 @@ use base::sas::SasToken;
 use base::{Timestamp, caps};
 use bytes::Bytes;
 use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_length, check_request};
-use provisioning::{ApiVersion, Error, RegistrationId, RegistrationOperation, Service};
+use provisioning::{ApiVersion, Attested, Error, RegistrationId, RegistrationOperation, Service};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -17,6 +17,7 @@ use crate::codec::{
 };
 use crate::connect::Credential;
 use crate::link::{End, Link};
+use crate::refusals::Dismissal;
 use crate::topic::ToDevice;
 use crate::topic::filter::PROVISIONING_RESPONSES;
 use crate::topic::from_device::ToProvisioning;
@@ -24,7 +25,8 @@ use crate::topic::from_device::ToProvisioning;
 /// A device that named a service of ours. Whether it belongs there is told when it registers, as Azure does.
 pub(crate) struct Admission {
     device: Device,
-    is_attested: bool,
+    /// Why the device is not attested.
+    refusal: Option<&'static str>,
 }
 
 struct Device {
@@ -46,19 +48,25 @@ pub(crate) async fn admit(
         Credential::Sas(token) => Some(token),
         Credential::Certificate => None,
     };
-    let is_attested = service.authenticate(&registration_id, token.as_ref()).await.is_ok();
-    Admission { device: Device { service, registration_id, token, api_version, dialled }, is_attested }
+    let refusal =
+        service.authenticate(&registration_id, token.as_ref()).await.err().map(|refused| refused.why);
+    Admission { device: Device { service, registration_id, token, api_version, dialled }, refusal }
 }
 
 impl Admission {
+    /// What the log is told of a device that will be told itself when it registers.
+    pub(crate) fn dismissal(&self) -> Option<Dismissal> {
+        self.refusal.map(|why| self.device.dismissal(why))
+    }
+
     /// Answers the CONNECT. Who is not attested may stay for as long and send as much as anybody before a CONNECT: enough to
     /// be told so.
     pub(crate) fn enter<S>(self, mut link: Link<S>, connect: &Connect) -> Box<Connection<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Self { device, is_attested } = self;
-        if is_attested {
+        let Self { device, refusal } = self;
+        if refusal.is_none() {
             let grace = Duration::from_secs(caps::SAS_CONNECTION_GRACE_SECONDS);
             link.cut_at(device.token.as_ref().map(|token| token.expires_at().plus(grace)));
             link.keep_alive(connect.keep_alive_seconds);
@@ -87,7 +95,8 @@ pub(crate) struct Connection<S> {
 type Response = (u16, Option<u64>, Bytes);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    pub(crate) async fn run(mut self: Box<Self>) {
+    /// Says whether it was the server that wanted no more.
+    pub(crate) async fn run(mut self: Box<Self>) -> Option<Dismissal> {
         let end = loop {
             let taken = match self.link.receive().await {
                 Ok(packet) => Box::pin(self.take(packet)).await,
@@ -99,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         tracing::debug!(registration_id = %self.device.registration_id, ?end, "a registering device left");
         self.link.finish().await;
+        Some(self.device.dismissal(end.refusal()?))
     }
 
     async fn take(&mut self, packet: Packet) -> Result<(), End> {
@@ -201,10 +211,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 }
 
 impl Device {
+    fn dismissal(&self, why: &'static str) -> Dismissal {
+        let (service, device) = (self.service.name().to_owned(), self.registration_id.to_string());
+        Dismissal { service, device, why }
+    }
+
     async fn register(&self, body: &[u8]) -> Result<RegistrationOperation, Error> {
-        let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await?;
+        let device = self.attest().await?;
         check_request(body, &self.registration_id)?;
         self.service.register(&device, &self.api_version).await
+    }
+
+    async fn attest(&self) -> Result<Attested, Error> {
+        let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await;
+        device.map_err(|refused| refused.error)
     }
 
     /// What the body says does not matter; some clients send a space.
@@ -213,7 +233,7 @@ impl Device {
         operation_id: &str,
         body: &[u8],
     ) -> Result<RegistrationOperation, Error> {
-        let device = self.service.authenticate(&self.registration_id, self.token.as_ref()).await?;
+        let device = self.attest().await?;
         check_length(body)?;
         self.service.operation_status(&device, operation_id).await
     }

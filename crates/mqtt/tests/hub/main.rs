@@ -6,6 +6,7 @@ mod direct_methods;
 mod ends;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod refusals;
 mod subscriptions;
 mod telemetry;
 mod twins;

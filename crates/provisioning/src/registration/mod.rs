@@ -8,7 +8,7 @@ mod tests;
 
 use access::{Caller, Permission};
 use base::sas::SasToken;
-use base::{Continuation, IfMatch, Meter, Page, caps};
+use base::{Continuation, IfMatch, Meter, Page, Refused, caps};
 use store::{Batch, Counter, Find, Key, Record, Stored, retry_on_conflict};
 
 pub use self::record::{Assignment, FailureReason, ProvedKeys, Registration, RegistrationState, Substatus};
@@ -43,23 +43,30 @@ impl Service {
         &self,
         registration_id: &RegistrationId,
         token: Option<&SasToken>,
-    ) -> Result<Attested, Error> {
-        let token = token.ok_or(Error::Unauthorized)?;
+    ) -> Result<Attested, Refused<Error>> {
+        let refused = |why| Refused::new(Error::Unauthorized, why);
+        let token = token.ok_or_else(|| refused("it presented no token"))?;
         let resource = token.resource();
         let expected = format!("{}/registrations/{registration_id}", self.id_scope());
         let is_ours = resource.eq_ignore_ascii_case(&expected)
             || base_decoded(&resource).eq_ignore_ascii_case(&expected);
-        let names_registration = token.key_name().is_none_or(|name| name == "registration");
-        if !is_ours || !names_registration || token.is_expired(self.now()) {
-            return Err(Error::Unauthorized);
+        if !is_ours {
+            return Err(refused("the token is made out to another registration"));
+        }
+        if token.key_name().is_some_and(|name| name != "registration") {
+            return Err(refused("the token names a policy instead of `registration`"));
+        }
+        if token.is_expired(self.now()) {
+            return Err(refused("the token has expired"));
         }
         if let Some(individual) = self.enrollment(EnrollmentKind::Individual, registration_id).await? {
             let Attestation::SymmetricKey { primary_key, secondary_key } = &individual.record.attestation
             else {
-                return Err(Error::Unauthorized);
+                return Err(refused("its enrollment does not attest by symmetric key"));
             };
             let keys = ProvedKeys { primary_key: primary_key.clone(), secondary_key: secondary_key.clone() };
-            return attested(registration_id, individual.record, keys, token).ok_or(Error::Unauthorized);
+            return attested(registration_id, individual.record, keys, token)
+                .ok_or_else(|| refused("the token is signed with another key than its enrollment's"));
         }
         for group in self.groups().await? {
             let Attestation::SymmetricKey { primary_key, secondary_key } = &group.attestation else {
@@ -76,8 +83,7 @@ impl Service {
                 }
             }
         }
-        tracing::debug!(service = self.name(), %registration_id, "no enrollment lets the device in");
-        Err(Error::Unauthorized)
+        Err(refused("it has no enrollment, and the token is signed with no enrollment group's key"))
     }
 
     /// `RuntimeRegistration_RegisterDevice`. The assignment is under way when this returns, and usually done.

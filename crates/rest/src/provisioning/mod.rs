@@ -108,7 +108,8 @@ impl ProvisioningDoor {
         let token = signature(head)?;
         let service = self.services.by_id_scope(id_scope).ok_or(Error::Unauthorized)?;
         check_network(&service, head)?;
-        let attested = service.authenticate(&registration_id(id)?, Some(&token)).await?;
+        let attested = service.authenticate(&registration_id(id)?, Some(&token)).await;
+        let attested = attested.map_err(|refused| refused.error)?;
         Ok(Device { service, attested, api_version: api_version(head)?, dialled: head.dialled() })
     }
 
