@@ -26,7 +26,7 @@ pub fn run_suites(suites: &[&str]) -> Outcome {
     if shell::shared().is_none() {
         let missing =
             "the shared folder is missing, so the published ontologies are not tried; set TWINHUB_SHARED";
-        if shell::in_ci() {
+        if test_data::in_ci() {
             return Err(missing.to_owned());
         }
         eprintln!("hint: {missing}");

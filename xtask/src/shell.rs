@@ -20,12 +20,7 @@ pub fn target() -> PathBuf {
 
 /// The folder of published facts that some suites read; `None` when it is not there.
 pub fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("TWINHUB_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
-    path.is_dir().then_some(path)
-}
-
-pub fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
+    Some(test_data::shared_folder()).filter(|path| path.is_dir())
 }
 
 pub fn cargo() -> Command {

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::shell::{Outcome, cargo, in_ci, print_minutes, status_within, step};
+use crate::shell::{Outcome, cargo, print_minutes, status_within, step};
 use crate::{bench, conform, tidy};
 
 /// What `--all` adds lasts too long for every change; it runs before an issue is closed.
@@ -27,7 +27,7 @@ fn every_step(is_asked: impl Fn(&str) -> bool) -> Outcome {
     )?;
     tidy::dependencies()?;
     // Elsewhere the tests that want them say that they did not run.
-    if in_ci() {
+    if test_data::in_ci() {
         bench::ensure_anchors()?;
     }
     let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;

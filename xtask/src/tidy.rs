@@ -10,6 +10,7 @@ use crate::shell::{self, Outcome, root};
 /// Each crate's layer (ARCHITECTURE.md). A crate may use lower numbers only, never the same.
 const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
+    ("test_data", 0),
     ("dtdl", 1),
     ("query", 1),
     ("store", 2),

@@ -34,17 +34,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The shared folder; without it the suite says so, and in CI it fails.
-fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("TWINHUB_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "the shared folder is missing in CI");
-    eprintln!("not run: the shared folder with the published operation lists is missing; set TWINHUB_SHARED");
-    None
-}
-
 /// Rows `| METHOD /path | … | state |` of the document.
 fn rows() -> BTreeMap<Operation, String> {
     let text = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
@@ -76,10 +65,10 @@ fn routes() -> BTreeSet<Operation> {
     all.concat().iter().map(|route| operation(route.method, route.template)).collect()
 }
 
-fn published(shared: &Path) -> BTreeSet<Operation> {
+fn published(lists: &Path) -> BTreeSet<Operation> {
     let mut operations = BTreeSet::new();
     for list in LISTS {
-        let text = std::fs::read_to_string(shared.join("spec/openapi").join(list)).unwrap();
+        let text = std::fs::read_to_string(lists.join(list)).unwrap();
         let list: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (path, methods) in list["paths"].as_object().unwrap() {
             let path = path.split('?').next().unwrap_or(path);
@@ -95,9 +84,9 @@ fn published(shared: &Path) -> BTreeSet<Operation> {
 
 #[test]
 fn every_published_operation_has_a_row() {
-    let Some(shared) = shared() else { return };
+    let Some(lists) = test_data::shared("spec/openapi") else { return };
     let rows = rows();
-    let missing: Vec<_> = published(&shared).into_iter().filter(|o| !rows.contains_key(o)).collect();
+    let missing: Vec<_> = published(&lists).into_iter().filter(|o| !rows.contains_key(o)).collect();
     assert!(missing.is_empty(), "rows missing in docs/compatibility.md:\n{}", table(&missing));
 }
 

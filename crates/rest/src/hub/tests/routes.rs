@@ -1,7 +1,5 @@
 //! The routes against the published list, and what is none of them.
 
-use serde_json::Value;
-
 use super::fixture::*;
 use crate::hub::HubDoor;
 use crate::router::Door;
@@ -35,18 +33,9 @@ async fn unknown_paths_methods_and_hubs_are_refused_and_at_a_foreign_host_the_de
 
 #[test]
 fn every_route_is_an_operation_of_the_published_list() {
-    let list =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/spec/openapi/iothub/service-2021-04-12.json");
-    let path = std::env::var("TWINHUB_SHARED").map_or_else(
-        |_| list.to_owned(),
-        |shared| format!("{shared}/spec/openapi/iothub/service-2021-04-12.json"),
-    );
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        assert!(std::env::var_os("CI").is_none(), "the operation list of the hub is missing at {path}");
-        eprintln!("did not run: the operation list of the hub is not at {path}");
+    let Some(published) = test_data::shared_json("spec/openapi/iothub/service-2021-04-12.json") else {
         return;
     };
-    let published: Value = serde_json::from_str(&text).unwrap();
     for route in HubDoor::routes().describe() {
         let shape = |path: &str| -> Vec<String> {
             path.split('/')

@@ -232,17 +232,9 @@ fn twins_url(subscription: &str, group: &str, name: &str, rest: &str) -> String 
     )
 }
 
-/// A file of the shared folder; `None`, said aloud, when the folder is not there.
+/// A file of the published examples and records.
 fn shared(path: &str) -> Option<Value> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let root = std::env::var("TWINHUB_SHARED").unwrap_or_else(|_| default.to_owned());
-    let path = format!("{root}/spec/openapi/digital-twins-arm/{path}");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{path} is missing");
-        eprintln!("not run: {path} is missing");
-        return None;
-    };
-    Some(serde_json::from_str(&text).unwrap())
+    test_data::shared_json(&format!("spec/openapi/digital-twins-arm/{path}"))
 }
 
 /// Members whose values no two runs share: they must be there and look alike, nothing more.
