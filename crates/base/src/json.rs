@@ -40,6 +40,23 @@ pub fn depth(value: &Value) -> usize {
     walk(value, 0)
 }
 
+/// JSON without the blanks between its parts. The rest is not looked at: numbers and strings stay as they were written.
+pub fn without_blanks(json: &str) -> String {
+    let mut kept = String::with_capacity(json.len());
+    let (mut is_string, mut is_escaped) = (false, false);
+    kept.extend(json.chars().filter(|c| {
+        let is_kept = is_string || !matches!(c, ' ' | '\t' | '\r' | '\n');
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_string,
+            '"' => is_string = !is_string,
+            _ => {}
+        }
+        is_kept
+    }));
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +74,11 @@ mod tests {
         assert_eq!(depth(&json!(1)), 0);
         assert_eq!(depth(&json!({})), 1);
         assert_eq!(depth(&json!({"a": [{"b": 1}]})), 3);
+    }
+
+    #[test]
+    fn only_blanks_between_the_parts_go() {
+        let text = "{ \"a b\" :\t[ 1.50 , \"\\\" \\\\\" ,\r\n\"\u{e9} \" ] }";
+        assert_eq!(without_blanks(text), "{\"a b\":[1.50,\"\\\" \\\\\",\"\u{e9} \"]}");
     }
 }

@@ -38,6 +38,10 @@ pub enum Error {
 
     // Models.
     #[error(
+        "Operation failed as models provided was empty or of a type that is not supported.. Check that your Model Array contains at least one item and it is of a supported type. See link(http://aka.ms/ADTv2Models) for details."
+    )]
+    ModelsInvalid,
+    #[error(
         "None of the models in this request could be created due to a problem with one or more models: {0}. See model documentation(https://aka.ms/ADTv2Models) for supported format."
     )]
     DtdlParserError(String),
@@ -97,6 +101,10 @@ pub enum Error {
     DigitalTwinExists(String),
 
     // Relationships.
+    #[error(
+        "Twin relationship does not align with the model. Please ensure that the relationship is in alignment with the model. See section on listing models http://aka.ms/adtv2models."
+    )]
+    RelationshipNotInModel,
     #[error("{0}")]
     InvalidRelationship(String),
     #[error("The relationship cannot connect a digital twin to itself. Please specify a different target.")]
@@ -165,6 +173,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::PayloadInvalid
+            | Self::ModelsInvalid
             | Self::DigitalTwinIdInvalid
             | Self::RelationshipIdInvalid
             | Self::ModelIdInvalid(_)
@@ -189,7 +198,7 @@ impl Error {
             Self::EtagMismatch(_) | Self::DigitalTwinExists(_) | Self::RelationshipExists(_) => {
                 "PreconditionFailed"
             }
-            Self::InvalidRelationship(_) => "InvalidRelationship",
+            Self::RelationshipNotInModel | Self::InvalidRelationship(_) => "InvalidRelationship",
             Self::OperationNotAllowed => "OperationNotAllowed",
             Self::TargetDigitalTwinNotFound => "TargetDigitalTwinNotFound",
             Self::RelationshipNotFound { .. } => "RelationshipNotFound",

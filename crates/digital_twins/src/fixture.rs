@@ -6,6 +6,7 @@ use access::Caller;
 use base::hosts::{Hosts, NoMachine};
 use base::json::Object;
 use base::{Clock, IfMatch, IfNoneMatch, InstanceId, Scope, Throttle, Timestamp, caps};
+use bytes::Bytes;
 use events::headers::{self, Property};
 use events::{Destination, Envelope};
 use serde_json::{Value, json};
@@ -104,6 +105,11 @@ pub(crate) fn patch(value: &Value) -> Vec<Operation> {
     json_patch::parse(value.to_string().as_bytes()).unwrap()
 }
 
+/// The body of POST /models.
+pub(crate) fn upload(definitions: &[Value]) -> Bytes {
+    Value::from(definitions).to_string().into()
+}
+
 pub(crate) fn id(text: &str) -> DigitalTwinId {
     text.parse().unwrap()
 }
@@ -151,7 +157,7 @@ impl Fixture {
     }
 
     pub(crate) async fn upload(&self, definitions: &[Value]) -> Result<Vec<ModelData>, Error> {
-        self.instance.create_models(&self.caller, definitions).await
+        self.instance.create_models(&self.caller, upload(definitions)).await
     }
 
     pub(crate) async fn put(&self, name: &str, body: Value) -> Result<DigitalTwin, Error> {
@@ -160,7 +166,9 @@ impl Fixture {
 
     /// A room without properties.
     pub(crate) async fn room(&self, name: &str) -> DigitalTwin {
-        self.put(name, json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {}})).await.unwrap()
+        self.put(name, json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"$metadata": {}}}))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn patch(&self, name: &str, operations: Value) -> Result<DigitalTwin, Error> {

@@ -21,7 +21,7 @@ pub use error::Error;
 pub use event_route::{EventRoute, NewEventRoute};
 pub use ids::{DigitalTwinId, EventRouteId, RelationshipId};
 pub use instance::{Context, Instance, InstanceSettings, Instances};
-pub use model::{ModelData, ModelQuery};
+pub use model::{ModelData, ModelQuery, model_issues};
 pub use query::{Query, QueryPage};
 pub use relationship::Relationship;
 pub use telemetry::Telemetry;

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use access::Caller;
 use base::hosts::{Hosts, NoMachine};
@@ -13,21 +12,8 @@ use serde_json::Value;
 use store::{Options, Store};
 
 fn ontology(name: &str) -> Option<Vec<Value>> {
-    let folder = std::env::var_os("TWINHUB_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
-        PathBuf::from,
-    );
-    let path = folder.join("data/ontologies").join(name);
-    match std::fs::read(&path) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("{}: {error}", path.display())
-        }
-        Err(_) => {
-            eprintln!("did not run: {} is missing", path.display());
-            None
-        }
-    }
+    let ontology = test_data::shared_json(&format!("data/ontologies/{name}"))?;
+    Some(ontology.as_array().unwrap().clone())
 }
 
 fn references(model: &Value) -> BTreeSet<String> {
@@ -95,7 +81,7 @@ async fn loads(name: &str, count: usize) {
     let caller = Caller::system();
     let ordered = dependencies_first(models);
     for batch in ordered.chunks(caps::MODELS_PER_CALL_MAX) {
-        let created = twins.create_models(&caller, batch).await.unwrap();
+        let created = twins.create_models(&caller, Value::from(batch).to_string().into()).await.unwrap();
         assert_eq!(created.len(), batch.len());
     }
     // A process that starts on the same store has them all too, in the same order.

@@ -83,7 +83,7 @@ async fn a_change_that_a_filter_selects_arrives_as_a_message_with_its_attributes
     twins.put_event_route(&caller, &"r".parse().unwrap(), &route).await.unwrap();
     let pump = json!({"@id": "dtmi:test:Pump;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2",
         "contents": [{"@type": "Property", "name": "Speed", "schema": "integer"}]});
-    twins.create_models(&caller, [pump]).await.unwrap();
+    twins.create_models(&caller, json!([pump]).to_string().into()).await.unwrap();
     let id: DigitalTwinId = "p".parse().unwrap();
     let Value::Object(body) = json!({"$metadata": {"$model": "dtmi:test:Pump;1"}}) else { unreachable!() };
     twins.put_digital_twin(&caller, &id, &body, &IfNoneMatch::Absent).await.unwrap();

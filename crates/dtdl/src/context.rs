@@ -10,6 +10,7 @@ use crate::{
 };
 
 const CORE: &str = "dtmi:dtdl:context";
+const NOT_TEXT: &str = "an entry of '@context' must be a string";
 
 /// Reads the `@context` of a top-level element. None: there is no version to read the rest by.
 pub(crate) fn top_level<'n>(
@@ -23,20 +24,8 @@ pub(crate) fn top_level<'n>(
         return None;
     };
     let place = place.name("@context", entry);
-    let first = match &entry.kind {
-        Kind::List(items) if items.is_empty() => {
-            issues.add(&place, "emptyContext", "'@context' is empty; the DTDL version is missing");
-            return None;
-        }
-        Kind::List(items) => &items[0],
-        _ => entry,
-    };
-    let Some(text) = first.text() else {
-        issues.add(&place, "invalidContext", "an entry of '@context' must be a string");
-        return None;
-    };
-    if text.split([';', '#']).next() != Some(CORE) {
-        issues.add(&place, "missingDtdlContext", format!("the DTDL context must come first, not '{text}'"));
+    if matches!(&entry.kind, Kind::List(items) if items.is_empty()) {
+        issues.add(&place, "emptyContext", "'@context' is empty; the DTDL version is missing");
         return None;
     }
     read(entry, &place, None, options, issues)
@@ -54,6 +43,7 @@ pub(crate) fn nested<'n>(
     read(entry, &place.name("@context", entry), Some(outer), options, issues).unwrap_or(outer)
 }
 
+/// First those that stand for a DTDL version themselves, then the DTDL context, then all others.
 fn read<'n>(
     entry: &'n Node,
     place: &Place<'n>,
@@ -61,37 +51,45 @@ fn read<'n>(
     options: &Options,
     issues: &mut Issues,
 ) -> Option<Context> {
+    let entries = values(entry, place);
+    let is_central = |node: &Node| node.text() == Some(extensions::CENTRAL);
+    let (early, rest) = entries.split_at(entries.iter().take_while(|(node, _)| is_central(node)).count());
+    let dtdl = rest.iter().take_while(|(node, _)| is_dtdl(node)).count();
     let mut context = outer;
-    let mut extended = false;
-    for (value, place) in values(entry, place) {
-        match &value.kind {
-            Kind::Text(text) if text.split([';', '#']).next() == Some(CORE) => {
-                if extended {
-                    issues.add(
-                        &place,
-                        "dtdlContextFollowsAffiliate",
-                        "the DTDL context must come before all others",
-                    );
-                }
-                let version = version(text, &place, options, issues)?;
-                let (extensions, open) =
-                    context.map_or((0, false), |context| (context.extensions, context.open));
-                context = Some(Context { version, extensions, open });
+    for (node, place) in &rest[..dtdl] {
+        let version = version(node.text().unwrap_or_default(), place, options, issues)?;
+        context = Some(Context { version, ..context.unwrap_or_default() });
+    }
+    let Some(mut context) = context else {
+        let (first, place) = entries.first()?;
+        match first.text() {
+            Some(text) => issues.add(
+                place,
+                "missingDtdlContext",
+                format!("the DTDL context must come before all others, but '{text}' does"),
+            ),
+            None => issues.add(place, "invalidContext", NOT_TEXT),
+        }
+        return None;
+    };
+    for (node, place) in early.iter().chain(&rest[dtdl..]) {
+        match &node.kind {
+            Kind::Text(text) if is_dtdl(node) => {
+                let message = format!("'{text}' must come before all other contexts");
+                issues.add(place, "dtdlContextFollowsAffiliate", message);
             }
-            Kind::Text(text) => {
-                // This one stands for DTDL 2 as well, so it may come before it.
-                extended |= **text != *extensions::CENTRAL;
-                if let Some(context) = &mut context {
-                    extension(text, &place, context, options, issues);
-                }
-            }
+            Kind::Text(text) => extension(text, place, &mut context, options, issues),
             Kind::Members(_) => {
-                issues.add(&place, "disallowedLocalContext", "'@context' may not define terms of its own");
+                issues.add(place, "disallowedLocalContext", "'@context' may not define terms of its own");
             }
-            _ => issues.add(&place, "invalidContext", "an entry of '@context' must be a string"),
+            _ => issues.add(place, "invalidContext", NOT_TEXT),
         }
     }
-    context
+    Some(context)
+}
+
+fn is_dtdl(node: &Node) -> bool {
+    node.text().is_some_and(|text| text.split([';', '#']).next() == Some(CORE))
 }
 
 fn version(text: &str, place: &Place<'_>, options: &Options, issues: &mut Issues) -> Option<u8> {

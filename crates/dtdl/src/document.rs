@@ -1,18 +1,18 @@
 //! JSON as the parser sees it: every member in order, repeated names kept, and places when read from text.
-//! Made from text or from a `serde_json` value. Depth is bounded here, so that everything after may recurse.
+//! Depth and number of values are bounded here, so that everything after may recurse.
 
 use std::{borrow::Cow, rc::Rc};
 
 use base::caps;
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use crate::{Issue, Position, issue::Issues};
 
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
     pub(crate) kind: Kind<'a>,
-    pub(crate) position: Option<Position>,
-    /// Of its text; minified when made from a value.
+    pub(crate) position: Position,
+    /// Of its text, without the blanks between its parts.
     pub(crate) bytes: usize,
 }
 
@@ -52,13 +52,8 @@ impl<'a> Node<'a> {
         self.members()?.iter().find(|member| member.name == name).map(|member| &member.value)
     }
 
-    /// None: nested too deep.
-    pub(crate) fn from_value(value: &'a Value) -> Option<Self> {
-        from_value(value, caps::JSON_DEPTH_MAX)
-    }
-
     pub(crate) fn from_text(text: &'a str) -> Result<Self, SyntaxError> {
-        let mut scanner = Scanner { text, at: 0, line: 1, line_start: 0 };
+        let mut scanner = Scanner { text, at: 0, line: 1, line_start: 0, blanks: 0, values: 0 };
         let node = scanner.value(caps::JSON_DEPTH_MAX)?;
         scanner.blanks();
         if scanner.at < text.len() {
@@ -69,32 +64,8 @@ impl<'a> Node<'a> {
     }
 }
 
-fn from_value(value: &Value, depth: usize) -> Option<Node<'_>> {
-    let depth = depth.checked_sub(1)?;
-    let (kind, bytes) = match value {
-        Value::Null => (Kind::Null, 4),
-        Value::Bool(value) => (Kind::Bool(*value), 5),
-        Value::Number(number) => (Kind::Number(number.clone()), 1),
-        Value::String(text) => (Kind::Text(Cow::Borrowed(text)), text.len() + 2),
-        Value::Array(items) => {
-            let nodes = items.iter().map(|item| from_value(item, depth)).collect::<Option<Vec<_>>>()?;
-            let bytes = nodes.iter().map(|node| node.bytes + 1).sum::<usize>() + 1;
-            (Kind::List(nodes), bytes)
-        }
-        Value::Object(members) => {
-            let nodes = members
-                .iter()
-                .map(|(name, value)| {
-                    Some(Member { name: Cow::Borrowed(name), value: from_value(value, depth)? })
-                })
-                .collect::<Option<Vec<_>>>()?;
-            let bytes =
-                nodes.iter().map(|member| member.name.len() + 4 + member.value.bytes).sum::<usize>() + 1;
-            (Kind::Members(nodes), bytes)
-        }
-    };
-    Some(Node { kind, position: None, bytes })
-}
+/// The rule of an issue of text that cannot be read as JSON at all.
+pub const INVALID_JSON: &str = "invalidJson";
 
 #[derive(Debug)]
 pub(crate) struct SyntaxError {
@@ -109,7 +80,7 @@ impl From<SyntaxError> for Issue {
             model: None,
             path: String::new(),
             position: Some(position),
-            rule: "invalidJson",
+            rule: INVALID_JSON,
             message: message.to_owned(),
         }
     }
@@ -120,6 +91,9 @@ struct Scanner<'a> {
     at: usize,
     line: u32,
     line_start: usize,
+    /// Bytes of them so far.
+    blanks: usize,
+    values: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -128,7 +102,11 @@ impl<'a> Scanner<'a> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(self.error("the document is nested too deep"));
         };
-        let (position, start) = (self.position(), self.at);
+        self.values += 1;
+        if self.values > caps::MODELS_VALUES_MAX {
+            return Err(self.error("there are too many values"));
+        }
+        let (position, start) = (self.position(), self.at - self.blanks);
         let kind = match self.peek() {
             Some(b'{') => self.members(depth)?,
             Some(b'[') => self.list(depth)?,
@@ -139,7 +117,7 @@ impl<'a> Scanner<'a> {
             _ if self.word("false") => Kind::Bool(false),
             _ => return Err(self.error("a JSON value is expected")),
         };
-        Ok(Node { kind, position: Some(position), bytes: self.at - start })
+        Ok(Node { kind, position, bytes: self.at - self.blanks - start })
     }
 
     fn members(&mut self, depth: usize) -> Result<Kind<'a>, SyntaxError> {
@@ -163,6 +141,7 @@ impl<'a> Scanner<'a> {
             members.push(Member { name, value });
             self.blanks();
             if self.take(b'}') {
+                members.shrink_to_fit();
                 return Ok(Kind::Members(members));
             }
             if !self.take(b',') {
@@ -182,6 +161,7 @@ impl<'a> Scanner<'a> {
             items.push(self.value(depth)?);
             self.blanks();
             if self.take(b']') {
+                items.shrink_to_fit();
                 return Ok(Kind::List(items));
             }
             if !self.take(b',') {
@@ -245,6 +225,7 @@ impl<'a> Scanner<'a> {
     fn blanks(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.peek() {
             self.at += 1;
+            self.blanks += 1;
             if byte == b'\n' {
                 self.line += 1;
                 self.line_start = self.at;
@@ -285,7 +266,7 @@ pub(crate) struct Place<'a>(Rc<Step<'a>>);
 struct Step<'a> {
     parent: Option<Place<'a>>,
     segment: Segment<'a>,
-    position: Option<Position>,
+    position: Position,
 }
 
 #[derive(Debug)]
@@ -296,11 +277,6 @@ enum Segment<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The root of several values.
-    pub(crate) fn start() -> Self {
-        Self(Rc::new(Step { parent: None, segment: Segment::Root, position: None }))
-    }
-
     pub(crate) fn root(node: &Node) -> Self {
         Self(Rc::new(Step { parent: None, segment: Segment::Root, position: node.position }))
     }
@@ -313,11 +289,11 @@ impl<'a> Place<'a> {
         self.step(Segment::Name(name), node.position)
     }
 
-    fn step(&self, segment: Segment<'a>, position: Option<Position>) -> Self {
+    fn step(&self, segment: Segment<'a>, position: Position) -> Self {
         Self(Rc::new(Step { parent: Some(self.clone()), segment, position }))
     }
 
-    pub(crate) fn position(&self) -> Option<Position> {
+    pub(crate) fn position(&self) -> Position {
         self.0.position
     }
 

@@ -209,6 +209,8 @@ impl<'n, 'o> Reader<'n, 'o> {
             bytes: node.bytes,
         });
         self.members(position, node, place, types.inferred);
+        // Hundreds of thousands of elements have one link each.
+        self.elements[position].links.shrink_to_fit();
         if let Some(outer) = outer {
             self.issues.enter(outer);
         }

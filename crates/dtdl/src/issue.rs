@@ -12,9 +12,9 @@ use crate::{Dtmi, document::Place};
 pub struct Issue {
     /// The interface it is in, when its identifier could be read.
     pub model: Option<Dtmi>,
-    /// JSON pointer from the root of what was parsed (for several values: their position first).
+    /// JSON pointer from the root of what was parsed.
     pub path: String,
-    /// Known when parsed from text.
+    /// Where it stands in the text; nothing when it is of the whole.
     pub position: Option<Position>,
     /// The rule broken, such as `nonUniquePropertyValue`.
     pub rule: &'static str,
@@ -59,7 +59,7 @@ impl Issues {
             self.found.push(Issue {
                 model: self.model.clone(),
                 path: place.path(),
-                position: place.position(),
+                position: Some(place.position()),
                 rule,
                 message: message.into(),
             });

@@ -20,6 +20,7 @@ mod schema;
 mod types;
 mod vocabulary;
 
+pub use document::INVALID_JSON;
 use document::{Node, Place};
 pub use dtmi::{Dtmi, InvalidDtmi, is_name};
 use element::Reader;
@@ -32,26 +33,9 @@ pub use options::{Commands, Options, UndefinedExtensions};
 pub use resolved::{Known, Resolved};
 pub use schema::{Enumeration, EnumerationValue, Field, Geometry, Schema, Violation};
 
-/// Parses interfaces that may refer to each other and to known models, in any order. Either all are valid or every issue is told.
-/// The models come in the order of the values; interfaces written inside others follow.
-pub fn parse_models(
-    values: &[serde_json::Value],
-    known: &Known,
-    options: &Options,
-) -> Result<Vec<Model>, Vec<Issue>> {
-    let nodes: Vec<_> = values.iter().map(Node::from_value).collect();
-    let root = Place::start();
-    let mut reader = Reader::new(options);
-    for (index, node) in nodes.iter().enumerate() {
-        match node {
-            Some(node) => reader.document(node, &root.index(index, node)),
-            None => reader.issues.add(&root, "tooDeep", format!("value {index} is nested too deep")),
-        }
-    }
-    parse::finish(reader, known)
-}
-
-/// Parses one document as text: an interface or an array of them. Issues carry their line and column.
+/// Parses a document: an interface, or an array of interfaces that may refer to each other and to known models, in any order.
+/// Either all are valid or every issue is told, with its line and column. The models come in the order of the document;
+/// interfaces written inside others follow.
 pub fn parse_text(text: &str, known: &Known, options: &Options) -> Result<Vec<Model>, Vec<Issue>> {
     let node = match Node::from_text(text) {
         Ok(node) => node,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
+use crate::Options;
+
 /// A data type of DTDL.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schema {
@@ -71,8 +73,9 @@ pub struct Violation {
 
 impl Schema {
     /// Judges a value. JSON null never conforms.
-    pub fn validate(&self, value: &Value) -> Result<(), Vec<Violation>> {
-        let mut judge = Judge::default();
+    pub fn validate(&self, value: &Value, options: &Options) -> Result<(), Vec<Violation>> {
+        let mut judge =
+            Judge { local_date_times: options.local_date_times, path: Vec::new(), violations: Vec::new() };
         judge.value(self, value);
         if judge.violations.is_empty() { Ok(()) } else { Err(judge.violations) }
     }
@@ -83,8 +86,8 @@ impl Schema {
     }
 }
 
-#[derive(Default)]
 struct Judge {
+    local_date_times: bool,
     path: Vec<String>,
     violations: Vec<Violation>,
 }
@@ -106,6 +109,9 @@ impl Judge {
             (Schema::Float, Value::Number(number)) if is_single(number) => {}
             (Schema::Float, _) => self.refuse("a number of single precision is expected"),
             (Schema::Date, _) => self.temporal(value, temporal::is_date, "a date (YYYY-MM-DD) is expected"),
+            (Schema::DateTime, _) if self.local_date_times => {
+                self.temporal(value, temporal::is_local_date_time, "a date and time is expected");
+            }
             (Schema::DateTime, _) => {
                 self.temporal(value, temporal::is_date_time, "a date and time with an offset is expected");
             }

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use dtdl::{
-    Commands, Content, Dtmi, Issue, Model, Options, Resolved, Schema, check_text, parse_models, parse_text,
-};
+use dtdl::{Commands, Content, Dtmi, Issue, Model, Options, Resolved, Schema, check_text, parse_text};
 use serde_json::{Value, json};
 
 fn nothing_known(_: &Dtmi) -> Option<Arc<Model>> {
@@ -15,6 +13,11 @@ fn nothing_known(_: &Dtmi) -> Option<Arc<Model>> {
 
 fn id(text: &str) -> Dtmi {
     text.parse().unwrap()
+}
+
+/// The values as one document.
+fn parse_models(values: &[Value], known: &dtdl::Known, options: &Options) -> Result<Vec<Model>, Vec<Issue>> {
+    parse_text(&Value::from(values).to_string(), known, options)
 }
 
 /// Rule and path of each issue.
@@ -52,11 +55,11 @@ fn every_issue_is_told_and_not_only_the_first() {
         ("stringInvalid", "/0/contents/0/name"),
         ("badDtmiOrTerm", "/0/contents/1/schema"),
         ("booleanNotBoolean", "/0/contents/1/writable"),
-        ("badType", "/0/contents/2/schema/valueSchema"),
         ("missingLiteralProperty", "/0/contents/2"),
+        ("badType", "/0/contents/2/schema/valueSchema"),
+        ("nonUniquePropertyValue", "/0/contents/3"),
         ("identifierNotDtmi", "/0/contents/3/target"),
         ("valueNotExact", "/0/contents/3/minMultiplicity"),
-        ("nonUniquePropertyValue", "/0/contents/3"),
     ];
     assert_eq!(issues(&[model]), expected.map(|(rule, path)| (rule, path.to_owned())));
 }
@@ -357,4 +360,100 @@ fn the_elements_of_a_whole_hierarchy_are_counted() {
     };
     assert_eq!(issues(&[model(100)]), []);
     assert_eq!(issues(&[model(200)]), [("excessiveCount", "/0".to_owned())]);
+}
+
+#[test]
+fn the_dtdl_context_comes_first_or_behind_the_one_that_stands_for_dtdl_2() {
+    const TWO: &str = "dtmi:dtdl:context;2";
+    const THREE: &str = "dtmi:dtdl:context;3";
+    const CENTRAL: &str = "dtmi:iotcentral:context;2";
+    const QUANTITIES: &str = "dtmi:dtdl:extension:quantitativeTypes;1";
+    let rules = |model: Value| -> Vec<&'static str> {
+        let answer = parse_models(&[model], &nothing_known, &Options::azure_digital_twins());
+        answer.err().unwrap_or_default().iter().map(|issue| issue.rule).collect()
+    };
+    let top =
+        |contexts: &Value| json!({"@context": contexts, "@id": "dtmi:test:Room;1", "@type": "Interface"});
+    let inside = |outer: &str, contexts: &Value| {
+        json!({"@context": outer, "@id": "dtmi:test:Room;1", "@type": "Interface",
+            "contents": [{"@context": contexts, "@type": "Telemetry", "name": "t", "schema": "double"}]})
+    };
+    let cases: [(Value, &[&str]); 12] = [
+        (json!([TWO, CENTRAL]), &[]),
+        (json!([CENTRAL, TWO]), &[]),
+        (json!([CENTRAL, CENTRAL, TWO, CENTRAL]), &[]),
+        (json!([THREE, TWO]), &[]),
+        (json!([CENTRAL]), &["missingDtdlContext"]),
+        (json!(CENTRAL), &["missingDtdlContext"]),
+        (json!([QUANTITIES, THREE]), &["missingDtdlContext"]),
+        (json!([CENTRAL, QUANTITIES, THREE]), &["missingDtdlContext"]),
+        (json!([TWO, CENTRAL, TWO]), &["dtdlContextFollowsAffiliate"]),
+        (json!([CENTRAL, TWO, CENTRAL, TWO]), &["dtdlContextFollowsAffiliate"]),
+        (json!([THREE, QUANTITIES, THREE]), &["dtdlContextFollowsAffiliate"]),
+        (json!([{}, TWO]), &["invalidContext"]),
+    ];
+    for (contexts, expected) in cases {
+        assert_eq!(rules(top(&contexts)), expected, "{contexts}");
+    }
+    // Around an element a version is known, so that its own list may do without.
+    let cases: [(&str, Value, &[&str]); 7] = [
+        (TWO, json!(CENTRAL), &[]),
+        (TWO, json!([CENTRAL, TWO]), &[]),
+        (TWO, json!([TWO, CENTRAL]), &[]),
+        (TWO, json!([TWO, CENTRAL, TWO]), &["dtdlContextFollowsAffiliate"]),
+        (TWO, json!([CENTRAL, TWO, CENTRAL, TWO]), &["dtdlContextFollowsAffiliate"]),
+        (THREE, json!([QUANTITIES, THREE]), &["dtdlContextFollowsAffiliate"]),
+        (THREE, json!([]), &[]),
+    ];
+    for (outer, contexts, expected) in cases {
+        assert_eq!(rules(inside(outer, &contexts)), expected, "{outer} {contexts}");
+    }
+}
+
+#[test]
+fn what_iot_central_adds_is_known_under_its_context_only() {
+    let model = |contexts: &Value| {
+        json!({"@context": contexts, "@id": "dtmi:test:Truck;1", "@type": "Interface", "contents": [
+            {"@type": "Property", "name": "place", "schema": "geopoint"},
+            {"@type": ["Telemetry", "AccelerationVector"], "name": "shock", "schema": "vector", "unit": "gForce"},
+            {"@type": ["Telemetry", "Event"], "name": "alarm", "schema": "string"},
+            {"@type": ["Property", "State"], "name": "door", "schema": {"@type": "Enum", "valueSchema": "integer",
+                "enumValues": [{"name": "open", "enumValue": 1}]}},
+        ]})
+    };
+    let service = Options::azure_digital_twins();
+    for contexts in [
+        json!(["dtmi:dtdl:context;2", "dtmi:iotcentral:context;2"]),
+        json!(["dtmi:iotcentral:context;2", "dtmi:dtdl:context;2"]),
+    ] {
+        let models = parse_models(&[model(&contexts)], &nothing_known, &service).unwrap();
+        let Content::Property(place) = &models[0].contents[0] else { panic!("{:?}", models[0].contents) };
+        let here = json!({"lat": 52.5, "lon": 13.4, "alt": 34});
+        assert_eq!(place.schema.validate(&here, &service), Ok(()));
+        assert!(place.schema.validate(&json!({"lat": "52.5"}), &service).is_err());
+    }
+    let issues = parse_models(&[model(&json!("dtmi:dtdl:context;2"))], &nothing_known, &service).unwrap_err();
+    assert!(issues.iter().any(|issue| issue.path == "/0/contents/0/schema"), "{issues:?}");
+}
+
+#[test]
+fn an_empty_object_is_no_element_whose_members_are_required() {
+    let model = |members: Value| interface("Room", &members);
+    let cases = [
+        model(json!({"extends": {}})),
+        model(json!({"extends": [{}]})),
+        model(json!({"schemas": [{}]})),
+        model(json!({"contents": {}})),
+        model(json!({"contents": [{}]})),
+        model(json!({"contents": [{"@type": "Telemetry", "name": "t", "schema": {}}]})),
+        model(json!({"contents": [{"@type": "Command", "name": "c", "request": {}}]})),
+        model(json!({"contents": [{"@type": "Component", "name": "c", "schema": {}}]})),
+        model(json!({"contents": [{"@type": "Relationship", "name": "r", "properties": [{}]}]})),
+        json!({}),
+    ];
+    for case in cases {
+        let answer =
+            parse_models(std::slice::from_ref(&case), &nothing_known, &Options::azure_digital_twins());
+        assert!(answer.is_err(), "{case}");
+    }
 }

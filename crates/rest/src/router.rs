@@ -5,8 +5,10 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use access::Permission;
 use base::caps;
 use http::Method;
+use tokio::sync::Semaphore;
 
 use crate::wire::{Head, Request, Response};
 
@@ -26,7 +28,7 @@ pub trait Door: Clone + Send + Sync + Sized + 'static {
         false
     }
 
-    /// Who calls and which instance is meant. Sees no body.
+    /// Who calls, which instance is meant, and whether the caller may do what the route says that it needs. Sees no body.
     fn authenticate(
         &self,
         head: &Head,
@@ -64,6 +66,8 @@ pub struct RouteInfo {
     pub template: &'static str,
     /// Azure's operation id, as in the published operation lists.
     pub operation: &'static str,
+    /// What the caller must be allowed, where that is known before the body is. The operation itself asks again.
+    pub permission: Option<Permission>,
     pub body_bytes_max: usize,
 }
 
@@ -110,7 +114,13 @@ impl<D: Door> Routes<D> {
             None => Part::Word(text),
         };
         let parts = template.split('/').filter(|segment| !segment.is_empty()).map(part).collect();
-        let mut info = RouteInfo { method, template, operation, body_bytes_max: caps::HTTP_BODY_BYTES_MAX };
+        let mut info = RouteInfo {
+            method,
+            template,
+            operation,
+            permission: None,
+            body_bytes_max: caps::HTTP_BODY_BYTES_MAX,
+        };
         if D::is_open(&info) {
             info.body_bytes_max = caps::UNAUTHENTICATED_BYTES_MAX;
         }
@@ -125,6 +135,15 @@ impl<D: Door> Routes<D> {
     pub fn body_max(mut self, bytes: usize) -> Self {
         if let Some(route) = self.0.last_mut() {
             route.info.body_bytes_max = bytes;
+        }
+        self
+    }
+
+    /// Says what the route added last asks of its caller.
+    #[must_use]
+    pub fn requires(mut self, permission: Permission) -> Self {
+        if let Some(route) = self.0.last_mut() {
+            route.info.permission = Some(permission);
         }
         self
     }
@@ -174,6 +193,7 @@ impl<D: Door> Routes<D> {
         if !D::is_open(&route.info) {
             head.peer.proof.give();
         }
+        let _turn = turn(&route.info).await;
         let body = match read_body(route.info.body_bytes_max).await {
             Ok(body) => body,
             Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
@@ -182,6 +202,15 @@ impl<D: Door> Routes<D> {
         let response = (route.handler)(door.clone(), context, request).await;
         door.finish(&head, response)
     }
+}
+
+/// Few requests at a time may have a body that is larger than most: what they hold until they are answered adds up.
+async fn turn(route: &RouteInfo) -> Option<tokio::sync::SemaphorePermit<'static>> {
+    static LARGE_BODIES: Semaphore = Semaphore::const_new(caps::LARGE_BODIES_MAX);
+    if route.body_bytes_max <= caps::HTTP_BODY_BYTES_MAX {
+        return None;
+    }
+    LARGE_BODIES.acquire().await.ok()
 }
 
 type Params = Vec<(&'static str, String)>;
@@ -214,6 +243,9 @@ pub fn is_known_method(method: &Method) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::wire::Peer;
 
@@ -294,6 +326,43 @@ mod tests {
         assert_eq!(ask("POST", "/devices/", false, b"far too long").await.0, 401);
         assert_eq!(ask("POST", "/devices/", true, b"far too long").await.0, 413);
         assert_eq!(ask("POST", "/devices/", true, b"1234").await, (200, "1234".into()));
+    }
+
+    /// How many bodies are being read at the same time, and at most were.
+    #[derive(Default)]
+    struct Reading(AtomicUsize, AtomicUsize);
+
+    #[tokio::test]
+    async fn few_large_bodies_are_read_at_a_time_and_all_in_the_end() {
+        let routes = Routes::<Echo>::new()
+            .on("POST", "/large", "Large", |_, (), _| async { Response::new(200) })
+            .body_max(caps::HTTP_BODY_BYTES_MAX + 1);
+        let routes = Arc::new(routes);
+        let (reading, gate) = (Arc::new(Reading::default()), Arc::new(Semaphore::new(0)));
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..3 * caps::LARGE_BODIES_MAX {
+            let (routes, reading, gate) = (routes.clone(), reading.clone(), gate.clone());
+            requests.spawn(async move {
+                let request = http::Request::builder().method("POST").uri("/large").header("host", "h");
+                let (parts, ()) = request.header("authorization", "x").body(()).unwrap().into_parts();
+                let read = |_| async move {
+                    let now = reading.0.fetch_add(1, Ordering::SeqCst) + 1;
+                    reading.1.fetch_max(now, Ordering::SeqCst);
+                    gate.acquire().await.unwrap().forget();
+                    reading.0.fetch_sub(1, Ordering::SeqCst);
+                    Ok(bytes::Bytes::new())
+                };
+                routes.serve(&Echo, Head::new(&parts, Peer::default()).unwrap(), read).await.status
+            });
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(3 * caps::LARGE_BODIES_MAX);
+        let all = tokio::time::timeout(std::time::Duration::from_secs(60), requests.join_all());
+        assert!(all.await.unwrap().iter().all(|status| *status == 200));
+        let most = reading.1.load(Ordering::SeqCst);
+        assert!((1..=caps::LARGE_BODIES_MAX).contains(&most), "{most}");
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
-//! `twinhub models check`: DTDL validation without a server. All files are one set of models, so that they may refer to each
-//! other; every issue is told with its file, line and column.
+//! `twinhub models check`: what an upload of the models would be told, without a server. All files are one set of models, so that
+//! they may refer to each other; every issue is told with its file, line and column.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use dtdl::{Issue, Options};
+use digital_twins::model_issues;
+use dtdl::{INVALID_JSON, Issue};
 use serde_json::json;
 use server::out;
 
@@ -56,22 +57,16 @@ fn as_json(path: &std::path::Path, issue: &Issue) -> serde_json::Value {
 /// Every issue with the file it is in, in the order of the files. A file that is not JSON is told alone: what the others say
 /// of models they miss would mislead.
 fn issues(files: &[(PathBuf, String)]) -> Vec<(PathBuf, Issue)> {
-    let nothing = |_: &dtdl::Dtmi| None;
-    let options = Options::language();
     let not_json: Vec<_> = files
         .iter()
-        .filter(|(_, text)| serde_json::from_str::<serde::de::IgnoredAny>(text).is_err())
-        .flat_map(|(path, text)| {
-            let issues = dtdl::check_text(text, &nothing, &options);
-            issues.into_iter().map(|issue| (path.clone(), issue))
-        })
+        .flat_map(|(path, text)| model_issues(text).into_iter().map(|issue| (path.clone(), issue)))
+        .filter(|(_, issue)| issue.rule == INVALID_JSON)
         .collect();
     if !not_json.is_empty() {
         return not_json;
     }
     let (text, parts) = joined(files);
-    let found = dtdl::check_text(&text, &nothing, &options);
-    found.into_iter().map(|issue| located(issue, &parts)).collect()
+    model_issues(&text).into_iter().map(|issue| located(issue, &parts)).collect()
 }
 
 /// One array of the models of all files, in which every file keeps its lines.
@@ -121,6 +116,14 @@ fn located(mut issue: Issue, parts: &[Part]) -> (PathBuf, Issue) {
 
 #[cfg(test)]
 mod tests {
+    use access::Caller;
+    use base::hosts::{Hosts, NoMachine};
+    use base::{Clock, InstanceId, Scope, Throttle, Timestamp, caps};
+    use digital_twins::{Context, InstanceSettings, Instances};
+    use serde_json::Value;
+    use store::{Options, Store};
+    use test_data::shared_json;
+
     use super::*;
 
     const FLOOR: &str = r#"{"@context": "dtmi:dtdl:context;2", "@id": "dtmi:com:example:Floor;1", "@type": "Interface",
@@ -135,6 +138,90 @@ mod tests {
         let files: Vec<_> =
             files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
         issues(&files).iter().map(|(path, issue)| format!("{}:{issue}", path.display())).collect()
+    }
+
+    /// Every official case, and models that only the service refuses: the command and an upload say the same of them.
+    #[tokio::test]
+    async fn a_check_and_an_upload_agree() {
+        let mut cases: Vec<(String, Vec<Value>)> = vec![
+            ("nothing".into(), vec![json!([])]),
+            ("nested".into(), vec![json!([[room_of("2")]])]),
+            ("version 4".into(), vec![room_of("4")]),
+            ("too large".into(), vec![large(caps::MODEL_BYTES_MAX)]),
+            ("just not too large".into(), vec![large(caps::MODEL_BYTES_MAX - 60_000)]),
+        ];
+        for file in ["generated", "specification", "doc-examples"] {
+            let Some(found) = shared_json(&format!("data/dtdl-cases/{file}.json")) else { return };
+            for (name, case) in found.as_object().unwrap() {
+                let sub_cases = case.as_array().cloned().unwrap_or_else(|| vec![case.clone()]);
+                cases.extend(
+                    sub_cases
+                        .into_iter()
+                        .map(|case| (name.clone(), case["input"].as_array().unwrap().clone())),
+                );
+            }
+        }
+        let instances = instances();
+        let (mut accepted, mut wrong) = (0, Vec::new());
+        for (number, (name, documents)) in cases.iter().enumerate() {
+            let files: Vec<_> =
+                documents.iter().map(|document| (PathBuf::from("f"), document.to_string())).collect();
+            let is_valid = issues(&files).is_empty();
+            // An upload is one array; a document may be one, too.
+            let models = documents.iter().flat_map(|document| {
+                document.as_array().map_or(std::slice::from_ref(document), Vec::as_slice)
+            });
+            let body = Value::from(models.cloned().collect::<Vec<_>>()).to_string();
+            let instance = instances.ensure(settings(number)).await.unwrap();
+            let uploaded = instance.create_models(&Caller::system(), body.into()).await;
+            accepted += usize::from(is_valid);
+            if uploaded.is_ok() != is_valid {
+                wrong.push(format!("{name}: checked {is_valid}, uploaded {uploaded:?}"));
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} of {} differ: {:#?}",
+            wrong.len(),
+            cases.len(),
+            &wrong[..wrong.len().min(9)]
+        );
+        assert!(accepted > 1000 && accepted < cases.len() - 1000, "{accepted} of {}", cases.len());
+    }
+
+    fn room_of(version: &str) -> Value {
+        json!({"@context": format!("dtmi:dtdl:context;{version}"), "@id": "dtmi:test:Room;1", "@type": "Interface"})
+    }
+
+    fn large(bytes: usize) -> Value {
+        let mut model = room_of("2");
+        let value = |v: usize| json!({"name": format!("v{v}"), "enumValue": v, "comment": "x".repeat(512)});
+        let property = |p: usize| {
+            json!({"@type": "Property", "name": format!("p{p}"), "schema": {"@type": "Enum", "valueSchema": "integer",
+                "enumValues": (0..99).map(value).collect::<Vec<_>>()}})
+        };
+        model["contents"] = (0..=bytes / 55_000).map(property).collect();
+        model
+    }
+
+    fn instances() -> Instances {
+        Instances::new(Context {
+            store: Store::open(&Options::memory()).unwrap(),
+            clock: Clock::manual(Timestamp::from_unix_seconds(1_750_000_000)),
+            throttle: Throttle::unlimited(),
+            hosts: Hosts::new("localhost", 443, NoMachine),
+        })
+    }
+
+    fn settings(number: usize) -> InstanceSettings {
+        InstanceSettings {
+            instance: InstanceId::from_stored(format!("twins-{number}")),
+            name: format!("twins{number}"),
+            scope: Scope::new("/subscriptions/s"),
+            location: "eastus".to_owned(),
+            public_network_access: true,
+            is_default: false,
+        }
     }
 
     #[test]

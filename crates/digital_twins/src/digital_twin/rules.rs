@@ -166,6 +166,12 @@ fn finish(
     if bytes > caps::DIGITAL_TWIN_BYTES_MAX {
         violations.push(format!("The twin is larger than {} bytes.", caps::DIGITAL_TWIN_BYTES_MAX));
     }
+    // The service takes no component without its metadata, not even an empty one.
+    let bare = shape.components.keys().filter(|name| {
+        draft.contents.get(*name).is_some_and(Value::is_object) && !draft.components.contains_key(*name)
+    });
+    violations
+        .extend(bare.map(|name| format!("The component {name} must have $metadata, which may be empty.")));
     // Only components have metadata; taken apart before the model was known, it would be lost in silence here.
     let misplaced = draft.components.keys().filter(|name| shape.resolved.property(name).is_some());
     violations.extend(

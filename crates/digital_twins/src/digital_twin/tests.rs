@@ -9,7 +9,7 @@ use crate::{DigitalTwin, Error, event};
 const ROOM: &str = "dtmi:test:Room;1";
 
 fn room(more: Value) -> Value {
-    let mut body = object(json!({"$metadata": {"$model": ROOM}, "Thermostat": {}}));
+    let mut body = object(json!({"$metadata": {"$model": ROOM}, "Thermostat": {"$metadata": {}}}));
     body.extend(object(more));
     Value::Object(body)
 }
@@ -81,8 +81,12 @@ async fn a_twin_that_does_not_fit_its_model_is_refused_with_every_reason() {
         (room(json!({"Noise": 1})), "Noise does not appear on the DTDL for Twin."),
         (room(json!({"contains": 1})), "contains does not appear on the DTDL for Twin."),
         (room(json!({"$relationships": 1})), "$relationships does not appear on the DTDL for Twin."),
-        (room(json!({"Thermostat": {"X": 1}})), "X does not appear on the DTDL for Twin."),
+        (room(json!({"Thermostat": {"X": 1, "$metadata": {}}})), "X does not appear on the DTDL for Twin."),
         (room(json!({"Thermostat": 5})), "Thermostat is a component and must be an object."),
+        (
+            room(json!({"Thermostat": {}})),
+            "The component Thermostat must have $metadata, which may be empty.",
+        ),
         (
             json!({"$metadata": {"$model": ROOM}}),
             "Thermostat is a component of the model and must be present.",
@@ -156,7 +160,9 @@ async fn a_patch_is_applied_in_order_and_all_or_nothing() {
 #[tokio::test]
 async fn what_a_patch_does_not_touch_keeps_its_time() {
     let fixture = Fixture::with_models().await;
-    let body = room(json!({"Temperature": 80, "Name": "a", "Thermostat": {"SetPoint": 1, "Mode": "x"}}));
+    let body = room(
+        json!({"Temperature": 80, "Name": "a", "Thermostat": {"SetPoint": 1, "Mode": "x", "$metadata": {}}}),
+    );
     let before = fixture.put("r", body).await.unwrap();
     fixture.later();
     let twin = fixture
@@ -433,7 +439,8 @@ async fn a_write_that_comes_after_the_removal_of_its_instance_leaves_nothing_beh
     fixture.room("b").await;
     fixture.contain("a", "e", "b").await.unwrap();
     fixture.instances.remove(fixture.instance.id()).await.unwrap();
-    let late = fixture.put("late", json!({"$metadata": {"$model": ROOM}, "Thermostat": {}})).await;
+    let late =
+        fixture.put("late", json!({"$metadata": {"$model": ROOM}, "Thermostat": {"$metadata": {}}})).await;
     assert_eq!(late.unwrap_err().code(), "ValidationFailed");
     assert_eq!(fixture.upload(&[crate::fixture::pump()]).await.unwrap_err(), Error::Conflict);
     // As if it had read its model before the instance went.
@@ -592,8 +599,12 @@ mod any_patch {
     impl Models {
         fn new() -> Self {
             let definitions = [room(), suite(), pump(), thermostat()];
-            let compiled =
-                dtdl::parse_models(&definitions, &|_| None, &dtdl::Options::azure_digital_twins()).unwrap();
+            let compiled = dtdl::parse_text(
+                &Value::from(definitions).to_string(),
+                &|_| None,
+                &dtdl::Options::azure_digital_twins(),
+            )
+            .unwrap();
             let mut snapshot = Snapshot::default();
             for (model, ticks) in compiled.iter().zip(0..) {
                 snapshot.put(Model {
@@ -680,7 +691,7 @@ mod any_patch {
             0..6,
         )) {
             let models = Models::new();
-            let body = json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"Mode": "a"}, "Name": "n", "Tags": {"a": "1"}});
+            let body = json!({"$metadata": {"$model": "dtmi:test:Room;1"}, "Thermostat": {"Mode": "a", "$metadata": {}}, "Name": "n", "Tags": {"a": "1"}});
             let before = models.create(&object(body), None).unwrap();
             is_sound(&before);
             let document = operations.iter().map(|(op, path, value)| json!({"op": op, "path": path, "value": value})).collect();

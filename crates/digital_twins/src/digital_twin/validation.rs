@@ -3,7 +3,7 @@
 
 use base::caps;
 use base::json::Object;
-use dtdl::Property;
+use dtdl::{Options, Property};
 use serde_json::Value;
 
 use crate::model::Shape;
@@ -56,7 +56,7 @@ fn properties<'a>(
 
 fn value_violations(name: &str, property: &Property, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    if let Err(violations) = property.schema.validate(value) {
+    if let Err(violations) = property.schema.validate(value, &Options::azure_digital_twins()) {
         found.extend(violations.into_iter().map(|violation| {
             format!("The value of {name}{} is invalid: {}.", violation.path, violation.message)
         }));

@@ -142,7 +142,7 @@ impl Compilation {
 
 fn parse(model: &Model, definition: &Definition, known: &Known) -> Result<dtdl::Model, String> {
     let parsed = dtdl::parse_text(definition.text.get(), known, &Options::azure_digital_twins());
-    let parsed = parsed.map_err(|issues| super::rules::sentences(&issues))?;
+    let parsed = parsed.map_err(|issues| super::upload::sentences(&issues))?;
     let found = parsed.into_iter().next().filter(|parsed| parsed.id == model.id);
     found.ok_or_else(|| "its definition is of another model".to_owned())
 }

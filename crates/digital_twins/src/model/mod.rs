@@ -7,12 +7,14 @@ mod rules;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use access::{Caller, Permission};
 use base::{Continuation, Meter, Page, Timestamp, caps};
+use bytes::Bytes;
 use dtdl::{Dtmi, LanguageMap};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ use compiled::Compiled;
 pub(crate) use compiled::{Shape, Shaped};
 use record::{Definition, Model, ModelSet};
 pub(crate) use snapshot::Snapshot;
+pub use upload::issues as model_issues;
 
 /// What a list shows of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,36 +79,32 @@ struct Position {
 }
 
 impl Instance {
-    /// `DigitalTwinModels_Add`.
-    pub async fn create_models(
-        &self,
-        caller: &Caller,
-        definitions: impl Into<Arc<[Value]>>,
-    ) -> Result<Vec<ModelData>, Error> {
+    /// `DigitalTwinModels_Add`. The body stays text until its caller is known to be allowed: megabytes of JSON are read where
+    /// no other request waits for them.
+    pub async fn create_models(&self, caller: &Caller, body: Bytes) -> Result<Vec<ModelData>, Error> {
         caller.require(Permission::ModelWrite, self.scope())?;
         self.charge(Meter::ModelOperation)?;
-        let definitions = definitions.into();
         retry_on_conflict(async || {
             let snapshot = self.models().await?;
-            let compiled = self.compile_upload(&definitions, &snapshot).await?;
+            let compiled = self.compile_upload(&body, &snapshot).await?;
             let times = rules::upload_times(&snapshot, self.now());
             let mut next = (*snapshot).clone();
             let mut batch = Batch::default();
             let mut models = Vec::with_capacity(compiled.len());
-            for ((compiled, definition), upload_time) in compiled.iter().zip(times) {
-                let (model, definition) =
-                    rules::records(self.id(), compiled, definition.clone(), upload_time);
+            for ((compiled, definition), upload_time) in compiled.into_iter().zip(times) {
+                let bytes = definition.get().len();
+                let (model, definition) = rules::records(self.id(), &compiled, definition, upload_time);
                 batch.insert(&model);
                 batch.insert(&definition);
                 next.put(model.clone());
-                models.push(model);
+                models.push((model, compiled, bytes));
             }
-            let last = models.last().map(|model| model.upload_time);
+            let last = models.last().map(|(model, ..)| model.upload_time);
             self.commit_models(batch, &snapshot, next, last).await?;
-            for (model, (compiled, definition)) in models.iter().zip(compiled) {
-                self.compiled_models().keep(model, Ok(compiled), definition.get().len());
+            for (model, compiled, bytes) in &models {
+                self.compiled_models().keep(model, Ok(compiled.clone()), *bytes);
             }
-            Ok(models.iter().map(ModelData::from).collect())
+            Ok(models.iter().map(|(model, ..)| ModelData::from(model)).collect())
         })
         .await
     }
@@ -260,30 +259,29 @@ impl Instance {
     }
 
     /// An upload, compiled against what is stored already, with its definitions as they will be stored.
-    async fn compile_upload(
-        &self,
-        definitions: &Arc<[Value]>,
-        snapshot: &Arc<Snapshot>,
-    ) -> Result<Vec<Uploaded>, Error> {
-        static COMPILERS: Semaphore = Semaphore::const_new(caps::MODEL_UPLOADS_COMPILED_MAX);
+    async fn compile_upload(&self, body: &Bytes, snapshot: &Arc<Snapshot>) -> Result<Vec<Uploaded>, Error> {
+        static BYTES: Semaphore = Semaphore::const_new(caps::MODEL_UPLOADS_COMPILED_BYTES_MAX);
+        let bytes = body.len().min(caps::MODEL_UPLOADS_COMPILED_BYTES_MAX);
+        let bytes = u32::try_from(bytes).expect("the cap is a small number");
         // Threads hold the turn too: they go on when the request is given up.
-        let turn = Arc::new(COMPILERS.acquire().await.expect("it is never closed"));
-        let (texts, named) = in_the_background({
-            let (turn, definitions, snapshot) = (turn.clone(), definitions.clone(), snapshot.clone());
+        let turn = Arc::new(BYTES.acquire_many(bytes).await.expect("it is never closed"));
+        let (definitions, named) = in_the_background({
+            let (turn, body, snapshot) = (turn.clone(), body.clone(), snapshot.clone());
             move || {
                 let _turn = turn;
-                Ok((rules::check_upload(&definitions, &snapshot)?, rules::named(&definitions)))
+                let text = upload::text(&body)?;
+                Ok((upload::check(text, &snapshot)?, upload::named(text)))
             }
         })
         .await?;
         let stored = self.compile_stored(snapshot, &named).await?;
-        let definitions = definitions.clone();
+        let body = body.clone();
         let compiled = in_the_background(move || {
             let _turn = turn;
-            rules::compile(&definitions, &stored)
+            upload::compile(upload::text(&body)?, &stored)
         })
         .await?;
-        Ok(compiled.into_iter().map(Arc::new).zip(texts).collect())
+        Ok(compiled.into_iter().map(Arc::new).zip(definitions).collect())
     }
 
     /// None: deleted since the snapshot was taken. A model whose definition alone is gone is still shown.

@@ -7,7 +7,7 @@ use base::{Scope, caps};
 use serde_json::json;
 
 use super::ModelQuery;
-use crate::fixture::{Fixture, patch, pump, room, settings, suite, thermostat, within};
+use crate::fixture::{Fixture, patch, pump, room, settings, suite, thermostat, upload, within};
 use crate::{Dtmi, Error, InstanceSettings};
 
 fn dtmi(text: &str) -> Dtmi {
@@ -56,6 +56,7 @@ async fn one_bad_model_keeps_the_others_of_its_call_out() {
     let cases = [
         (vec![], "InvalidArgument"),
         (vec![json!(1)], "InvalidArgument"),
+        (vec![json!([pump()])], "InvalidArgument"),
         (vec![json!({})], "DTDLParserError"),
         (vec![pump(), bad], "DTDLParserError"),
         (vec![pump(), pump()], "DTDLParserError"),
@@ -66,6 +67,12 @@ async fn one_bad_model_keeps_the_others_of_its_call_out() {
     for (definitions, code) in cases {
         let error = fixture.upload(&definitions).await.unwrap_err();
         assert_eq!(error.code(), code, "{error}");
+        if definitions.is_empty() || definitions == [json!(1)] {
+            assert_eq!(
+                error.to_string(),
+                "Operation failed as models provided was empty or of a type that is not supported.. Check that your Model Array contains at least one item and it is of a supported type. See link(http://aka.ms/ADTv2Models) for details."
+            );
+        }
         assert_eq!(everything(&fixture).await, ["dtmi:test:Thermostat;1"], "{code}");
     }
 }
@@ -163,7 +170,7 @@ async fn a_model_goes_out_of_use_and_back_but_not_while_others_in_use_build_on_i
     set("dtmi:test:Suite;1", true).await.unwrap();
     set("dtmi:test:Room;1", true).await.unwrap();
     set("dtmi:test:Room;1", true).await.unwrap();
-    let body = json!({"$metadata": {"$model": room.as_str()}, "Thermostat": {}});
+    let body = json!({"$metadata": {"$model": room.as_str()}, "Thermostat": {"$metadata": {}}});
     assert_eq!(fixture.put("r", body.clone()).await.unwrap_err().code(), "ModelDecommissioned");
     set("dtmi:test:Room;1", false).await.unwrap();
     fixture.put("r", body.clone()).await.unwrap();
@@ -224,7 +231,7 @@ async fn uploads_at_the_same_time_are_all_kept() {
     let model = |n: usize| json!({"@id": format!("dtmi:test:M{n};1"), "@type": "Interface", "@context": "dtmi:dtdl:context;2"});
     let uploads = (0..8).map(|n| {
         let (instance, caller) = (fixture.instance.clone(), fixture.caller.clone());
-        async move { instance.create_models(&caller, [model(n)]).await.unwrap() }
+        async move { instance.create_models(&caller, upload(&[model(n)])).await.unwrap() }
     });
     let mut set = tokio::task::JoinSet::new();
     uploads.for_each(|upload| drop(set.spawn(upload)));
@@ -278,7 +285,10 @@ async fn a_reader_may_list_and_nothing_else() {
         fixture.instance.delete_model(&reader, &pump).await.unwrap_err().code(),
         "AuthorizationFailed"
     );
-    assert_eq!(fixture.instance.create_models(&reader, []).await.unwrap_err().code(), "AuthorizationFailed");
+    assert_eq!(
+        fixture.instance.create_models(&reader, upload(&[])).await.unwrap_err().code(),
+        "AuthorizationFailed"
+    );
     assert_eq!(everything(&fixture).await.len(), 4);
 }
 

@@ -95,7 +95,7 @@ impl Instance {
             let source_twin = self.digital_twin(source).await?.record;
             let models = self.models().await?;
             let shape = self.shape(&models, source_twin.model()).await?;
-            let new = rules::patch(&old.record, &source_twin, patch, (&models, shape), new_etag())?;
+            let new = rules::patch(&old.record, patch, (&models, shape), new_etag())?;
             let mut batch = Batch::default();
             batch.replace(&old, &new);
             event::relationship_updated(self, &mut batch, &source_twin, &new, patch);

@@ -55,14 +55,13 @@ pub(crate) fn create(
         target: target.id().clone(),
         document,
     };
-    validate(&relationship, source, Some(target), models)?;
+    validate(&relationship, Some(target), models)?;
     Ok(relationship)
 }
 
 /// The relationship after a patch document, all of it or none. Its ends and its name stay.
 pub(crate) fn patch(
     old: &Relationship,
-    source: &DigitalTwin,
     operations: &[Operation],
     models: Models,
     etag: String,
@@ -79,23 +78,18 @@ pub(crate) fn patch(
     let Value::Object(mut document) = document else { return Err(Error::PayloadInvalid) };
     document.insert("$etag".to_owned(), Value::from(etag));
     let new = Relationship { document, ..old.clone() };
-    validate(&new, source, None, models)?;
+    validate(&new, None, models)?;
     Ok(new)
 }
 
 /// `target`: its model is checked too, which an existing relationship has behind it.
 fn validate(
     relationship: &Relationship,
-    source: &DigitalTwin,
     target: Option<&DigitalTwin>,
     (models, shape): Models,
 ) -> Result<(), Error> {
-    let model = source.model();
     let shape = shape.map_err(|why| Error::relationship_invalid(vec![why]))?;
-    let name = relationship.name();
-    let declared = shape.resolved.relationship(name).ok_or_else(|| {
-        Error::InvalidRelationship(format!("The relationship {name} does not exist on the model {model}."))
-    })?;
+    let declared = shape.resolved.relationship(relationship.name()).ok_or(Error::RelationshipNotInModel)?;
     if let (Some(wanted), Some(target)) = (&declared.target, target) {
         check_target(wanted, target, models)?;
     }

@@ -81,9 +81,14 @@ async fn a_relationship_that_no_model_allows_is_refused() {
         fixture.contain("a", "e", "nobody").await.unwrap_err().to_string(),
         "The target digital twin is invalid or does not exist Please validate that the target twin is valid and ensure that the target twin is not deleted. See section on querying the twins https://aka.ms/adtv2query ."
     );
+    let unknown = json!({"$relationshipName": "unknown", "$targetId": "b"});
+    assert_eq!(
+        fixture.relate("a", "e", unknown).await.unwrap_err().to_string(),
+        "Twin relationship does not align with the model. Please ensure that the relationship is in alignment with the model. See section on listing models http://aka.ms/adtv2models."
+    );
     // Unrelated targets suit an undeclared target, subtypes a declared one, names are inherited.
     fixture.relate("a", "any", json!({"$relationshipName": "seesAnything", "$targetId": "p"})).await.unwrap();
-    let suite = json!({"$metadata": {"$model": "dtmi:test:Suite;1"}, "Thermostat": {}});
+    let suite = json!({"$metadata": {"$model": "dtmi:test:Suite;1"}, "Thermostat": {"$metadata": {}}});
     fixture.put("s", suite).await.unwrap();
     fixture.contain("a", "sub", "s").await.unwrap();
     fixture.contain("s", "up", "a").await.unwrap();

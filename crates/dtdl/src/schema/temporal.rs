@@ -24,26 +24,32 @@ pub(super) fn is_date(text: &str) -> bool {
 
 /// `HH:MM:SS` with an optional fraction, and `Z` or an offset of up to 14 hours.
 pub(super) fn is_time(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    if bytes.len() < 9 || !is_clock(&bytes[..8]) {
-        return false;
-    }
-    let mut rest = &bytes[8..];
-    if let [b'.', after @ ..] = rest {
-        let length = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if length == 0 {
-            return false;
-        }
-        rest = &after[length..];
-    }
-    match rest {
-        b"Z" => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+    match after_time(text) {
+        Some(b"Z") => true,
+        Some([b'+' | b'-', h1, h2, b':', m1, m2]) => {
             matches!((digits(&[*h1, *h2]), digits(&[*m1, *m2])), (Some(hours), Some(minutes))
                 if minutes < 60 && hours * 60 + minutes <= 14 * 60)
         }
         _ => false,
     }
+}
+
+/// What follows `HH:MM:SS` and its fraction; none: there is no such time.
+fn after_time(text: &str) -> Option<&[u8]> {
+    let (clock, rest) = text.as_bytes().split_at_checked(8)?;
+    if !is_clock(clock) {
+        return None;
+    }
+    let [b'.', after @ ..] = rest else { return Some(rest) };
+    let length = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (length > 0).then(|| &after[length..])
+}
+
+/// A date, `T`, a time, with or without its zone.
+pub(super) fn is_local_date_time(text: &str) -> bool {
+    text.split_once('T').is_some_and(|(date, time)| {
+        is_date(date) && (is_time(time) || after_time(time).is_some_and(<[u8]>::is_empty))
+    })
 }
 
 /// A date, `T`, a time.

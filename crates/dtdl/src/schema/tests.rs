@@ -9,7 +9,7 @@ fn every_violation_is_told_with_its_place() {
     ]);
     let places = |value| -> Vec<String> {
         schema
-            .validate(&value)
+            .validate(&value, &Options::language())
             .err()
             .unwrap_or_default()
             .into_iter()
@@ -26,7 +26,9 @@ fn every_violation_is_told_with_its_place() {
 
 #[test]
 fn whole_numbers_have_their_range_and_no_fraction() {
-    let conforms = |schema: Schema, text: &str| schema.validate(&serde_json::from_str(text).unwrap()).is_ok();
+    let conforms = |schema: Schema, text: &str| {
+        schema.validate(&serde_json::from_str(text).unwrap(), &Options::language()).is_ok()
+    };
     for (text, integer, long) in [
         ("2147483647", true, true),
         ("2147483648", false, true),
@@ -45,18 +47,36 @@ fn whole_numbers_have_their_range_and_no_fraction() {
 #[test]
 fn a_geometry_has_its_type_and_nesting() {
     let point = Schema::Geospatial(Geometry::Point);
-    assert!(point.validate(&json!({"type": "Point", "coordinates": [47.6, -122.1]})).is_ok());
-    assert!(point.validate(&json!({"type": "Polygon", "coordinates": [47.6, -122.1]})).is_err());
-    assert!(point.validate(&json!({"type": "Point", "coordinates": [[47.6, -122.1]]})).is_err());
+    assert!(
+        point
+            .validate(&json!({"type": "Point", "coordinates": [47.6, -122.1]}), &Options::language())
+            .is_ok()
+    );
+    assert!(
+        point
+            .validate(&json!({"type": "Polygon", "coordinates": [47.6, -122.1]}), &Options::language())
+            .is_err()
+    );
+    assert!(
+        point
+            .validate(&json!({"type": "Point", "coordinates": [[47.6, -122.1]]}), &Options::language())
+            .is_err()
+    );
     let polygon = Schema::Geospatial(Geometry::Polygon);
     assert!(
         polygon
-            .validate(&json!({"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}))
+            .validate(
+                &json!({"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}),
+                &Options::language()
+            )
             .is_ok()
     );
     assert!(
         polygon
-            .validate(&json!({"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [1, 0]]]}))
+            .validate(
+                &json!({"type": "Polygon", "coordinates": [[[0, 0], [0, 1], [1, 1], [1, 0]]]}),
+                &Options::language()
+            )
             .is_err()
     );
 }

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const RESERVED_PREFIXES: [&str; 2] = ["dtmi:dtdl:", "dtmi:standard:"];
 
 /// What is active where an element stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Context {
     pub(crate) version: u8,
     /// Bits by position in [`EXTENSIONS`].

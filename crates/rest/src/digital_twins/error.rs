@@ -140,6 +140,7 @@ fn problem(place: &str, reason: &str, trace: &Trace) -> Response {
 fn status(error: &Error) -> u16 {
     match error {
         Error::PayloadInvalid
+        | Error::ModelsInvalid
         | Error::DigitalTwinIdInvalid
         | Error::RelationshipIdInvalid
         | Error::ModelIdInvalid(_)
@@ -155,6 +156,7 @@ fn status(error: &Error) -> u16 {
         | Error::ValidationFailed { .. }
         | Error::JsonPatchInvalid(_)
         | Error::RelationshipsNotDeleted(_)
+        | Error::RelationshipNotInModel
         | Error::InvalidRelationship(_)
         | Error::OperationNotAllowed
         | Error::SqlQueryError(_)

@@ -17,7 +17,7 @@ use access::directory::Directory;
 use access::{Caller, TokenError, audiences};
 use base::caps;
 use base::hosts::{Host, Hosts, Service};
-use digital_twins::{Instance, Instances};
+use digital_twins::{Error, Instance, Instances};
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
@@ -61,32 +61,36 @@ impl Door for DigitalTwins {
 
     #[rustfmt::skip]
     fn routes() -> Routes<Self> {
+        use access::Permission::{
+            DigitalTwinDelete, DigitalTwinQuery, DigitalTwinRead, DigitalTwinTelemetry, DigitalTwinWrite, EventRouteDelete, EventRouteRead,
+            EventRouteWrite, ModelDelete, ModelRead, ModelWrite, RelationshipDelete, RelationshipRead, RelationshipWrite,
+        };
         let entity = caps::DIGITAL_TWIN_BYTES_MAX;
         let r = Routes::new();
-        let r = route!(r, "POST", "/models", "DigitalTwinModels_Add", models::add).body_max(caps::MODELS_BODY_BYTES_MAX);
-        let r = route!(r, "GET", "/models", "DigitalTwinModels_List", models::list);
-        let r = route!(r, "GET", "/models/{id}", "DigitalTwinModels_GetById", models::get);
-        let r = route!(r, "PATCH", "/models/{id}", "DigitalTwinModels_Update", models::update).body_max(entity);
-        let r = route!(r, "DELETE", "/models/{id}", "DigitalTwinModels_Delete", models::delete);
-        let r = route!(r, "POST", "/query", "Query_QueryTwins", query::query).body_max(caps::QUERY_BODY_BYTES_MAX);
-        let r = route!(r, "GET", "/digitaltwins/{id}", "DigitalTwins_GetById", twins::get);
-        let r = route!(r, "PUT", "/digitaltwins/{id}", "DigitalTwins_Add", twins::put).body_max(entity);
-        let r = route!(r, "PATCH", "/digitaltwins/{id}", "DigitalTwins_Update", twins::update).body_max(entity);
-        let r = route!(r, "DELETE", "/digitaltwins/{id}", "DigitalTwins_Delete", twins::delete);
-        let r = route!(r, "GET", "/digitaltwins/{id}/components/{component}", "DigitalTwins_GetComponent", twins::get_component);
-        let r = route!(r, "PATCH", "/digitaltwins/{id}/components/{component}", "DigitalTwins_UpdateComponent", twins::update_component).body_max(entity);
-        let r = route!(r, "POST", "/digitaltwins/{id}/telemetry", "DigitalTwins_SendTelemetry", twins::send_telemetry).body_max(entity);
-        let r = route!(r, "POST", "/digitaltwins/{id}/components/{component}/telemetry", "DigitalTwins_SendComponentTelemetry", twins::send_component_telemetry).body_max(entity);
-        let r = route!(r, "GET", "/digitaltwins/{id}/relationships", "DigitalTwins_ListRelationships", relationships::list);
-        let r = route!(r, "GET", "/digitaltwins/{id}/incomingrelationships", "DigitalTwins_ListIncomingRelationships", relationships::list_incoming);
-        let r = route!(r, "GET", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_GetRelationshipById", relationships::get);
-        let r = route!(r, "PUT", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_AddRelationship", relationships::put).body_max(entity);
-        let r = route!(r, "PATCH", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_UpdateRelationship", relationships::update).body_max(entity);
-        let r = route!(r, "DELETE", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_DeleteRelationship", relationships::delete);
-        let r = route!(r, "GET", "/eventroutes", "EventRoutes_List", event_routes::list);
-        let r = route!(r, "GET", "/eventroutes/{id}", "EventRoutes_GetById", event_routes::get);
-        let r = route!(r, "PUT", "/eventroutes/{id}", "EventRoutes_Add", event_routes::put).body_max(entity);
-        let r = route!(r, "DELETE", "/eventroutes/{id}", "EventRoutes_Delete", event_routes::delete);
+        let r = route!(r, "POST", "/models", "DigitalTwinModels_Add", models::add).requires(ModelWrite).body_max(caps::MODELS_BODY_BYTES_MAX);
+        let r = route!(r, "GET", "/models", "DigitalTwinModels_List", models::list).requires(ModelRead);
+        let r = route!(r, "GET", "/models/{id}", "DigitalTwinModels_GetById", models::get).requires(ModelRead);
+        let r = route!(r, "PATCH", "/models/{id}", "DigitalTwinModels_Update", models::update).requires(ModelWrite).body_max(entity);
+        let r = route!(r, "DELETE", "/models/{id}", "DigitalTwinModels_Delete", models::delete).requires(ModelDelete);
+        let r = route!(r, "POST", "/query", "Query_QueryTwins", query::query).requires(DigitalTwinQuery).body_max(caps::QUERY_BODY_BYTES_MAX);
+        let r = route!(r, "GET", "/digitaltwins/{id}", "DigitalTwins_GetById", twins::get).requires(DigitalTwinRead);
+        let r = route!(r, "PUT", "/digitaltwins/{id}", "DigitalTwins_Add", twins::put).requires(DigitalTwinWrite).body_max(entity);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}", "DigitalTwins_Update", twins::update).requires(DigitalTwinWrite).body_max(entity);
+        let r = route!(r, "DELETE", "/digitaltwins/{id}", "DigitalTwins_Delete", twins::delete).requires(DigitalTwinDelete);
+        let r = route!(r, "GET", "/digitaltwins/{id}/components/{component}", "DigitalTwins_GetComponent", twins::get_component).requires(DigitalTwinRead);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}/components/{component}", "DigitalTwins_UpdateComponent", twins::update_component).requires(DigitalTwinWrite).body_max(entity);
+        let r = route!(r, "POST", "/digitaltwins/{id}/telemetry", "DigitalTwins_SendTelemetry", twins::send_telemetry).requires(DigitalTwinTelemetry).body_max(entity);
+        let r = route!(r, "POST", "/digitaltwins/{id}/components/{component}/telemetry", "DigitalTwins_SendComponentTelemetry", twins::send_component_telemetry).requires(DigitalTwinTelemetry).body_max(entity);
+        let r = route!(r, "GET", "/digitaltwins/{id}/relationships", "DigitalTwins_ListRelationships", relationships::list).requires(RelationshipRead);
+        let r = route!(r, "GET", "/digitaltwins/{id}/incomingrelationships", "DigitalTwins_ListIncomingRelationships", relationships::list_incoming).requires(RelationshipRead);
+        let r = route!(r, "GET", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_GetRelationshipById", relationships::get).requires(RelationshipRead);
+        let r = route!(r, "PUT", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_AddRelationship", relationships::put).requires(RelationshipWrite).body_max(entity);
+        let r = route!(r, "PATCH", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_UpdateRelationship", relationships::update).requires(RelationshipWrite).body_max(entity);
+        let r = route!(r, "DELETE", "/digitaltwins/{id}/relationships/{relationship}", "DigitalTwins_DeleteRelationship", relationships::delete).requires(RelationshipDelete);
+        let r = route!(r, "GET", "/eventroutes", "EventRoutes_List", event_routes::list).requires(EventRouteRead);
+        let r = route!(r, "GET", "/eventroutes/{id}", "EventRoutes_GetById", event_routes::get).requires(EventRouteRead);
+        let r = route!(r, "PUT", "/eventroutes/{id}", "EventRoutes_Add", event_routes::put).requires(EventRouteWrite).body_max(entity);
+        let r = route!(r, "DELETE", "/eventroutes/{id}", "EventRoutes_Delete", event_routes::delete).requires(EventRouteDelete);
         let r = route!(r, "GET", "/jobs/imports", "ImportJobs_List", jobs::not_supported);
         let r = route!(r, "PUT", "/jobs/imports/{id}", "ImportJobs_Add", jobs::not_supported).body_max(entity);
         let r = route!(r, "GET", "/jobs/imports/{id}", "ImportJobs_GetById", jobs::not_supported);
@@ -97,10 +101,10 @@ impl Door for DigitalTwins {
         route!(r, "GET", "/jobs/deletions/{id}", "DeleteJobs_GetById", jobs::not_supported)
     }
 
-    /// Instance, token, network, api-version: in this order the service's gateway looks at them.
-    async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<At, Response> {
+    /// Instance, token, network, api-version, permission: in this order the service's gateway looks at them.
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<At, Response> {
         let trace = Trace::of(head);
-        self.enter(head, trace.clone()).await.map_err(|refusal| refusal.answer(&trace))
+        self.enter(head, route, trace.clone()).await.map_err(|refusal| refusal.answer(&trace))
     }
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
@@ -125,7 +129,7 @@ impl Door for DigitalTwins {
 }
 
 impl DigitalTwins {
-    async fn enter(&self, head: &Head, trace: Trace) -> Result<At, WireError> {
+    async fn enter(&self, head: &Head, route: &RouteInfo, trace: Trace) -> Result<At, WireError> {
         let instance = self.find(head).ok_or(WireError::UnknownInstance)?;
         let token = head.bearer().ok_or(WireError::Unauthorized)?;
         let caller = self.directory.authenticate_bearer(token, audiences::DIGITAL_TWINS).await;
@@ -145,6 +149,9 @@ impl DigitalTwins {
             return Err(WireError::PublicNetworkAccessDisabled);
         }
         let version = ApiVersion::of(head)?;
+        if let Some(permission) = route.permission {
+            caller.require(permission, instance.scope()).map_err(Error::from)?;
+        }
         let instance = instance.traced(&trace.parent());
         Ok(At { instance, caller, version, trace })
     }

@@ -6,7 +6,7 @@ use digital_twins::{Dtmi, Error, LanguageMap, ModelData, ModelQuery};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::request::{body, continuation, flag, model_id, next_link, page_max, patch};
+use super::request::{continuation, flag, model_id, next_link, page_max, patch};
 use super::{At, Outcome};
 use crate::wire::{Request, Response};
 
@@ -43,14 +43,15 @@ struct ListBody<'a> {
 }
 
 pub(super) async fn add(at: At, request: Request) -> Outcome {
-    let Value::Array(definitions) = body(&request)? else { return Err(Error::PayloadInvalid.into()) };
-    let models = at.instance.create_models(&at.caller, definitions).await?;
+    let models = at.instance.create_models(&at.caller, request.body).await?;
     let created: Vec<ModelBody> = models.iter().map(ModelBody::from).collect();
     Ok(Response::json(201, &created))
 }
 
 pub(super) async fn list(at: At, request: Request) -> Outcome {
-    let dependencies_for = request.query_all("dependenciesFor").map(model_id).collect::<Result<_, _>>()?;
+    // Given once per id, or all in one with commas, as one client can only do it. Empty is how another says none.
+    let ids = request.query_all("dependenciesFor").flat_map(|ids| ids.split(',')).filter(|id| !id.is_empty());
+    let dependencies_for = ids.map(model_id).collect::<Result<_, _>>()?;
     let query = ModelQuery {
         dependencies_for,
         include_definition: flag(&request, "includeModelDefinition")?,

@@ -52,17 +52,22 @@ async fn with_every_schema() -> Fixture {
 #[tokio::test]
 async fn a_value_is_held_against_its_schema_at_the_root_and_in_a_component() {
     let fixture = with_every_schema().await;
-    let twin = json!({"$metadata": {"$model": "dtmi:test:Whole;1"}, "part": {}});
+    let twin = json!({"$metadata": {"$model": "dtmi:test:Whole;1"}, "part": {"$metadata": {}}});
     // The property, JSON texts that fit it, and others that do not. Null never fits.
     let table: [(&str, &[&str], &[&str]); 16] = [
         ("boolean", &["true", "false"], &["1", "\"true\""]),
         ("date", &["\"2024-02-29\""], &["\"2023-02-29\"", "\"2024-2-9\"", "\"20240229\"", "20240229"]),
         (
             "dateTime",
-            &["\"2024-02-29T23:59:59.123456789Z\"", "\"2024-02-29T00:00:00+14:00\""],
             &[
-                "\"2024-02-29T24:00:00Z\"",
-                "\"2024-02-29T00:00:00\"",
+                "\"2024-02-29T23:59:59.123456789Z\"",
+                "\"2024-02-29T00:00:00+14:00\"",
+                "\"0001-01-01T00:00:00\"",
+                "\"2024-02-29T00:00:00.5\"",
+            ],
+            &[
+                "\"2024-02-29T24:00:00\"",
+                "\"2024-02-29T00:00:00.\"",
                 "\"2024-02-29 00:00:00Z\"",
                 "\"2024-02-29\"",
             ],
@@ -186,7 +191,9 @@ async fn a_path_leads_into_lists_maps_and_objects_at_the_root_and_in_a_component
     ];
     for (op, path, value, expected) in table {
         for prefix in ["", "/part"] {
-            let mut twin = object(json!({"$metadata": {"$model": "dtmi:test:Whole;1"}, "part": start()}));
+            let mut part = object(start());
+            part.insert("$metadata".to_owned(), json!({}));
+            let mut twin = object(json!({"$metadata": {"$model": "dtmi:test:Whole;1"}, "part": part}));
             twin.extend(object(start()));
             let before = fixture.put("r", Value::Object(twin)).await.unwrap();
             let path = format!("{prefix}{path}");

@@ -8,7 +8,7 @@ use store::{Batch, Durability, Location, Options, Store};
 
 use super::{dtmi, everything, listed};
 use crate::Error;
-use crate::fixture::{Fixture, patch, room, within};
+use crate::fixture::{Fixture, patch, room, upload, within};
 use crate::model::ModelQuery;
 use crate::model::record::{self, Definition};
 
@@ -76,7 +76,7 @@ async fn versions_that_share_identifiers_are_all_there_after_a_restart() {
     every_version_is_usable(&fixture, 4).await;
     fixture.put("d", json!({"$metadata": {"$model": "dtmi:test:Derived;1"}, "only3": 3})).await.unwrap();
     fixture
-        .put("h", json!({"$metadata": {"$model": "dtmi:test:Holder;1"}, "c": {"only4": 4}}))
+        .put("h", json!({"$metadata": {"$model": "dtmi:test:Holder;1"}, "c": {"only4": 4, "$metadata": {}}}))
         .await
         .unwrap();
     let of = ModelQuery { dependencies_for: vec![dtmi("dtmi:test:Holder;1")], ..ModelQuery::default() };
@@ -90,7 +90,7 @@ async fn uploads_at_the_same_time_that_share_identifiers_are_all_kept() {
     for number in 1..=8 {
         let (instance, caller) = (fixture.instance.clone(), fixture.caller.clone());
         let definitions = [version("Sensor", number, &json!({}))];
-        uploads.spawn(async move { instance.create_models(&caller, definitions).await });
+        uploads.spawn(async move { instance.create_models(&caller, upload(&definitions)).await });
     }
     for uploaded in within(uploads.join_all()).await {
         uploaded.unwrap();
@@ -151,7 +151,10 @@ async fn a_model_that_no_longer_compiles_stays_and_harms_nobody() {
 async fn no_longer_compiles(definition: Option<&Value>) {
     let fixture = Fixture::with_models().await;
     fixture.room("r").await;
-    fixture.put("s", json!({"$metadata": {"$model": "dtmi:test:Suite;1"}, "Thermostat": {}})).await.unwrap();
+    fixture
+        .put("s", json!({"$metadata": {"$model": "dtmi:test:Suite;1"}, "Thermostat": {"$metadata": {}}}))
+        .await
+        .unwrap();
     let before = everything(&fixture).await;
     spoil(&fixture, "dtmi:test:Room;1", definition).await;
     let fixture = fixture.restarted().await;

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base::meter::{Limits, Throttled};
 use base::{InstanceId, Meter, Throttle, caps};
 use serde_json::{Value, json};
 
-use super::fixture::{Fixture, settings};
+use super::fixture::{Fixture, HOST, VERSION, settings};
 use crate::router::RouteInfo;
-use crate::wire::Peer;
+use crate::wire::{Head, Peer};
 
 /// One valid request for every operation of the data plane: method, path, body.
 fn operations() -> Vec<(&'static str, String, Value)> {
@@ -33,7 +32,11 @@ fn operations() -> Vec<(&'static str, String, Value)> {
         ("DELETE", "/models/dtmi:example:room;1", Value::Null),
         ("POST", "/query", json!({"query": "SELECT * FROM DIGITALTWINS"})),
         ("GET", "/digitaltwins/a", Value::Null),
-        ("PUT", "/digitaltwins/new", json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {}})),
+        (
+            "PUT",
+            "/digitaltwins/new",
+            json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {"$metadata": {}}}),
+        ),
         ("PATCH", "/digitaltwins/a", patch.clone()),
         ("DELETE", "/digitaltwins/c", Value::Null),
         ("GET", "/digitaltwins/a/components/Comp", Value::Null),
@@ -173,17 +176,8 @@ async fn a_body_larger_than_its_operation_takes_is_refused_and_changes_nothing()
 
 /// Method, path with nameless parameters, operation id.
 fn published() -> Option<BTreeSet<(String, String, String)>> {
-    let shared = std::env::var_os("TWINHUB_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
-        PathBuf::from,
-    );
-    let path = shared.join("spec/openapi/digital-twins/digitaltwins-dataplane-2023-10-31.json");
-    let Ok(bytes) = std::fs::read(&path) else {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} is missing", path.display());
-        eprintln!("did not run: {} is missing", path.display());
-        return None;
-    };
-    let document: Value = serde_json::from_slice(&bytes).unwrap();
+    let document =
+        test_data::shared_json("spec/openapi/digital-twins/digitaltwins-dataplane-2023-10-31.json")?;
     let mut found = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -285,6 +279,53 @@ async fn a_reader_reads_and_queries_and_changes_nothing() {
             answer.is(200);
         } else {
             answer.refused(403, "AuthorizationFailed");
+        }
+    }
+    assert_eq!(state(&fixture).await, before);
+}
+
+/// Whoever may not do something is told that, and not what is wrong with how it was asked for.
+#[tokio::test]
+async fn a_caller_without_the_right_is_refused_before_anything_of_the_request_is_looked_at() {
+    let fixture = graph().await;
+    let before = state(&fixture).await;
+    let asked = operations().into_iter().filter(|(_, path, _)| !path.starts_with("/jobs"));
+    for (method, path, _) in asked {
+        let is_read = method == "GET" || path == "/query";
+        let callers =
+            if is_read { vec![&fixture.stranger] } else { vec![&fixture.stranger, &fixture.reader] };
+        for caller in callers {
+            for path in [path.clone(), format!("{path}?max-items-per-page=x&includeModelDefinition=x")] {
+                let separator = if path.contains('?') { '&' } else { '?' };
+                let request = http::Request::builder()
+                    .method(method)
+                    .uri(format!("{path}{separator}api-version={VERSION}"))
+                    .header("host", HOST)
+                    .header("if-match", "nonsense")
+                    .header("authorization", format!("Bearer {caller}"));
+                let (parts, ()) = request.body(()).unwrap().into_parts();
+                let head = Head::new(&parts, Peer::default()).unwrap();
+                let never_read = Box::new(|_| panic!("the body of {method} {path} is read"));
+                let answer = fixture.door.serve(head, never_read).await;
+                assert_eq!(answer.status, 403, "{method} {path}");
+                assert_eq!(answer.body_json()["error"]["code"], "AuthorizationFailed", "{method} {path}");
+            }
+        }
+    }
+    assert_eq!(state(&fixture).await, before);
+}
+
+#[tokio::test]
+async fn a_body_without_its_required_members_is_refused() {
+    let fixture = graph().await;
+    let before = state(&fixture).await;
+    for (method, path, _) in with_bodies(&fixture) {
+        for body in ["{}", "[{}]"] {
+            // Telemetry has no required members.
+            if path.ends_with("/telemetry") && body == "{}" {
+                continue;
+            }
+            fixture.ask(method, &path).header("message-id", "m").bytes(body).send().await.is(400);
         }
     }
     assert_eq!(state(&fixture).await, before);

@@ -139,7 +139,7 @@ async fn unreadable_bodies_and_headers_are_refused_in_the_services_words() {
     }
     let ask = fixture.ask("DELETE", "/digitaltwins/a").header("if-match", "*").header("if-match", "*");
     ask.send().await.refused(400, "InvalidArgument");
-    let twin = json!({"$metadata": {"$model": ROOM}, "Comp": {}});
+    let twin = json!({"$metadata": {"$model": ROOM}, "Comp": {"$metadata": {}}});
     let edge = json!({"$relationshipName": "contains", "$targetId": "a"});
     for (path, body) in [("/digitaltwins/a", twin), ("/digitaltwins/a/relationships/e", edge)] {
         for etag in ["W/\"x\"", "", "x", "*, *", "é"] {
@@ -154,9 +154,10 @@ async fn unreadable_bodies_and_headers_are_refused_in_the_services_words() {
 async fn validation_failures_list_their_details() {
     let fixture = Fixture::with_rooms(&[]).await;
     let put = |body: Value| fixture.ask("PUT", "/digitaltwins/x").json(&body).send();
-    let answer = put(json!({"$metadata": {"$model": ROOM}, "LowestTemperature": 1, "Comp": {}}))
-        .await
-        .refused(400, "ValidationFailed");
+    let answer =
+        put(json!({"$metadata": {"$model": ROOM}, "LowestTemperature": 1, "Comp": {"$metadata": {}}}))
+            .await
+            .refused(400, "ValidationFailed");
     assert_eq!(
         answer.text(),
         r#"{"error":{"code":"ValidationFailed","message":"Invalid twin specified","details":[{"code":"ValidationFailed","message":"LowestTemperature does not appear on the DTDL for Twin."}]}}"#

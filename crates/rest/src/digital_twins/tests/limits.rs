@@ -10,7 +10,8 @@ use super::fixture::{Fixture, HOST, room};
 async fn a_request_may_be_as_large_as_the_limit_and_no_larger() {
     let fixture = Fixture::with_rooms(&["a"]).await;
     let body = |bytes: usize| {
-        let body = json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {}}).to_string();
+        let body =
+            json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {"$metadata": {}}}).to_string();
         format!("{}{}{}", &body[..body.len() - 1], " ".repeat(bytes - body.len()), '}')
     };
     let max = caps::DIGITAL_TWIN_BYTES_MAX;
@@ -64,6 +65,31 @@ async fn a_model_may_be_as_large_as_the_limit_and_no_larger() {
     let over = json!([model("over", caps::MODEL_BYTES_MAX + 1)]);
     fixture.ask("POST", "/models").json(&over).send().await.refused(400, "LimitExceeded");
     fixture.ask("GET", "/models/dtmi:example:over;1").send().await.refused(404, "ModelNotFound");
+}
+
+/// Megabytes of JSON take their time, which is nobody else's: while no thread is free to read them, others are answered.
+#[test]
+fn the_models_of_an_upload_are_read_where_no_other_request_waits_for_them() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let fixture = Fixture::with_rooms(&["a"]).await;
+        let (free, busy) = std::sync::mpsc::sync_channel::<()>(0);
+        let thread = tokio::task::spawn_blocking(move || busy.recv());
+        let mut upload = std::pin::pin!(fixture.ask("POST", "/models").bytes("[{").send());
+        let others = async {
+            for _ in 0..20 {
+                fixture.ask("GET", "/digitaltwins/a").send().await.is(200);
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut upload => panic!("the body was read on the way"),
+            () = others => {}
+        }
+        free.send(()).unwrap();
+        thread.await.unwrap().unwrap();
+        upload.await.refused(400, "InvalidArgument");
+    });
 }
 
 #[tokio::test]

@@ -109,6 +109,18 @@ async fn dependencies_are_asked_for_by_a_repeated_parameter() {
         let next = page["nextLink"].as_str().unwrap_or_default();
         path = next.strip_prefix(&format!("https://{HOST}")).unwrap_or_default().to_owned();
     }
+    // One client can only list them with commas; another sends the name without a value for none.
+    let path = "/models?dependenciesFor=dtmi%3Aexample%3Aroom%3B1,dtmi%3Aexample%3Acomp%3B1";
+    for path in [path, "/models?dependenciesFor=", "/models?dependenciesFor", "/models?dependenciesFor=&x=y"]
+    {
+        let found = fixture.ask("GET", path).send().await.is(200).json();
+        assert_eq!(found["value"].as_array().unwrap().len(), 2, "{path}");
+    }
+    let path = "/models?dependenciesFor=dtmi:example:comp;1,dtmi:no:such;1";
+    fixture.ask("GET", path).send().await.refused(404, "ModelNotFound");
+    let path = "/models?dependenciesFor=dtmi:example:comp;1&dependenciesFor=";
+    let found = fixture.ask("GET", path).send().await.is(200).json();
+    assert_eq!(found["value"].as_array().unwrap().len(), 1);
     fixture.ask("GET", "/models?dependenciesFor=dtmi:no:such;1").send().await.refused(404, "ModelNotFound");
     fixture.ask("GET", "/models?dependenciesFor=nonsense").send().await.refused(400, "InvalidArgument");
 }
@@ -119,7 +131,7 @@ async fn a_model_is_decommissioned_and_deleted() {
     let set = |value: Value| json!([{"op": "replace", "path": "/decommissioned", "value": value}]);
     fixture.ask("PATCH", ROOM).json(&set(json!(true))).send().await.has_no_content();
     assert_eq!(fixture.ask("GET", ROOM).send().await.json()["decommissioned"], true);
-    let body = json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {}});
+    let body = json!({"$metadata": {"$model": "dtmi:example:room;1"}, "Comp": {"$metadata": {}}});
     fixture.ask("PUT", "/digitaltwins/r").json(&body).send().await.refused(400, "ModelDecommissioned");
     for bad in [json!([]), json!([{"op": "add", "path": "/decommissioned", "value": true}]), set(json!(1))] {
         fixture.ask("PATCH", ROOM).json(&bad).send().await.refused(400, "JsonPatchInvalid");

@@ -38,7 +38,7 @@ async fn joins_follow_relationships_and_model_tests_follow_inheritance() {
     let fixture = Fixture::with_rooms(&["a", "b"]).await;
     let suite = json!({"@id": "dtmi:example:suite;1", "@type": "Interface", "@context": "dtmi:dtdl:context;2", "extends": "dtmi:example:room;1"});
     fixture.upload(json!([suite])).await;
-    let body = json!({"$metadata": {"$model": "dtmi:example:suite;1"}, "Comp": {}});
+    let body = json!({"$metadata": {"$model": "dtmi:example:suite;1"}, "Comp": {"$metadata": {}}});
     fixture.ask("PUT", "/digitaltwins/s").json(&body).send().await.is(200);
     for (edge, target) in [("e1", "b"), ("e2", "s")] {
         let body = json!({"$relationshipName": "contains", "$targetId": target, "since": edge});
