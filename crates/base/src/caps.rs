@@ -179,6 +179,12 @@ pub const QUERY_JOINS_MAX: usize = 5;
 pub const QUERY_SECONDS_MAX: u64 = 60;
 /// ours: documents that one page of a query reads or answers; a page that would hold more ends with fewer rows.
 pub const QUERY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// ours: queries that wait for one to end; more are refused.
+pub const QUERIES_WAITING_MAX: usize = 1024;
+/// ours: of those, one caller's in one instance.
+pub const QUERIES_WAITING_PER_CALLER_MAX: usize = 256;
+/// ours: in the engine's own instructions, a tenth to half a second; a query that takes more is a long one.
+pub const QUERY_SHORT_INSTRUCTIONS_MAX: u64 = 2_000_000;
 /// ours: a longer statement is compiled for its query alone and not kept.
 pub const QUERY_STATEMENT_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// ours: each is one more index to be kept at every write.
@@ -218,6 +224,7 @@ pub const READERS: usize = 4;
 pub const READ_QUEUE_MAX: usize = 1024;
 /// Rows that one step of removing an instance deletes.
 pub const PURGE_ROWS_MAX: usize = 1000;
+/// The length of the write-ahead log of records while no query holds it.
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
@@ -250,6 +257,8 @@ pub const LOG_DAMAGED_PLACES_MAX: usize = 1000;
 
 // Events.
 pub const OUTBOX_CLAIM_MAX: usize = 500;
+/// Rows that were relayed and wait for a commit to be deleted with; more make one.
+pub const OUTBOX_DONE_MAX: usize = 1000;
 pub const RELAY_RETRY_SECONDS_MAX: u64 = 60;
 /// An event that no endpoint took for so long is given up (Event Grid's retry schedule, which routed events follow).
 pub const EVENT_WAITS_SECONDS_MAX: u64 = 24 * 3600;

@@ -65,7 +65,7 @@ impl Instance {
                 batch.replace(&old, &new);
             } else {
                 batch.insert(&new);
-                batch.add(self.event_routes(), 1, ROUTES_MAX);
+                batch.add(events::route::count(self.id()), 1, ROUTES_MAX);
             }
             batch.add(self.routes_to(&new.endpoint), 1, ROUTES_MAX);
             match self.commit(batch).await {
@@ -118,7 +118,7 @@ impl Instance {
             let old = stored.ok_or(Error::EventRouteNotFound)?;
             let mut batch = Batch::default();
             batch.delete(&old);
-            batch.add(self.event_routes(), -1, ROUTES_MAX);
+            batch.add(events::route::count(self.id()), -1, ROUTES_MAX);
             batch.add(self.routes_to(&old.record.endpoint), -1, ROUTES_MAX);
             self.commit(batch).await?;
             Ok(())
@@ -144,11 +144,6 @@ impl Instance {
     /// How many routes lead to an endpoint.
     fn routes_to(&self, endpoint: &str) -> Counter {
         Counter::new(self.id(), format!("event_routes/{endpoint}"))
-    }
-
-    /// How many routes the instance has.
-    fn event_routes(&self) -> Counter {
-        Counter::new(self.id(), "event_routes")
     }
 }
 

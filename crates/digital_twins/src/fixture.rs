@@ -224,6 +224,13 @@ impl Fixture {
         self.clock.now()
     }
 
+    /// From now on events are raised, as if there were a route.
+    pub(crate) async fn listen(&self) {
+        let mut batch = Batch::default();
+        batch.add(events::route::count(self.instance.id()), 1, i64::MAX);
+        self.store.commit(batch).await.unwrap();
+    }
+
     /// What waits in the outbox.
     pub(crate) async fn events(&self) -> Vec<Told> {
         let rows = self.store.outbox(0, 1000).await.unwrap();

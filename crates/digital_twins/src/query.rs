@@ -65,7 +65,7 @@ impl Instance {
             return Err(Error::ContinuationInvalid);
         }
         let limit = query.page_max.unwrap_or(caps::QUERY_PAGE_DEFAULT).clamp(1, caps::QUERY_PAGE_MAX);
-        let answer = self.store().query(self.id(), &plan, after, limit);
+        let answer = self.store().query((self.id(), caller.object_id()), &plan, after, limit);
         let found = tokio::time::timeout(longest, answer).await;
         let found = found.map_err(|_| Error::QueryTimeout)??;
         let next = found.next.map(|after| Continuation::encode(&Token { query: text.clone(), after }));

@@ -95,6 +95,7 @@ mod tests {
     #[tokio::test]
     async fn telemetry_is_told_with_its_message_id_source_and_model_and_stores_nothing() {
         let fixture = Fixture::with_models().await;
+        fixture.listen().await;
         let twin = fixture.room("r").await;
         let before = fixture.events().await.len();
         let telemetry = Telemetry {

@@ -4,6 +4,8 @@
 use base::{InstanceId, Timestamp};
 use store::{Batch, OutboxEntry};
 
+use crate::route;
+
 const VERSION: u8 = 2;
 const BY_ROUTES: u8 = 0;
 const TO_STREAM: u8 = 1;
@@ -28,13 +30,18 @@ pub enum Destination {
     Stream(String),
 }
 
-/// Adds an event to a change.
+/// Adds an event to a change. One for routes is written only if the instance has a route when the change commits: whoever makes
+/// a route before that hears of the change, and whoever makes one later made it after the change.
 pub fn push(batch: &mut Batch, envelope: &Envelope) {
-    batch.outbox(OutboxEntry {
+    let entry = OutboxEntry {
         instance: envelope.instance.clone(),
         partition_key: envelope.partition_key.clone(),
         payload: envelope.encode(),
-    });
+    };
+    match envelope.destination {
+        Destination::Routes => batch.outbox_for(route::count(&envelope.instance), entry),
+        Destination::Stream(_) => batch.outbox(entry),
+    }
 }
 
 impl Envelope {

@@ -5,7 +5,7 @@ use base::{InstanceId, caps};
 use query::filter::{self, Filter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Key, Record, Scan, StoreError, Table, table};
+use store::{Counter, Key, Record, Scan, StoreError, Table, table};
 
 use crate::Events;
 use crate::headers::{self, Property, SystemProperty};
@@ -29,6 +29,12 @@ impl Record for Route {
     fn key(&self) -> Key {
         Key::new([self.instance.as_str(), &self.id])
     }
+}
+
+/// How many routes an instance has. Whoever stores a route or removes one counts it here, in the same batch: an event that no
+/// route could take is not written at all.
+pub fn count(instance: &InstanceId) -> Counter {
+    Counter::new(instance, "event_routes")
 }
 
 /// The routes of one instance, ready to be asked.

@@ -121,6 +121,7 @@ impl Fixture {
     async fn route(&self, id: &str, endpoint: &str, filter: &str) {
         let (instance, id) = (twins(), id.to_owned());
         let mut batch = Batch::default();
+        batch.add(crate::route::count(&instance), 1, i64::MAX);
         batch.put(&Route { instance, id, endpoint: endpoint.into(), filter: filter.into() });
         self.events.context().store.commit(batch).await.unwrap();
     }
@@ -582,4 +583,51 @@ async fn a_wall_clock_that_is_wrong_for_a_minute_takes_no_event_and_gives_none_u
     fixture.clock.advance(Duration::from_hours(2));
     fixture.events.trim_streams().await;
     assert_eq!(fixture.bodies("near").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_listens_to_costs_no_row_and_a_relayed_one_no_commit() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("h").await;
+    fixture.endpoint("e", "ns.servicebus.localhost", "h").await;
+    fixture.raise("a", "k", "unheard").await;
+    assert_eq!(fixture.outbox_len().await, 0);
+    fixture.route("r", "e", "true").await;
+    fixture.raise("a", "k", "heard").await;
+    assert_eq!(fixture.outbox_len().await, 1);
+    let commits = fixture.events.context().store.commits_total();
+    fixture.relay().await;
+    assert_eq!(fixture.bodies("h").await, ["heard"]);
+    assert_eq!(fixture.outbox_len().await, 0);
+    assert_eq!(fixture.events.context().store.commits_total(), commits);
+}
+
+#[tokio::test]
+async fn a_route_hears_of_everything_that_is_changed_after_it_was_made_whoever_is_writing_meanwhile() {
+    let fixture = Fixture::new().await;
+    fixture.event_hub("h").await;
+    fixture.endpoint("e", "ns.servicebus.localhost", "h").await;
+    let made = std::sync::atomic::AtomicBool::new(false);
+    let after = parking_lot::Mutex::new(Vec::new());
+    let write = async |writer: usize| {
+        for number in 0..20 {
+            let body = format!("{writer}-{number}");
+            let must_be_heard = made.load(std::sync::atomic::Ordering::SeqCst);
+            fixture.raise("a", "k", &body).await;
+            if must_be_heard {
+                after.lock().push(body);
+            }
+        }
+    };
+    let listen = async {
+        fixture.raise("b", "k", "before").await;
+        fixture.route("r", "e", "true").await;
+        made.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    tokio::join!(write(0), write(1), write(2), write(3), listen);
+    fixture.relay().await;
+    let heard = fixture.bodies("h").await;
+    let after = after.into_inner();
+    assert!(!after.is_empty());
+    assert!(after.iter().all(|body| heard.contains(body)), "{after:?}, heard {heard:?}");
 }

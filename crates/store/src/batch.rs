@@ -91,7 +91,8 @@ pub(crate) enum Write {
         delta: i64,
         max: i64,
     },
-    Outbox(OutboxEntry),
+    /// Only while the counter, if one is given, is not 0.
+    Outbox(OutboxEntry, Option<Counter>),
     OutboxDone(u64),
     /// Outbox ids from now on are greater than this one.
     OutboxAbove(u64),
@@ -175,7 +176,13 @@ impl Batch {
     }
 
     pub fn outbox(&mut self, entry: OutboxEntry) {
-        self.writes.push(Write::Outbox(entry));
+        self.writes.push(Write::Outbox(entry, None));
+    }
+
+    /// The same, but only if `listeners` is not 0 when the batch is committed: an event that nobody could be told of costs
+    /// nothing, and who came to listen before the commit hears of it.
+    pub fn outbox_for(&mut self, listeners: Counter, entry: OutboxEntry) {
+        self.writes.push(Write::Outbox(entry, Some(listeners)));
     }
 
     /// Takes a relayed row out of the outbox together with whatever else the batch does.

@@ -1,8 +1,8 @@
 //! Compiled queries: renders a plan, runs it on a reader thread and makes the rows of one page.
 //! Called by domain crates with plans of `query`; a query whose asker has gone stops.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base::{InstanceId, caps};
 use query::Plan;
@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 
 use crate::error::StoreError;
 use crate::render::{self, Statement};
+use crate::sqlite::checkpoint::Log;
 use crate::store::Store;
+use crate::turns::{Asker, Length};
 
 /// One page of an answer.
 #[derive(Clone, Debug)]
@@ -25,18 +27,24 @@ pub struct Rows {
 
 /// The engine asks this often, in its own instructions, whether to go on.
 const INSTRUCTIONS_BETWEEN_LOOKS: i32 = 10_000;
+/// How often a short query is looked at.
+const LOOKS_MAX: u64 = caps::QUERY_SHORT_INSTRUCTIONS_MAX / INSTRUCTIONS_BETWEEN_LOOKS as u64;
+/// A query that held the write-ahead log for too long begins anew as often.
+const BEGINNINGS_MAX: usize = 2;
 
 impl Store {
-    /// At most `limit` rows behind `after`, in the plan's order, out of everything that is committed.
+    /// At most `limit` rows behind `after`, in the plan's order, out of everything that is committed. `caller` is whoever asks,
+    /// with whom nobody else shares.
     pub async fn query(
         &self,
-        instance: &InstanceId,
+        (instance, caller): (&InstanceId, &str),
         plan: &Plan,
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Rows, StoreError> {
+        let asker = Asker::new(instance, caller);
         if let Output::Count { .. } = plan.output {
-            let rows = self.run(render::count(plan, instance.as_str()), count).await?;
+            let rows = self.run(&asker, render::count(plan, instance.as_str()), count).await?;
             return Ok(Rows { rows: plan.count_row(rows).into_iter().collect(), next: None });
         }
         if after.is_some_and(|position| !plan.accepts(position)) {
@@ -46,35 +54,100 @@ impl Store {
         let wanted = plan.rows_left(limit, before);
         // One row more than wanted tells whether there is another page.
         let statement = render::rows(plan, instance.as_str(), after, wanted.saturating_add(1));
-        let found = self.run(statement, move |connection, statement| page(connection, statement, wanted));
-        answer(plan, before, &found.await?)
+        let work = move |connection: &Connection, statement: &Statement| page(connection, statement, wanted);
+        answer(plan, before, &self.run(&asker, statement, work).await?)
     }
 
-    /// Stops the statement when this future is dropped: a query may read millions of rows for nobody.
+    /// Runs a statement as a short query, and as a long one from the beginning if it is none. Stops it when this future is
+    /// dropped: a query may read millions of rows for nobody.
     async fn run<T: Send + 'static>(
         &self,
+        asker: &Asker,
         statement: Statement,
-        work: impl FnOnce(&Connection, &Statement) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&Connection, &Statement) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _turn = self.query_turn().await?;
-        let asker = Abandon(Arc::default());
-        let abandoned = Arc::clone(&asker.0);
-        self.read(move |connection| {
-            let look = move || abandoned.load(Ordering::Relaxed);
-            connection.progress_handler(INSTRUCTIONS_BETWEEN_LOOKS, Some(look))?;
-            let watched = Watched(connection);
-            work(watched.0, &statement)
-        })
-        .await
+        let statement = Arc::new(statement);
+        let (mut length, mut beginnings) = (Length::Short, 0);
+        loop {
+            let _turn = self.turns().take(asker, length).await?;
+            let watch = Abandoned(Arc::new(Watch::new(length, self.write_ahead_log())));
+            let (watched, statement, work) = (Arc::clone(&watch.0), Arc::clone(&statement), work.clone());
+            let found = self.read(move |connection| {
+                let watch = Arc::clone(&watched);
+                connection.progress_handler(INSTRUCTIONS_BETWEEN_LOOKS, Some(move || watched.must_stop()))?;
+                let connection = Watched(connection);
+                let found = work(connection.0, &statement);
+                watch.stopped().map_or_else(|| found.map(Ok), |why| Ok(Err(why)))
+            });
+            match found.await? {
+                Ok(found) => return Ok(found),
+                Err(Stopped::TooLong) => length = Length::Long,
+                Err(Stopped::HeldTheLog) => {
+                    beginnings += 1;
+                    if beginnings == BEGINNINGS_MAX {
+                        tracing::warn!("a query gave way to writes twice, and is given up");
+                        return Err(StoreError::Busy);
+                    }
+                }
+                Err(Stopped::Abandoned) => return Err(StoreError::Closed),
+            }
+        }
     }
 }
 
-/// Raises its flag when it goes.
-struct Abandon(Arc<AtomicBool>);
+/// Why a statement did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    /// Nobody waits for it any more.
+    Abandoned,
+    /// It is no short query.
+    TooLong,
+    /// The write-ahead log cannot start anew while it runs.
+    HeldTheLog,
+}
 
-impl Drop for Abandon {
+/// Looks at a running statement from time to time.
+struct Watch {
+    is_abandoned: AtomicBool,
+    length: Length,
+    looks: AtomicU64,
+    log: Option<(Arc<Log>, u64)>,
+    stopped: OnceLock<Stopped>,
+}
+
+impl Watch {
+    fn new(length: Length, log: Option<&Arc<Log>>) -> Self {
+        let log = log.map(|log| (Arc::clone(log), log.given_way()));
+        let (is_abandoned, looks, stopped) = (AtomicBool::default(), AtomicU64::default(), OnceLock::new());
+        Self { is_abandoned, length, looks, log, stopped }
+    }
+
+    fn must_stop(&self) -> bool {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        let why = if self.is_abandoned.load(Ordering::Relaxed) {
+            Stopped::Abandoned
+        } else if self.length == Length::Short && looks >= LOOKS_MAX {
+            Stopped::TooLong
+        } else if self.log.as_ref().is_some_and(|(log, at_start)| log.given_way() != *at_start) {
+            Stopped::HeldTheLog
+        } else {
+            return false;
+        };
+        self.stopped.get_or_init(|| why);
+        true
+    }
+
+    fn stopped(&self) -> Option<Stopped> {
+        self.stopped.get().copied()
+    }
+}
+
+/// Abandons what it watches when it goes.
+struct Abandoned(Arc<Watch>);
+
+impl Drop for Abandoned {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_abandoned.store(true, Ordering::Relaxed);
     }
 }
 
@@ -154,7 +227,22 @@ fn answer(plan: &Plan, before: u64, found: &Found) -> Result<Rows, StoreError> {
 }
 
 #[cfg(test)]
+impl Store {
+    /// Reads without end, from a snapshot of its beginning.
+    pub(crate) async fn hold_the_log_for_test(&self) -> Result<u64, StoreError> {
+        let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) \
+                       SELECT count(*) FROM n, thing WHERE n.x > 0";
+        let asker = Asker::new(&InstanceId::from_stored("i"), "holder");
+        self.run(&asker, Statement::of(endless), count).await
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::sqlite::read;
     use crate::{Durability, Location, Options};
@@ -162,43 +250,91 @@ mod tests {
     const ENDLESS: &str =
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
 
-    #[tokio::test]
-    async fn a_query_whose_asker_has_gone_stops_and_leaves_the_connection_to_the_next() {
-        let store = Store::open(&Options::memory()).unwrap();
-        let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let endless = store.run(Statement::of(ENDLESS), move |connection, statement| {
-            begun.send(()).unwrap();
-            count(connection, statement)
-        });
-        tokio::select! {
-            result = endless => panic!("the endless query ended: {result:?}"),
-            begun = has_begun => begun.unwrap(),
-        }
-        // In memory there is one connection: this waits for the endless query to let it go.
-        assert_eq!(store.run(Statement::of("SELECT 7"), count).await, Ok(7));
+    fn asker(caller: &str) -> Asker {
+        Asker::new(&InstanceId::from_stored("i"), caller)
     }
 
-    #[tokio::test]
-    async fn queries_leave_one_reader_to_everything_else() {
+    fn store() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::File(directory.path().to_owned());
         let store = Store::open(&Options::new(location, Durability::Relaxed)).unwrap();
-        let (begun, mut has_begun) = tokio::sync::mpsc::channel(caps::READERS);
-        let mut endless = tokio::task::JoinSet::new();
+        (directory, store)
+    }
+
+    /// A query that never ends, and what it says each time it begins.
+    async fn endless(store: &Store, caller: &str, begun: mpsc::Sender<String>) -> Result<u64, StoreError> {
+        let name = caller.to_owned();
+        let work = move |connection: &Connection, statement: &Statement| {
+            let _ = begun.try_send(name.clone());
+            count(connection, statement)
+        };
+        store.run(&asker(caller), Statement::of(ENDLESS), work).await
+    }
+
+    async fn seven(store: &Store, caller: &str) -> Result<u64, StoreError> {
+        within(store.run(&asker(caller), Statement::of("SELECT 7"), count)).await
+    }
+
+    async fn within<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(60), what).await.expect("in time")
+    }
+
+    #[tokio::test]
+    async fn a_query_whose_asker_has_gone_stops_and_leaves_the_connection_to_the_next() {
+        let store = Store::open(&Options::memory()).unwrap();
+        let (begun, mut has_begun) = mpsc::channel(10);
+        tokio::select! {
+            result = endless(&store, "a", begun) => panic!("the endless query ended: {result:?}"),
+            begun = has_begun.recv() => drop(begun.unwrap()),
+        }
+        // In memory there is one connection: this waits for the endless query to let it go.
+        assert_eq!(seven(&store, "a").await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn long_queries_of_one_caller_hold_up_neither_anothers_nor_lists() {
+        let (_directory, store) = store();
+        let (begun, mut has_begun) = mpsc::channel(1000);
+        let mut heavy = tokio::task::JoinSet::new();
         for _ in 0..caps::READERS * 2 {
             let (store, begun) = (store.clone(), begun.clone());
-            endless.spawn(async move {
-                let work = move |connection: &Connection, statement: &Statement| {
-                    begun.try_send(()).unwrap();
-                    count(connection, statement)
-                };
-                store.run(Statement::of(ENDLESS), work).await
-            });
+            heavy.spawn(async move { endless(&store, "heavy", begun).await });
         }
-        for _ in 1..caps::READERS {
-            has_begun.recv().await.unwrap();
+        // Each runs as a short query first; then the first of them runs for good.
+        for _ in 0..=caps::READERS * 2 {
+            within(has_begun.recv()).await.unwrap();
         }
-        assert_eq!(store.read(|connection| read::outbox_last(connection)).await, Ok(0));
+        for caller in ["light", "heavy"] {
+            assert_eq!(seven(&store, caller).await, Ok(7), "{caller}");
+        }
+        assert_eq!(within(store.read(|connection| read::outbox_last(connection))).await, Ok(0));
+        // Another's long query has a share of its own.
+        heavy.spawn(async move { endless(&store, "other", begun).await });
+        for _ in 0..2 {
+            assert_eq!(within(has_begun.recv()).await.unwrap(), "other");
+        }
         assert!(has_begun.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_frees_its_place_for_a_query_that_waits() {
+        let (_directory, store) = store();
+        let (begun, mut has_begun) = mpsc::channel(1000);
+        let mut queries = tokio::task::JoinSet::new();
+        let mut run = |caller: &'static str| {
+            let (store, begun) = (store.clone(), begun.clone());
+            queries.spawn(async move { endless(&store, caller, begun).await })
+        };
+        let places = [run("a"), run("b")];
+        for _ in 0..places.len() * 2 {
+            within(has_begun.recv()).await.unwrap();
+        }
+        run("c");
+        assert_eq!(within(has_begun.recv()).await.unwrap(), "c", "as a short one");
+        // Every place for long queries is taken: it begins only when one of them is left.
+        assert_eq!(seven(&store, "d").await, Ok(7));
+        assert!(has_begun.try_recv().is_err());
+        places[0].abort();
+        assert_eq!(within(has_begun.recv()).await.unwrap(), "c");
     }
 }

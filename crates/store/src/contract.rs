@@ -424,13 +424,71 @@ async fn outbox_rows_come_with_their_batch_in_order_and_go_when_removed() {
         assert_eq!(rows.iter().map(|row| row.payload[0]).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(*written.borrow(), rows[4].id);
         assert_eq!(engine.store.outbox(rows[1].id, 2).await.unwrap(), rows[2..4]);
-        engine.store.outbox_remove(rows.iter().map(|row| row.id).collect()).await.unwrap();
+        engine.store.outbox_done(rows.iter().map(|row| row.id)).await.unwrap();
         assert_eq!(engine.store.outbox(0, 10).await.unwrap(), []);
         let last = rows[4].id;
         let store = if engine.directory.is_some() { engine.reopened().unwrap() } else { engine };
         store.commit(|batch| batch.outbox(entry("dev1", b"x"))).await.unwrap();
         assert!(store.store.outbox(0, 10).await.unwrap()[0].id > last, "an outbox id was given twice");
     }
+}
+
+#[tokio::test]
+async fn an_outbox_row_for_listeners_is_written_only_while_there_are_some() {
+    for engine in engines() {
+        let listeners = Counter::new(&instance(), "listeners");
+        let tell = async |batch: &mut Batch| batch.outbox_for(listeners.clone(), entry("dev1", b"x"));
+        let mut unheard = Batch::default();
+        tell(&mut unheard).await;
+        unheard.put(&thing("a", 1));
+        engine.store.commit(unheard).await.unwrap();
+        assert_eq!(engine.store.outbox(0, 10).await.unwrap(), []);
+        assert_eq!(engine.value("a").await, Some(1), "the rest of the batch is there");
+        // Judged when it is committed, not when it is built.
+        let mut heard = Batch::default();
+        tell(&mut heard).await;
+        engine.commit(|batch| batch.add(listeners.clone(), 1, 10)).await.unwrap();
+        engine.store.commit(heard).await.unwrap();
+        assert_eq!(engine.store.outbox(0, 10).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_done_come_once_more_after_a_crash_only_until_the_next_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&options(Some(directory.path().to_owned()))).unwrap();
+    let mut batch = Batch::default();
+    (0..3).for_each(|number| batch.outbox(entry("dev1", &[number])));
+    store.commit(batch).await.unwrap();
+    let rows = store.outbox(0, 10).await.unwrap();
+    // What another connection finds is what a server would find after a crash.
+    let left = || -> u64 {
+        let connection = rusqlite::Connection::open(directory.path().join("records.db")).unwrap();
+        connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap()
+    };
+    store.outbox_done([rows[0].id, rows[1].id]).await.unwrap();
+    assert_eq!(left(), 3);
+    assert_eq!(store.outbox(0, 10).await.unwrap(), rows[2..]);
+    let mut batch = Batch::default();
+    batch.put(&thing("a", 1));
+    store.commit(batch).await.unwrap();
+    assert_eq!(left(), 1);
+    store.outbox_done([rows[2].id]).await.unwrap();
+    store.close();
+    assert_eq!(left(), 0, "a clean end leaves nothing to be done again");
+}
+
+#[tokio::test]
+async fn rows_that_are_done_do_not_gather_without_end() {
+    let store = Store::open(&Options::memory()).unwrap();
+    let count = u64::try_from(base::caps::OUTBOX_DONE_MAX).unwrap();
+    let before = store.commits_total();
+    store.outbox_done(1..count).await.unwrap();
+    assert_eq!(store.commits_total(), before);
+    store.outbox_done([count]).await.unwrap();
+    assert_eq!(store.commits_total(), before + 1);
+    store.outbox_done([count + 1]).await.unwrap();
+    assert_eq!(store.commits_total(), before + 1);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod sqlite;
 mod store;
 pub mod streams;
 pub mod table;
+mod turns;
 mod workers;
 
 pub use batch::{Batch, Committed, Counter, OutboxEntry, OutboxRow};

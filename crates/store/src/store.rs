@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use base::{InstanceId, caps};
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
 use crate::declared::DeclaredPath;
@@ -17,11 +17,12 @@ use crate::error::{CommitError, StoreError};
 use crate::key::{Find, Key, Scan};
 use crate::queue::Queue;
 use crate::record::{Record, Revision, Stored};
-use crate::sqlite::checkpoint::{self, Poke};
+use crate::sqlite::checkpoint::{self, Keeper, Log};
 use crate::sqlite::read::{self, Range, Raw};
 use crate::sqlite::snapshot::Snapshot;
-use crate::sqlite::writer::{Request, Writer};
+use crate::sqlite::writer::{Done, Request, Writer};
 use crate::sqlite::{self, Connections, Shared};
+use crate::turns::Turns;
 use crate::workers::{self, Workers};
 
 /// Where the data lies.
@@ -69,10 +70,12 @@ struct Inner {
     points: Vec<Shared>,
     next_point: AtomicUsize,
     readers: Workers<Shared>,
-    /// One permit less than readers: queries may take long, and lists must not wait behind them.
-    queries: Semaphore,
+    /// One place less than readers: queries may take long, and lists must not wait behind them.
+    queries: Turns,
     commits: Arc<Queue<Request>>,
-    checkpoint: Option<Arc<Poke>>,
+    outbox_done: Arc<Done>,
+    /// None in memory.
+    log: Option<Arc<Log>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     checkpointer: Mutex<Option<JoinHandle<()>>>,
     outbox: watch::Receiver<u64>,
@@ -112,14 +115,24 @@ impl Store {
         #[cfg(test)]
         let writer_for_test = Arc::clone(&writer);
         let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
-        let checkpoint = checkpointer.is_some().then(|| Arc::new(Poke::default()));
-        let writer = Writer::new(writer, Arc::clone(&commits), outbox_written, checkpoint.clone())?;
-        let queries = Semaphore::new(readers.len().saturating_sub(1).max(1));
+        let log = checkpointer.is_some().then(|| Arc::new(Log::default()));
+        if let Some(log) = &log {
+            log.watch(&mut writer.lock())?;
+        }
+        let outbox_done = Arc::new(Done::default());
+        let writer = Writer::new(
+            writer,
+            Arc::clone(&commits),
+            Arc::clone(&outbox_done),
+            outbox_written,
+            log.clone().map(Keeper::new),
+        )?;
+        let queries = Turns::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
         let writer = spawn("records-write", move || writer.run())?;
-        let checkpointer = match (checkpointer, checkpoint.clone()) {
-            (Some(connection), Some(poke)) => {
-                Some(spawn("records-checkpoint", move || checkpoint::run(&connection, &poke))?)
+        let checkpointer = match (checkpointer, log.clone()) {
+            (Some(connection), Some(log)) => {
+                Some(spawn("records-checkpoint", move || checkpoint::run(&connection, &log))?)
             }
             _ => None,
         };
@@ -130,7 +143,8 @@ impl Store {
             readers,
             queries,
             commits,
-            checkpoint,
+            outbox_done,
+            log,
             writer: Mutex::new(Some(writer)),
             checkpointer: Mutex::new(checkpointer),
             outbox,
@@ -221,24 +235,26 @@ impl Store {
         Ok(())
     }
 
-    /// Outbox rows with greater ids than `after`, in order.
+    /// Outbox rows with greater ids than `after` that nobody is done with, in order.
     pub async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        self.read(move |connection| read::outbox(connection, after, limit)).await
+        let done = self.0.outbox_done.all();
+        let found = limit.saturating_add(done.len());
+        let mut rows = self.read(move |connection| read::outbox(connection, after, found)).await?;
+        rows.retain(|row| !done.contains(&row.id));
+        rows.truncate(limit);
+        Ok(rows)
     }
 
-    pub async fn outbox_remove(&self, ids: Vec<u64>) -> Result<(), StoreError> {
-        for ids in ids.chunks(caps::BATCH_OPERATIONS_MAX) {
-            let mut batch = Batch::default();
-            for id in ids {
-                batch.outbox_done(*id);
-            }
-            match self.commit(batch).await {
-                Ok(_) => {}
-                Err(CommitError::Store(error)) => return Err(error),
-                Err(other) => unreachable!("removing outbox rows has no condition: {other}"),
-            }
+    /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
+    /// before that they come once more.
+    pub async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
+        if self.0.outbox_done.add(ids) < caps::OUTBOX_DONE_MAX {
+            return Ok(());
         }
-        Ok(())
+        match self.commit(Batch::default()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.unconditional()),
+        }
     }
 
     /// Makes every later outbox id greater than `above`, which the log has seen; gives whether that was needed. It is when the
@@ -282,9 +298,14 @@ impl Store {
         self.0.readers.run(move |shared: &Shared| work(&mut shared.lock())).await
     }
 
-    /// Leave to run one compiled query, for as long as it is held.
-    pub(crate) async fn query_turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        self.0.queries.acquire().await.map_err(|_| StoreError::Closed)
+    /// Whose compiled query runs next.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.queries
+    }
+
+    /// None in memory.
+    pub(crate) fn write_ahead_log(&self) -> Option<&Arc<Log>> {
+        self.0.log.as_ref()
     }
 
     /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.
@@ -303,8 +324,8 @@ impl Inner {
         self.commits.close();
         workers::join(self.writer.lock().take());
         // Only now: the last checkpoint must see the last commit.
-        if let Some(checkpoint) = &self.checkpoint {
-            checkpoint.stop();
+        if let Some(log) = &self.log {
+            log.stop();
         }
         workers::join(self.checkpointer.lock().take());
     }

@@ -422,8 +422,10 @@ async fn an_instance_holds_so_many_twins_and_no_more() {
     let mut batch = store::Batch::default();
     batch.add(super::record::count(fixture.instance.id()), max - 1, max);
     fixture.store.commit(batch).await.unwrap();
+    fixture.listen().await;
     fixture.room("last").await;
     let before = fixture.events().await.len();
+    assert_ne!(before, 0);
     assert_eq!(fixture.put("over", room(json!({}))).await.unwrap_err().code(), "TwinLimitReached");
     assert_eq!(fixture.get("over").await.unwrap_err().code(), "DigitalTwinNotFound");
     assert_eq!(fixture.events().await.len(), before);
@@ -435,6 +437,7 @@ async fn an_instance_holds_so_many_twins_and_no_more() {
 #[tokio::test]
 async fn a_write_that_comes_after_the_removal_of_its_instance_leaves_nothing_behind() {
     let fixture = Fixture::with_models().await;
+    fixture.listen().await;
     fixture.room("a").await;
     fixture.room("b").await;
     fixture.contain("a", "e", "b").await.unwrap();
@@ -468,6 +471,7 @@ async fn a_write_that_comes_after_the_removal_of_its_instance_leaves_nothing_beh
 #[tokio::test]
 async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
     let fixture = Fixture::with_models().await;
+    fixture.listen().await;
     let instance = fixture.instance.traced("00-18f4e34b3e4a784aadf5913917537e7d-691a71e0a220d642-01");
     let none = base::IfNoneMatch::Absent;
     let created = instance

@@ -243,6 +243,7 @@ async fn a_twin_has_so_many_edges_in_each_direction_and_no_more() {
         let mut batch = store::Batch::default();
         batch.add(full, caps::RELATIONSHIPS_PER_TWIN_MAX - 1, caps::RELATIONSHIPS_PER_TWIN_MAX);
         fixture.store.commit(batch).await.unwrap();
+        fixture.listen().await;
         fixture.contain(source, "last", target).await.unwrap();
         let before = fixture.events().await.len();
         assert_eq!(fixture.contain(source, "over", target).await.unwrap_err().code(), "LimitExceeded");
@@ -256,6 +257,7 @@ async fn a_twin_has_so_many_edges_in_each_direction_and_no_more() {
 #[tokio::test]
 async fn events_tell_of_edges_as_documented() {
     let fixture = rooms(&["a", "b", "c"]).await;
+    fixture.listen().await;
     let before = fixture.events().await.len();
     let created = fixture.contain("a", "e", "b").await.unwrap();
     let ends = (&id("a"), &"e".parse().unwrap());

@@ -57,7 +57,8 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
 }
 
 /// Relays what waits in the outbox, up to `caps::OUTBOX_CLAIM_MAX` rows; gives how many. First the streams, then the batch
-/// that parks and removes: after a crash in between the rows are relayed again, and the log skips what it has.
+/// that parks and removes, if anything is parked; else the removal rides on the next commit. After a crash in between the rows
+/// are relayed again, and the log skips what it has.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, StoreError> {
     let rows = events.context().store.outbox(0, caps::OUTBOX_CLAIM_MAX).await?;
     if rows.is_empty() {
@@ -76,20 +77,22 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
             appended => appended?,
         }
     }
+    let done = rows.iter().map(|row| row.id);
+    if plan.parked.is_empty() {
+        // The log has them, and skips what it has should they come once more.
+        events.context().store.outbox_done(done).await?;
+        return Ok(rows.len());
+    }
     let mut batch = Batch::default();
     for parked in &plan.parked {
         batch.put(parked);
     }
-    for row in &rows {
-        batch.outbox_done(row.id);
-    }
+    done.for_each(|id| batch.outbox_done(id));
     events.context().store.commit(batch).await.map_err(store_error)?;
     for parked in &plan.parked {
         endpoints.add(parked);
     }
-    if !plan.parked.is_empty() {
-        waiting.tell_added();
-    }
+    waiting.tell_added();
     Ok(rows.len())
 }
 

@@ -1,24 +1,45 @@
-//! Moves committed pages from the write-ahead log into the database, off the commit path, and all of them at the end.
-//! Started by `store.rs`, poked by the writer; it must never make a commit wait longer than [`BUSY_MAX`].
+//! Moves committed pages from the write-ahead log into the database, off the commit path, and all of them at the end. Started by
+//! `store.rs`, told by the writer. A page that is written often is moved once in a while and not each time.
+//!
+//! The log starts anew when everything in it has been moved and no reader looks at it. Under load that moment never comes by
+//! itself, so the writer makes it: between two commits, when the thread says that nearly all has been moved, and in any case
+//! once the log has its full length. A query that holds it beyond that gives way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::caps;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
+use super::PAGE_BYTES;
+use super::wal::FRAME_HEADER_BYTES;
 use crate::error::StoreError;
 
-/// Between two checkpoints under load.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How long a restart may hold the writer back while it waits for readers.
-const BUSY_MAX: Duration = Duration::from_millis(50);
+/// How long pages that few commits wrote stay in the log alone.
+const PAUSE: Duration = Duration::from_secs(5);
+/// So much is moved at once under load.
+pub(crate) const STEP_BYTES: u64 = LOG_BYTES_MAX / 4;
+/// The length that the log has at most while no query holds it.
+#[cfg(not(test))]
+pub(crate) const LOG_BYTES_MAX: u64 = caps::WAL_CHECKPOINT_BYTES;
+/// The same rules sooner.
+#[cfg(test)]
+pub(crate) const LOG_BYTES_MAX: u64 = caps::WAL_CHECKPOINT_BYTES / 16;
+/// How long a restart may hold the writer back while it waits for readers. Reads of one record are over by then.
+const READERS_WAIT_MAX: Duration = Duration::from_millis(20);
 /// How long the last checkpoint waits for readers; nobody writes any more.
 const END_BUSY_MAX: Duration = Duration::from_secs(5);
 
-/// Tells the checkpoint thread that something was committed, or that it must end.
+/// What writer, checkpoint thread and queries know of the log.
 #[derive(Default)]
-pub(crate) struct Poke {
+pub(crate) struct Log {
+    bytes: AtomicU64,
+    /// Nearly all has been moved: starting anew costs little.
+    is_ripe: AtomicBool,
+    /// How often queries were told to let the log go.
+    given_way: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -26,13 +47,36 @@ pub(crate) struct Poke {
 #[derive(Default)]
 struct State {
     dirty: bool,
+    /// The thread is moving pages.
+    moving: bool,
     stopping: bool,
+    /// How much of the log has been moved.
+    moved_bytes: u64,
 }
 
-impl Poke {
-    pub(crate) fn poke(&self) {
+impl Log {
+    /// The engine says after each commit how many pages the log has.
+    pub(crate) fn watch(self: &Arc<Self>, writer: &mut Connection) -> rusqlite::Result<()> {
+        let log = Arc::clone(self);
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            let frame = (PAGE_BYTES + FRAME_HEADER_BYTES) as u64;
+            log.bytes.store(u64::try_from(pages).unwrap_or(0) * frame, Ordering::Relaxed);
+            Ok(())
+        }))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// For the writer, after a commit.
+    fn committed(&self) {
         let mut state = self.state.lock();
-        if !state.dirty {
+        let bytes = self.bytes();
+        if bytes < state.moved_bytes {
+            state.moved_bytes = 0;
+        }
+        if !state.dirty || bytes - state.moved_bytes >= STEP_BYTES {
             state.dirty = true;
             self.changed.notify_all();
         }
@@ -43,37 +87,98 @@ impl Poke {
         self.changed.notify_all();
     }
 
-    /// Waits for a commit, then a little longer so that one checkpoint serves many. False at the end.
+    /// Waits until much was committed, or a little and some time ago. False at the end.
     fn wait(&self) -> bool {
         let mut state = self.state.lock();
         while !state.dirty && !state.stopping {
             self.changed.wait(&mut state);
         }
-        while !state.stopping {
+        while !state.stopping && self.bytes().saturating_sub(state.moved_bytes) < STEP_BYTES {
             if self.changed.wait_for(&mut state, PAUSE).timed_out() {
                 break;
             }
         }
         state.dirty = false;
+        state.moving = !state.stopping;
         !state.stopping
+    }
+
+    fn moved(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.moving = false;
+        state.moved_bytes = bytes;
+        self.is_ripe.store(bytes >= STEP_BYTES, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    fn wait_until_moved(&self) {
+        let mut state = self.state.lock();
+        while state.moving && !state.stopping {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// A number that changes when queries that run now must let the log go.
+    pub(crate) fn given_way(&self) -> u64 {
+        self.given_way.load(Ordering::Relaxed)
     }
 }
 
-pub(crate) fn run(connection: &Connection, poke: &Poke) {
-    if let Err(error) = connection.busy_timeout(BUSY_MAX) {
-        tracing::error!(%error, "the checkpoint thread could not start");
+/// The writer's part: keeps the log from growing without end.
+pub(crate) struct Keeper {
+    log: Arc<Log>,
+    /// When it is that long, a new start is tried whether it is ripe or not.
+    try_at_bytes: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Self { log, try_at_bytes: LOG_BYTES_MAX }
     }
-    while poke.wait() {
-        let result = checkpoint(connection, "PASSIVE").and_then(|log_bytes| {
-            if log_bytes > caps::WAL_CHECKPOINT_BYTES {
-                checkpoint(connection, "RESTART")
-            } else {
-                Ok(log_bytes)
+
+    /// After a commit.
+    pub(crate) fn keep(&mut self, writer: &Connection) {
+        self.log.committed();
+        let bytes = self.log.bytes();
+        let is_full = bytes >= self.try_at_bytes;
+        if !is_full && !self.log.is_ripe.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if is_full {
+            // Two cannot move pages at once, and this one must not be let grow until the other is done.
+            self.log.wait_until_moved();
+        }
+        match start_anew(writer) {
+            Ok(true) => self.try_at_bytes = LOG_BYTES_MAX,
+            Ok(false) => {
+                self.try_at_bytes = bytes.max(LOG_BYTES_MAX) + STEP_BYTES;
+                if bytes >= LOG_BYTES_MAX {
+                    self.log.given_way.fetch_add(1, Ordering::Relaxed);
+                }
             }
-        });
-        if let Err(error) = result {
+            Err(error) => {
+                self.try_at_bytes = bytes.max(LOG_BYTES_MAX) + STEP_BYTES;
+                tracing::warn!(%error, "the write-ahead log did not start anew and grows until it does");
+            }
+        }
+    }
+}
+
+/// Whether the next commit begins at the log's start.
+fn start_anew(writer: &Connection) -> rusqlite::Result<bool> {
+    writer.busy_timeout(READERS_WAIT_MAX)?;
+    let is_held = writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+    writer.busy_timeout(super::BUSY_MAX)?;
+    Ok(!is_held?)
+}
+
+pub(crate) fn run(connection: &Connection, log: &Log) {
+    while log.wait() {
+        let bytes = log.bytes();
+        if let Err(error) = checkpoint(connection, "PASSIVE") {
             tracing::warn!(%error, "a checkpoint failed; the write-ahead log grows until one succeeds");
         }
+        log.moved(bytes);
     }
     if let Err(error) = empty(connection) {
         tracing::warn!(%error, "the last checkpoint failed; records.db is complete only together with its log");

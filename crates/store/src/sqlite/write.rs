@@ -65,15 +65,16 @@ fn one(
         }
         Write::Remove { table, key } => erase(connection, &sql::of(table).remove, key, None).map(drop),
         Write::Add { counter, delta, max } => add(connection, counter, *delta, *max),
-        Write::Outbox(entry) => {
+        Write::Outbox(entry, listeners) => {
+            if let Some(listeners) = listeners
+                && read::counter(connection, listeners)? == 0
+            {
+                return Ok(());
+            }
             applied.outbox_id = Some(enqueue(connection, entry)?);
             Ok(())
         }
-        Write::OutboxDone(id) => {
-            let mut statement =
-                connection.prepare_cached("DELETE FROM outbox WHERE id = ?1").map_err(sql_error)?;
-            statement.execute([id]).map(drop).map_err(sql_error)
-        }
+        Write::OutboxDone(id) => Ok(outbox_done(connection, *id)?),
         Write::OutboxAbove(id) => raise_outbox(connection, *id).map_err(sql_error),
     }
 }
@@ -172,6 +173,11 @@ fn enqueue(connection: &Connection, entry: &OutboxEntry) -> Result<u64, CommitEr
         .insert((entry.instance.as_str(), &entry.partition_key, &entry.payload))
         .map_err(sql_error)?;
     u64::try_from(id).map_err(|_| CommitError::Store(StoreError::Corrupt("an outbox id is negative".into())))
+}
+
+pub(crate) fn outbox_done(connection: &Connection, id: u64) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 /// The engine's own table of the greatest id ever given has no row before the first one.

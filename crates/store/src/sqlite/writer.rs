@@ -1,13 +1,15 @@
 //! The one thread that writes. It takes every batch that waits, runs each in a savepoint of one transaction, syncs once and
 //! only then answers. Nothing is acknowledged that is not durable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::caps;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use super::checkpoint::Poke;
+use super::checkpoint::Keeper;
 use super::{Shared, write};
 use crate::batch::{Batch, Committed};
 use crate::error::{CommitError, StoreError};
@@ -37,11 +39,34 @@ enum Outcome {
     Purge(oneshot::Sender<Result<usize, StoreError>>, usize),
 }
 
+/// Outbox rows that are done with and not deleted yet: their deletion rides on the next commit, so that it costs no sync of its
+/// own. A crash forgets them, and the rows are handed out once more.
+#[derive(Default)]
+pub(crate) struct Done(Mutex<BTreeSet<u64>>);
+
+impl Done {
+    /// Gives how many there are now.
+    pub(crate) fn add(&self, ids: impl IntoIterator<Item = u64>) -> usize {
+        let mut done = self.0.lock();
+        done.extend(ids);
+        done.len()
+    }
+
+    pub(crate) fn all(&self) -> BTreeSet<u64> {
+        self.0.lock().clone()
+    }
+
+    fn remove(&self, ids: &BTreeSet<u64>) {
+        self.0.lock().retain(|id| !ids.contains(id));
+    }
+}
+
 pub(crate) struct Writer {
     connection: Shared,
     queue: Arc<Queue<Request>>,
+    done: Arc<Done>,
     outbox: watch::Sender<u64>,
-    checkpoint: Option<Arc<Poke>>,
+    keeper: Option<Keeper>,
     next_revision: u64,
     reserved: u64,
 }
@@ -50,19 +75,23 @@ impl Writer {
     pub(crate) fn new(
         connection: Shared,
         queue: Arc<Queue<Request>>,
+        done: Arc<Done>,
         outbox: watch::Sender<u64>,
-        checkpoint: Option<Arc<Poke>>,
+        keeper: Option<Keeper>,
     ) -> Result<Self, StoreError> {
         let text = "SELECT value FROM meta WHERE name = 'revisions_reserved'";
         let reserved: String = connection.lock().query_row(text, [], |row| row.get(0))?;
         let reserved =
             reserved.parse().map_err(|_| StoreError::Corrupt("the reserved revision is no number".into()))?;
-        Ok(Self { connection, queue, outbox, checkpoint, next_revision: reserved, reserved })
+        Ok(Self { connection, queue, done, outbox, keeper, next_revision: reserved, reserved })
     }
 
     pub(crate) fn run(mut self) {
         while let Some(requests) = self.queue.take(caps::COMMIT_BATCHES_MAX) {
             self.group(requests);
+        }
+        if !self.done.all().is_empty() {
+            self.group(Vec::new());
         }
     }
 
@@ -71,7 +100,8 @@ impl Writer {
         let connection = connection.lock();
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut last_outbox_id = None;
-        let done = self.transaction(&connection, requests, &mut outcomes, &mut last_outbox_id);
+        let deleted = self.done.all();
+        let done = self.transaction(&connection, &deleted, requests, &mut outcomes, &mut last_outbox_id);
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
         {
@@ -80,12 +110,13 @@ impl Writer {
         drop(connection);
         match done {
             Ok(()) => {
+                self.done.remove(&deleted);
                 if let Some(id) = last_outbox_id {
                     self.outbox.send_replace(id);
                 }
                 outcomes.into_iter().for_each(Outcome::tell);
-                if let Some(checkpoint) = &self.checkpoint {
-                    checkpoint.poke();
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.keep(&self.connection.lock());
                 }
             }
             Err(error) => {
@@ -100,11 +131,12 @@ impl Writer {
     fn transaction(
         &mut self,
         connection: &Connection,
+        deleted: &BTreeSet<u64>,
         requests: Vec<Request>,
         outcomes: &mut Vec<Outcome>,
         last_outbox_id: &mut Option<u64>,
     ) -> Result<(), StoreError> {
-        let mut failure = execute(connection, "BEGIN IMMEDIATE").err();
+        let mut failure = begin(connection, deleted).err();
         let reserve_to = self.next_revision + requests.len() as u64 + REVISIONS_RESERVED;
         let reserve = self.next_revision + requests.len() as u64 > self.reserved;
         if failure.is_none() && reserve {
@@ -208,6 +240,11 @@ fn in_savepoint(
 fn execute(connection: &Connection, text: &str) -> Result<(), StoreError> {
     connection.prepare_cached(text)?.execute([])?;
     Ok(())
+}
+
+fn begin(connection: &Connection, deleted: &BTreeSet<u64>) -> Result<(), StoreError> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    deleted.iter().try_for_each(|id| write::outbox_done(connection, *id))
 }
 
 fn reserve_revisions(connection: &Connection, to: u64) -> Result<(), StoreError> {

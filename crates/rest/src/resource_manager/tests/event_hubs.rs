@@ -141,6 +141,7 @@ impl Raised<'_> {
         let instance = arm.manager_instance("twins");
         let mut batch = store::Batch::default();
         let (endpoint, filter) = (endpoint.to_owned(), "true".to_owned());
+        batch.add(events::route::count(&instance), 1, i64::MAX);
         batch.put(&events::Route { instance: instance.clone(), id: "all".to_owned(), endpoint, filter });
         arm.store.commit(batch).await.unwrap();
         arm.events.start().await.unwrap();

@@ -88,7 +88,7 @@ impl Graph {
         let mut rows = Vec::new();
         let mut after = None;
         loop {
-            let found = STORE.query(&self.instance, plan, after.as_ref(), page);
+            let found = STORE.query((&self.instance, "c"), plan, after.as_ref(), page);
             let found = RUNTIME.block_on(found).unwrap_or_else(|error| panic!("{error}\n{plan}"));
             assert!(found.rows.len() <= page);
             assert!(found.next.is_none() || found.rows.len() == page, "only the last page may be short");
@@ -227,7 +227,7 @@ fn a_document_comes_back_as_the_text_it_was_stored_as() {
     let document = json!({"$dtId": "t", "z": 1.0, "a": 1e300, "é\"\u{1}": "\u{0}\u{7f}😀", "$metadata": {"$model": "m"}});
     let graph = Graph::new(vec![document.clone()], Vec::new());
     let plan = compile("SELECT * FROM DIGITALTWINS");
-    let rows = RUNTIME.block_on(STORE.query(&graph.instance, &plan, None, 10)).unwrap().rows;
+    let rows = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, None, 10)).unwrap().rows;
     assert_eq!(rows[0].get(), document.to_string());
 }
 
@@ -235,13 +235,14 @@ fn a_document_comes_back_as_the_text_it_was_stored_as() {
 fn a_page_goes_on_where_it_ended_although_rows_came_and_went() {
     let graph = building();
     let plan = compile("SELECT $dtId FROM DIGITALTWINS");
-    let first = RUNTIME.block_on(STORE.query(&graph.instance, &plan, None, 2)).unwrap();
+    let first = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, None, 2)).unwrap();
     let instance = graph.instance.as_str().to_owned();
     let mut batch = Batch::default();
     batch.remove::<Twin>(Key::new([instance.as_str(), "f1"]));
     batch.put(&Twin { instance, document: json!({"$dtId": "a0", "$metadata": {"$model": "m"}}) });
     RUNTIME.block_on(STORE.commit(batch)).unwrap();
-    let second = RUNTIME.block_on(STORE.query(&graph.instance, &plan, first.next.as_ref(), 2)).unwrap();
+    let second =
+        RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, first.next.as_ref(), 2)).unwrap();
     assert_eq!(
         second.rows.iter().map(|row| row.get()).collect::<Vec<_>>(),
         [r#"{"$dtId":"f2"}"#, r#"{"$dtId":"f3"}"#]
@@ -254,7 +255,7 @@ fn a_position_of_another_query_is_refused() {
     let graph = building();
     let position = query::plan::Position { keys: vec!["a".into(), "b".into()], rows: 1 };
     let plan = compile("SELECT * FROM DIGITALTWINS");
-    let refusal = RUNTIME.block_on(STORE.query(&graph.instance, &plan, Some(&position), 2));
+    let refusal = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, Some(&position), 2));
     assert!(matches!(refusal, Err(crate::StoreError::Refused(_))));
 }
 
@@ -265,7 +266,7 @@ fn a_position_that_somebody_made_up_breaks_nothing() {
         let plan = compile(query);
         for (key, rows) in [("f2", u64::MAX), ("", u64::MAX - 1), ("\u{10ffff}\0'", 0)] {
             let position = query::plan::Position { keys: vec![key.into()], rows };
-            RUNTIME.block_on(STORE.query(&graph.instance, &plan, Some(&position), 2)).unwrap();
+            RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, Some(&position), 2)).unwrap();
         }
     }
 }
@@ -283,7 +284,7 @@ fn a_page_of_large_documents_ends_early_and_nothing_is_lost() {
         let plan = compile(&format!("SELECT {columns} FROM DIGITALTWINS T"));
         let (mut after, mut pages) = (None, Vec::new());
         loop {
-            let found = STORE.query(&graph.instance, &plan, after.as_ref(), count);
+            let found = STORE.query((&graph.instance, "c"), &plan, after.as_ref(), count);
             let found = RUNTIME.block_on(found).unwrap();
             let bytes: usize = found.rows.iter().map(|row| row.get().len()).sum();
             assert!(bytes <= caps::QUERY_PAGE_BYTES_MAX, "{columns}: {bytes}");
@@ -528,7 +529,7 @@ fn what_a_declared_path_finds_is_what_is_found_without_it() {
         "serial NOT IN [1]",
     ] {
         let plan = compile(&format!("SELECT $dtId FROM DIGITALTWINS WHERE {condition}"));
-        let found = RUNTIME.block_on(INDEXED.query(&instance, &plan, None, 100)).unwrap();
+        let found = RUNTIME.block_on(INDEXED.query((&instance, "c"), &plan, None, 100)).unwrap();
         let found: Vec<Json> =
             found.rows.iter().map(|row| serde_json::from_str(row.get()).unwrap()).collect();
         assert_eq!(found, reference::run(&plan, &documents, &[]), "{condition}");

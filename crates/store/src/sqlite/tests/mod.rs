@@ -10,6 +10,7 @@ use base::InstanceId;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{LOG_BYTES_MAX, STEP_BYTES};
 use crate::{
     Batch, CommitError, Counter, Durability, Key, Location, Options, Record, Store, StoreError, Table, table,
 };
@@ -242,4 +243,59 @@ async fn a_snapshot_is_of_one_moment_while_others_write() {
     assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 3);
     let memory = Store::open(&Options::memory()).unwrap();
     assert!(matches!(memory.snapshot().map(drop), Err(StoreError::Refused(_))));
+}
+
+/// Several write without a pause until the log could have had four times its length; gives the most that it had.
+async fn fill(store: &Store, directory: &std::path::Path) -> u64 {
+    const WRITERS: u64 = 8;
+    const BYTES: u64 = 20_000;
+    let path = directory.join("records.db-wal");
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (store, path) = (store.clone(), path.clone());
+        writers.spawn(async move {
+            let mut longest = 0;
+            for number in 0..LOG_BYTES_MAX * 4 / WRITERS / BYTES {
+                put(&store, &format!("{writer}-{}", number % 50), usize::try_from(BYTES).unwrap())
+                    .await
+                    .unwrap();
+                longest = longest.max(std::fs::metadata(&path).unwrap().len());
+            }
+            longest
+        });
+    }
+    writers.join_all().await.into_iter().max().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_keeps_to_its_length_under_load_although_others_read_all_the_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let store = store.clone();
+        readers.spawn(async move {
+            loop {
+                store.get::<Blob>(&Key::new(["i", "1", ""])).await.unwrap();
+                store.scan::<Blob>(crate::Scan::new(Key::new(["i"]), 3)).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let longest = fill(&store, directory.path()).await;
+    assert!(longest <= LOG_BYTES_MAX + STEP_BYTES, "{longest}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_holds_the_log_gives_way_and_the_log_stays_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    put(&store, "1", 10).await.unwrap();
+    let holding = store.clone();
+    let mut query = tokio::task::JoinSet::new();
+    query.spawn(async move { holding.hold_the_log_for_test().await });
+    let longest = fill(&store, directory.path()).await;
+    assert!(longest <= LOG_BYTES_MAX + 3 * STEP_BYTES, "{longest}");
+    let ended = tokio::time::timeout(Duration::from_secs(60), query.join_next()).await;
+    assert_eq!(ended.expect("the query ends").unwrap().unwrap(), Err(StoreError::Busy));
 }
