@@ -51,6 +51,9 @@ pub const MODELS_VALUES_MAX: usize = 4_000_000;
 pub const MODEL_ISSUES_MAX: usize = 1000;
 /// ours: requests at a time whose body may be larger than `HTTP_BODY_BYTES_MAX`; others wait before theirs is read.
 pub const LARGE_BODIES_MAX: usize = 4;
+/// What a client may still send of a body whose request has been answered; more ends its connection.
+pub const HTTP_DRAIN_BYTES_MAX: usize = 1024 * 1024;
+pub const HTTP_DRAIN_SECONDS_MAX: u64 = 2;
 pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 

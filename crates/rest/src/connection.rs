@@ -11,10 +11,11 @@ use base::tasks::Stopping;
 use base::{Clock, Elapsed, caps};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,10 +25,12 @@ use crate::front::Front;
 use crate::router::Fault;
 use crate::wire::{Body, Head, Peer, Proof, Response};
 
+mod drain;
 mod stranger;
 #[cfg(test)]
 mod tests;
 
+use drain::{Leftover, Staged};
 use stranger::{Answered, Held};
 
 /// A connection of somebody known is closed after so long without a request; official clients open a new one without asking.
@@ -110,21 +113,22 @@ where
 {
     let Connection { is_http2, peer, accepted_at, clock, mut stopping } = connection;
     let stay = Stay::new(&clock, accepted_at, &peer.proof);
-    let held = Held::new(&peer.proof);
+    let (held, leftover) = (Held::new(&peer.proof), Leftover::new(&clock));
     let service = {
-        let (stay, peer, held) = (stay.clone(), peer.clone(), held.clone());
+        let (stay, peer, held, leftover) = (stay.clone(), peer.clone(), held.clone(), leftover.clone());
         service_fn(move |request: http::Request<Incoming>| {
             let (front, peer, in_hand) = (front.clone(), peer.clone(), stay.take_in_hand());
+            let leftover = leftover.clone();
             let asked = held.ask().map(|asked| (asked, request));
             // Boxed, so that an answer that waits for its client does not carry the room of its making.
             Box::pin(async move {
                 let (asked, request) = asked.ok_or_else(|| h2::Error::from(h2::Reason::REFUSED_STREAM))?;
-                let answer = answer(&front, request, peer, in_hand).await;
+                let answer = answer(&front, request, peer, in_hand, leftover).await;
                 Ok::<_, h2::Error>(answer.map(|body| Answered { body, asked: Some(asked) }))
             })
         })
     };
-    let io = TokioIo::new(held.bound(stream));
+    let io = TokioIo::new(held.bound(Staged::new(stream, &leftover)));
     let ending = async {
         tokio::select! {
             () = stay.ended() => if peer.proof.is_given() { Some(PARTING) } else { None },
@@ -175,11 +179,11 @@ const STREAMS_MAX: u32 = 100;
 /// a megabyte. hyper's own choice is a megabyte for everyone, known or not.
 const WINDOW_BYTES: u32 = 65_535;
 
-/// hyper runs the streams of one HTTP/2 connection as tasks; they end with their connection.
+/// hyper runs the streams of one HTTP/2 connection as tasks, and we read bodies that nobody wants; they end with their connection.
 #[derive(Clone)]
 struct ConnectionTasks;
 
-impl<F> hyper::rt::Executor<F> for ConnectionTasks
+impl<F> Executor<F> for ConnectionTasks
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -194,14 +198,24 @@ async fn answer(
     request: http::Request<Incoming>,
     peer: Peer,
     in_hand: InHand,
+    leftover: Leftover,
 ) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
     let is_head = request.method() == http::Method::HEAD;
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    // A client that expects to be asked for the body sends none when it is not.
+    let mut comes = !parts.headers.contains_key(EXPECT);
     let response = match Head::new(&parts, peer) {
-        Some(head) => front.serve(head, Box::new(move |max| Box::pin(read(body, max)))).await,
+        Some(head) => front.serve(head, Box::new(|max| Box::pin(read(&mut body, &mut comes, max)))).await,
         None => Response::text(400, "The path or query is not UTF-8, or the Host header is missing."),
     };
-    write(if is_head { without_body(response) } else { response }, in_hand)
+    let mut answer = write(if is_head { without_body(response) } else { response }, in_hand);
+    if comes && !body.is_end_stream() {
+        if parts.version <= http::Version::HTTP_11 && drain::is_hopeless(&body) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        ConnectionTasks.execute(leftover.drain(body));
+    }
+    answer
 }
 
 /// What a HEAD is answered with: the length of the body and not the body, which over HTTP/2 would be a protocol error.
@@ -213,10 +227,11 @@ fn without_body(response: Response) -> Response {
     Response { body: Body::Full(Bytes::new()), ..response }
 }
 
-async fn read(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
+async fn read(body: &mut Incoming, comes: &mut bool, max_bytes: usize) -> Result<Bytes, Fault> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(Fault::BodyTooLarge { max_bytes });
     }
+    *comes = true;
     let collect = async {
         let mut collected = BytesMut::new();
         while let Some(frame) = body.frame().await {

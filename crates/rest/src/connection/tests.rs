@@ -94,12 +94,17 @@ impl Client {
     /// Sends a request and gives the first line of its answer.
     async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> String {
         self.send(&format!("{method} {path} HTTP/1.1\r\nhost: h\r\n{headers}\r\n{body}")).await;
+        self.head().await.lines().next().unwrap().to_owned()
+    }
+
+    /// The head of the next answer, and what comes with it.
+    async fn head(&mut self) -> String {
         let mut heard = Vec::new();
         while !heard.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
             let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut heard)).await;
             assert_ne!(read.expect("it answers").unwrap(), 0, "it was closed");
         }
-        String::from_utf8(heard).unwrap().lines().next().unwrap().to_owned()
+        String::from_utf8(heard).unwrap()
     }
 
     /// Lets the other side do what it can do by now.
@@ -215,6 +220,46 @@ async fn what_anyone_may_send_ends_at_sixteen_kilobytes() {
     }
 }
 
+impl Client {
+    /// Sends all of a body of so many bytes, as long as it is taken, before it reads; gives how much was taken, and the answer.
+    async fn refused_with_a_body(&mut self, bytes: usize) -> (usize, String) {
+        self.send(&format!("POST /nothing HTTP/1.1\r\nhost: h\r\ncontent-length: {bytes}\r\n\r\n")).await;
+        let mut sent = 0;
+        while sent < bytes {
+            let part = vec![b'x'; (16 * 1024).min(bytes - sent)];
+            let write = tokio::time::timeout(PATIENCE, self.stream.write_all(&part));
+            if write.await.expect("it is read").is_err() {
+                break;
+            }
+            sent += part.len();
+        }
+        (sent, self.head().await)
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_who_sends_a_body_first_and_the_connection_goes_on() {
+    let mut client = Client::dial(false);
+    for bytes in [30_000, 300_000, caps::HTTP_DRAIN_BYTES_MAX] {
+        let (sent, heard) = client.refused_with_a_body(bytes).await;
+        assert!(
+            heard.starts_with("HTTP/1.1 404") && !heard.contains("connection: close"),
+            "{bytes}: {heard}"
+        );
+        assert_eq!(sent, bytes);
+    }
+    assert_eq!(client.ask("GET", "/open", "", "").await, OK);
+}
+
+#[tokio::test]
+async fn who_sends_more_than_is_thrown_away_is_told_to_stop_and_still_hears_the_refusal() {
+    let mut client = Client::dial(false);
+    let much = 5 * caps::HTTP_DRAIN_BYTES_MAX;
+    let (sent, heard) = client.refused_with_a_body(much).await;
+    assert!(heard.starts_with("HTTP/1.1 404") && heard.contains("connection: close"), "{heard}");
+    assert!(sent < 3 * caps::HTTP_DRAIN_BYTES_MAX, "{sent} bytes were read");
+}
+
 /// Asks over HTTP/2 as often as told, at once, and counts who was answered; the answers' bodies are not taken.
 async fn answered(
     client: &mut h2::client::SendRequest<Bytes>,
@@ -239,11 +284,11 @@ async fn answered(
     answers.iter().map(Result::is_ok).collect()
 }
 
-/// An HTTP/2 client that lets no byte of a body come.
-async fn takes_no_bodies(client: &mut Client) -> h2::client::SendRequest<Bytes> {
+/// An HTTP/2 client that lets so many bytes of a body come.
+async fn with_window(client: &mut Client, bytes: u32) -> h2::client::SendRequest<Bytes> {
     let (nobody, _) = tokio::io::duplex(1);
     let stream = std::mem::replace(&mut client.stream, nobody);
-    let shake = h2::client::Builder::new().initial_window_size(0).handshake(stream);
+    let shake = h2::client::Builder::new().initial_window_size(bytes).handshake(stream);
     let (ask, connection) = tokio::time::timeout(PATIENCE, shake).await.expect("it answers").unwrap();
     client.tasks.spawn(async move { drop(connection.await) });
     ask
@@ -253,12 +298,44 @@ async fn takes_no_bodies(client: &mut Client) -> h2::client::SendRequest<Bytes> 
 async fn a_stranger_who_takes_no_answers_gets_few_and_is_told_to_ask_again() {
     let most = caps::UNAUTHENTICATED_REQUESTS_MAX;
     let mut client = Client::dial(true);
-    let mut ask = takes_no_bodies(&mut client).await;
+    let mut ask = with_window(&mut client, 0).await;
     let strangers = answered(&mut ask, most + 5, None).await;
     assert_eq!(strangers.iter().filter(|is_answered| **is_answered).count(), most);
 
     let mut client = Client::dial(true);
-    let mut ask = takes_no_bodies(&mut client).await;
+    let mut ask = with_window(&mut client, 0).await;
     assert_eq!(answered(&mut ask, 1, Some("it is me")).await, [true]);
     assert!(answered(&mut ask, most + 5, None).await.iter().all(|is_answered| *is_answered));
+}
+
+#[tokio::test]
+async fn over_http2_a_refused_body_is_taken_to_its_end_and_the_stream_not_reset() {
+    let mut client = Client::dial(true);
+    let ask = with_window(&mut client, 65_535).await;
+    for bytes in [1, 30_000, 300_000, caps::HTTP_DRAIN_BYTES_MAX] {
+        let mut ask = ask.clone().ready().await.unwrap();
+        let request = http::Request::post("https://h/nothing").body(()).unwrap();
+        let (answer, mut body) = ask.send_request(request, false).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it answers").unwrap();
+        assert_eq!(answer.status(), 404);
+        body.send_data(vec![b'x'; bytes].into(), false).unwrap();
+        body.reserve_capacity(1);
+        // Capacity for one byte more comes when all others have been taken.
+        let taken = std::future::poll_fn(|cx| body.poll_capacity(cx));
+        let taken = tokio::time::timeout(PATIENCE, taken).await.expect("it is read");
+        assert!(matches!(taken, Some(Ok(_))), "{bytes}: {taken:?}");
+        body.send_data(Bytes::new(), true).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_to_an_end_is_waited_for_two_seconds() {
+    let mut client = Client::dial(false);
+    client.send("POST /nothing HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nx").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 404"));
+    assert!(!client.after(1).await);
+    // Then our side is closed, and the client has as long again to see that.
+    assert!(!client.after(1).await);
+    assert_eq!(tokio::time::timeout(PATIENCE, client.stream.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    assert!(client.after(2).await);
 }
