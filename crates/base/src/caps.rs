@@ -284,6 +284,14 @@ pub const CLOCK_STEP_FORGETS_NOTHING_SECONDS: u64 = 3600;
 /// How often the wall clock is looked at where nobody asks for the time.
 pub const CLOCK_LOOK_SECONDS: u64 = 5;
 
+// Supervision (ours).
+/// The longest pause before a task that panicked is begun again.
+pub const TASK_PAUSE_SECONDS_MAX: u64 = 60;
+/// So long it must go well to count as recovered.
+pub const TASK_RECOVERED_SECONDS: u64 = 30;
+/// How often a disk that failed is tried where nobody writes.
+pub const DISK_TRIED_SECONDS: u64 = 5;
+
 // Server.
 /// Pieces of a backup, 256 KiB each, that wait for whoever fetches it.
 pub const BACKUP_PIECES_MAX: usize = 8;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base::tasks::Stopping;
 use base::{Elapsed, Scope, caps};
 use store::{Batch, Counter, Find, Key, Record, StoreError, Stored, retry_on_conflict};
 
@@ -42,17 +43,20 @@ impl From<StoreError> for Fault {
 impl ResourceManager {
     /// Starts the loop. What a stopped server left undone is done first.
     pub fn start(&self) {
-        let (manager, mut stopping) = (self.clone(), self.tasks.stopping());
-        self.tasks.spawn(async move {
-            loop {
-                let next = manager.reconcile().await;
-                tokio::select! {
-                    () = stopping.wait() => return,
-                    () = manager.wake.notified() => {}
-                    () = manager.clock.sleep_until(next) => {}
-                }
+        let (manager, stopping) = (self.clone(), self.tasks.stopping());
+        self.tasks
+            .keep("reconciler", &self.clock, move || manager.clone().keep_reconciling(stopping.clone()));
+    }
+
+    async fn keep_reconciling(self, mut stopping: Stopping) {
+        loop {
+            let next = self.reconcile().await;
+            tokio::select! {
+                () = stopping.wait() => return,
+                () = self.wake.notified() => {}
+                () = self.clock.sleep_until(next) => {}
             }
-        });
+        }
     }
 
     /// Finishes every operation that is due. Returns when to look again.

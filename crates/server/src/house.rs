@@ -127,7 +127,8 @@ impl House {
             instances: instances.clone(),
             settings: resource_manager::Settings::default(),
         });
-        tasks.spawn(watch_wall_clock(clock.clone(), tasks.stopping()));
+        let (watched, stopping) = (clock.clone(), tasks.stopping());
+        tasks.keep("clock", &clock, move || watch_wall_clock(watched.clone(), stopping.clone()));
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
         let first_start = first_start::ensure(&directory, &manager).await?;

@@ -11,6 +11,7 @@ mod demonstrate;
 mod environment;
 mod events_command;
 mod first_start;
+mod health;
 mod hosts_file;
 mod house;
 mod listeners;

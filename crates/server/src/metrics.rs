@@ -9,12 +9,14 @@ use rest::admin::{Kind, Metric};
 use store::Store;
 
 use crate::connections::Counters;
+use crate::health::Health;
 use crate::house::House;
 
-pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, store: &Store, house: &House) -> Vec<Metric> {
+pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, health: &Health, house: &House) -> Vec<Metric> {
     let mut all = vec![uptime(clock), clock_steps(clock)];
     all.extend(connections(counters));
-    all.extend([commits(store), devices(house), events(house)]);
+    all.extend([commits(&health.store), devices(house), events(house)]);
+    all.extend(failures(health));
     all.extend(log_damage(house));
     all
 }
@@ -60,6 +62,20 @@ fn commits(store: &Store) -> Metric {
     Metric::new(Kind::Counter, "twinhub_commits_total", "", "Durable changes since the start.", move || {
         as_number(store.commits_total())
     })
+}
+
+fn failures(health: &Health) -> [Metric; 3] {
+    const NAME: &str = "twinhub_write_failures_total";
+    const HELP: &str = "Writes that the disk refused, since the start.";
+    const PANICS: &str = "Tasks that panicked, since the start.";
+    let (store, streams, tasks) = (health.store.clone(), health.streams.clone(), health.tasks.clone());
+    [
+        Metric::new(Kind::Counter, NAME, "of=\"records\"", HELP, move || as_number(store.failures_total())),
+        Metric::new(Kind::Counter, NAME, "of=\"events\"", HELP, move || as_number(streams.failures_total())),
+        Metric::new(Kind::Counter, "twinhub_task_panics_total", "", PANICS, move || {
+            as_number(tasks.panics_total())
+        }),
+    ]
 }
 
 fn devices(house: &House) -> Metric {

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Config, Ports};
 use crate::connections::{Connections, Counters};
+use crate::health::Health;
 use crate::hosts_file::HostsFile;
 use crate::house::{Ground, House};
 use crate::listeners::{CannotListen, Kind, Listeners};
@@ -88,6 +89,8 @@ impl Server {
         let own_hosts = hosts.advertised_host().into_iter().collect();
         let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
         let backup = backup_source(config, &store, &streams, &clock);
+        let health = Health { store: store.clone(), streams: streams.clone(), tasks: tasks.clone() };
+        health.keep_trying_the_disk(&clock);
         let house = House::open(Ground {
             store: store.clone(),
             streams,
@@ -107,9 +110,13 @@ impl Server {
             hubs: house.hubs.clone(),
             events: house.events.clone(),
             tasks: tasks.clone(),
-            metrics: metrics::all(&counters, &clock, &store, &house),
+            metrics: metrics::all(&counters, &clock, &health, &house),
             backup,
             is_ready: is_ready.clone(),
+            troubles: Box::new({
+                let health = health.clone();
+                move || health.troubles()
+            }),
         });
         let front = Arc::new(house.front(rest::mount(admin)));
         listeners.start(Arc::new(Connections {

@@ -247,13 +247,37 @@ async fn a_demo_that_is_told_to_end_in_the_middle_drains_and_fails() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn files_with_keys_can_be_read_by_their_owner_alone() {
+async fn everything_in_the_data_directory_is_for_its_owner_alone_but_what_clients_trust() {
     use std::os::unix::fs::PermissionsExt;
+    /// Every path below a directory with its mode.
+    fn modes(directory: &Path, found: &mut BTreeMap<String, u32>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let (path, metadata) = (entry.as_ref().unwrap().path(), entry.unwrap().metadata().unwrap());
+            found.insert(path.display().to_string(), metadata.permissions().mode() & 0o777);
+            if metadata.is_dir() {
+                modes(&path, found);
+            }
+        }
+    }
     let directory = tempfile::tempdir().unwrap();
-    let _server = Server::start(directory.path());
-    for name in ["admin.key", "ca-key.pem", "run.json", "serve.lock", "records.db", "records.db-wal"] {
-        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
+    let data = directory.path().join("data");
+    for _ in 0..2 {
+        let server = Server::start(&data);
+        let mut found = BTreeMap::new();
+        modes(directory.path(), &mut found);
+        assert!(found.keys().any(|path| path.ends_with("00000.log")), "{found:?}");
+        for (path, mode) in found {
+            // Certificates are no secret, and others' clients may need them.
+            let is_certificate =
+                ["/ca.pem", "-bundle.pem", "/ca-rsa.pem"].iter().any(|name| path.ends_with(name));
+            if !is_certificate {
+                assert_eq!(mode & 0o077, 0, "{path} is {mode:o}");
+            }
+        }
+        // As an earlier version left it.
+        let segment = data.join("log/00000000000000000000.log");
+        assert!(server.terminate().success());
+        std::fs::set_permissions(segment, std::fs::Permissions::from_mode(0o644)).unwrap();
     }
 }
 

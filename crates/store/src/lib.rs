@@ -5,6 +5,7 @@ mod batch;
 mod compiled;
 mod declared;
 mod error;
+mod health;
 pub mod instances;
 mod key;
 mod queue;

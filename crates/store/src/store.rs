@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
 use crate::declared::DeclaredPath;
 use crate::error::{CommitError, StoreError};
+use crate::health::Health;
 use crate::key::{Find, Key, Scan};
 use crate::queue::Queue;
 use crate::record::{Record, Revision, Stored};
@@ -80,6 +81,7 @@ struct Inner {
     checkpointer: Mutex<Option<JoinHandle<()>>>,
     outbox: watch::Receiver<u64>,
     commits_total: AtomicU64,
+    health: Health,
     #[cfg(test)]
     writer_for_test: Shared,
     /// None in memory.
@@ -129,10 +131,10 @@ impl Store {
         )?;
         let queries = Turns::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
-        let writer = spawn("records-write", move || writer.run())?;
+        let writer = workers::spawn("records-write", move || writer.run())?;
         let checkpointer = match (checkpointer, log.clone()) {
             (Some(connection), Some(log)) => {
-                Some(spawn("records-checkpoint", move || checkpoint::run(&connection, &log))?)
+                Some(workers::spawn("records-checkpoint", move || checkpoint::run(&connection, &log))?)
             }
             _ => None,
         };
@@ -149,6 +151,7 @@ impl Store {
             checkpointer: Mutex::new(checkpointer),
             outbox,
             commits_total: AtomicU64::new(0),
+            health: Health::default(),
             #[cfg(test)]
             writer_for_test,
             directory,
@@ -201,7 +204,12 @@ impl Store {
         }
         let (answer, answered) = oneshot::channel();
         self.0.commits.push_when_room(Request::Commit { batch, answer }).await?;
-        let committed = answered.await.unwrap_or(Err(StoreError::Closed.into()))?;
+        let answer = answered.await.unwrap_or(Err(StoreError::Closed.into()));
+        self.0.health.note(match &answer {
+            Err(CommitError::Store(error)) => Err(error),
+            _ => Ok(()),
+        });
+        let committed = answer?;
         self.0.commits_total.fetch_add(1, Ordering::Relaxed);
         Ok(committed)
     }
@@ -210,6 +218,25 @@ impl Store {
     /// go on. For the end of a server, where clones of the store may outlive it; the last clone to go does the same.
     pub fn close(&self) {
         self.0.close();
+    }
+
+    /// Whether the last write failed of the disk.
+    pub fn is_failing(&self) -> bool {
+        self.0.health.is_failing()
+    }
+
+    /// Writes that the disk refused since the store was opened.
+    pub fn failures_total(&self) -> u64 {
+        self.0.health.failures_total()
+    }
+
+    /// Writes something that changes nothing, to see whether the disk takes it.
+    pub async fn try_to_write(&self) -> Result<(), CommitError> {
+        let counter = Counter::new(&InstanceId::from_stored("health"), "tries");
+        let mut batch = Batch::default();
+        batch.add(counter.clone(), 1, i64::MAX);
+        batch.add(counter, -1, i64::MAX);
+        self.commit(batch).await.map(drop)
     }
 
     /// Batches made durable since the store was opened; for metrics.
@@ -338,10 +365,6 @@ impl Drop for Inner {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(work)?)
-}
-
 fn parse<R: Record>((doc, revision): &Raw) -> Result<Stored<R>, StoreError> {
     let record = serde_json::from_str(doc).map_err(|error| damaged(R::TABLE.name, &error))?;
     Ok(Stored { record, revision: Revision(*revision) })
@@ -369,11 +392,19 @@ fn create_private(directory: &Path) -> Result<(), StoreError> {
     Ok(builder.create(directory)?)
 }
 
+/// How files of the data directory are made: their owner alone may read them.
+pub(crate) fn private_file() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 /// Creates the data directory and takes its lock, which the operating system gives back when the process dies.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
     create_private(directory)?;
     let path = directory.join("lock");
-    let file = File::options().create(true).write(true).truncate(false).open(path)?;
+    let file = private_file().create(true).write(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(directory.display().to_string())),

@@ -1,6 +1,7 @@
 //! Threads for blocking reads: each owns a context (a connection, or nothing) and runs one job after the other.
 //! Used by records and streams, so that a slow read never holds an async worker.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -62,11 +63,60 @@ fn run<C>(jobs: &Queue<Job<C>>, context: &C) {
     }
 }
 
+/// Starts a thread that the store cannot be without. A panic in it ends the process: what it was about to do is unknown, those who
+/// wait for it would wait for ever, and a start recovers everything that was acknowledged (ADR 5).
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let guarded = move || {
+        let guard = EndsProcess;
+        work();
+        std::mem::forget(guard);
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(guarded)
+}
+
+struct EndsProcess;
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        // Not by way of the log, which may be behind.
+        let _ = writeln!(
+            std::io::stderr(),
+            "the thread {name} panicked: the server ends; nothing acknowledged is lost"
+        );
+        std::process::abort();
+    }
+}
+
 /// Waits for threads to end. A thread that drops the last handle of its own store must not wait for itself.
 pub(crate) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     let own = std::thread::current().id();
     for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
         // A panic was reported on its own thread.
         let _ = thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// Set where the test runs itself as the process that is to end.
+    const IN_CHILD: &str = "TWINHUB_TEST_PANICS";
+
+    #[test]
+    fn a_panic_in_a_thread_that_writes_ends_the_process() {
+        if std::env::var_os(IN_CHILD).is_some() {
+            let thread = super::spawn("log-write", || panic!("as the test wants")).unwrap();
+            let _ = thread.join();
+            return;
+        }
+        let name = "workers::tests::a_panic_in_a_thread_that_writes_ends_the_process";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let output = again.args([name, "--exact", "--nocapture"]).env(IN_CHILD, "1").output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("the thread log-write panicked"), "{said}");
     }
 }

@@ -27,10 +27,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn start(events: &Events) -> Result<(), StoreError> {
     let waiting = Waiting::load(events).await?;
-    let tasks = &events.context().tasks;
-    tasks.spawn(run(events.clone(), waiting.clone(), tasks.stopping()));
-    tasks.spawn(delivery::run(events.clone(), waiting, tasks.stopping()));
-    tasks.spawn(keep_retention(events.clone(), tasks.stopping()));
+    let (tasks, clock) = (&events.context().tasks, &events.context().clock);
+    let (of, stopping, endpoints) = (events.clone(), tasks.stopping(), waiting.clone());
+    tasks.keep("relay", clock, move || run(of.clone(), endpoints.clone(), stopping.clone()));
+    let (of, stopping) = (events.clone(), tasks.stopping());
+    tasks.keep("delivery", clock, move || delivery::run(of.clone(), waiting.clone(), stopping.clone()));
+    let (of, stopping) = (events.clone(), tasks.stopping());
+    tasks.keep("retention", clock, move || keep_retention(of.clone(), stopping.clone()));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use base::ids::IdentityId;
+use base::tasks::Stopping;
 use base::{Timestamp, caps};
 use store::{Batch, CommitError, Stored};
 
@@ -68,17 +69,20 @@ impl Sessions {
 
 impl Hub {
     pub(crate) fn start_flushing_activity(&self) {
-        let (hub, mut stopping) = (self.clone(), self.context().tasks.stopping());
-        self.context().tasks.spawn(async move {
-            let pause = Duration::from_secs(caps::ACTIVITY_FLUSH_SECONDS);
-            while !stopping.has_begun() && !hub.is_closed() {
-                tokio::select! {
-                    () = hub.clock().sleep(pause) => {}
-                    () = stopping.wait() => {}
-                }
-                hub.flush_activity().await;
+        let (hub, stopping) = (self.clone(), self.context().tasks.stopping());
+        let work = move || hub.clone().keep_flushing_activity(stopping.clone());
+        self.context().tasks.keep("activity", self.clock(), work);
+    }
+
+    async fn keep_flushing_activity(self, mut stopping: Stopping) {
+        let pause = Duration::from_secs(caps::ACTIVITY_FLUSH_SECONDS);
+        while !stopping.has_begun() && !self.is_closed() {
+            tokio::select! {
+                () = self.clock().sleep(pause) => {}
+                () = stopping.wait() => {}
             }
-        });
+            self.flush_activity().await;
+        }
     }
 
     /// Writes what the last flush did not see. Safe to call at any time.

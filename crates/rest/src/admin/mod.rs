@@ -40,6 +40,8 @@ pub struct Context {
     pub backup: Box<dyn Fn() -> Result<Pieces, String> + Send + Sync>,
     /// Set while every listener accepts and shutdown has not begun.
     pub is_ready: Arc<AtomicBool>,
+    /// What keeps the server from doing what it is for, in words that anyone may read.
+    pub troubles: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 #[derive(Clone)]
@@ -99,6 +101,10 @@ fn error(status: u16, code: &str, message: &str) -> Response {
 async fn readiness(door: Admin, (): (), _: Request) -> Response {
     if !door.0.is_ready.load(Ordering::Relaxed) {
         return Response::text(503, "not ready\n");
+    }
+    let troubles = (door.0.troubles)();
+    if !troubles.is_empty() {
+        return Response::text(503, format!("not ready\n{}\n", troubles.join("\n")));
     }
     let LogDamage { segments, records_lost } = door.0.events.log_damage();
     match segments {

@@ -87,6 +87,7 @@ impl TestAdmin {
             metrics,
             backup: Box::new(|| Ok(backup())),
             is_ready: ready,
+            troubles: Box::new(Vec::new),
         };
         Self { door: mount(Admin::new(context)), events, hub, clock, is_ready }
     }

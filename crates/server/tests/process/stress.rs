@@ -38,3 +38,70 @@ async fn a_wall_clock_that_is_set_is_told_and_holds_no_stranger() {
     let said = server.said();
     assert!(said.contains("the wall clock was set"), "{said}");
 }
+
+/// The default hub's owner, who writes devices.
+struct Owner {
+    https: Https,
+    token: String,
+}
+
+impl Owner {
+    fn of(directory: &Path, server: &Server) -> Self {
+        let connection = &environment(directory)["IOTHUB_CONNECTION_STRING"];
+        let key: base::Key = connection.rsplit_once("SharedAccessKey=").unwrap().1.parse().unwrap();
+        let soon = base::Clock::system().now().plus(Duration::from_hours(1));
+        let token = base::sas::build(&server.address, &key, soon, Some("iothubowner"));
+        Self { https: client(directory), token }
+    }
+
+    /// The status of a durable write.
+    async fn put_device(&self, server: &Server, id: &str) -> u16 {
+        let url = server.url(&format!("/devices/{id}?api-version=2021-04-12"));
+        let headers = [("authorization", self.token.as_str()), ("content-type", "application/json")];
+        let body = format!("{{\"deviceId\": \"{id}\"}}");
+        self.https.send("PUT", &url, &headers, body).await.unwrap().status.as_u16()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_refuses_every_write_makes_the_server_unready_until_it_takes_one() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    // A file that would grow past the limit is refused, where the signal for it is ignored.
+    let mut command = Command::new("sh");
+    let serve = Server::command(directory.path(), &address);
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
+    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    let server = Server::spawn(command, address);
+    let owner = Owner::of(directory.path(), &server);
+    assert_eq!(owner.put_device(&server, "dev1").await, 200);
+    let process = Pid::from_child(&server.child);
+    let limit_files = |bytes| {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(process), Resource::Fsize, limit).unwrap();
+    };
+    let ready = async || {
+        let answer = owner.https.send("GET", &server.url("/readyz"), &[], "").await.unwrap();
+        (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
+    };
+    assert_eq!(ready().await, (200, "ready\n".to_owned()));
+    limit_files(Some(1));
+    assert!(owner.put_device(&server, "dev2").await >= 500);
+    let (status, said) = ready().await;
+    assert!(status == 503 && said.contains("records cannot be written"), "{status} {said}");
+    assert!(metric(&owner.https, &server, "twinhub_write_failures_total{of=\"records\"}").await > 0);
+    // Still so when it was tried again.
+    move_clock(&owner.https, directory.path(), &server, "{\"advanceSeconds\": 5}").await;
+    assert_eq!(ready().await.0, 503);
+    limit_files(None);
+    let until = std::time::Duration::from_secs(20);
+    let recovers = async {
+        while ready().await.0 != 200 {
+            move_clock(&owner.https, directory.path(), &server, "{\"advanceSeconds\": 5}").await;
+        }
+    };
+    tokio::time::timeout(until, recovers).await.expect("it finds out by itself");
+    assert_eq!(owner.put_device(&server, "dev2").await, 200);
+}

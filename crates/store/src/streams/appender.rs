@@ -44,6 +44,8 @@ pub(crate) enum Change {
     Remove {
         stream: StreamId,
     },
+    /// Asks whether the log can be written.
+    Nothing,
 }
 
 #[derive(Clone, Copy)]
@@ -128,6 +130,7 @@ impl Appender {
                 self.group.trim(&self.log, &partition, first_sequence);
             }
             Change::Remove { stream } => self.group.remove(&self.log, &stream),
+            Change::Nothing => {}
         }
         Ok(0)
     }
@@ -164,11 +167,13 @@ impl Appender {
         }
         if let Err(error) = self.write_durably() {
             tracing::error!(%error, requests = self.group.answers.len(), "an append to the log failed");
+            self.log.health.note(Err(&error));
             self.group.fail(&error);
             self.broken = Some(error);
             self.group.clear(self.segment.base, self.group.end);
             return;
         }
+        self.log.health.note(Ok(()));
         self.group.publish(&mut self.log.state.write());
         if self.group.forgets {
             self.housekeeper.remove_all(self.log.take_forgotten());
@@ -197,6 +202,7 @@ impl Appender {
     fn roll(&mut self) {
         if let Err(error) = self.try_roll() {
             tracing::error!(%error, "a new log segment could not be made");
+            self.log.health.note(Err(&error));
             self.broken = Some(error);
         }
     }
@@ -240,7 +246,7 @@ impl Appender {
 pub(crate) fn request_bytes(request: &Request) -> usize {
     match &request.change {
         Change::Append { records, .. } => append_bytes(records),
-        Change::Ensure { .. } | Change::Trim { .. } | Change::Remove { .. } => 0,
+        Change::Ensure { .. } | Change::Trim { .. } | Change::Remove { .. } | Change::Nothing => 0,
     }
 }
 

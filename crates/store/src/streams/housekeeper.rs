@@ -56,7 +56,7 @@ impl Housekeeper {
             Medium::Directory(_) => {
                 let shared = Arc::clone(&shared);
                 let work = move || shared.run();
-                Some(std::thread::Builder::new().name("log-house".into()).spawn(work)?)
+                Some(workers::spawn("log-house", work)?)
             }
         };
         Ok(Self { shared, thread })

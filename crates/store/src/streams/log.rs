@@ -14,6 +14,7 @@ use super::medium::Medium;
 use super::segment::Segment;
 use super::{LogDamage, Lost, PartitionState};
 use crate::error::StoreError;
+use crate::health::Health;
 
 pub(crate) struct Log {
     pub(crate) medium: Medium,
@@ -22,6 +23,7 @@ pub(crate) struct Log {
     indexed: Mutex<VecDeque<Arc<Segment>>>,
     /// By their base, the segments in which damage was seen, and how many records it took at most.
     damaged: Mutex<BTreeMap<u64, u64>>,
+    pub(crate) health: Health,
 }
 
 pub(crate) struct State {
@@ -56,7 +58,7 @@ impl Log {
     pub(crate) fn new(medium: Medium, lanes: Lanes, segments: Vec<Arc<Segment>>, active: Index) -> Self {
         let state = State { lanes, segments, active, end: 0, tails: HashMap::new() };
         let (indexed, damaged) = (Mutex::default(), Mutex::default());
-        Self { medium, state: RwLock::new(state), indexed, damaged }
+        Self { medium, state: RwLock::new(state), indexed, damaged, health: Health::default() }
     }
 
     pub(crate) fn partition(&self, partition: &Partition) -> Option<PartitionState> {

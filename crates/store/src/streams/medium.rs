@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::store::private_file;
+
 #[derive(Clone)]
 pub(crate) enum Medium {
     Directory(Directory),
@@ -57,6 +59,21 @@ pub(crate) enum LogFile {
     Memory(Arc<MemoryFile>),
 }
 
+/// Earlier versions made files that others could read.
+#[cfg(unix)]
+fn make_private(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
 impl Medium {
     /// Names of all files, in order.
     pub(crate) fn list(&self) -> io::Result<Vec<String>> {
@@ -77,6 +94,7 @@ impl Medium {
         match self {
             Self::Directory(directory) => {
                 let file = File::options().read(true).write(true).open(directory.path.join(name))?;
+                make_private(&file)?;
                 Ok(LogFile::Disk(file))
             }
             Self::Memory(memory) => match memory.files.lock().get(name) {
@@ -90,7 +108,7 @@ impl Medium {
     pub(crate) fn create(&self, name: &str) -> io::Result<LogFile> {
         match self {
             Self::Directory(directory) => {
-                let mut options = File::options();
+                let mut options = private_file();
                 options.read(true).write(true).create(true).truncate(true);
                 Ok(LogFile::Disk(options.open(directory.path.join(name))?))
             }

@@ -200,7 +200,7 @@ impl Streams {
         housekeeper.remove_all(log.take_forgotten());
         let appender = Appender::new(Arc::clone(&log), Arc::clone(&queue), settings, housekeeper, end);
         let readers = Workers::start("log-read", vec![(); caps::READERS], caps::READ_QUEUE_MAX)?;
-        let appender = std::thread::Builder::new().name("log-write".into()).spawn(move || appender.run())?;
+        let appender = workers::spawn("log-write", move || appender.run())?;
         Ok(Self(Arc::new(Inner { log, queue, readers, appender: Some(appender), _lock: lock })))
     }
 
@@ -272,6 +272,21 @@ impl Streams {
     /// The damage that was seen so far.
     pub fn damage(&self) -> LogDamage {
         self.0.log.damage()
+    }
+
+    /// Whether the last write failed of the disk.
+    pub fn is_failing(&self) -> bool {
+        self.0.log.health.is_failing()
+    }
+
+    /// Writes that the disk refused since the log was opened, each for all that were written together.
+    pub fn failures_total(&self) -> u64 {
+        self.0.log.health.failures_total()
+    }
+
+    /// After a failure: begins another segment, to see whether the disk takes it.
+    pub async fn try_to_write(&self) -> Result<(), StoreError> {
+        self.change(Change::Nothing).await.map(drop)
     }
 
     /// Whether [`Self::append_with`] would be taken now.

@@ -305,7 +305,9 @@ async fn a_failing_disk_fails_appends_and_the_log_goes_on_when_it_can() {
         set(fault, false);
         let failed = streams.append(&id(), 0, vec![record(2, "lost")]).await;
         assert!(failed.is_err(), "the damaged segment was used again");
+        assert!(streams.is_failing() && streams.try_to_write().await.is_err() && streams.is_failing());
         set("create", false);
+        assert!(streams.try_to_write().await.is_ok() && !streams.is_failing());
         assert_eq!(streams.append(&id(), 0, vec![record(3, "after")]).await.unwrap().first_sequence, 1);
         assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap(), ["before", "after"]);
         drop(streams);
