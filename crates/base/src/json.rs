@@ -6,6 +6,24 @@ use crate::caps;
 
 pub type Object = Map<String, Value>;
 
+/// Where a text stops being JSON, as a clause of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotJson {
+    #[error("the JSON text ends too early")]
+    EndsEarly,
+    #[error("it is not JSON at line {line}, column {column}")]
+    At { line: usize, column: usize },
+}
+
+impl From<serde_json::Error> for NotJson {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_eof() {
+            return Self::EndsEarly;
+        }
+        Self::At { line: error.line(), column: error.column() }
+    }
+}
+
 /// RFC 7396 merge patch: objects merge, `null` deletes, everything else replaces. The caller has bounded the depth.
 pub fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {

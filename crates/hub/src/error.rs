@@ -9,6 +9,9 @@ use store::{CommitError, MayConflict, StoreError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The body holds what the operation does not know. The service says no more.
+    #[error("BadRequest")]
+    BadRequest,
     #[error("{0}")]
     ArgumentInvalid(String),
     #[error("The argument '{0}' is required.")]
@@ -78,6 +81,7 @@ impl Error {
     /// Azure's six digits; the first three are the HTTP status (`iothub-service.md` §2.3).
     pub fn code(&self) -> u32 {
         match self {
+            Self::BadRequest => 400_000,
             Self::ArgumentInvalid(_) => 400_004,
             Self::ArgumentNull(_) => 400_005,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
@@ -107,6 +111,7 @@ impl Error {
     /// The value of the `iothub-errorcode` header.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::BadRequest => "GenericBadRequest",
             Self::ArgumentInvalid(_) => "ArgumentInvalid",
             Self::ArgumentNull(_) => "ArgumentNull",
             Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",

@@ -258,7 +258,8 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::Conflict
         // Displaced by another connection before it was let in.
         | Error::DeviceConnectionClosedRemotely => ConnectReturnCode::ServerUnavailable,
-        Error::ArgumentInvalid(_)
+        Error::BadRequest
+        | Error::ArgumentInvalid(_)
         | Error::ArgumentNull(_)
         | Error::InvalidDeviceScope(_)
         | Error::ConnectionForcefullyClosedOnNewConnection

@@ -152,11 +152,16 @@ pub fn check_request(body: &[u8], registration_id: &RegistrationId) -> Result<()
     }
     let request: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|_| Error::bad("The registration request is not a JSON object."))?;
-    match request.get("registrationId") {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(id)) if registration_id.is_same(id) => Ok(()),
-        Some(_) => Err(Error::bad("The registrationId of the body is not the one that was asked for.")),
+    // The service reads names in any case: an id that is spelled otherwise must not count as none.
+    let mut ids = request.iter().filter(|(name, _)| name.eq_ignore_ascii_case("registrationId"));
+    let is_this_one = |id: &Value| match id {
+        Value::Null => true,
+        id => id.as_str().is_some_and(|id| registration_id.is_same(id)),
+    };
+    if ids.all(|(_, id)| is_this_one(id)) {
+        return Ok(());
     }
+    Err(Error::bad("The registrationId of the body is not the one that was asked for."))
 }
 
 #[cfg(test)]
@@ -181,9 +186,16 @@ mod tests {
         ] {
             assert_eq!(check_request(body.as_bytes(), &id()), Ok(()), "{body}");
         }
-        for body in
-            ["{", "[]", "[null]", "1", "null", r#"{"registrationId":"dev-2"}"#, r#"{"registrationId":7}"#]
-        {
+        for body in [
+            "{",
+            "[]",
+            "[null]",
+            "1",
+            "null",
+            r#"{"registrationId":"dev-2"}"#,
+            r#"{"registrationId":7}"#,
+            r#"{"RegistrationID":"dev-2"}"#,
+        ] {
             assert!(check_request(body.as_bytes(), &id()).is_err(), "{body}");
         }
     }

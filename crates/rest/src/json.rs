@@ -1,22 +1,50 @@
-//! Members of JSON bodies that are objects. The readers that serde derives would take a list for the members in their order, so
-//! every door reads such a member through here.
+//! How the doors read JSON bodies: who sends something else hears which member is meant and what it must be, in our own words. An object
+//! is never read from a list. It must never look into opaque members (`Value`, `RawValue`): they keep their names and types.
 
-use serde::de::{DeserializeOwned, Error};
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// An object, or `null`; with `#[serde(default)]` nothing at all too.
-pub(crate) fn members<'de, D: Deserializer<'de>, T: DeserializeOwned>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    let Some(members) = Option::<Map<String, Value>>::deserialize(from)? else { return Ok(None) };
-    serde_json::from_value(Value::Object(members)).map(Some).map_err(D::Error::custom)
+pub(crate) use self::reader::Unreadable;
+use self::reader::{Place, Reader, State};
+
+/// How exactly a service takes the names and types that it has published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    AsPublished,
+    /// As Newtonsoft's reader does it behind hubs and provisioning services: names of members and of enumerated values in any case,
+    /// numbers and booleans as texts, too.
+    Tolerant,
 }
 
-/// The same where `null` and nothing at all are two things: `Some(None)` and `None`.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8], reading: Reading) -> Result<T, Unreadable> {
+    // What is no JSON at all is found first, since only its place can be told, and no member.
+    serde_json::from_slice::<IgnoredAny>(text).map_err(Unreadable::text)?;
+    read_from(&mut serde_json::Deserializer::from_slice(text), reading)
+}
+
+pub(crate) fn read_value<T: DeserializeOwned>(value: Value, reading: Reading) -> Result<T, Unreadable> {
+    read_from(value, reading)
+}
+
+fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    from: D,
+    reading: Reading,
+) -> Result<T, Unreadable> {
+    let state = State { reading, fault: RefCell::default() };
+    T::deserialize(Reader { from, place: &Place::Whole, state: &state })
+}
+
+/// A member where `null` and nothing at all are two things: `Some(None)` and `None`.
 #[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
-pub(crate) fn present_members<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<Option<T>>, D::Error> {
-    members(from).map(Some)
+    Option::deserialize(from).map(Some)
 }

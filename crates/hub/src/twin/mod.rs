@@ -9,7 +9,6 @@ mod tests;
 
 use access::{Caller, Permission};
 use base::ids::IdentityId;
-use base::json::Object;
 use base::{IfMatch, Meter, caps};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -119,7 +118,9 @@ impl Hub {
     ) -> Result<u64, Error> {
         caller.require_identity(id, self.scope())?;
         self.charge(Meter::TwinUpdate)?;
-        let patch: Object = rules::parse(patch)?;
+        let Value::Object(patch) = rules::parse(patch)? else {
+            return Err(rules::not_an_object("properties.reported"));
+        };
         let twin = retry_on_conflict(async || {
             let old = self.twin(id).await?;
             let applied = rules::apply_reported(&old.record, &patch, expected_version, self.now())?;

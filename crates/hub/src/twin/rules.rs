@@ -1,9 +1,8 @@
 //! How twins change: merge, deletion by null, versions and metadata, and what a twin may hold (`iothub-service.md` §4,
 //! `iothub-device.md` §6). Pure: values in, value out.
 
-use base::json::Object;
+use base::json::{NotJson, Object};
 use base::{Timestamp, caps};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -18,7 +17,7 @@ pub enum Change {
     Merge(Object),
 }
 
-/// The body of a PATCH: tags and desired properties. Everything else in it is ignored, because clients send whole twins back.
+/// The body of a PATCH: tags and desired properties. What else a twin has is ignored, because clients send whole twins back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TwinPatch {
     pub tags: Change,
@@ -59,7 +58,9 @@ pub struct Applied {
 impl TwinPatch {
     /// The body as it was sent.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
-        Self::from_json(&parse(body)?)
+        let body = parse(body)?;
+        check_known(&body)?;
+        Self::from_json(&body)
     }
 
     pub fn from_json(body: &Value) -> Result<Self, Error> {
@@ -81,7 +82,9 @@ impl TwinPatch {
 impl TwinReplacement {
     /// The body as it was sent.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
-        Self::from_json(&parse(body)?)
+        let body = parse(body)?;
+        check_known(&body)?;
+        Self::from_json(&body)
     }
 
     pub fn from_json(body: &Value) -> Result<Self, Error> {
@@ -98,8 +101,9 @@ impl TwinReplacement {
 }
 
 /// JSON as a caller sent it. Integers are held against their range here too: those beyond 64 bits would be read as floats.
-pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
-    let value = serde_json::from_slice(text).map_err(|error| not_valid(&format!(": {error}")))?;
+pub(super) fn parse(text: &[u8]) -> Result<Value, Error> {
+    let not_json = |error: serde_json::Error| not_valid(&format!(": {}", NotJson::from(error)));
+    let value = serde_json::from_slice(text).map_err(not_json)?;
     match integers(text).find(|digits| digits.parse::<i64>().is_err()) {
         None => Ok(value),
         Some(_) => Err(not_valid(": an integer is out of range")),
@@ -121,17 +125,63 @@ fn integers(json: &[u8]) -> impl Iterator<Item = &str> {
     numerals.filter(|run| run.contains(|c: char| c.is_ascii_digit()) && !run.contains(['.', 'e', 'E']))
 }
 
+/// Tags and desired properties. The service reads the names of a twin's own members in any case.
 fn sections(body: &Value) -> Result<(Option<&Value>, Option<&Value>), Error> {
     let Value::Object(body) = body else { return Err(not_an_object("twin")) };
-    let desired = match body.get("properties") {
+    let desired = match member(body, "properties")? {
         None | Some(Value::Null) => None,
-        Some(Value::Object(properties)) => properties.get("desired"),
+        Some(Value::Object(properties)) => member(properties, "desired")?,
         Some(_) => return Err(not_an_object("properties")),
     };
-    Ok((body.get("tags"), desired))
+    Ok((member(body, "tags")?, desired))
 }
 
-fn not_an_object(name: &str) -> Error {
+fn member<'v>(members: &'v Object, name: &str) -> Result<Option<&'v Value>, Error> {
+    let mut found = members.iter().filter(|(sent, _)| sent.eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (found, None) => Ok(found.map(|(_, value)| value)),
+        _ => Err(not_valid(&format!(": '{name}' is there twice"))),
+    }
+}
+
+/// Whatever a twin shows may be sent back. Any other name would be lost in silence, so it is refused as the service does.
+fn check_known(body: &Value) -> Result<(), Error> {
+    let known = |members: Option<&Value>, names: &[&str]| {
+        let Some(Value::Object(members)) = members else { return true };
+        members.keys().all(|sent| names.iter().any(|name| name.eq_ignore_ascii_case(sent)))
+    };
+    let properties = body.as_object().map(|body| member(body, "properties")).transpose()?.flatten();
+    if known(Some(body), MEMBERS) && known(properties, &["desired", "reported"]) {
+        return Ok(());
+    }
+    Err(Error::BadRequest)
+}
+
+/// The members of a twin (`iothub-service.md` §4.1).
+const MEMBERS: &[&str] = &[
+    "deviceId",
+    "moduleId",
+    "etag",
+    "deviceEtag",
+    "status",
+    "statusReason",
+    "statusUpdateTime",
+    "connectionState",
+    "lastActivityTime",
+    "cloudToDeviceMessageCount",
+    "authenticationType",
+    "x509Thumbprint",
+    "modelId",
+    "version",
+    "tags",
+    "properties",
+    "capabilities",
+    "configurations",
+    "deviceScope",
+    "parentScopes",
+];
+
+pub(super) fn not_an_object(name: &str) -> Error {
     not_valid(&format!(": '{name}' must be an object"))
 }
 

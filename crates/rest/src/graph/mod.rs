@@ -8,6 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::json::{self, Reading};
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
 
@@ -131,7 +132,8 @@ struct GetByIdsBody {
 }
 
 async fn get_by_ids(door: &Graph, request: &Request) -> Outcome {
-    let sent: GetByIdsBody = request.json().map_err(|error| GraphError::Body(error.to_string()))?;
+    let sent: GetByIdsBody =
+        json::read(&request.body, Reading::AsPublished).map_err(|why| GraphError::Body(why.to_string()))?;
     if sent.ids.len() > caps::DIRECTORY_OBJECT_IDS_MAX {
         let max = caps::DIRECTORY_OBJECT_IDS_MAX;
         return Err(GraphError::Body(format!("The number of ids cannot exceed {max}.")));

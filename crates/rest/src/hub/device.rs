@@ -52,9 +52,7 @@ struct DeviceInput {
     device_id: Option<String>,
     status: Option<String>,
     status_reason: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     authentication: Option<AuthenticationInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     capabilities: Option<Capabilities>,
     device_scope: Option<String>,
     parent_scopes: Option<Vec<String>>,
@@ -63,9 +61,7 @@ struct DeviceInput {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AuthenticationInput {
-    #[serde(default, deserialize_with = "crate::json::members")]
     symmetric_key: Option<SymmetricKeyInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     x509_thumbprint: Option<ThumbprintInput>,
     #[serde(rename = "type")]
     kind: Option<String>,

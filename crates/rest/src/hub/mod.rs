@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::error::Refusal;
+use crate::json::{self, Reading};
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
 
@@ -131,12 +132,8 @@ fn module(request: &Request) -> Result<IdentityId, Refusal> {
     Ok(IdentityId::module(device_id(request)?, module_id(request)?))
 }
 
-/// Every body of this door is an object. serde would read a list as a struct's members in their order.
 fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
-    if request.body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refusal::Malformed("the body must be a JSON object".to_owned()));
-    }
-    request.json().map_err(|error| Refusal::Malformed(error.to_string()))
+    json::read(&request.body, Reading::Tolerant).map_err(|why| Refusal::Malformed(why.to_string()))
 }
 
 fn tagged<T: Serialize>(etag: &str, value: &T) -> Response {

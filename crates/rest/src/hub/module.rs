@@ -54,7 +54,6 @@ struct ModuleInput {
     device_id: Option<String>,
     module_id: Option<String>,
     managed_by: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     authentication: Option<AuthenticationInput>,
 }
 

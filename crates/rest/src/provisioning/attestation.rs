@@ -108,11 +108,8 @@ impl<'a> PairBody<&'a X509Certificate> {
 pub(super) struct AttestationInput {
     #[serde(rename = "type")]
     kind: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     tpm: Option<TpmInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     x509: Option<X509Input>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     symmetric_key: Option<SymmetricKeyInput>,
 }
 
@@ -133,11 +130,8 @@ struct SymmetricKeyInput {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct X509Input {
-    #[serde(default, deserialize_with = "crate::json::members")]
     client_certificates: Option<CertificatesInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     signing_certificates: Option<CertificatesInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     ca_references: Option<NamesInput>,
 }
 
@@ -149,9 +143,7 @@ struct NamesInput {
 
 #[derive(Deserialize)]
 struct CertificatesInput {
-    #[serde(default, deserialize_with = "crate::json::members")]
     primary: Option<CertificateInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     secondary: Option<CertificateInput>,
 }
 

@@ -3,28 +3,24 @@
 use base::caps;
 use provisioning::enrollment::{BulkFailure, BulkItem, BulkMode};
 use provisioning::{ApiVersion, EnrollmentKind, Error};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::Refusal;
 use super::wire::EnrollmentInput;
-use super::{BackEnd, object};
+use super::{BackEnd, typed, unreadable};
+use crate::json::{self, Reading};
 use crate::wire::{Request, Response};
 
 pub(super) async fn run(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
-    let mut body = object(request)?;
-    let mode = body
-        .get("mode")
-        .and_then(Value::as_str)
-        .and_then(BulkMode::parse)
-        .ok_or_else(|| Error::bad("mode must be create, update, updateIfMatchETag or delete."))?;
-    let list = match kind {
-        EnrollmentKind::Individual => "enrollments",
-        EnrollmentKind::Group => "enrollmentGroups",
+    let body: BulkInput = typed(request)?;
+    let mode = body.mode.as_deref().and_then(BulkMode::parse);
+    let mode = mode.ok_or_else(|| Error::bad("mode must be create, update, updateIfMatchETag or delete."))?;
+    let (list, items) = match kind {
+        EnrollmentKind::Individual => ("enrollments", body.enrollments),
+        EnrollmentKind::Group => ("enrollmentGroups", body.enrollment_groups),
     };
-    let Some(Value::Array(items)) = body.remove(list) else {
-        return Err(Error::bad(format!("{list} must be a list.")).into());
-    };
+    let items = items.ok_or_else(|| Error::bad(format!("{list} must be a list.")))?;
     if items.is_empty() || items.len() > caps::BULK_ENROLLMENTS_MAX {
         return Err(Error::bad(format!("{list} must hold 1 to {} items.", caps::BULK_ENROLLMENTS_MAX)).into());
     }
@@ -37,19 +33,32 @@ pub(super) async fn run(kind: EnrollmentKind, at: &BackEnd, request: &Request) -
 /// An item that names nobody spoils the request, because nothing could be told of it.
 fn read(kind: EnrollmentKind, item: Value, api_version: &ApiVersion) -> Result<BulkItem, Refusal> {
     let Value::Object(item) = item else { return Err(Error::bad("An enrollment must be an object.").into()) };
-    let text = |item: &Map<String, Value>, name| item.get(name).and_then(Value::as_str).map(str::to_owned);
-    let name = id_name(kind);
-    let id = text(&item, name).ok_or_else(|| Error::bad(format!("{name} is missing.")))?;
-    let etag = text(&item, "etag");
+    let who: ItemInput =
+        json::read_value(Value::Object(item.clone()), Reading::Tolerant).map_err(unreadable)?;
+    let (name, id) = match kind {
+        EnrollmentKind::Individual => ("registrationId", who.registration_id),
+        EnrollmentKind::Group => ("enrollmentGroupId", who.enrollment_group_id),
+    };
+    let id = id.ok_or_else(|| Error::bad(format!("{name} is missing.")))?;
     let draft = EnrollmentInput::of(item).and_then(|input| input.into_draft(kind, None, api_version));
-    Ok(BulkItem { id, draft, etag })
+    Ok(BulkItem { id, draft, etag: who.etag })
 }
 
-fn id_name(kind: EnrollmentKind) -> &'static str {
-    match kind {
-        EnrollmentKind::Individual => "registrationId",
-        EnrollmentKind::Group => "enrollmentGroupId",
-    }
+/// The items are read one by one, since each may fail for itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BulkInput {
+    mode: Option<String>,
+    enrollments: Option<Vec<Value>>,
+    enrollment_groups: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemInput {
+    registration_id: Option<String>,
+    enrollment_group_id: Option<String>,
+    etag: Option<String>,
 }
 
 #[derive(Serialize)]

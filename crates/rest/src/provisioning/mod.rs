@@ -17,9 +17,11 @@ use base::hosts::Dialled;
 use base::sas::SasToken;
 use base::{Clock, caps};
 use provisioning::{ApiVersion, Attested, Error, RegistrationId, Service, Services};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use self::error::Refusal;
+use crate::json::{self, Reading, Unreadable};
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Request, Response};
 
@@ -180,8 +182,7 @@ fn id(request: &Request) -> Result<RegistrationId, Refusal> {
 /// The body as an object. Nothing else is ever one of the service's.
 fn object(request: &Request) -> Result<Map<String, Value>, Refusal> {
     check_media_type(request)?;
-    let body: Value =
-        request.json().map_err(|error| Error::bad(format!("The body is not JSON: {error}.")))?;
+    let body: Value = json::read(&request.body, Reading::Tolerant).map_err(unreadable)?;
     if base::json::depth(&body) > caps::JSON_DEPTH_MAX {
         return Err(Error::bad("The body is nested too deeply.").into());
     }
@@ -189,6 +190,17 @@ fn object(request: &Request) -> Result<Map<String, Value>, Refusal> {
         Value::Object(object) => Ok(object),
         _ => Err(Error::bad("The body is not a JSON object.").into()),
     }
+}
+
+/// The same by its members' names.
+fn typed<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+    let body = Value::Object(object(request)?);
+    Ok(json::read_value(body, Reading::Tolerant).map_err(unreadable)?)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
+fn unreadable(why: Unreadable) -> Error {
+    Error::bad(format!("The body cannot be read: {why}."))
 }
 
 fn has_body(request: &Request) -> bool {

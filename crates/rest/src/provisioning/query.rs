@@ -2,11 +2,10 @@
 
 use ::query::enrollments::Selection;
 use base::{Continuation, caps};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::error::Refusal;
-use super::{has_body, object};
+use super::{has_body, typed};
 use crate::wire::{Request, Response};
 
 const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
@@ -52,11 +51,13 @@ pub(super) fn selection(request: &Request) -> Result<Selection, Refusal> {
     if !has_body(request) {
         return Ok(Selection::parse(""));
     }
-    match object(request)?.get("query") {
-        None | Some(Value::Null) => Ok(Selection::parse("")),
-        Some(Value::String(text)) => Ok(Selection::parse(text)),
-        Some(_) => Err(bad("query must be a text.")),
-    }
+    let QueryInput { query } = typed(request)?;
+    Ok(Selection::parse(query.as_deref().unwrap_or_default()))
+}
+
+#[derive(Deserialize)]
+struct QueryInput {
+    query: Option<String>,
 }
 
 /// The value of a header that changes what is listed. Several, or one that is no text, must not count as none.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attestation::{AttestationBody, AttestationInput};
+use crate::json::{self, Reading};
 
 /// Absent members have no value; only keys are absent although there are some.
 #[derive(Serialize)]
@@ -126,18 +127,14 @@ pub(super) struct EnrollmentInput {
     enrollment_group_id: Option<String>,
     device_id: Option<String>,
     optional_device_information: Option<Value>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     attestation: Option<AttestationInput>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     capabilities: Option<CapabilitiesInput>,
     iot_hub_host_name: Option<String>,
     initial_twin: Option<Value>,
     provisioning_status: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     reprovision_policy: Option<Reprovision>,
     allocation_policy: Option<String>,
     iot_hubs: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     custom_allocation_definition: Option<CustomAllocationInput>,
     credential_policy_name: Option<String>,
 }
@@ -157,8 +154,8 @@ struct CustomAllocationInput {
 
 impl EnrollmentInput {
     pub(super) fn of(object: Map<String, Value>) -> Result<Self, Error> {
-        serde_json::from_value(Value::Object(object))
-            .map_err(|error| Error::bad(format!("The enrollment cannot be read: {error}.")))
+        json::read_value(Value::Object(object), Reading::Tolerant)
+            .map_err(|why| Error::bad(format!("The enrollment cannot be read: {why}.")))
     }
 
     /// `path_id` is the id that the body must repeat, where the path has one.

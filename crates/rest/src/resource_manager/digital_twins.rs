@@ -18,9 +18,7 @@ struct PutBody {
     name: Option<String>,
     location: Option<String>,
     tags: Option<Tags>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<IdentityBody>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PutProperties>,
 }
 
@@ -34,11 +32,10 @@ struct PutProperties {
 #[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 #[derive(Debug, Deserialize)]
 struct PatchBody {
-    #[serde(default, deserialize_with = "parse::present")]
+    #[serde(default, deserialize_with = "crate::json::present")]
     tags: Option<Option<Tags>>,
-    #[serde(default, deserialize_with = "crate::json::present_members")]
+    #[serde(default, deserialize_with = "crate::json::present")]
     identity: Option<Option<IdentityBody>>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PatchProperties>,
 }
 
@@ -46,7 +43,7 @@ struct PatchBody {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PatchProperties {
-    #[serde(default, deserialize_with = "parse::present")]
+    #[serde(default, deserialize_with = "crate::json::present")]
     public_network_access: Option<Option<String>>,
 }
 

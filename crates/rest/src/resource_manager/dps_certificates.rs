@@ -16,7 +16,6 @@ use crate::wire::{Request, Response};
 struct CertificateBody {
     certificate: Option<String>,
     is_verified: Option<bool>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<CertificateProperties>,
 }
 

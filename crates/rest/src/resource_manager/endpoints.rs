@@ -19,7 +19,6 @@ pub(super) const KIND: &str = "Endpoint";
 #[derive(Debug, Deserialize)]
 struct EndpointBody {
     name: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<PropertiesBody>,
 }
 
@@ -41,7 +40,6 @@ struct PropertiesBody {
     entity_path: Option<String>,
     dead_letter_secret: Option<Secret>,
     dead_letter_uri: Option<Url>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     identity: Option<ReferenceBody>,
 }
 

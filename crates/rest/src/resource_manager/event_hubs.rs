@@ -22,7 +22,6 @@ struct NamespaceBody {
 #[derive(Debug, Deserialize)]
 struct EventHubBody {
     name: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<EventHubPropertiesBody>,
 }
 
@@ -35,7 +34,6 @@ struct EventHubPropertiesBody {
 
 #[derive(Debug, Deserialize)]
 struct RuleBody {
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<RulePropertiesBody>,
 }
 

@@ -19,9 +19,7 @@ pub(super) struct DevicesBody {
     pub(super) location: Option<String>,
     pub(super) tags: Option<Tags>,
     pub(super) etag: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     pub(super) identity: Option<IdentityBody>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     pub(super) sku: Option<SkuBody>,
     pub(super) properties: Option<Map<String, Value>>,
 }
@@ -37,7 +35,6 @@ pub(super) struct SkuBody {
 #[serde(rename_all = "camelCase")]
 struct HubProperties {
     authorization_policies: Option<Vec<PolicyBody>>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     event_hub_endpoints: Option<EventHubEndpoints>,
     public_network_access: Option<String>,
     disable_local_auth: Option<bool>,
@@ -45,7 +42,6 @@ struct HubProperties {
 
 #[derive(Debug, Deserialize)]
 struct EventHubEndpoints {
-    #[serde(default, deserialize_with = "crate::json::members")]
     events: Option<EventsBody>,
 }
 

@@ -7,12 +7,13 @@ use base::json::depth;
 use resource_manager::identity::IdentityRequest;
 use resource_manager::resource::{NetworkAccess, Tags};
 use resource_manager::{Error, GroupId, ResourceId, ResourceType, provider};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::api_version;
 use super::error::{self, Refusal};
+use crate::json::{self, Reading, Unreadable};
 use crate::wire::Request;
 
 pub(super) fn group(request: &Request) -> GroupId {
@@ -49,22 +50,16 @@ pub(super) fn resource(request: &Request, resource_type: ResourceType) -> Resour
 
 /// A JSON body as `T`. What is not JSON, or not of the shape, is refused in Resource Manager's words.
 pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
-    let refusal = |error: serde_json::Error| {
-        Refusal::content(format!("The request content was invalid and could not be deserialized: '{error}'."))
-    };
-    let value: Value = serde_json::from_slice(&request.body).map_err(refusal)?;
+    let value: Value = json::read(&request.body, Reading::AsPublished).map_err(unreadable)?;
     if !value.is_object() || depth(&value) > base::caps::JSON_DEPTH_MAX {
         return Err(Refusal::content("The request content was invalid: a JSON object was expected."));
     }
-    T::deserialize(value).map_err(refusal)
+    json::read_value(value, Reading::AsPublished).map_err(unreadable)
 }
 
-/// Tells a member that is `null` from one that is not there: `Some(None)` and `None`, with `#[serde(default)]`.
-#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
-pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
+#[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
+fn unreadable(why: Unreadable) -> Refusal {
+    Refusal::content(format!("The request content was invalid and could not be deserialized: '{why}'."))
 }
 
 /// `identity` of a body.
@@ -118,7 +113,7 @@ pub(super) fn skip_token(request: &Request) -> Option<Continuation> {
 #[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 #[derive(Debug, Deserialize)]
 pub(super) struct TagsBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "crate::json::present")]
     pub(super) tags: Option<Option<Tags>>,
 }
 
@@ -138,7 +133,6 @@ impl NameBody {
 
 /// The typed members of a `properties` object whose other members are kept as they are.
 pub(super) fn typed<T: DeserializeOwned>(properties: &serde_json::Map<String, Value>) -> Result<T, Refusal> {
-    T::deserialize(Value::Object(properties.clone())).map_err(|error| {
-        Refusal::content(format!("The request content was invalid and could not be deserialized: '{error}'."))
-    })
+    let within = |why: Unreadable| unreadable(why.within("properties"));
+    json::read_value(Value::Object(properties.clone()), Reading::AsPublished).map_err(within)
 }

@@ -19,17 +19,14 @@ const GROUP: &str = "API";
 pub(super) struct ConnectionBody {
     id: Option<String>,
     name: Option<String>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     properties: Option<ConnectionProperties>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConnectionProperties {
-    #[serde(default, deserialize_with = "crate::json::members")]
     private_endpoint: Option<PrivateEndpoint>,
     group_ids: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "crate::json::members")]
     private_link_service_connection_state: Option<StateBody>,
 }
 

@@ -13,7 +13,7 @@ use super::fixture::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_method_reaches_the_device_and_its_answer_comes_back() {
+async fn a_method_reaches_the_device_and_its_answer_comes_back_however_its_request_is_spelled() {
     let test = TestDoor::new().await;
     let policy = test.policy("device");
     let token = test.token(HOST, &policy.primary_key, Some("device"), 60);
@@ -21,7 +21,7 @@ async fn a_method_reaches_the_device_and_its_answer_comes_back() {
     let authentication = test.hub.authenticate_device(HOST, &"dev1".parse().unwrap(), &token).await.unwrap();
     let session = test.hub.open_session(authentication, None).await.unwrap();
     session.listen_to_methods(true);
-    let body = r#"{"methodName":"reboot","payload":{"a":[1, 2.0]}}"#;
+    let body = r#"{"MethodName":"reboot","responseTimeoutInSeconds":"30","connectTimeoutInSeconds":" 0","Payload":{"a":[1, 2.0]}}"#;
     let device = async {
         let Command::InvokeMethod { request_id, name, payload } = session.next_command().await else {
             panic!("no method")
@@ -55,7 +55,8 @@ async fn refusals_of_methods_are_nested() {
     for times in [
         r#""responseTimeoutInSeconds":-1"#,
         r#""responseTimeoutInSeconds":4"#,
-        r#""connectTimeoutInSeconds":"5""#,
+        r#""responseTimeoutInSeconds":"4""#,
+        r#""connectTimeoutInSeconds":"soon""#,
     ] {
         let body = format!(r#"{{"methodName":"x",{times}}}"#);
         test.owner("POST", "/twins/dev1/methods", &body).await.refused_nested(400_004, "ArgumentInvalid");

@@ -148,3 +148,44 @@ async fn lists_and_statistics_count_what_is_there() {
     let service = test.owner("GET", "/statistics/service", "").await.body_json();
     assert_eq!(service, json!({"connectedDeviceCount": 0}));
 }
+
+#[tokio::test]
+async fn names_that_are_spelled_in_another_case_are_the_same_names() {
+    let test = TestDoor::new().await;
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let spec = format!(
+        r#"{{"DeviceId":"pascal","Status":"Disabled","StatusReason":"new","Capabilities":{{"IotEdge":"true"}},
+            "Authentication":{{"Type":"SAS","SymmetricKey":{{"PrimaryKey":"{key}","SECONDARYKEY":"{key}"}}}}}}"#
+    );
+    let made = test.owner("PUT", "/devices/pascal", &spec).await;
+    made.status_is(200);
+    let made = made.body_json();
+    assert_eq!((&made["status"], &made["statusReason"]), (&json!("disabled"), &json!("new")));
+    assert_eq!(made["capabilities"]["iotEdge"], true);
+    let keys = json!({"primaryKey": key, "secondaryKey": key});
+    assert_eq!(made["authentication"]["symmetricKey"], keys, "no key is made up for one that was given");
+    let module = format!(
+        r#"{{"ManagedBy":"me","authentication":{{"SymmetricKey":{{"primarykey":"{key}","secondarykey":"{key}"}}}}}}"#
+    );
+    let made = test.owner("PUT", "/devices/dev1/modules/pascal", &module).await.body_json();
+    assert_eq!((&made["managedBy"], &made["authentication"]["symmetricKey"]), (&json!("me"), &keys));
+    test.owner("PUT", "/devices/other", r#"{"DeviceID":"pascal"}"#).await.refused(400, "ArgumentInvalid");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_by_its_place_and_in_plain_words() {
+    let test = TestDoor::new().await;
+    for (body, says) in [
+        (r#"{"deviceId":"x""#, "the JSON text ends too early"),
+        ("{\n  status: 1}", "it is not JSON at line 2, column 3"),
+        (
+            r#"{"authentication":{"symmetricKey":{"primaryKey":7}}}"#,
+            "'authentication.symmetricKey.primaryKey' must be a text",
+        ),
+        (r#"["x"]"#, "the body must be an object"),
+    ] {
+        let response = test.owner("PUT", "/devices/x", body).await;
+        response.refused(400, "ArgumentInvalid");
+        assert_eq!(response.body_json()["Message"], format!("ErrorCode:ArgumentInvalid;BadRequest: {says}"));
+    }
+}

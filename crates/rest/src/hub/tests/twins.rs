@@ -62,3 +62,39 @@ async fn a_twin_that_is_sent_back_whole_changes_only_what_may_change() {
     assert_eq!((&replaced["tags"], &replaced["properties"]["desired"]["b"]), (&json!({}), &Value::Null));
     assert_eq!(replaced["etag"], "AAAAAAAAAAM=");
 }
+
+#[tokio::test]
+async fn a_twins_own_members_are_read_in_any_case_and_what_is_in_them_keeps_its_own() {
+    let test = TestDoor::new().await;
+    let body =
+        r#"{"Tags":{"Site":"30"},"PROPERTIES":{"Desired":{"Status":{"on":"TRUE"}}},"DeviceId":"dev1"}"#;
+    for method in ["PATCH", "PUT"] {
+        let twin = test.owner(method, "/twins/dev1", body).await.body_json();
+        assert_eq!(twin["tags"], json!({"Site": "30"}), "{method}");
+        assert_eq!(twin["properties"]["desired"]["Status"], json!({"on": "TRUE"}), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_no_twin_has_is_refused_and_nothing_changes() {
+    let test = TestDoor::new().await;
+    let before = test.state().await;
+    for body in [
+        r#"{"tags":{"a":1},"desiredProperties":{}}"#,
+        r#"{"tag":{"a":1}}"#,
+        r#"{"properties":{"desired":{"a":1},"wanted":{}}}"#,
+        r#"{"$version":1}"#,
+    ] {
+        for path in ["/twins/dev1", "/twins/dev1/modules/mod1"] {
+            for method in ["PATCH", "PUT"] {
+                let response = test.owner(method, path, body).await;
+                response.refused(400, "GenericBadRequest");
+                assert_eq!(response.body_json()["Message"], "ErrorCode:GenericBadRequest;BadRequest");
+            }
+        }
+    }
+    test.owner("PATCH", "/twins/dev1", r#"{"tags":{"a":1},"Tags":{"b":1}}"#)
+        .await
+        .refused(400, "ArgumentInvalid");
+    assert_eq!(test.state().await, before);
+}

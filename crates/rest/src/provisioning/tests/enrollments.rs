@@ -274,7 +274,7 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_stored() {
             spoiled(|b| b["reprovisionPolicy"] = json!({"updateHubAssignment": true})),
         ),
         ("capabilities that are no object", spoiled(|b| b["capabilities"] = json!(true))),
-        ("iotEdge that is no bool", spoiled(|b| b["capabilities"] = json!({"iotEdge": "true"}))),
+        ("iotEdge that is no bool", spoiled(|b| b["capabilities"] = json!({"iotEdge": "yes"}))),
         ("a twin that is no object", spoiled(|b| b["initialTwin"] = json!("x"))),
         ("a twin that is a list", spoiled(|b| b["initialTwin"] = json!([{}, {}]))),
         ("properties that are a list", spoiled(|b| b["initialTwin"] = json!({"properties": [{}]}))),
@@ -354,5 +354,47 @@ async fn a_body_of_another_type_is_refused_and_one_without_type_believed() {
     for kind in ["application/json", "Application/JSON;charset=utf-8", "application/vnd.x+json"] {
         let ask = fixture.ask("PUT", "/enrollments/dev-1").bytes(body.clone()).header("content-type", kind);
         ask.header("if-match", "*").send().await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn names_and_values_in_another_case_are_the_same_and_opaque_members_keep_theirs() {
+    let fixture = Fixture::new().await;
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let twin = json!({"tags": {"Site": "30"}, "properties": {"desired": {"Status": "True"}}});
+    let sent = json!({
+        "RegistrationId": "dev-1", "DEVICEID": "Device-A", "ProvisioningStatus": "DISABLED",
+        "Attestation": {"Type": "SymmetricKey", "SymmetricKey": {"PrimaryKey": key, "secondarykey": key}},
+        "Capabilities": {"IotEdge": "true"}, "InitialTwin": twin, "AllocationPolicy": "Hashed",
+        "ReprovisionPolicy": {"UpdateHubAssignment": "False", "migratedevicedata": false},
+    });
+    let made = fixture.ask("PUT", "/enrollments/dev-1").json(&sent).send().await.is(200).json();
+    assert_eq!(made["attestation"]["symmetricKey"], json!({"primaryKey": key, "secondaryKey": key}));
+    assert_eq!(made["reprovisionPolicy"], json!({"updateHubAssignment": false, "migrateDeviceData": false}));
+    assert_eq!((&made["deviceId"], &made["initialTwin"]), (&json!("Device-A"), &twin));
+    assert_eq!(
+        (&made["provisioningStatus"], &made["capabilities"]["iotEdge"]),
+        (&json!("disabled"), &json!(true))
+    );
+    let bulk = json!({"Mode": "update", "Enrollments": [{"RegistrationID": "dev-2", "Attestation": {"Type": "symmetricKey"}}]});
+    let done = fixture.ask("POST", "/enrollments").json(&bulk).send().await.is(200).json();
+    assert_eq!(done["isSuccessful"], true, "{done}");
+    let query = json!({"Query": "SELECT * FROM enrollments WHERE deviceId = 'Device-A'"});
+    let found = fixture.ask("POST", "/enrollments/query").json(&query).send().await.is(200).json();
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_by_its_place_and_in_plain_words() {
+    let fixture = Fixture::new().await;
+    for (body, says) in [
+        ("{\n  x", "The body cannot be read: it is not JSON at line 2, column 3."),
+        (
+            r#"{"registrationId":"dev-1","attestation":{"type":"tpm","tpm":{"endorsementKey":7}}}"#,
+            "The enrollment cannot be read: 'attestation.tpm.endorsementKey' must be a text.",
+        ),
+    ] {
+        let answer = fixture.ask("PUT", "/enrollments/dev-1").bytes(body).send().await.is(400);
+        assert_eq!(answer.json()["message"], says);
     }
 }
