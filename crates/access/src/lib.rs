@@ -10,7 +10,7 @@ mod signing_key;
 mod token;
 
 pub use caller::{Caller, Denied, Grant};
-pub use certificates::Certificates;
+pub use certificates::{Certificates, KeyKind};
 pub use directory::Directory;
 pub use permission::{Permission, Right};
 pub use signing_key::{PublicSigningKey, SigningKeyError};

@@ -297,4 +297,7 @@ pub const DISK_TRIED_SECONDS: u64 = 5;
 pub const BACKUP_PIECES_MAX: usize = 8;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;
+/// Leaves that are kept of each kind of key.
 pub const MINTED_CERTIFICATES_MAX: usize = 1024;
+/// ours: keys of RSA that could not be made are not tried again before.
+pub const RSA_RETRY_SECONDS: u64 = 60;

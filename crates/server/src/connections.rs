@@ -10,9 +10,10 @@ use base::tasks::{Part, Tasks};
 use base::{Clock, caps};
 use bytes::Bytes;
 use rest::{Front, Peer};
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::allowance::Allowance;
@@ -23,7 +24,7 @@ use crate::tls::{Protocol, Tls};
 const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
 pub(crate) struct Connections {
-    pub(crate) tls: Tls,
+    pub(crate) tls: Arc<Tls>,
     pub(crate) front: Arc<Front>,
     pub(crate) mqtt: mqtt::Door,
     pub(crate) tasks: Tasks,
@@ -111,7 +112,7 @@ impl Connections {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let acceptor = self.acceptor(local.ip(), Protocol::Https);
+        let tls = self.tls.clone();
         let (front, clock) = (self.front.clone(), self.clock.clone());
         let stopping = part.map_or_else(|| self.tasks.stopping(), |part| part.stopping());
         let counters = self.counters.clone();
@@ -119,7 +120,8 @@ impl Connections {
             let _place = place;
             let _open = Open::new(&counters, Kind::Https);
             let accepted_at = clock.elapsed();
-            let Some(stream) = handshake(acceptor, stream, &counters).await else { return };
+            let handshake = handshake(tls, stream, local.ip(), Protocol::Https, &counters);
+            let Some(stream) = Box::pin(handshake).await else { return };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local);
             let connection = rest::Connection { is_http2, peer, accepted_at, clock, stopping };
@@ -130,13 +132,14 @@ impl Connections {
     /// Devices are not counted against a limit of ours: the system's open files are the bound, and those who do not prove
     /// themselves are gone within seconds.
     fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr, part: Option<Arc<Part>>) {
-        let acceptor = self.acceptor(local.ip(), Protocol::Mqtt);
+        let tls = self.tls.clone();
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
         let accepted_at = Some(self.clock.elapsed());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.
-            let Some(stream) = Box::pin(handshake(acceptor, stream, &counters)).await else { return };
+            let handshake = handshake(tls, stream, local.ip(), Protocol::Mqtt, &counters);
+            let Some(stream) = Box::pin(handshake).await else { return };
             let session = stream.get_ref().1;
             let certificates = session.peer_certificates().unwrap_or_default();
             let peer = mqtt::Peer {
@@ -171,20 +174,24 @@ impl Connections {
             }
         });
     }
-
-    fn acceptor(&self, local: IpAddr, protocol: Protocol) -> TlsAcceptor {
-        TlsAcceptor::from(self.tls.configuration(local, protocol))
-    }
 }
 
 async fn handshake(
-    acceptor: TlsAcceptor,
+    tls: Arc<Tls>,
     stream: TcpStream,
+    local: IpAddr,
+    protocol: Protocol,
     counters: &Counters,
 ) -> Option<TlsStream<Allowance<TcpStream>>> {
     let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
     let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX);
-    let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+    let handshake = async {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let configuration = tls.configuration(begun.client_hello(), local, protocol).await;
+        begun
+            .into_stream_with(configuration, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)))
+            .await
+    };
     let reason = match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(mut stream)) => {
             stream.get_mut().0.lift();

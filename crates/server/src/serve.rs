@@ -120,7 +120,7 @@ impl Server {
         });
         let front = Arc::new(house.front(rest::mount(admin)));
         listeners.start(Arc::new(Connections {
-            tls: Tls::new(certificates.clone()),
+            tls: Arc::new(Tls::new(certificates.clone(), clock.clone())),
             front,
             mqtt: house.mqtt_door(),
             tasks: tasks.clone(),

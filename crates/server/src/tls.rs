@@ -1,12 +1,14 @@
-//! TLS as every listener speaks it: 1.2 and 1.3, certificates by host name, client certificates asked for and never required.
-//! Whether a client's certificate is acceptable is decided later, by the identity it claims; here its key is proven only.
+//! TLS as every listener speaks it: 1.2 and 1.3, certificates by host name, of RSA for who can do nothing else, client
+//! certificates asked for and never required. Whether a client's certificate is acceptable is decided later, by the identity it claims; here its key is proven only.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use access::Certificates;
+use access::{Certificates, KeyKind};
+use base::{Clock, Elapsed, caps};
 use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
@@ -16,19 +18,24 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, ServerConfig,
-    SignatureScheme,
+    SignatureScheme, SupportedCipherSuite,
 };
+use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Addresses for which a configuration is kept; more are made anew for each connection.
 const CONFIGURATIONS_MAX: usize = 256;
+
+const TLS12_ALONE: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// Hands out the configuration for a connection. One per dialled address, since clients that dial an address and send no
 /// name must find that address in the certificate.
 pub(crate) struct Tls {
     certificates: Certificates,
     provider: Arc<CryptoProvider>,
-    made: Mutex<HashMap<(IpAddr, Protocol), Arc<ServerConfig>>>,
+    made: Mutex<HashMap<(IpAddr, Protocol, Chain), Arc<ServerConfig>>>,
+    clock: Clock,
+    rsa: Arc<Mutex<RsaChain>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,17 +44,89 @@ pub(crate) enum Protocol {
     Mqtt,
 }
 
+/// What a client is served with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Chain {
+    Ecdsa,
+    Rsa,
+    /// In TLS 1.3 an RSA key signs with PSS alone, which this client does not offer.
+    RsaInTls12,
+}
+
+/// Whether the chain with RSA keys is there. It is made once, by whoever needs it first, on a thread of its own.
+enum RsaChain {
+    NotYet {
+        failed_at: Option<Elapsed>,
+    },
+    /// Closed when it is over, well or not.
+    Making(watch::Receiver<()>),
+    There,
+}
+
+impl Chain {
+    /// RSA is for who offers nothing else, and only if it offers that.
+    fn for_client(hello: &ClientHello<'_>, provider: &CryptoProvider) -> Self {
+        use SignatureScheme as S;
+        let (mut in_tls13, mut ecdsa_in_tls12, mut rsa_in_tls12) = (false, false, false);
+        for suite in &provider.cipher_suites {
+            if !hello.cipher_suites().contains(&suite.suite()) {
+                continue;
+            }
+            match suite {
+                SupportedCipherSuite::Tls13(_) => in_tls13 = true,
+                SupportedCipherSuite::Tls12(suite) => {
+                    ecdsa_in_tls12 |= suite.sign.contains(&S::ECDSA_NISTP256_SHA256);
+                    rsa_in_tls12 |= suite.sign.contains(&S::RSA_PKCS1_SHA256);
+                }
+            }
+        }
+        let verifies =
+            |schemes: &[S]| schemes.iter().any(|scheme| hello.signature_schemes().contains(scheme));
+        let pss = verifies(&[S::RSA_PSS_SHA256, S::RSA_PSS_SHA384, S::RSA_PSS_SHA512]);
+        let pkcs1 = verifies(&[S::RSA_PKCS1_SHA256, S::RSA_PKCS1_SHA384, S::RSA_PKCS1_SHA512]);
+        if verifies(&[S::ECDSA_NISTP256_SHA256]) && (in_tls13 || ecdsa_in_tls12) {
+            Self::Ecdsa
+        } else if pss && (in_tls13 || rsa_in_tls12) || pkcs1 && rsa_in_tls12 && !in_tls13 {
+            Self::Rsa
+        } else if pkcs1 && rsa_in_tls12 {
+            Self::RsaInTls12
+        } else {
+            Self::Ecdsa
+        }
+    }
+}
+
 impl Tls {
-    pub(crate) fn new(certificates: Certificates) -> Self {
-        Self { certificates, provider: Arc::new(aws_lc_rs::default_provider()), made: Mutex::default() }
+    pub(crate) fn new(certificates: Certificates, clock: Clock) -> Self {
+        Self {
+            certificates,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            made: Mutex::default(),
+            clock,
+            rsa: Arc::new(Mutex::new(RsaChain::NotYet { failed_at: None })),
+        }
     }
 
-    pub(crate) fn configuration(&self, local: IpAddr, protocol: Protocol) -> Arc<ServerConfig> {
-        let key = (local, protocol);
+    /// What a client that says `hello` is served with. The first that can do RSA alone waits until there are keys.
+    pub(crate) async fn configuration(
+        &self,
+        hello: ClientHello<'_>,
+        local: IpAddr,
+        protocol: Protocol,
+    ) -> Arc<ServerConfig> {
+        let chain = Chain::for_client(&hello, &self.provider);
+        if chain != Chain::Ecdsa {
+            self.rsa_is_there().await;
+        }
+        self.configuration_of(chain, local, protocol)
+    }
+
+    fn configuration_of(&self, chain: Chain, local: IpAddr, protocol: Protocol) -> Arc<ServerConfig> {
+        let key = (local, protocol, chain);
         if let Some(made) = self.made.lock().get(&key) {
             return made.clone();
         }
-        let configuration = Arc::new(self.make(local, protocol));
+        let configuration = Arc::new(self.make(local, protocol, chain));
         let mut made = self.made.lock();
         if made.len() < CONFIGURATIONS_MAX {
             made.insert(key, configuration.clone());
@@ -55,11 +134,56 @@ impl Tls {
         configuration
     }
 
-    fn make(&self, local: IpAddr, protocol: Protocol) -> ServerConfig {
+    /// Waits for the chain with RSA keys, if it can be had. Strangers make the server compute it once and no more: what has
+    /// failed is not tried again at once.
+    async fn rsa_is_there(&self) {
+        let mut over = {
+            let mut rsa = self.rsa.lock();
+            match &*rsa {
+                RsaChain::There => return,
+                RsaChain::Making(over) => over.clone(),
+                RsaChain::NotYet { failed_at: Some(at) }
+                    if self.clock.elapsed().since(*at) < Duration::from_secs(caps::RSA_RETRY_SECONDS) =>
+                {
+                    return;
+                }
+                RsaChain::NotYet { .. } => {
+                    let (end, over) = watch::channel(());
+                    *rsa = RsaChain::Making(over.clone());
+                    self.make_rsa(end);
+                    over
+                }
+            }
+        };
+        // Nothing is ever sent: an error says that it is over.
+        let _ = over.changed().await;
+    }
+
+    fn make_rsa(&self, end: watch::Sender<()>) {
+        let (certificates, rsa, clock) = (self.certificates.clone(), self.rsa.clone(), self.clock.clone());
+        tokio::task::spawn_blocking(move || {
+            let made = certificates.open_rsa();
+            *rsa.lock() = match made {
+                Ok(()) => RsaChain::There,
+                Err(error) => {
+                    tracing::warn!(%error, "there are no certificates for clients that can do RSA alone");
+                    RsaChain::NotYet { failed_at: Some(clock.elapsed()) }
+                }
+            };
+            drop(end);
+        });
+    }
+
+    fn make(&self, local: IpAddr, protocol: Protocol, chain: Chain) -> ServerConfig {
         let verifier = AnyClient { algorithms: self.provider.signature_verification_algorithms };
-        let resolver = ByName { certificates: self.certificates.clone(), local };
+        let (kind, versions) = match chain {
+            Chain::Ecdsa => (KeyKind::Ecdsa, rustls::DEFAULT_VERSIONS),
+            Chain::Rsa => (KeyKind::Rsa, rustls::DEFAULT_VERSIONS),
+            Chain::RsaInTls12 => (KeyKind::Rsa, TLS12_ALONE),
+        };
+        let resolver = ByName { certificates: self.certificates.clone(), kind, local };
         let mut configuration = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("the provider has cipher suites for both versions")
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::new(resolver));
@@ -76,12 +200,13 @@ impl Tls {
 #[derive(Debug)]
 struct ByName {
     certificates: Certificates,
+    kind: KeyKind,
     local: IpAddr,
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let made = self.certificates.for_handshake(hello.server_name(), self.local);
+        let made = self.certificates.for_handshake(self.kind, hello.server_name(), self.local);
         made.inspect_err(|error| tracing::warn!(%error, name = hello.server_name(), "no certificate")).ok()
     }
 }
@@ -212,10 +337,11 @@ fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use std::io;
 
-    use base::Clock;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{PrivateKeyDer, ServerName};
-    use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
+    use rustls::{
+        CipherSuite, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection,
+    };
 
     use super::*;
 
@@ -278,8 +404,8 @@ orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
         };
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let tls = Tls::new(certificates);
-        let configuration = tls.configuration(IpAddr::from([127, 0, 0, 1]), Protocol::Mqtt);
+        let tls = Tls::new(certificates, Clock::system());
+        let configuration = tls.configuration_of(Chain::Ecdsa, IpAddr::from([127, 0, 0, 1]), Protocol::Mqtt);
         let mut server = ServerConnection::new(configuration).unwrap();
         while client.is_handshaking() || server.is_handshaking() || server.wants_write() {
             let mut to_server = Vec::new();
@@ -313,6 +439,91 @@ orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
         for version in VERSIONS {
             assert_eq!(shake(version, None).unwrap(), 0);
         }
+    }
+
+    /// What a server thinks of a client that offers these suites and signatures.
+    fn chain_for(suites: &[CipherSuite], schemes: &[SignatureScheme]) -> Chain {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| suites.contains(&suite.suite()));
+        let all = provider.signature_verification_algorithms;
+        let mapping: Vec<_> =
+            all.mapping.iter().filter(|(scheme, _)| schemes.contains(scheme)).copied().collect();
+        // The provider wants it for as long as the process lives.
+        provider.signature_verification_algorithms =
+            WebPkiSupportedAlgorithms { mapping: mapping.leak(), ..all };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let mut acceptor = rustls::server::Acceptor::default();
+        acceptor.read_tls(&mut &hello[..]).unwrap();
+        let accepted = acceptor.accept().unwrap_or_else(|_| panic!("a hello")).expect("all of it");
+        Chain::for_client(&accepted.client_hello(), &aws_lc_rs::default_provider())
+    }
+
+    #[test]
+    fn rsa_is_for_who_offers_nothing_else() {
+        use CipherSuite as C;
+        use SignatureScheme as S;
+        let all_suites: Vec<_> =
+            aws_lc_rs::default_provider().cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+        let tls13 = C::TLS13_AES_128_GCM_SHA256;
+        let rsa = C::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+        let ecdsa = C::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+        let (p256, p384, pkcs1, pss) =
+            (S::ECDSA_NISTP256_SHA256, S::ECDSA_NISTP384_SHA384, S::RSA_PKCS1_SHA256, S::RSA_PSS_SHA256);
+        for (suites, schemes, expected) in [
+            (&all_suites[..], &[p256, pkcs1, pss][..], Chain::Ecdsa),
+            (&[ecdsa, rsa], &[p256, pkcs1], Chain::Ecdsa),
+            (&[tls13], &[p256], Chain::Ecdsa),
+            (&[tls13, rsa], &[p256, pkcs1], Chain::Ecdsa),
+            (&[rsa], &[p256, pkcs1], Chain::Rsa),
+            (&[rsa], &[pkcs1], Chain::Rsa),
+            (&[ecdsa, rsa], &[pss], Chain::Rsa),
+            (&[ecdsa, rsa], &[p384, pkcs1], Chain::Rsa),
+            (&[tls13], &[pss], Chain::Rsa),
+            (&[tls13, rsa], &[pkcs1, pss], Chain::Rsa),
+            (&[tls13, rsa], &[pkcs1], Chain::RsaInTls12),
+            (&all_suites, &[pkcs1], Chain::RsaInTls12),
+            // Nothing helps these, and no key is made for them.
+            (&[tls13], &[pkcs1], Chain::Ecdsa),
+            (&[ecdsa], &[pkcs1, pss], Chain::Ecdsa),
+            (&[rsa], &[p256], Chain::Ecdsa),
+            (&[tls13], &[p384], Chain::Ecdsa),
+        ] {
+            assert_eq!(chain_for(suites, schemes), expected, "{suites:?} with {schemes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_of_rsa_are_made_once_and_a_failure_is_not_repeated_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = Certificates::open(directory.path(), Clock::system()).unwrap();
+        let clock = Clock::manual(base::Timestamp::from_unix_seconds(1_700_000_000));
+        let tls = Tls::new(certificates.clone(), clock.clone());
+        let in_the_way = directory.path().join("ca-rsa-key.pem");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let is_there = async || {
+            let strangers = (tls.rsa_is_there(), tls.rsa_is_there(), tls.rsa_is_there());
+            tokio::join!(strangers.0, strangers.1, strangers.2);
+            let local = IpAddr::from([127, 0, 0, 1]);
+            certificates.for_handshake(KeyKind::Rsa, None, local).is_ok()
+        };
+        assert!(!is_there().await);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        clock.advance(Duration::from_secs(caps::RSA_RETRY_SECONDS - 1));
+        assert!(!is_there().await, "too soon");
+        assert!(!in_the_way.exists(), "nothing was tried");
+        clock.advance(Duration::from_secs(1));
+        assert!(is_there().await);
+        std::fs::remove_file(&in_the_way).unwrap();
+        assert!(is_there().await);
+        assert!(!in_the_way.exists(), "nothing was made again");
     }
 
     #[test]

@@ -238,6 +238,9 @@ fn names(directory: &Path) -> Vec<String> {
 async fn backed_up() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (data, file) = (folder.path().join("data"), folder.path().join("backup.tar"));
+    std::fs::create_dir(&data).unwrap();
+    // As if a small device had come once.
+    access::Certificates::open(&data, Clock::system()).unwrap().open_rsa().unwrap();
     let _server = Server::start(&data);
     assert!(Service::of(&data).register("first").await);
     events(&data, "first").await;
@@ -309,7 +312,11 @@ async fn a_backup_is_for_its_owner_alone_and_never_written_over() {
     assert!(!ok && said.contains("is there already"), "{said}");
     let restored = folder.path().join("restored");
     assert!(run(&restored, &["restore", file.to_str().unwrap()]).0);
-    for name in ["admin.key", "ca-key.pem", "records.db"] {
+    for name in ["ca.pem", "ca-key.pem", "ca-rsa.pem", "ca-rsa-key.pem"] {
+        let both = [&data, &restored].map(|directory| std::fs::read(directory.join(name)).unwrap());
+        assert_eq!(both[0], both[1], "{name}");
+    }
+    for name in ["admin.key", "ca-key.pem", "ca-rsa-key.pem", "records.db"] {
         let mode = std::fs::metadata(restored.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
     }
@@ -338,7 +345,7 @@ async fn a_backup_that_is_not_whole_or_too_new_or_has_no_empty_place_is_not_rest
     // Somewhere in a page of the records that SQLite itself would not miss.
     let records = find(b"SQLite format 3");
     refused(&changed(records + 90, 7), "records.db is not what was put in");
-    let format = find(b"\"format\": 1") + 10;
+    let format = find(b"\"format\": 2") + 10;
     refused(&changed(format, b'9'), "format 9");
 
     std::fs::write(place.join("theirs"), "x").unwrap();

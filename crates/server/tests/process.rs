@@ -20,6 +20,8 @@ mod roles;
 mod secrets;
 #[path = "process/stress.rs"]
 mod stress;
+#[path = "process/tls.rs"]
+mod tls;
 
 /// A loopback address of its own for every server of this test process, so that runs do not meet.
 fn own_address() -> String {

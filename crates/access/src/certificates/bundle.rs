@@ -15,16 +15,18 @@ const SYSTEM_BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
-/// Writes `ca-bundle.pem` at every start, since the system's roots change. `ca` holds what is to be trusted beside them.
-pub(super) fn write(directory: &Path, ca: &Path) -> Result<Files, CertificateError> {
-    let files = Files { ca: ca.to_owned(), bundle: directory.join("ca-bundle.pem") };
-    let ours = read(ca)?;
+/// Writes `ca-bundle.pem` at every start, since the system's roots change. `trusted` are files of what is to be trusted beside
+/// them; the first is what a client is given that takes one root.
+pub(super) fn write(directory: &Path, trusted: &[&Path]) -> Result<Files, CertificateError> {
+    let files = Files { ca: trusted[0].to_owned(), bundle: directory.join("ca-bundle.pem") };
     let mut all =
         SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    if !all.is_empty() && !all.ends_with('\n') {
-        all.push('\n');
+    for path in trusted {
+        if !all.is_empty() && !all.ends_with('\n') {
+            all.push('\n');
+        }
+        all.push_str(&read(path)?);
     }
-    all.push_str(&ours);
     write_file(&files.bundle, &all, 0o644)?;
     Ok(files)
 }

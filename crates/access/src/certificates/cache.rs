@@ -35,7 +35,7 @@ impl Cache {
         let (certified, renew_at) = mint(&name)?;
         let mut leaves = self.0.lock();
         if leaves.len() >= CACHE_MAX {
-            // Whoever fills the cache with names gains nothing: a leaf is minted again in a tenth of a millisecond.
+            // Whoever fills the cache with names gains little: minting a leaf costs one signature, as the handshake itself does.
             leaves.clear();
         }
         leaves.insert(name, Leaf { certified: certified.clone(), renew_at });

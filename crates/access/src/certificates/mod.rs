@@ -1,9 +1,10 @@
-//! The server's certificates: a private authority made at first start, and leaves minted when a handshake names a host.
-//! `server` gives it to TLS and calls nothing else; the authority's key never leaves the data directory.
+//! The server's certificates: a private authority made at first start, and leaves minted when a handshake names a host. A second
+//! one with RSA keys is made when the first client comes that can do nothing else.
+//! `server` gives it to TLS and calls nothing else; the authorities' keys never leave the data directory.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Clock, Timestamp, caps};
@@ -19,7 +20,7 @@ mod description;
 #[cfg(test)]
 mod tests;
 
-use authority::Authority;
+use authority::{Authority, Paths};
 use cache::Cache;
 pub use description::{Description, describe};
 
@@ -36,6 +37,12 @@ pub enum CertificateError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path}: {reason}")]
     Unusable { path: PathBuf, reason: String },
+    #[error(
+        "{key} is missing, the key of {certificate}, which clients trust. Put it back, from a backup for instance. If every client can be given a new root instead, remove {certificate} and start again."
+    )]
+    LostKey { key: PathBuf, certificate: PathBuf },
+    #[error("the chain with RSA keys is not there yet")]
+    NotYet,
     #[error("a certificate cannot be made: {0}")]
     Minting(#[from] rcgen::Error),
     #[error("a certificate cannot be used for TLS: {0}")]
@@ -65,17 +72,43 @@ enum Source {
     Operator(Arc<CertifiedKey>),
 }
 
+/// What a certificate and everything above it are signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    Ecdsa,
+    /// For small devices that can verify nothing else.
+    Rsa,
+}
+
 struct Minted {
+    directory: PathBuf,
+    ecdsa: Chain,
+    /// Made at first need: nobody else waits for its keys, or holds them in memory.
+    rsa: OnceLock<Chain>,
+    clock: Clock,
+}
+
+/// A root and the leaves below it.
+struct Chain {
     authority: Authority,
     leaf_key: LeafKey,
     cache: Cache,
-    clock: Clock,
 }
 
 /// One key for all leaves: a handshake then costs a signature and no key generation.
 struct LeafKey {
     pair: KeyPair,
     signing: Arc<dyn rustls::sign::SigningKey>,
+}
+
+impl KeyKind {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Self::Ecdsa => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            // 2,048 bits: small devices take long over more, and some refuse it.
+            Self::Rsa => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048),
+        }
+    }
 }
 
 impl std::fmt::Debug for Certificates {
@@ -88,15 +121,29 @@ impl Certificates {
     /// Our own authority in `directory` (`ca.pem`, `ca-key.pem`), made when it is not there. `clock` must be the real one:
     /// clients judge validity by theirs.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, CertificateError> {
-        let authority = Authority::open(directory, clock.now())?;
-        let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let der =
-            PrivateKeyDer::try_from(pair.serialize_der()).map_err(|reason| unusable(directory, reason))?;
-        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
-        let files = bundle::write(directory, &directory.join("ca.pem"))?;
-        let leaf_key = LeafKey { pair, signing };
-        let minted = Minted { authority, leaf_key, cache: Cache::default(), clock };
+        let rsa = Paths::of(directory, KeyKind::Rsa);
+        rsa.refuse_lost_key()?;
+        let ecdsa = Chain::open(directory, KeyKind::Ecdsa, clock.now())?;
+        let ca = Paths::of(directory, KeyKind::Ecdsa).certificate;
+        let trusted: &[&Path] = if rsa.certificate.exists() { &[&ca, &rsa.certificate] } else { &[&ca] };
+        let files = bundle::write(directory, trusted)?;
+        let minted = Minted { directory: directory.to_owned(), ecdsa, rsa: OnceLock::new(), clock };
         Ok(Self(Arc::new(Inner { source: Source::Minted(Box::new(minted)), files })))
+    }
+
+    /// Makes the chain with RSA keys ready (`ca-rsa.pem`, `ca-rsa-key.pem`, made when they are not there) and puts its root into
+    /// the bundle. Takes a good part of a second of computing: never on an async worker, and one call at a time.
+    pub fn open_rsa(&self) -> Result<(), CertificateError> {
+        let Source::Minted(minted) = &self.0.source else { return Ok(()) };
+        if minted.rsa.get().is_some() {
+            return Ok(());
+        }
+        let chain = Chain::open(&minted.directory, KeyKind::Rsa, minted.clock.now())?;
+        let root = Paths::of(&minted.directory, KeyKind::Rsa).certificate;
+        bundle::write(&minted.directory, &[&self.0.files.ca, &root])?;
+        // Another call was first: its chain serves as well.
+        let _ = minted.rsa.set(chain);
+        Ok(())
     }
 
     /// The operator's own certificate and key for every name. The chain's last certificate is what clients must trust.
@@ -112,7 +159,7 @@ impl Certificates {
         let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key_der)?;
         let certified = CertifiedKey::new(certificates, signing);
         certified.keys_match().map_err(|_| unusable(key, "it is not the key of the certificate"))?;
-        let files = bundle::write(directory, chain)?;
+        let files = bundle::write(directory, &[chain])?;
         Ok(Self(Arc::new(Inner { source: Source::Operator(Arc::new(certified)), files })))
     }
 
@@ -120,22 +167,42 @@ impl Certificates {
         &self.0.files
     }
 
-    /// The certificate for a handshake at `local` that named `server_name`, or none.
+    /// The certificate for a handshake at `local` that named `server_name`, or none. An operator's own is of the kind that it is.
     pub fn for_handshake(
         &self,
+        kind: KeyKind,
         server_name: Option<&str>,
         local: IpAddr,
     ) -> Result<Arc<CertifiedKey>, CertificateError> {
-        match &self.0.source {
-            Source::Operator(certified) => Ok(certified.clone()),
-            Source::Minted(minted) => minted.leaf(server_name.map(str::to_ascii_lowercase), local),
-        }
+        let minted = match &self.0.source {
+            Source::Operator(certified) => return Ok(certified.clone()),
+            Source::Minted(minted) => minted,
+        };
+        let chain = match kind {
+            KeyKind::Ecdsa => &minted.ecdsa,
+            KeyKind::Rsa => minted.rsa.get().ok_or(CertificateError::NotYet)?,
+        };
+        chain.leaf(server_name.map(str::to_ascii_lowercase), local, minted.clock.now())
     }
 }
 
-impl Minted {
-    fn leaf(&self, name: Option<String>, local: IpAddr) -> Result<Arc<CertifiedKey>, CertificateError> {
-        let now = self.clock.now().max(EARLIEST);
+impl Chain {
+    fn open(directory: &Path, kind: KeyKind, now: Timestamp) -> Result<Self, CertificateError> {
+        let authority = Authority::open(directory, kind, now)?;
+        let pair = kind.generate()?;
+        let der =
+            PrivateKeyDer::try_from(pair.serialize_der()).map_err(|reason| unusable(directory, reason))?;
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+        Ok(Self { authority, leaf_key: LeafKey { pair, signing }, cache: Cache::default() })
+    }
+
+    fn leaf(
+        &self,
+        name: Option<String>,
+        local: IpAddr,
+        now: Timestamp,
+    ) -> Result<Arc<CertifiedKey>, CertificateError> {
+        let now = now.max(EARLIEST);
         self.cache.get_or_mint((name, local), now, |(name, local)| {
             let validity = (self.authority.valid_from(), now.plus(LEAF_LIFETIME));
             let leaf = mint(self.authority.issuer(), &self.leaf_key, name.as_deref(), *local, validity)?;

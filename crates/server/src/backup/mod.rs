@@ -18,14 +18,15 @@ pub(crate) use make::{Source, remove_leftovers};
 pub(crate) use unpack::refuse_half_restored;
 
 /// Raised whenever an older `twinhub restore` could not read what is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const READ_ME: &str = "READ-ME.txt";
 const MANIFEST: &str = "backup.json";
 const RECORDS: &str = "records.db";
 const LOG: &str = "log/";
 const CHECKSUMS: &str = "checksums.txt";
-/// Files of the data directory beside the store's. Those that a start makes anew are not among them.
-const KEPT: [&str; 3] = ["admin.key", "ca.pem", "ca-key.pem"];
+/// Files of the data directory beside the store's. Those that a start makes anew are not among them. Roots come before their keys,
+/// which are written first: a root that is made meanwhile is not kept without its key.
+const KEPT: [&str; 5] = ["admin.key", "ca.pem", "ca-key.pem", "ca-rsa.pem", "ca-rsa-key.pem"];
 
 const WARNING: &str = "This file holds the keys, connection strings and certificate authority of a twinhub server.\n\
     Whoever can read it can pose as the server and as each of its devices. Keep it as safe as the server's data.\n\
