@@ -22,6 +22,8 @@ pub const WRONG_SECRETS_GUESSERS_MAX: usize = 10_000;
 pub const BEARER_TOKEN_BYTES_MAX: usize = 12 * 1024;
 /// ours: how long a caller's grants are kept when another node may have changed them.
 pub const GRANTS_CACHED_SECONDS: u64 = 5;
+/// ours: tokens that need not be verified again, at about 600 bytes each.
+pub const VERIFIED_TOKENS_MAX: usize = 2000;
 /// ours: callers whose grants are kept at the same time.
 pub const CALLERS_CACHED_MAX: usize = 10_000;
 /// Role assignments of a subscription (Azure RBAC limits).

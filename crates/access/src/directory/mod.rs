@@ -11,7 +11,7 @@ use store::{Batch, CommitError, Find, Key, Record, Scan, Store, StoreError};
 use crate::caller::Caller;
 use crate::permission::Permission;
 use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError, SigningKeyRecord};
-use crate::token::{self, Claims, TokenError};
+use crate::token::{self, TokenError};
 
 mod callers;
 mod patience;
@@ -20,6 +20,7 @@ mod role_assignment;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 use callers::{Callers, Holder};
 use patience::{Guesser, Patience};
@@ -27,6 +28,7 @@ use record::TenantRecord;
 pub use record::{ClientSecret, RoleAssignment, ServicePrincipal};
 pub use role_assignment::{NewRoleAssignment, PutRoleAssignment, RoleError};
 pub use rules::{ClientCredentials, GrantError};
+use verified::Verified;
 
 /// What can go wrong with the directory itself.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,16 @@ struct Inner {
     display_name: String,
     signing_key: SigningKey,
     callers: Callers,
+    verified: Verified,
     patience: Patience,
+}
+
+impl Inner {
+    /// After a change of roles.
+    fn forget(&self) {
+        self.callers.forget();
+        self.verified.forget();
+    }
 }
 
 impl Directory {
@@ -97,6 +108,7 @@ impl Directory {
             display_name: tenant.display_name,
             signing_key,
             callers: Callers::default(),
+            verified: Verified::new(),
             patience: Patience::default(),
         })))
     }
@@ -289,13 +301,15 @@ impl Directory {
         if token.len() > caps::BEARER_TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
-        let claims: Claims = self.0.signing_key.verify(token).map_err(|error| match error {
+        let now = self.0.clock.now();
+        let claims = self.0.verified.claims(token, now, || self.0.signing_key.verify(token));
+        let claims = claims.map_err(|error| match error {
             NotSigned::Malformed => TokenError::Malformed,
             NotSigned::UnknownKey | NotSigned::BadSignature => TokenError::Signature,
         })?;
-        token::check(&claims, &self.0.tenant_id, self.0.clock.now())?;
+        token::check(&claims, &self.0.tenant_id, now)?;
         if !self.is_meant_for(&claims.aud, audiences) {
-            return Err(TokenError::Audience { audience: claims.aud });
+            return Err(TokenError::Audience { audience: claims.aud.clone() });
         }
         self.caller(&claims.oid).await
     }

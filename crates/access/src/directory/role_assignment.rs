@@ -163,7 +163,7 @@ impl Directory {
         batch.insert(&AssignmentName { id: assignment.id.clone() });
         batch.add(assignments(), 1, MAX);
         self.0.store.commit(batch).await.map_err(written)?;
-        self.0.callers.forget();
+        self.0.forget();
         Ok(PutRoleAssignment { assignment, is_new: true })
     }
 
@@ -213,7 +213,7 @@ impl Directory {
             Ok::<_, RoleError>(Some(stored.record))
         })
         .await?;
-        self.0.callers.forget();
+        self.0.forget();
         Ok(removed)
     }
 
@@ -228,7 +228,7 @@ impl Directory {
         let held = self.role_assignments_of(principal_id).await?;
         self.remove_all(held.iter()).await?;
         // Whether it is in the directory is kept with what it may do.
-        self.0.callers.forget();
+        self.0.forget();
         Ok(())
     }
 

@@ -97,6 +97,23 @@ async fn a_token_lives_an_hour_and_five_minutes_of_grace() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_verified_is_known_again_until_roles_change_and_still_asked_whom_it_is_for() {
+    let test = TestDirectory::new().await;
+    let token = test.token("https://iothubs.azure.net").await;
+    for _ in 0..2 {
+        assert!(test.directory.authenticate_bearer(&token, audiences::HUB).await.is_ok());
+        let refused = test.directory.authenticate_bearer(&token, audiences::DIGITAL_TWINS).await;
+        assert!(matches!(refused, Err(TokenError::Audience { .. })));
+        assert_eq!(test.directory.0.verified.len(), 1);
+    }
+    let assignment =
+        test.assignment("11111111-1111-1111-1111-111111111111", "/subscriptions/s", roles::OWNER);
+    test.directory.put_role_assignment(&Caller::system(), assignment).await.unwrap();
+    assert_eq!(test.directory.0.verified.len(), 0);
+    assert!(test.directory.authenticate_bearer(&token, audiences::HUB).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_token_of_another_tenant_or_with_a_changed_claim_is_refused() {
     let (test, other) = (TestDirectory::new().await, TestDirectory::new().await);
     let token = other.token("https://iothubs.azure.net").await;
