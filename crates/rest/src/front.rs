@@ -19,6 +19,7 @@ pub type Served<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 /// A door with its routes, behind one type, so that the front can hold several.
 pub trait AnyDoor: Send + Sync {
     fn knows_path(&self, head: &Head) -> bool;
+    fn knows_beginning(&self, head: &Head) -> bool;
     fn routes(&self) -> Vec<RouteInfo>;
     fn refuse(&self, head: &Head, fault: Fault) -> Response;
     fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a>;
@@ -32,6 +33,10 @@ struct Mounted<D: Door> {
 impl<D: Door> AnyDoor for Mounted<D> {
     fn knows_path(&self, head: &Head) -> bool {
         self.routes.knows_path(&head.segments)
+    }
+
+    fn knows_beginning(&self, head: &Head) -> bool {
+        self.routes.knows_beginning(&head.segments)
     }
 
     fn routes(&self) -> Vec<RouteInfo> {
@@ -120,7 +125,9 @@ impl Front {
             &self.provisioning,
             &self.resource_manager,
         ];
-        order.into_iter().find(|door| door.knows_path(head)).unwrap_or(&self.resource_manager)
+        let with_path = order.iter().find(|door| door.knows_path(head));
+        let with_beginning = || order.iter().find(|door| door.knows_beginning(head));
+        with_path.or_else(with_beginning).unwrap_or(&&self.resource_manager)
     }
 }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use access::Permission;
 use base::caps;
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::wire::{Head, Request, Response};
@@ -51,6 +51,10 @@ pub enum Fault {
     UnknownInstance,
     UnknownPath,
     MethodNotAllowed,
+    /// Azure has the operation, and this server does not yet.
+    NotBuilt {
+        operation: &'static str,
+    },
     BodyTooLarge {
         max_bytes: usize,
     },
@@ -69,12 +73,15 @@ pub struct RouteInfo {
     /// What the caller must be allowed, where that is known before the body is. The operation itself asks again.
     pub permission: Option<Permission>,
     pub body_bytes_max: usize,
+    /// Whether this server has the operation.
+    pub is_built: bool,
 }
 
 struct Route<D: Door> {
     info: RouteInfo,
     parts: Vec<Part>,
-    handler: Handler<D>,
+    /// `None`: the operation is not built.
+    handler: Option<Handler<D>>,
 }
 
 enum Part {
@@ -99,7 +106,7 @@ impl<D: Door> Routes<D> {
     /// Adds a route. The first that matches wins, so list words before parameters.
     #[must_use]
     pub fn on<F, Fut>(
-        mut self,
+        self,
         method: &'static str,
         template: &'static str,
         operation: &'static str,
@@ -109,6 +116,24 @@ impl<D: Door> Routes<D> {
         F: Fn(D, D::Context, Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
+        let handler: Handler<D> =
+            Box::new(move |door, context, request| Box::pin(handler(door, context, request)));
+        self.route(method, template, operation, Some(handler))
+    }
+
+    /// Adds an operation that this server lacks, so that the service's own door says so, to whoever asks.
+    #[must_use]
+    pub fn lacks(self, method: &'static str, template: &'static str, operation: &'static str) -> Self {
+        self.route(method, template, operation, None)
+    }
+
+    fn route(
+        mut self,
+        method: &'static str,
+        template: &'static str,
+        operation: &'static str,
+        handler: Option<Handler<D>>,
+    ) -> Self {
         let part = |text: &'static str| match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
             Some(name) => name.strip_prefix('*').map_or(Part::Param(name), Part::Rest),
             None => Part::Word(text),
@@ -120,12 +145,11 @@ impl<D: Door> Routes<D> {
             operation,
             permission: None,
             body_bytes_max: caps::HTTP_BODY_BYTES_MAX,
+            is_built: handler.is_some(),
         };
         if D::is_open(&info) {
             info.body_bytes_max = caps::UNAUTHENTICATED_BYTES_MAX;
         }
-        let handler: Handler<D> =
-            Box::new(move |door, context, request| Box::pin(handler(door, context, request)));
         self.0.push(Route { info, parts, handler });
         self
     }
@@ -163,12 +187,33 @@ impl<D: Door> Routes<D> {
         self.0.iter().any(|route| route.matches(segments).is_some())
     }
 
-    fn find(&self, head: &Head) -> Result<(&Route<D>, Params), Fault> {
+    /// Whether the path begins as some route does, and so can belong to no other service.
+    pub fn knows_beginning(&self, segments: &[String]) -> bool {
+        let begins = |route: &Route<D>| match (route.parts.first(), segments.first()) {
+            (Some(Part::Word(word)), Some(first)) => first.eq_ignore_ascii_case(word),
+            _ => false,
+        };
+        self.0.iter().any(begins)
+    }
+
+    /// The methods of a path, as `Allow` lists them.
+    fn allowed(&self, segments: &[String]) -> String {
+        let mut methods = Vec::new();
+        for route in self.0.iter().filter(|route| route.info.is_built && route.matches(segments).is_some()) {
+            if !methods.contains(&route.info.method) {
+                methods.push(route.info.method);
+            }
+        }
+        methods.join(", ")
+    }
+
+    fn find(&self, head: &Head) -> Result<(&Route<D>, &Handler<D>, Params), Fault> {
         let mut fault = Fault::UnknownPath;
         for route in &self.0 {
             if let Some(params) = route.matches(&head.segments) {
                 if route.info.method == head.method.as_str() {
-                    return Ok((route, params));
+                    let not_built = Fault::NotBuilt { operation: route.info.operation };
+                    return route.handler.as_ref().map(|handler| (route, handler, params)).ok_or(not_built);
                 }
                 fault = Fault::MethodNotAllowed;
             }
@@ -182,9 +227,15 @@ impl<D: Door> Routes<D> {
         R: FnOnce(usize) -> Fut + Send,
         Fut: Future<Output = Result<bytes::Bytes, Fault>> + Send,
     {
-        let (route, params) = match self.find(&head) {
+        let (route, handler, params) = match self.find(&head) {
             Ok(found) => found,
-            Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
+            Err(fault) => {
+                let refusal = door.finish(&head, door.refuse(&head, fault));
+                return match refusal.status {
+                    StatusCode::METHOD_NOT_ALLOWED => refusal.header("allow", &self.allowed(&head.segments)),
+                    _ => refusal,
+                };
+            }
         };
         let context = match door.authenticate(&head, &route.info).await {
             Ok(context) => context,
@@ -199,7 +250,7 @@ impl<D: Door> Routes<D> {
             Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
         };
         let request = Request { head: head.clone(), body, params };
-        let response = (route.handler)(door.clone(), context, request).await;
+        let response = handler(door.clone(), context, request).await;
         door.finish(&head, response)
     }
 }
@@ -236,6 +287,13 @@ impl<D: Door> Route<D> {
     }
 }
 
+/// What every door says of an operation that is not built, in its own envelope.
+pub fn lacks(operation: &str) -> String {
+    format!(
+        "This server does not have the operation '{operation}' yet; its documentation lists those that it has."
+    )
+}
+
 /// The methods that a template may be asked for; kept here so that doors spell them alike.
 pub fn is_known_method(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "PUT" | "POST" | "PATCH" | "DELETE" | "HEAD")
@@ -265,6 +323,8 @@ mod tests {
                 })
                 .on("POST", "/devices", "Bulk", |_, (), r| async move { Response::bytes(200, "x", r.body) })
                 .body_max(4)
+                .on("GET", "/devices", "List", |_, (), _| async move { Response::new(200) })
+                .lacks("PUT", "/jobs/{id}", "Jobs_Create")
         }
 
         async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<(), Response> {
@@ -275,6 +335,7 @@ mod tests {
             Response::new(match fault {
                 Fault::UnknownInstance | Fault::UnknownPath => 404,
                 Fault::MethodNotAllowed => 405,
+                Fault::NotBuilt { .. } => 501,
                 Fault::BodyTooLarge { .. } => 413,
                 Fault::BodyIncomplete => 400,
             })
@@ -369,5 +430,21 @@ mod tests {
     async fn unknown_paths_and_methods_are_told_apart() {
         assert_eq!(ask("GET", "/nowhere", true, b"").await.0, 404);
         assert_eq!(ask("PUT", "/devices", true, b"").await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_built_is_said_and_no_body_is_read() {
+        assert_eq!(ask("PUT", "/jobs/1", false, b"far too long").await.0, 501);
+        assert!(Echo::routes().knows_path(&["jobs".into(), "1".into()]));
+    }
+
+    #[test]
+    fn allow_lists_the_methods_that_a_path_has_and_a_path_is_known_by_its_first_word() {
+        let (routes, path) =
+            (Echo::routes(), |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(routes.allowed(&path("devices")), "POST, GET");
+        assert_eq!(routes.allowed(&path("jobs/1")), "");
+        assert!(routes.knows_beginning(&path("Twins/1/of/what")) && routes.knows_beginning(&path("jobs")));
+        assert!(!routes.knows_beginning(&path("roles/1")) && !routes.knows_beginning(&[]));
     }
 }

@@ -71,6 +71,76 @@ async fn at_a_name_of_no_instance_nobody_answers_and_at_every_other_name_the_def
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_have_it() {
+    let cloud = cloud().await;
+    let bearer = format!("Bearer {}", cloud.token);
+    let ask = async |method: &str, path: &str| {
+        let headers = [("authorization", bearer.as_str())];
+        cloud.send(method, "localhost", path, &headers, &Value::Null).await
+    };
+    let hub = async |method, path: &str, status, name| {
+        let answer = ask(method, &format!("{path}?{HUB_VERSION}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header_value("iothub-errorcode")),
+            (status, Some(name)),
+            "{path}"
+        );
+        let text = answer.body_json()["Message"].as_str().unwrap().to_owned();
+        assert!(text.starts_with(&format!("ErrorCode:{name};")), "{text}");
+        text
+    };
+    for (method, path) in [
+        ("PUT", "/jobs/v2/job"),
+        ("GET", "/configurations"),
+        ("POST", "/devices"),
+        ("POST", "/devices/dev1/messages/events"),
+        ("GET", "/$iothub/websocket"),
+    ] {
+        let text = hub(method, path, 404, "FeatureNotSupported").await;
+        assert!(text.contains("This server does not have"), "{text}");
+    }
+    for path in ["/devices/dev1/modules/mod1/more", "/twins/dev1/what", "/messages/nowhere"] {
+        hub("GET", path, 404, "GenericNotFound").await;
+    }
+    let service = ask("GET", &format!("/enrollments/a/b/c?{DPS_VERSION}")).await;
+    assert_eq!((service.status.as_u16(), &service.body_json()["errorCode"]), (404, &json!(404_000)));
+    for (path, code) in [("/models/a/b", "NotFound"), ("/jobs/imports", "NotSupported")] {
+        let twins = ask("GET", &format!("{path}?api-version=2023-10-31")).await;
+        assert_eq!(
+            (twins.status.as_u16(), &twins.body_json()["error"]["code"]),
+            (404, &json!(code)),
+            "{path}"
+        );
+    }
+    let path =
+        format!("{GROUP}/providers/Microsoft.Devices/IotHubs/hub1/certificates?api-version=2023-06-30");
+    let management = ask("GET", &path).await.body_json();
+    assert_eq!(management["error"]["code"], "NotSupported", "{management}");
+    assert!(management["error"]["message"].as_str().unwrap().contains("'Certificates_list_by_iot_hub'"));
+    assert_eq!(ask("GET", "/nowhere").await.body_json()["error"]["code"], "NotFound");
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_told_which_ones_it_has() {
+    let cloud = cloud().await;
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}?api-version=2021-04-01");
+    for (path, allowed) in [
+        ("/twins/dev1?api-version=2021-04-12", "GET, PUT, PATCH"),
+        ("/enrollments/one?api-version=2021-10-01", "GET, PUT, DELETE"),
+        ("/models/one?api-version=2023-10-31", "GET, PATCH, DELETE"),
+        (&group, "GET, HEAD, PUT, PATCH, DELETE"),
+        ("/common/oauth2/v2.0/token", "POST"),
+        ("/v1.0/servicePrincipals", "GET"),
+    ] {
+        let answer = cloud.send("OPTIONS", "localhost", path, &[], &Value::Null).await;
+        let mut methods: Vec<_> = answer.header_value("allow").unwrap_or_default().split(", ").collect();
+        let mut wanted: Vec<_> = allowed.split(", ").collect();
+        (methods.sort_unstable(), wanted.sort_unstable());
+        assert_eq!((answer.status.as_u16(), methods), (405, wanted), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn browsers_are_told_to_insist_on_tls_at_names_of_our_own_alone() {
     let cloud = cloud().await;
     let told = async |host: &str| {

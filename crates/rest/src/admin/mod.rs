@@ -13,7 +13,7 @@ use hub::Hubs;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::router::{Door, Fault, RouteInfo, Routes, lacks};
 use crate::wire::{Head, Request, Response};
 
 mod backup;
@@ -87,6 +87,7 @@ impl Door for Admin {
         match fault {
             Fault::UnknownInstance | Fault::UnknownPath => error(404, "NotFound", "There is nothing here."),
             Fault::MethodNotAllowed => error(405, "MethodNotAllowed", "The path knows other methods."),
+            Fault::NotBuilt { operation } => error(404, "NotSupported", &lacks(operation)),
             Fault::BodyTooLarge { .. } => error(413, "BodyTooLarge", "The body is too large."),
             Fault::BodyIncomplete => error(400, "BodyIncomplete", "The body did not arrive in time."),
         }

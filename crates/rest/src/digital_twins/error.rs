@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::trace::Trace;
+use crate::router::lacks;
 use crate::wire::Response;
 
 /// What the door itself refuses, and what the domain refuses.
@@ -20,7 +21,7 @@ pub(super) enum WireError {
     UnknownPath,
     MethodNotAllowed,
     BodyTooLarge { max_bytes: usize },
-    JobsNotSupported,
+    NotBuilt(&'static str),
     Domain(Error),
 }
 
@@ -77,9 +78,7 @@ impl WireError {
                 "RequestEntityTooLarge",
                 &format!("The request body is larger than {max_bytes} bytes."),
             ),
-            Self::JobsNotSupported => {
-                envelope(404, "NotSupported", "Import and delete jobs are not supported by this server.")
-            }
+            Self::NotBuilt(operation) => envelope(404, "NotSupported", &lacks(operation)),
             Self::Domain(error) => domain(error, trace),
         }
     }

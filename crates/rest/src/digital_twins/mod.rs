@@ -3,7 +3,6 @@
 
 mod error;
 mod event_routes;
-mod jobs;
 mod models;
 mod query;
 mod relationships;
@@ -91,14 +90,14 @@ impl Door for DigitalTwins {
         let r = route!(r, "GET", "/eventroutes/{id}", "EventRoutes_GetById", event_routes::get).requires(EventRouteRead);
         let r = route!(r, "PUT", "/eventroutes/{id}", "EventRoutes_Add", event_routes::put).requires(EventRouteWrite).body_max(entity);
         let r = route!(r, "DELETE", "/eventroutes/{id}", "EventRoutes_Delete", event_routes::delete).requires(EventRouteDelete);
-        let r = route!(r, "GET", "/jobs/imports", "ImportJobs_List", jobs::not_supported);
-        let r = route!(r, "PUT", "/jobs/imports/{id}", "ImportJobs_Add", jobs::not_supported).body_max(entity);
-        let r = route!(r, "GET", "/jobs/imports/{id}", "ImportJobs_GetById", jobs::not_supported);
-        let r = route!(r, "DELETE", "/jobs/imports/{id}", "ImportJobs_Delete", jobs::not_supported);
-        let r = route!(r, "POST", "/jobs/imports/{id}/cancel", "ImportJobs_Cancel", jobs::not_supported).body_max(entity);
-        let r = route!(r, "POST", "/jobs/deletions", "DeleteJobs_Add", jobs::not_supported).body_max(entity);
-        let r = route!(r, "GET", "/jobs/deletions", "DeleteJobs_List", jobs::not_supported);
-        route!(r, "GET", "/jobs/deletions/{id}", "DeleteJobs_GetById", jobs::not_supported)
+        r.lacks("GET", "/jobs/imports", "ImportJobs_List")
+            .lacks("PUT", "/jobs/imports/{id}", "ImportJobs_Add")
+            .lacks("GET", "/jobs/imports/{id}", "ImportJobs_GetById")
+            .lacks("DELETE", "/jobs/imports/{id}", "ImportJobs_Delete")
+            .lacks("POST", "/jobs/imports/{id}/cancel", "ImportJobs_Cancel")
+            .lacks("POST", "/jobs/deletions", "DeleteJobs_Add")
+            .lacks("GET", "/jobs/deletions", "DeleteJobs_List")
+            .lacks("GET", "/jobs/deletions/{id}", "DeleteJobs_GetById")
     }
 
     /// Instance, token, network, api-version, permission: in this order the service's gateway looks at them.
@@ -112,6 +111,7 @@ impl Door for DigitalTwins {
             Fault::UnknownInstance => WireError::UnknownInstance,
             Fault::UnknownPath => WireError::UnknownPath,
             Fault::MethodNotAllowed => WireError::MethodNotAllowed,
+            Fault::NotBuilt { operation } => WireError::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => WireError::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => WireError::Domain(digital_twins::Error::PayloadInvalid),
         };

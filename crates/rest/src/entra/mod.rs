@@ -53,13 +53,13 @@ impl Door for Entra {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         match fault {
-            Fault::UnknownInstance | Fault::UnknownPath => Response::empty(404),
+            Fault::UnknownInstance | Fault::UnknownPath | Fault::NotBuilt { .. } => Response::empty(404),
             Fault::MethodNotAllowed => {
                 let is_form = head.segments.iter().any(|segment| segment.eq_ignore_ascii_case("oauth2"));
                 let accepted = if is_form { "POST" } else { "GET" };
                 let received = head.method.to_string();
                 let error = OAuthError::MethodNotAllowed { accepted, received };
-                error.answer(&self.clock).header("allow", accepted)
+                error.answer(&self.clock)
             }
             Fault::BodyTooLarge { max_bytes } => OAuthError::BodyTooLarge { max_bytes }.answer(&self.clock),
             Fault::BodyIncomplete => OAuthError::MissingField("grant_type").answer(&self.clock),

@@ -5,6 +5,7 @@ use access::directory::Error;
 use base::Timestamp;
 use serde_json::json;
 
+use crate::router::lacks;
 use crate::wire::{Head, Response};
 
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(super) enum GraphError {
     Token(TokenError),
     UnknownPath,
     MethodNotAllowed,
+    NotBuilt(&'static str),
     BodyTooLarge { max_bytes: usize },
     Body(String),
     UnsupportedQuery(String),
@@ -63,6 +65,7 @@ impl GraphError {
             Self::Token(error) => error.to_string(),
             Self::UnknownPath => "Resource not found for the segment.".into(),
             Self::MethodNotAllowed => "Specified HTTP method is not allowed for the request target.".into(),
+            Self::NotBuilt(operation) => lacks(operation),
             Self::BodyTooLarge { max_bytes } => {
                 format!("The request content is larger than {max_bytes} bytes.")
             }
@@ -82,6 +85,7 @@ impl GraphError {
             Self::NoToken | Self::Token(_) => (401, "InvalidAuthenticationToken"),
             Self::UnknownPath | Self::Body(_) => (400, "BadRequest"),
             Self::MethodNotAllowed => (405, "Request_BadRequest"),
+            Self::NotBuilt(_) => (404, "NotSupported"),
             Self::BodyTooLarge { .. } => (413, "RequestEntityTooLarge"),
             Self::UnsupportedQuery(_) => (400, "Request_UnsupportedQuery"),
             Self::NotFound(_) => (404, "Request_ResourceNotFound"),

@@ -65,6 +65,7 @@ impl Door for Graph {
         let error = match fault {
             Fault::UnknownInstance | Fault::UnknownPath => GraphError::UnknownPath,
             Fault::MethodNotAllowed => GraphError::MethodNotAllowed,
+            Fault::NotBuilt { operation } => GraphError::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => GraphError::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => {
                 GraphError::Body("The request body ended before it was complete.".into())

@@ -6,7 +6,7 @@ use base::Timestamp;
 use base::secret::random_hex;
 use serde::Serialize;
 
-use crate::router::Fault;
+use crate::router::{Fault, lacks};
 use crate::wire::{Head, Response};
 
 /// What this door answers when it does not answer what was asked for.
@@ -22,6 +22,7 @@ pub(super) enum Refusal {
     UnknownInstance,
     UnknownPath,
     MethodNotAllowed,
+    NotBuilt(&'static str),
     BodyTooLarge {
         max_bytes: usize,
     },
@@ -39,6 +40,7 @@ impl From<Fault> for Refusal {
             Fault::UnknownInstance => Self::UnknownInstance,
             Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
+            Fault::NotBuilt { operation } => Self::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Self::Incomplete,
         }
@@ -80,6 +82,7 @@ impl Refusal {
             Self::Incomplete => 400_000,
             Self::UnknownInstance | Self::UnknownPath => 404_000,
             Self::MethodNotAllowed => 405_000,
+            Self::NotBuilt(_) => 404_013,
             Self::BodyTooLarge { .. } => 413_001,
         }
     }
@@ -93,6 +96,7 @@ impl Refusal {
             Self::UnknownInstance => hub::Error::IotHubNotFound.name(),
             Self::UnknownPath => "GenericNotFound",
             Self::MethodNotAllowed => "GenericMethodNotAllowed",
+            Self::NotBuilt(_) => "FeatureNotSupported",
             Self::BodyTooLarge { .. } => "MessageTooLarge",
         }
     }
@@ -114,6 +118,7 @@ impl Refusal {
             Self::UnknownInstance => hub::Error::IotHubNotFound.to_string(),
             Self::UnknownPath => format!("The requested resource {} was not found.", head.raw_path),
             Self::MethodNotAllowed => format!("{} is not allowed on {}.", head.method, head.raw_path),
+            Self::NotBuilt(operation) => lacks(operation),
             Self::BodyTooLarge { max_bytes } => {
                 format!("The request body exceeds the limit of {max_bytes} bytes.")
             }

@@ -1,6 +1,7 @@
 //! The hub's face to back ends over HTTPS: registry, twins, direct methods, statistics (`iothub-service.md` §0–§6).
 //! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
 
+mod absent;
 mod device;
 mod error;
 mod method;
@@ -45,6 +46,8 @@ impl Door for HubDoor {
             .and(twin::routes())
             .and(method::routes())
             .and(statistics::routes())
+            .and(absent::routes())
+            .and(absent::device_routes())
     }
 
     async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<HubAt, Response> {

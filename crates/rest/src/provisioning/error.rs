@@ -4,7 +4,7 @@ use base::Timestamp;
 use provisioning::Error;
 use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS};
 
-use crate::router::Fault;
+use crate::router::{Fault, lacks};
 use crate::wire::{Head, Response};
 
 /// Carries the tracking id of a refusal, and one of its own on every other answer.
@@ -20,6 +20,7 @@ pub(super) enum Refusal {
     Incomplete,
     UnknownPath,
     MethodNotAllowed,
+    NotBuilt(&'static str),
     BodyTooLarge {
         max_bytes: usize,
     },
@@ -40,6 +41,7 @@ impl Refusal {
             }
             Fault::UnknownInstance | Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
+            Fault::NotBuilt { operation } => Self::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Self::Incomplete,
         }
@@ -50,7 +52,7 @@ impl Refusal {
             Self::Domain(error) => error.code(),
             Self::ApiVersion(_) => 400_001,
             Self::Incomplete => 400_000,
-            Self::UnknownPath => 404_000,
+            Self::UnknownPath | Self::NotBuilt(_) => 404_000,
             Self::MethodNotAllowed => 405_000,
             Self::BodyTooLarge { .. } => 413_000,
             Self::MediaType => 415_000,
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Incomplete => "The request body is incomplete.".to_owned(),
             Self::UnknownPath => "Not found.".to_owned(),
             Self::MethodNotAllowed => "The method is not allowed here. Is an id missing?".to_owned(),
+            Self::NotBuilt(operation) => lacks(operation),
             Self::BodyTooLarge { max_bytes } => {
                 format!("The request body exceeds the limit of {max_bytes} bytes.")
             }

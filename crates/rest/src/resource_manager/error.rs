@@ -6,6 +6,7 @@ use resource_manager::{Error, provider};
 use serde_json::{Map, Value, json};
 
 use super::api_version;
+use crate::router::lacks;
 use crate::wire::{Head, Response};
 
 /// What the door itself refuses, and what the domain refuses.
@@ -20,6 +21,7 @@ pub(super) enum Refusal {
     InvalidResourceNamespace(String),
     PathNotFound(String),
     MethodNotAllowed(String),
+    NotBuilt(&'static str),
     BodyTooLarge { max_bytes: usize },
     Domain(Error),
 }
@@ -79,6 +81,7 @@ impl Refusal {
             Self::MethodNotAllowed(method) => {
                 format!("The http method '{method}' is not supported for this resource.")
             }
+            Self::NotBuilt(operation) => lacks(operation),
             Self::BodyTooLarge { max_bytes } => {
                 format!("The request content is larger than {max_bytes} bytes.")
             }
@@ -98,6 +101,7 @@ impl Refusal {
             Self::InvalidResourceNamespace(_) => (404, "InvalidResourceNamespace"),
             Self::PathNotFound(_) => (404, "NotFound"),
             Self::MethodNotAllowed(_) => (405, "HttpMethodNotSupported"),
+            Self::NotBuilt(_) => (404, "NotSupported"),
             Self::BodyTooLarge { .. } => (413, "RequestContentTooLarge"),
             Self::Domain(error) => status_of(error),
         }

@@ -36,7 +36,7 @@ fn every_route_is_an_operation_of_the_published_list() {
     let Some(published) = test_data::shared_json("spec/openapi/iothub/service-2021-04-12.json") else {
         return;
     };
-    for route in HubDoor::routes().describe() {
+    for route in HubDoor::routes().describe().filter(|route| route.is_built) {
         let shape = |path: &str| -> Vec<String> {
             path.split('/')
                 .map(|part| if part.starts_with('{') { "{}".into() } else { part.to_owned() })
@@ -59,7 +59,7 @@ fn every_route_is_tried_with_whatever_is_refused() {
         path.clone().count() == template.clone().count()
             && path.zip(template).all(|(given, wanted)| wanted.starts_with('{') || given == wanted)
     };
-    for route in HubDoor::routes().describe() {
+    for route in HubDoor::routes().describe().filter(|route| route.is_built) {
         let tried = OPERATIONS
             .iter()
             .filter(|(method, path, _)| *method == route.method && fits(path, route.template));

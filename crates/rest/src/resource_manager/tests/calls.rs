@@ -371,7 +371,7 @@ fn every_route_is_called() {
     // Clients ask for the metadata before they can log in.
     let left_out: Vec<_> = Management::routes()
         .describe()
-        .filter(|route| route.template != super::super::METADATA && !is_called(route))
+        .filter(|route| route.is_built && route.template != super::super::METADATA && !is_called(route))
         .map(|route| format!("{} {}", route.method, route.template))
         .collect();
     assert!(left_out.is_empty(), "not in the list of calls:\n{}", left_out.join("\n"));
