@@ -132,6 +132,11 @@ pub const ENROLLMENT_GROUPS_MAX: i64 = 100;
 pub const REGISTRATIONS_MAX: i64 = 1_000_000;
 /// ours: earlier operations of one registration that can still be polled.
 pub const REGISTRATION_OPERATIONS_MAX: usize = 8;
+/// Polls of one device within `REGISTRATION_POLLS_SECONDS`.
+pub const REGISTRATION_POLLS_MAX: usize = 5;
+pub const REGISTRATION_POLLS_SECONDS: u64 = 10;
+/// ours: devices whose polls are counted at the same time.
+pub const REGISTRATION_POLLING_DEVICES_MAX: usize = 20_000;
 pub const LINKED_HUBS_MAX: usize = 50;
 pub const CA_CERTIFICATES_MAX: usize = 25;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;

@@ -479,6 +479,14 @@ fn name_below(domain: &str, service: Service, name: &str, location: &str) -> Str
     }
 }
 
+/// The resource that a host name in Azure's form is of, whatever its domain: `hub1` of `hub1.azure-devices.net`.
+pub fn hub_name_of(host: &str) -> Option<&str> {
+    let (name, domain) = strip_port(host).split_once('.')?;
+    let (service, domain) = domain.split_once('.')?;
+    let is_hub = service.eq_ignore_ascii_case("azure-devices") && !name.is_empty() && !domain.is_empty();
+    is_hub.then_some(name)
+}
+
 /// Names below `localhost` are everybody's own machine (RFC 6761).
 pub fn is_local_domain(domain: &str) -> bool {
     domain == "localhost" || domain.ends_with(".localhost")

@@ -131,7 +131,15 @@ impl X509Draft {
                 Ok(X509Attestation::SigningCertificates(certificates(pair, kept)?))
             }
             Self::CaReferences(pair) => {
-                for name in pair.primary.iter().chain(&pair.secondary) {
+                // A certificate that is gone must not keep anybody from disabling its enrollments.
+                let is_kept = |name: &str| match stored {
+                    Some(X509Attestation::CaReferences(kept)) => {
+                        kept.primary.iter().chain(&kept.secondary).any(|kept| kept.eq_ignore_ascii_case(name))
+                    }
+                    _ => false,
+                };
+                let named = pair.primary.iter().chain(&pair.secondary);
+                for name in named.filter(|name| !is_kept(name)) {
                     let known = settings.certificates.iter().find(|ca| ca.name.eq_ignore_ascii_case(name));
                     if !known.is_some_and(|ca| ca.is_verified) {
                         return Err(Error::bad(format!(

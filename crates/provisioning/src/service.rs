@@ -11,7 +11,8 @@ use store::instances::Current;
 use store::{Batch, CommitError, Committed, Key, Store, Stored};
 
 use crate::error::Error;
-use crate::registration::Assignment;
+use crate::ids::RegistrationId;
+use crate::registration::{Assignment, Polls};
 use crate::services::Context;
 use crate::settings::{LinkedHub, ServiceSettings};
 
@@ -26,6 +27,7 @@ struct Inner {
     scope: Scope,
     id_scope: String,
     settings: Current<ServiceSettings>,
+    polls: Polls,
 }
 
 impl Service {
@@ -37,6 +39,7 @@ impl Service {
             scope: first.scope.clone(),
             id_scope: first.id_scope.clone(),
             settings,
+            polls: Polls::default(),
             context,
         }))
     }
@@ -106,17 +109,27 @@ impl Service {
         names
     }
 
-    /// First line of every operation of the service API.
-    pub(crate) fn admit(&self, caller: &Caller, permission: Permission) -> Result<(), Error> {
+    /// Whether the caller may do something here. Doors ask before they read a body, and every operation does.
+    pub fn require(&self, caller: &Caller, permission: Permission) -> Result<(), Error> {
         caller.require(permission, self.scope()).map_err(|denied| {
             // A policy has no name that its caller could ask anybody to give rights to.
             if caller.is_policy() { Error::Unauthorized } else { denied.into() }
-        })?;
+        })
+    }
+
+    /// First line of every operation of the service API.
+    pub(crate) fn admit(&self, caller: &Caller, permission: Permission) -> Result<(), Error> {
+        self.require(caller, permission)?;
         self.charge(Meter::ServiceOperation)
     }
 
     pub(crate) fn charge(&self, meter: Meter) -> Result<(), Error> {
         Ok(self.0.context.throttle.charge(meter, &self.0.instance)?)
+    }
+
+    /// A poll is limited by its device and not by the service's load.
+    pub(crate) fn charge_poll(&self, id: &RegistrationId) -> Result<(), Error> {
+        Ok(self.0.polls.charge(id.folded(), self.0.context.clock.elapsed())?)
     }
 
     pub(crate) fn store(&self) -> &Store {

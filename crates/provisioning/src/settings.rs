@@ -161,11 +161,12 @@ impl ServiceSettings {
         self.policies.iter().find(|policy| policy.key_name == key_name)
     }
 
-    /// A linked hub by its host name (with or without port), or by its own name.
+    /// A linked hub by its host name (with or without port), by its own name, or by the host name that Azure gives to that.
     pub fn linked_hub(&self, text: &str) -> Option<&LinkedHub> {
         let bare = base::hosts::strip_port;
+        let name = base::hosts::hub_name_of(text).unwrap_or(text);
         let by_host = |hub: &&LinkedHub| bare(&hub.host_name).eq_ignore_ascii_case(bare(text));
-        let by_name = |hub: &&LinkedHub| hub.hub_name.eq_ignore_ascii_case(text);
+        let by_name = |hub: &&LinkedHub| hub.hub_name.eq_ignore_ascii_case(name);
         self.linked_hubs.iter().find(by_host).or_else(|| self.linked_hubs.iter().find(by_name))
     }
 }

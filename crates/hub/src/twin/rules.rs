@@ -98,6 +98,12 @@ impl TwinReplacement {
         drop_round_tripped(&mut desired);
         Ok(Self { tags, desired })
     }
+
+    /// Whether a twin may hold it.
+    pub fn check(&self) -> Result<(), Error> {
+        check_section(&self.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
+        check_section(&self.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")
+    }
 }
 
 /// JSON as a caller sent it. Integers are held against their range here too: those beyond 64 bits would be read as floats.
@@ -225,10 +231,7 @@ pub fn apply(twin: &DeviceTwin, patch: &TwinPatch, now: Timestamp) -> Result<Opt
 
 /// A PUT: tags and desired become what is given; reported stays.
 pub fn replace(twin: &DeviceTwin, replacement: &TwinReplacement, now: Timestamp) -> Result<Applied, Error> {
-    check_members(&replacement.tags, "tags")?;
-    check_members(&replacement.desired, "properties.desired")?;
-    check_size(&replacement.tags, caps::TWIN_TAGS_BYTES_MAX, "tags")?;
-    check_size(&replacement.desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired")?;
+    replacement.check()?;
     let mut new = twin.clone();
     let mut change = begin_change(&mut new);
     new.etag.0 += 1;
@@ -273,8 +276,7 @@ pub fn fill(twin: &mut DeviceTwin, initial: &InitialTwin, now: Timestamp) -> Res
         (desired, caps::TWIN_DESIRED_BYTES_MAX, "properties.desired"),
         (reported, caps::TWIN_REPORTED_BYTES_MAX, "properties.reported"),
     ] {
-        check_members(members, section)?;
-        check_size(members, bytes_max, section)?;
+        check_section(members, bytes_max, section)?;
     }
     twin.tags.clone_from(tags);
     let properties = &mut twin.properties;
@@ -287,6 +289,11 @@ pub fn fill(twin: &mut DeviceTwin, initial: &InitialTwin, now: Timestamp) -> Res
         }
     }
     Ok(())
+}
+
+fn check_section(members: &Object, bytes_max: usize, section: &str) -> Result<(), Error> {
+    check_members(members, section)?;
+    check_size(members, bytes_max, section)
 }
 
 fn begin_change(twin: &mut DeviceTwin) -> Object {

@@ -1,6 +1,7 @@
 //! What an enrollment may be, and what a PUT makes of it. Values in, value out.
 
 use base::{DeviceId, IfMatch, InstanceId, Timestamp};
+use hub::twin::TwinReplacement;
 use serde_json::Value;
 
 use super::record::{CustomAllocation, Enrollment, EnrollmentKind, ReprovisionPolicy, new_etag};
@@ -41,7 +42,7 @@ pub fn put(
     find_link: &FindLink<'_, '_>,
     now: Timestamp,
 ) -> Result<Enrollment, Error> {
-    check(draft, find_link)?;
+    check(draft, old, find_link)?;
     let is_group = draft.kind == EnrollmentKind::Group;
     let attestation = draft.attestation.resolve(old.map(|old| &old.attestation), settings, is_group)?;
     Ok(Enrollment {
@@ -77,9 +78,19 @@ pub fn check_put(old: Option<&Enrollment>, if_match: &IfMatch) -> Result<(), Err
     }
 }
 
-fn check(draft: &EnrollmentDraft, find_link: &FindLink<'_, '_>) -> Result<(), Error> {
+/// What names something outside of the enrollment is checked when it is new: a hub that is gone must not keep anybody from
+/// disabling the enrollment.
+fn check(
+    draft: &EnrollmentDraft,
+    old: Option<&Enrollment>,
+    find_link: &FindLink<'_, '_>,
+) -> Result<(), Error> {
+    let is_kept = |hub: &str| {
+        let before = old.into_iter().flat_map(|old| old.iot_hubs.iter().chain(&old.iot_hub_host_name));
+        before.into_iter().any(|before| before.eq_ignore_ascii_case(hub))
+    };
     for hub in draft.iot_hubs.iter().chain(&draft.iot_hub_host_name) {
-        if find_link(hub).is_none() {
+        if !is_kept(hub) && find_link(hub).is_none() {
             return Err(Error::bad(format!("IoT hub '{hub}' is not linked to the provisioning service.")));
         }
     }
@@ -95,7 +106,10 @@ fn check(draft: &EnrollmentDraft, find_link: &FindLink<'_, '_>) -> Result<(), Er
         },
         _ => {}
     }
-    check_twin(draft.initial_twin.as_ref())
+    match &draft.initial_twin {
+        Some(twin) if old.is_none_or(|old| old.initial_twin.as_ref() != Some(twin)) => check_twin(twin),
+        _ => Ok(()),
+    }
 }
 
 fn check_custom(custom: &CustomAllocation) -> Result<(), Error> {
@@ -114,17 +128,8 @@ fn check_custom(custom: &CustomAllocation) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_twin(twin: Option<&Value>) -> Result<(), Error> {
-    let Some(twin) = twin else { return Ok(()) };
-    let is_object_or_absent = |value: Option<&Value>| value.is_none_or(|v| v.is_object() || v.is_null());
-    let properties = twin.get("properties");
-    let desired = properties.and_then(|properties| properties.get("desired"));
-    if twin.is_object()
-        && is_object_or_absent(twin.get("tags"))
-        && is_object_or_absent(properties)
-        && is_object_or_absent(desired)
-    {
-        return Ok(());
-    }
-    Err(Error::bad("initialTwin must be an object with 'tags' and 'properties.desired' as objects."))
+/// The hub's own rules say what a twin may hold: what no hub takes would fail every device that registers.
+fn check_twin(twin: &Value) -> Result<(), Error> {
+    let checked = TwinReplacement::from_json(twin).and_then(|twin| twin.check());
+    checked.map_err(|error| Error::bad(format!("initialTwin is no twin that a hub takes. {error}")))
 }

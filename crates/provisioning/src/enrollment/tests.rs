@@ -104,6 +104,94 @@ async fn a_ca_reference_needs_a_verified_certificate() {
 }
 
 #[tokio::test]
+async fn every_name_of_a_linked_hub_finds_it() {
+    let test = TestService::with_hubs(&["hub1", "hub2"]).await;
+    let at = |name: &str| test.hubs.find(name).unwrap().host_name(&base::hosts::Dialled::here());
+    let names = [
+        "hub2".to_owned(),
+        "HUB2".to_owned(),
+        "hub2.azure-devices.net".to_owned(),
+        "Hub2.Azure-Devices.NET".to_owned(),
+        "hub2.azure-devices.net:443".to_owned(),
+        "hub2.azure-devices.example.test".to_owned(),
+        at("hub2"),
+        format!("{}:8443", at("hub2")),
+    ];
+    let key = base::Key::generate(64);
+    for (number, name) in names.iter().enumerate() {
+        for by_host_name in [false, true] {
+            let mut draft = group(&format!("group-{number}-{by_host_name}"), &key);
+            if by_host_name {
+                draft.iot_hub_host_name = Some(name.clone());
+            } else {
+                draft.allocation_policy = Some(AllocationPolicy::Hashed);
+                draft.iot_hubs = vec![name.clone()];
+            }
+            test.put(&draft).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let id = format!("device-{number}-{by_host_name}");
+            let registered = test.register(&id, &key.derive(&id)).await.unwrap();
+            assert_eq!(registered.assignment.unwrap().hub_name, "hub2", "{name}");
+            let (owner, group) = (test.owner(), registration_id(&format!("group-{number}-{by_host_name}")));
+            test.service
+                .delete_enrollment(&owner, EnrollmentKind::Group, &group, &IfMatch::Any)
+                .await
+                .unwrap();
+        }
+    }
+    for name in
+        ["hub3", "hub3.azure-devices.net", "hub2.azure-devices", ".azure-devices.net", "hub2.example.com"]
+    {
+        let mut draft = individual("dev-1");
+        draft.iot_hubs = vec![name.into()];
+        assert!(matches!(test.put(&draft).await, Err(Error::BadRequest(_))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_enrollment_whose_hub_or_certificate_is_gone_can_still_be_edited() {
+    let test = TestService::with_hubs(&["hub1", "hub2"]).await;
+    let ca = CaCertificateDraft {
+        name: "root".into(),
+        certificate: crate::testing::CERTIFICATE.to_owned(),
+        is_verified: Some(true),
+    };
+    let ca = test.service.put_certificate(&ca, &IfMatch::Absent).await.unwrap();
+    let pair = |name: &str| Pair { primary: Some(name.to_owned()), secondary: None };
+    let mut draft = individual("dev-1");
+    draft.attestation = AttestationDraft::X509(X509Draft::CaReferences(pair("root")));
+    draft.allocation_policy = Some(AllocationPolicy::Hashed);
+    draft.iot_hubs = vec!["hub1".into(), "hub2".into()];
+    let mut other = individual("dev-2");
+    other.iot_hub_host_name = Some("hub1".into());
+    for draft in [&draft, &other] {
+        test.put(draft).await.unwrap();
+    }
+    test.service.delete_certificate("root", &IfMatch::Tag(ca.etag_text())).await.unwrap();
+    let mut settings = (*test.service.settings()).clone();
+    settings.linked_hubs.retain(|link| link.hub_name != "hub1");
+    test.services.ensure(settings).await.unwrap();
+    for draft in [&mut draft, &mut other] {
+        draft.is_enabled = false;
+        assert!(!test.put_again(draft).await.is_enabled);
+    }
+    draft.attestation = AttestationDraft::X509(X509Draft::CaReferences(pair("ROOT")));
+    draft.iot_hubs = vec!["HUB1".into()];
+    test.put_again(&draft).await;
+    // What is new is checked.
+    let owner = test.owner();
+    let refused = async |draft: &EnrollmentDraft| {
+        test.service.put_enrollment(&owner, draft, &IfMatch::Any).await.unwrap_err()
+    };
+    let with_hub = EnrollmentDraft { iot_hubs: vec!["hub1".into(), "hub3".into()], ..draft.clone() };
+    assert!(matches!(refused(&with_hub).await, Error::BadRequest(_)));
+    let attestation = AttestationDraft::X509(X509Draft::CaReferences(pair("root2")));
+    let with_certificate = EnrollmentDraft { attestation, ..draft.clone() };
+    assert!(matches!(refused(&with_certificate).await, Error::BadRequest(_)));
+    let another = EnrollmentDraft { id: registration_id("dev-3"), ..other.clone() };
+    assert!(matches!(refused(&another).await, Error::BadRequest(_)));
+}
+
+#[tokio::test]
 async fn a_tpm_attests_a_device_but_never_a_group() {
     let test = TestService::with_hubs(&["hub"]).await;
     let tpm = AttestationDraft::Tpm { endorsement_key: "AAAA".into(), storage_root_key: None };

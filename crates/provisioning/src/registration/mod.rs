@@ -2,6 +2,7 @@
 //! The doors call `authenticate`, `register` and `operation_status`. What the hub needs is written before the device is told.
 
 mod assign;
+mod polls;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use base::sas::SasToken;
 use base::{Continuation, IfMatch, Meter, Page, Refused, caps};
 use store::{Batch, Counter, Find, Key, Record, Stored, retry_on_conflict};
 
+pub(crate) use self::polls::Polls;
 pub use self::record::{Assignment, FailureReason, ProvedKeys, Registration, RegistrationState, Substatus};
 use crate::attestation::Attestation;
 use crate::enrollment::{Enrollment, EnrollmentKind, not_found};
@@ -132,6 +134,7 @@ impl Service {
         if !is_known(&stored.record) {
             return Err(Error::OperationNotFound);
         }
+        self.charge_poll(&device.registration_id)?;
         // Whoever cut the assignment off, the device that asks for it completes it.
         let registration = self.assign(&stored.record).await?;
         Ok(RegistrationOperation { operation_id: operation_id.to_owned(), registration })

@@ -368,7 +368,7 @@ async fn a_hub_that_no_longer_takes_the_links_key_refuses_and_says_so() {
 }
 
 #[tokio::test]
-async fn an_initial_twin_that_no_hub_takes_fails_the_registration_and_makes_nothing() {
+async fn an_initial_twin_that_no_hub_takes_is_refused_or_fails_the_registration_and_makes_nothing() {
     let test = TestService::with_hubs(&["hub"]).await;
     let text = |bytes: usize| vec!["x".repeat(4096 - 64); bytes / 4096];
     for (fits, initial_twin) in [
@@ -381,9 +381,23 @@ async fn an_initial_twin_that_no_hub_takes_fails_the_registration_and_makes_noth
         (false, json!({"tags": {"a": base::caps::TWIN_INTEGER_MAX + 1}})),
         (false, json!({"tags": {"a": [null]}})),
     ] {
+        test.clock.advance(Duration::from_secs(caps::REGISTRATION_POLLS_SECONDS));
         let mut draft = individual("dev-1");
         draft.initial_twin = Some(initial_twin.clone());
-        let key = primary_key(&test.put_again(&draft).await);
+        let put = test.put(&draft).await;
+        let key = if fits {
+            primary_key(&put.unwrap())
+        } else {
+            assert!(matches!(put, Err(Error::BadRequest(_))), "{initial_twin}: {put:?}");
+            // Earlier versions stored it; what it names can be changed all the same.
+            let made = test.put(&individual("dev-1")).await.unwrap();
+            let stored = test.service.enrollment(made.kind, &made.id).await.unwrap().unwrap();
+            let mut batch = Batch::default();
+            batch.replace(&stored, &Enrollment { initial_twin: draft.initial_twin.clone(), ..made });
+            test.service.store().commit(batch).await.unwrap();
+            draft.optional_device_information = Some(json!({"edited": true}));
+            primary_key(&test.put_again(&draft).await)
+        };
         let registered = test.register("dev-1", &key).await.unwrap();
         match &registered.state {
             RegistrationState::Assigned { .. } if fits => {}
@@ -433,6 +447,30 @@ async fn who_registers_under_one_id_at_the_same_time_polls_its_own_operation() {
 }
 
 #[tokio::test]
+async fn a_device_that_polls_too_often_has_to_wait_and_others_do_not() {
+    let test = TestService::with_hubs(&["hub"]).await;
+    let mut devices = Vec::new();
+    for id in ["dev-1", "dev-2"] {
+        let key = primary_key(&test.put(&individual(id)).await.unwrap());
+        let attested =
+            test.service.authenticate(&registration_id(id), Some(&test.token(id, &key))).await.unwrap();
+        let begun = test.service.register(&attested, &TODAY.parse().unwrap()).await.unwrap();
+        devices.push((attested, begun.operation_id));
+    }
+    let poll = async |(device, operation): &(Attested, String)| {
+        test.service.operation_status(device, operation).await.map(drop)
+    };
+    for _ in 0..caps::REGISTRATION_POLLS_MAX {
+        assert_eq!(poll(&devices[0]).await, Ok(()));
+    }
+    let retry_after = Duration::from_secs(caps::REGISTRATION_POLLS_SECONDS);
+    assert_eq!(poll(&devices[0]).await, Err(Error::Throttled { retry_after }));
+    assert_eq!(poll(&devices[1]).await, Ok(()));
+    test.clock.advance(retry_after);
+    assert_eq!(poll(&devices[0]).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_registration_remembers_its_last_operations_and_forgets_older_ones() {
     let test = TestService::with_hubs(&["hub"]).await;
     let key = primary_key(&test.put(&individual("dev-1")).await.unwrap());
@@ -440,7 +478,10 @@ async fn a_registration_remembers_its_last_operations_and_forgets_older_ones() {
     let attested = test.service.authenticate(&registration_id("dev-1"), Some(&token)).await.unwrap();
     let version = TODAY.parse().unwrap();
     let register = || test.service.register(&attested, &version);
-    let poll = async |id: &str| test.service.operation_status(&attested, id).await;
+    let poll = async |id: &str| {
+        test.clock.advance(Duration::from_secs(caps::REGISTRATION_POLLS_SECONDS));
+        test.service.operation_status(&attested, id).await
+    };
     let mut operations = Vec::new();
     while operations.len() < caps::REGISTRATION_OPERATIONS_MAX + 2 {
         operations.push(register().await.unwrap().operation_id);

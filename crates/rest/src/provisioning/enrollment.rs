@@ -10,22 +10,25 @@ use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, bulk, from_back_end, id, 
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
-/// The two kinds side by side: path, operations, handlers that know their kind.
+/// The two kinds side by side: path, operations, handlers that know their kind. What a bulk operation needs, its body says.
 #[rustfmt::skip]
 pub(super) fn routes() -> Routes<ProvisioningDoor> {
+    use access::Permission::{
+        AttestationMechanismRead, EnrollmentDelete, EnrollmentGroupDelete, EnrollmentGroupRead, EnrollmentGroupWrite, EnrollmentRead, EnrollmentWrite,
+    };
     let r = Routes::new();
-    let r = r.on("POST", "/enrollments/query", "IndividualEnrollment_Query", from_back_end!(individual::list)).body_max(BODY_BYTES_MAX);
+    let r = r.on("POST", "/enrollments/query", "IndividualEnrollment_Query", from_back_end!(individual::list)).requires(EnrollmentRead).body_max(BODY_BYTES_MAX);
     let r = r.on("POST", "/enrollments", "IndividualEnrollment_RunBulkOperation", from_back_end!(individual::bulk)).body_max(BODY_BYTES_MAX);
-    let r = r.on("GET", "/enrollments/{id}", "IndividualEnrollment_Get", from_back_end!(individual::get)).body_max(BODY_BYTES_MAX);
-    let r = r.on("PUT", "/enrollments/{id}", "IndividualEnrollment_CreateOrUpdate", from_back_end!(individual::put)).body_max(BODY_BYTES_MAX);
-    let r = r.on("DELETE", "/enrollments/{id}", "IndividualEnrollment_Delete", from_back_end!(individual::delete)).body_max(BODY_BYTES_MAX);
-    let r = r.on("POST", "/enrollments/{id}/attestationmechanism", "IndividualEnrollment_GetAttestationMechanism", from_back_end!(individual::attestation)).body_max(BODY_BYTES_MAX);
-    let r = r.on("POST", "/enrollmentGroups/query", "EnrollmentGroup_Query", from_back_end!(group::list)).body_max(BODY_BYTES_MAX);
+    let r = r.on("GET", "/enrollments/{id}", "IndividualEnrollment_Get", from_back_end!(individual::get)).requires(EnrollmentRead).body_max(BODY_BYTES_MAX);
+    let r = r.on("PUT", "/enrollments/{id}", "IndividualEnrollment_CreateOrUpdate", from_back_end!(individual::put)).requires(EnrollmentWrite).body_max(BODY_BYTES_MAX);
+    let r = r.on("DELETE", "/enrollments/{id}", "IndividualEnrollment_Delete", from_back_end!(individual::delete)).requires(EnrollmentDelete).body_max(BODY_BYTES_MAX);
+    let r = r.on("POST", "/enrollments/{id}/attestationmechanism", "IndividualEnrollment_GetAttestationMechanism", from_back_end!(individual::attestation)).requires(AttestationMechanismRead).body_max(BODY_BYTES_MAX);
+    let r = r.on("POST", "/enrollmentGroups/query", "EnrollmentGroup_Query", from_back_end!(group::list)).requires(EnrollmentGroupRead).body_max(BODY_BYTES_MAX);
     let r = r.on("POST", "/enrollmentGroups", "EnrollmentGroup_RunBulkOperation", from_back_end!(group::bulk)).body_max(BODY_BYTES_MAX);
-    let r = r.on("GET", "/enrollmentGroups/{id}", "EnrollmentGroup_Get", from_back_end!(group::get)).body_max(BODY_BYTES_MAX);
-    let r = r.on("PUT", "/enrollmentGroups/{id}", "EnrollmentGroup_CreateOrUpdate", from_back_end!(group::put)).body_max(BODY_BYTES_MAX);
-    let r = r.on("DELETE", "/enrollmentGroups/{id}", "EnrollmentGroup_Delete", from_back_end!(group::delete)).body_max(BODY_BYTES_MAX);
-    r.on("POST", "/enrollmentGroups/{id}/attestationmechanism", "EnrollmentGroup_GetAttestationMechanism", from_back_end!(group::attestation)).body_max(BODY_BYTES_MAX)
+    let r = r.on("GET", "/enrollmentGroups/{id}", "EnrollmentGroup_Get", from_back_end!(group::get)).requires(EnrollmentGroupRead).body_max(BODY_BYTES_MAX);
+    let r = r.on("PUT", "/enrollmentGroups/{id}", "EnrollmentGroup_CreateOrUpdate", from_back_end!(group::put)).requires(EnrollmentGroupWrite).body_max(BODY_BYTES_MAX);
+    let r = r.on("DELETE", "/enrollmentGroups/{id}", "EnrollmentGroup_Delete", from_back_end!(group::delete)).requires(EnrollmentGroupDelete).body_max(BODY_BYTES_MAX);
+    r.on("POST", "/enrollmentGroups/{id}/attestationmechanism", "EnrollmentGroup_GetAttestationMechanism", from_back_end!(group::attestation)).requires(AttestationMechanismRead).body_max(BODY_BYTES_MAX)
 }
 
 /// The handlers of one kind.

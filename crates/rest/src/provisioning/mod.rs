@@ -66,7 +66,7 @@ impl Door for ProvisioningDoor {
         let entered = if route.operation.starts_with(OF_DEVICES) {
             self.device(head).await.map(|device| At::Device(Box::new(device)))
         } else {
-            self.back_end(head).await.map(At::BackEnd)
+            self.back_end(head, route).await.map(At::BackEnd)
         };
         entered.map_err(|refusal| refusal.answer(self.clock.now()))
     }
@@ -86,7 +86,7 @@ impl Door for ProvisioningDoor {
 }
 
 impl ProvisioningDoor {
-    async fn back_end(&self, head: &Head) -> Result<BackEnd, Refusal> {
+    async fn back_end(&self, head: &Head, route: &RouteInfo) -> Result<BackEnd, Refusal> {
         let service = self.services.at_host(&head.host, head.local()).ok_or(Refusal::UnknownPath)?;
         check_network(&service, head)?;
         let caller = match (head.bearer(), head.authorization()) {
@@ -101,7 +101,11 @@ impl ProvisioningDoor {
             }
             (None, None) => return Err(Error::Unauthorized.into()),
         };
-        Ok(BackEnd { service, caller, api_version: api_version(head)?, dialled: head.dialled() })
+        let api_version = api_version(head)?;
+        if let Some(permission) = route.permission {
+            service.require(&caller, permission)?;
+        }
+        Ok(BackEnd { service, caller, api_version, dialled: head.dialled() })
     }
 
     /// The id scope chooses the service, whatever host was dialled.

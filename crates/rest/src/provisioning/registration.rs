@@ -1,5 +1,7 @@
 //! Registrations as back ends see them (`dps.md` §3, §3.6).
 
+use access::Permission;
+
 use super::error::Refusal;
 use super::query::{self, Paging};
 use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, from_back_end, id};
@@ -10,10 +12,13 @@ use crate::wire::{Request, Response};
 pub(super) fn routes() -> Routes<ProvisioningDoor> {
     Routes::new()
         .on("GET", "/registrations/{id}", "DeviceRegistrationState_Get", from_back_end!(get))
+        .requires(Permission::RegistrationRead)
         .body_max(BODY_BYTES_MAX)
         .on("DELETE", "/registrations/{id}", "DeviceRegistrationState_Delete", from_back_end!(delete))
+        .requires(Permission::RegistrationDelete)
         .body_max(BODY_BYTES_MAX)
         .on("POST", "/registrations/{id}/query", "DeviceRegistrationState_Query", from_back_end!(list))
+        .requires(Permission::RegistrationRead)
         .body_max(BODY_BYTES_MAX)
 }
 

@@ -53,10 +53,11 @@ struct ReferenceBody {
 
 impl ReferenceBody {
     fn read(self) -> Result<IdentityReference, Refusal> {
-        match (self.kind.as_deref(), self.user_assigned_identity) {
-            (None | Some("SystemAssigned"), None) => Ok(IdentityReference::SystemAssigned),
-            (Some("UserAssigned"), Some(id)) => Ok(IdentityReference::UserAssigned(id)),
-            (Some("UserAssigned"), None) => Err(Refusal::content(
+        let kind = self.kind.map(|kind| kind.to_ascii_lowercase());
+        match (kind.as_deref(), self.user_assigned_identity) {
+            (None | Some("systemassigned"), None) => Ok(IdentityReference::SystemAssigned),
+            (Some("userassigned"), Some(id)) => Ok(IdentityReference::UserAssigned(id)),
+            (Some("userassigned"), None) => Err(Refusal::content(
                 "The property 'userAssignedIdentity' is required for an identity of type 'UserAssigned'.",
             )),
             _ => {

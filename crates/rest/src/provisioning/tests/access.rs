@@ -163,6 +163,23 @@ async fn each_right_opens_its_operations_and_no_other() {
     assert_eq!(fixture.state().await, before);
 }
 
+/// Whoever may not do something is told that, and not what is wrong with how it was asked for. What a bulk operation does is
+/// only in its body.
+#[tokio::test]
+async fn a_caller_without_the_right_learns_nothing_of_its_body() {
+    let fixture = filled().await;
+    for (route, path) in operations() {
+        if route.operation.ends_with("RunBulkOperation") {
+            continue;
+        }
+        for body in ["{", "[]", r#"{"registrationId": 7}"#] {
+            let ask = fixture.ask(route.method, &path).with(&fixture.policy("configurator")).bytes(body);
+            eprintln!("{} with {body}", route.operation);
+            ask.send().await.refused(401_002);
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_data_roles_of_entra_say_what_a_principal_may_do() {
     let fixture = filled().await;

@@ -44,6 +44,19 @@ async fn a_device_registers_polls_and_is_told_its_hub() {
 }
 
 #[tokio::test]
+async fn a_device_that_polls_too_often_is_told_how_long_to_wait() {
+    let fixture = Fixture::new().await;
+    let key = primary_key(&fixture.put_individual("dev-1").await);
+    let begun = fixture.device("PUT", "dev-1", "/register", &key).send().await.is(202).json();
+    let poll = format!("/operations/{}", begun["operationId"].as_str().unwrap());
+    for _ in 0..caps::REGISTRATION_POLLS_MAX {
+        fixture.device("GET", "dev-1", &poll, &key).send().await.is(200);
+    }
+    let refused = fixture.device("GET", "dev-1", &poll, &key).send().await.refused(429_001);
+    assert_eq!(refused.header("retry-after"), Some("10"));
+}
+
+#[tokio::test]
 async fn a_device_of_a_group_is_told_which() {
     let fixture = Fixture::new().await;
     let key = fixture.put_group("Group").await;

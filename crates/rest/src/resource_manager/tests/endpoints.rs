@@ -57,15 +57,20 @@ fn combinations(mask: Mask) -> Vec<(Value, Value)> {
             json!({"endpointType": "EventGrid", "authenticationType": "KeyBased", "TopicEndpoint": "https://t.example.com/api/events", "accessKey1": token, "accessKey2": token, "deadLetterSecret": masked}),
         ),
     ];
-    for identity in [system, user] {
+    let in_other_case = json!({"type": "userassigned", "userAssignedIdentity": USER});
+    for (sent, shown) in [(&system, &system), (&user, &user), (&in_other_case, &user)] {
         for kind in ["EventHub", "ServiceBus"] {
-            let body = json!({"endpointType": kind, "authenticationType": "IdentityBased", "endpointUri": "sb://ns.example.com/",
-                "entityPath": "e", "deadLetterUri": BLOBS, "identity": identity});
-            all.push((body.clone(), body));
+            let body = |identity: &Value| {
+                json!({"endpointType": kind, "authenticationType": "IdentityBased", "endpointUri": "sb://ns.example.com/",
+                    "entityPath": "e", "deadLetterUri": BLOBS, "identity": identity})
+            };
+            all.push((body(sent), body(shown)));
         }
-        let body = json!({"endpointType": "EventGrid", "authenticationType": "IdentityBased",
-            "TopicEndpoint": "https://t.example.com/api/events", "deadLetterUri": BLOBS, "identity": identity});
-        all.push((body.clone(), body));
+        let body = |identity: &Value| {
+            json!({"endpointType": "EventGrid", "authenticationType": "IdentityBased",
+                "TopicEndpoint": "https://t.example.com/api/events", "deadLetterUri": BLOBS, "identity": identity})
+        };
+        all.push((body(sent), body(shown)));
     }
     all
 }
