@@ -212,6 +212,8 @@ pub const EXPRESSION_DEPTH_MAX: usize = 64;
 pub const TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARACTERS_MAX: usize = 512;
 pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
+/// The most that the setting for `Retry-After` of Resource Manager may say; clients sleep that long.
+pub const RETRY_AFTER_SECONDS_MAX: u64 = 60;
 pub const RESOURCE_PAGE: usize = 1000;
 /// ours: private endpoint connections that one Digital Twins instance shows.
 pub const PRIVATE_ENDPOINT_CONNECTIONS_MAX: usize = 50;

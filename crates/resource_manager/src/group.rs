@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::filter::{Filter, Subject};
 use crate::id::GroupId;
 use crate::operation::{Operation, Target, Work};
-use crate::resource::{self, Resource, Tags};
+use crate::resource::{self, Preconditions, Resource, Tags};
 use crate::{ResourceManager, location, subscription};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,7 @@ pub struct Put {
     pub location: Option<String>,
     pub tags: Option<Tags>,
     pub managed_by: Option<String>,
+    pub preconditions: Preconditions,
 }
 
 const READ: &str = "Microsoft.Resources/subscriptions/resourceGroups/read";
@@ -120,6 +121,7 @@ impl ResourceManager {
         })?;
         retry_on_conflict(async || {
             let old = self.store.get::<ResourceGroup>(&id.key()).await?;
+            put.preconditions.check(old.as_ref().map(|_| None))?;
             let mut batch = Batch::default();
             let mut group = ResourceGroup {
                 id: id.clone(),

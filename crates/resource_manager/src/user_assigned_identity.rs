@@ -8,7 +8,7 @@ use store::retry_on_conflict;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::UserIdentity;
-use crate::resource::{self, Accepted, ProvisioningState, Resource, Tags};
+use crate::resource::{self, Accepted, Preconditions, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, location};
 
 /// Made up once, at creation.
@@ -44,10 +44,11 @@ impl ResourceManager {
         id: &ResourceId,
         location: Option<&str>,
         tags: Option<&Tags>,
+        preconditions: &Preconditions,
     ) -> Result<Accepted, Error> {
         self.may_write(caller, id, tags).await?;
         retry_on_conflict(async || {
-            let (batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id, preconditions).await?;
             let before = old.as_ref().map(|old| &old.record);
             let location = resource::check_location(location, id, before)?;
             let fresh =

@@ -53,6 +53,7 @@ pub(crate) struct Ground {
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
     pub(crate) directory: Directory,
+    pub(crate) resource_manager: resource_manager::Settings,
 }
 
 #[derive(Clone)]
@@ -71,7 +72,8 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
-        let Ground { store, streams, clock, throttle, hosts, tasks, directory } = ground;
+        let Ground { store, streams, clock, throttle, hosts, tasks, directory, resource_manager: settings } =
+            ground;
         let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = Events::new(events::Context {
             store: store.clone(),
@@ -125,7 +127,7 @@ impl House {
             hubs: hubs.clone(),
             services: provisioning.clone(),
             instances: instances.clone(),
-            settings: resource_manager::Settings::default(),
+            settings,
         });
         let (watched, stopping) = (clock.clone(), tasks.stopping());
         tasks.keep("clock", &clock, move || watch_wall_clock(watched.clone(), stopping.clone()));

@@ -99,6 +99,7 @@ impl Server {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             directory,
+            resource_manager: config.resource_manager.clone(),
         })
         .await?;
         let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::ManagedIdentity;
 use crate::instance;
-use crate::resource::{self, Accepted, Resource};
+use crate::resource::{self, Accepted, Preconditions, Resource};
 
 mod mask;
 mod record;
@@ -28,10 +28,11 @@ impl ResourceManager {
         caller: &Caller,
         id: &ResourceId,
         request: &EndpointRequest,
+        preconditions: &Preconditions,
     ) -> Result<Accepted, Error> {
         self.may_write(caller, id, None).await?;
         retry_on_conflict(async || {
-            let (mut batch, old) = self.open_for_put(id).await?;
+            let (mut batch, old) = self.open_for_put(id, preconditions).await?;
             let parent = self.parent_of(id).await?;
             // An identity-based endpoint stands on the instance's identity, which must not go meanwhile.
             batch.guard(&parent);

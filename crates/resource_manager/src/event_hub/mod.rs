@@ -13,7 +13,7 @@ use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::provider::ResourceType;
-use crate::resource::{self, Accepted, Resource, Tags};
+use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 
 mod record;
 mod rules;
@@ -26,10 +26,11 @@ impl ResourceManager {
         id: &ResourceId,
         location: Option<&str>,
         tags: Option<&Tags>,
+        preconditions: &Preconditions,
     ) -> Result<Accepted, Error> {
         self.may_write(caller, id, tags).await?;
         retry_on_conflict(async || {
-            let (batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id, preconditions).await?;
             let before = old.as_ref().map(|old| &old.record);
             let location = resource::check_location(location, id, before)?;
             let now = self.clock.now();
@@ -58,10 +59,11 @@ impl ResourceManager {
         caller: &Caller,
         id: &ResourceId,
         request: &EventHubRequest,
+        preconditions: &Preconditions,
     ) -> Result<Accepted, Error> {
         self.may_write(caller, id, None).await?;
         retry_on_conflict(async || {
-            let (mut batch, old) = self.open_for_put(id).await?;
+            let (mut batch, old) = self.open_for_put(id, preconditions).await?;
             let before = old.as_ref().map(|old| &old.record);
             let old_properties = before.map(event_hub).transpose()?;
             let now = self.clock.now();
@@ -102,6 +104,7 @@ impl ResourceManager {
         id: &ResourceId,
         name: &str,
         rights: &[String],
+        preconditions: &Preconditions,
     ) -> Result<AuthorizationRule, Error> {
         let action = match id.resource_type {
             ResourceType::EventHub => "Microsoft.EventHub/namespaces/eventhubs/authorizationRules/write",
@@ -110,7 +113,11 @@ impl ResourceManager {
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
         rules::check_rule_name(name)?;
         let resource = self.open_for_update(id).await?.record;
-        Ok(self.namespace_behind(id).await?.put_rule(event_hub_name(&resource.id), name, rights).await?)
+        let (namespace, entity_path) = (self.namespace_behind(id).await?, event_hub_name(&resource.id));
+        let is_known = |rule: &AuthorizationRule| rule.name.eq_ignore_ascii_case(name);
+        let exists = namespace.settings().rules(entity_path)?.iter().any(is_known);
+        preconditions.check(exists.then_some(None))?;
+        Ok(namespace.put_rule(entity_path, name, rights).await?)
     }
 
     /// `…_DeleteAuthorizationRule`; false when there was none.

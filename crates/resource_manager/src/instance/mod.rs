@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
 use crate::operation::Work;
-use crate::resource::{self, Accepted, NetworkAccess, ProvisioningState, Resource, Tags};
+use crate::resource::{self, Accepted, NetworkAccess, Preconditions, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, location};
 
 mod record;
@@ -25,6 +25,7 @@ pub struct Put {
     pub identity: Option<IdentityRequest>,
     pub public_network_access: Option<NetworkAccess>,
     pub connections: Option<Vec<ConnectionRequest>>,
+    pub preconditions: Preconditions,
 }
 
 /// The members of a PATCH. The outer `None` is "not mentioned", the inner one `null`.
@@ -51,7 +52,7 @@ impl ResourceManager {
     ) -> Result<Accepted, Error> {
         self.may_write(caller, id, put.tags.as_ref()).await?;
         retry_on_conflict(async || {
-            let (batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id, &put.preconditions).await?;
             let next = self.instance_after_put(caller, id, put, old.as_ref().map(|old| &old.record)).await?;
             let Some(old) = old else {
                 return self.accept_put(None, next, batch).await;
@@ -158,12 +159,14 @@ impl ResourceManager {
         id: &ResourceId,
         name: &str,
         state: &LinkState,
+        preconditions: &Preconditions,
     ) -> Result<Accepted, Error> {
         self.allow(caller, CONNECTION_WRITE, &id.scope(), &id.group.subscription).await?;
         self.change_connection(id, name, |connection| {
+            preconditions.check(Some(None))?;
             let now = self.clock.now();
             connection.system_data = resource::system_data(Some(&connection.system_data), caller, now);
-            Work::UpdateConnection { name: connection.name.clone(), state: state.clone() }
+            Ok(Work::UpdateConnection { name: connection.name.clone(), state: state.clone() })
         })
         .await?
         .ok_or_else(|| connection_not_found(id, name))
@@ -178,8 +181,10 @@ impl ResourceManager {
     ) -> Result<Option<Accepted>, Error> {
         self.allow(caller, CONNECTION_DELETE, &id.scope(), &id.group.subscription).await?;
         self.change_connection(id, name, |connection| {
+            let now = self.clock.now();
+            connection.system_data = resource::system_data(Some(&connection.system_data), caller, now);
             connection.is_being_deleted = true;
-            Work::DeleteConnection { name: connection.name.clone() }
+            Ok(Work::DeleteConnection { name: connection.name.clone() })
         })
         .await
     }
@@ -188,7 +193,7 @@ impl ResourceManager {
         &self,
         id: &ResourceId,
         name: &str,
-        change: impl Fn(&mut PrivateEndpointConnection) -> Work,
+        change: impl Fn(&mut PrivateEndpointConnection) -> Result<Work, Error>,
     ) -> Result<Option<Accepted>, Error> {
         retry_on_conflict(async || {
             let old: Stored<Resource> = self.open_for_update(id).await?;
@@ -197,7 +202,7 @@ impl ResourceManager {
             let connections = &mut properties_mut(&mut next)?.connections;
             let found = connections.iter_mut().find(|known| known.name.eq_ignore_ascii_case(name));
             let Some(connection) = found else { return Ok(None) };
-            let work = change(connection);
+            let work = change(connection)?;
             self.accept(Some(&old), next, work, Batch::default()).await.map(Some)
         })
         .await

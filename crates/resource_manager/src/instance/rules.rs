@@ -66,7 +66,8 @@ fn put_connections(
                 "The private endpoint connection '{name}' is given twice."
             )));
         }
-        next.push(PrivateEndpointConnection {
+        let known_data = before.map(|known| known.system_data.clone());
+        let mut connection = PrivateEndpointConnection {
             name,
             private_endpoint: request
                 .private_endpoint
@@ -82,17 +83,20 @@ fn put_connections(
                 .clone()
                 .or_else(|| before.map(|known| known.state.clone()))
                 .unwrap_or_else(pending),
-            system_data: before.map_or_else(
-                || system_data.clone(),
-                |known| SystemData {
-                    last_modified_by: system_data.last_modified_by.clone(),
-                    last_modified_by_type: system_data.last_modified_by_type.clone(),
-                    last_modified_at: system_data.last_modified_at,
-                    ..known.system_data.clone()
-                },
-            ),
+            system_data: known_data.unwrap_or_else(|| system_data.clone()),
             is_being_deleted: false,
-        });
+        };
+        // Clients send an instance back whole; a connection that is in it as it was has not been written.
+        if before.is_some_and(|known| *known != connection) {
+            let created = connection.system_data;
+            connection.system_data = SystemData {
+                created_by: created.created_by,
+                created_by_type: created.created_by_type,
+                created_at: created.created_at,
+                ..system_data.clone()
+            };
+        }
+        next.push(connection);
     }
     Ok(next)
 }
@@ -136,9 +140,13 @@ mod tests {
         let third =
             put(Some(&second), make, None, Some(&[request(Some("CONNECTION-1"))]), &by("c", 3)).unwrap();
         assert_eq!(third.connections[0].name, "connection-1");
-        assert_eq!(third.connections[0].system_data.created_by, "a");
-        assert_eq!(third.connections[0].system_data.last_modified_by, "c");
-        assert!(put(Some(&third), make, None, Some(&[]), &by("d", 4)).unwrap().connections.is_empty());
+        assert_eq!(third.connections, first.connections, "as it was, so not written");
+        let groups =
+            ConnectionRequest { group_ids: Some(vec!["API".into()]), ..request(Some("connection-1")) };
+        let fourth = put(Some(&third), make, None, Some(&[groups]), &by("d", 4)).unwrap();
+        assert_eq!(fourth.connections[0].system_data.created_by, "a");
+        assert_eq!(fourth.connections[0].system_data.last_modified_by, "d");
+        assert!(put(Some(&fourth), make, None, Some(&[]), &by("e", 5)).unwrap().connections.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Called by the Resource Manager door. Devices and twins are the affair of the `hub` crate.
 
 use access::Caller;
-use base::{IfMatch, InstanceId};
+use base::InstanceId;
 use store::retry_on_conflict;
 
 pub use self::record::{Properties, Sku};
@@ -11,7 +11,7 @@ use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
-use crate::resource::{self, Accepted, Resource, Tags};
+use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 
 mod record;
 mod rules;
@@ -23,7 +23,7 @@ pub struct Put {
     pub tags: Option<Tags>,
     pub identity: Option<IdentityRequest>,
     pub properties: PropertiesRequest,
-    pub if_match: IfMatch,
+    pub preconditions: Preconditions,
 }
 
 impl ResourceManager {
@@ -31,9 +31,8 @@ impl ResourceManager {
     pub async fn put_iot_hub(&self, caller: &Caller, id: &ResourceId, put: &Put) -> Result<Accepted, Error> {
         self.may_write(caller, id, put.tags.as_ref()).await?;
         retry_on_conflict(async || {
-            let (batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id, &put.preconditions).await?;
             let before = old.as_ref().map(|old| &old.record);
-            resource::check_if_match(&put.if_match, before)?;
             let location = resource::check_location(put.location.as_deref(), id, before)?;
             let now = self.clock.now();
             let make_id = || InstanceId::generate("hub", &id.name);

@@ -2,8 +2,8 @@
 //! Called by the Resource Manager door. Enrollments and registrations are the affair of the `provisioning` crate.
 
 use access::{Caller, Right};
+use base::InstanceId;
 use base::hosts::Service;
-use base::{IfMatch, InstanceId};
 use provisioning::HubConnectionString;
 use store::retry_on_conflict;
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
 use crate::provider::ResourceType;
-use crate::resource::{self, Accepted, Resource, Tags};
+use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 use crate::{ResourceManager, iot_hub};
 
 mod certificate;
@@ -27,7 +27,7 @@ pub struct Put {
     pub tags: Option<Tags>,
     pub identity: Option<IdentityRequest>,
     pub properties: PropertiesRequest,
-    pub if_match: IfMatch,
+    pub preconditions: Preconditions,
 }
 
 impl ResourceManager {
@@ -41,9 +41,8 @@ impl ResourceManager {
         self.may_write(caller, id, put.tags.as_ref()).await?;
         rules::check(&put.properties)?;
         retry_on_conflict(async || {
-            let (batch, old) = self.open_for_put(id).await?;
+            let (batch, old) = self.open_for_put(id, &put.preconditions).await?;
             let before = old.as_ref().map(|old| &old.record);
-            resource::check_if_match(&put.if_match, before)?;
             let location = resource::check_location(put.location.as_deref(), id, before)?;
             let now = self.clock.now();
             let old_properties = before.map(properties).transpose()?;

@@ -10,8 +10,8 @@ use store::{Batch, Find, Key, Scan, StoreError, Stored, retry_on_conflict};
 pub use self::record::{
     ClaimedName, NetworkAccess, Properties, ProvisioningState, Resource, SystemData, Tags,
 };
-pub use self::rules::etag;
-pub(crate) use self::rules::{after_put, check_if_match, check_location, next_version, system_data};
+pub use self::rules::{Preconditions, etag};
+pub(crate) use self::rules::{after_put, check_location, next_version, system_data};
 use crate::error::Error;
 use crate::group::{self, ResourceGroup};
 use crate::id::{GroupId, ResourceId};
@@ -235,10 +235,12 @@ impl ResourceManager {
         Ok(Some(parent))
     }
 
-    /// What a PUT starts from: the resource, if there is one, and a batch that fails should the group or the parent vanish.
+    /// What a PUT starts from: the resource, if there is one and it is as the caller expects, and a batch that fails should the
+    /// group or the parent vanish.
     pub(crate) async fn open_for_put(
         &self,
         id: &ResourceId,
+        preconditions: &Preconditions,
     ) -> Result<(Batch, Option<Stored<Resource>>), Error> {
         let mut batch = Batch::default();
         let group = self.group_must_exist(&id.group).await?;
@@ -255,6 +257,8 @@ impl ResourceManager {
         if let Some(old) = &old {
             must_not_be_deleting(&old.record)?;
         }
+        let tag = old.as_ref().map(|old| etag(old.record.version));
+        preconditions.check(tag.as_deref().map(Some))?;
         Ok((batch, old))
     }
 

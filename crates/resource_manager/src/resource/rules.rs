@@ -1,7 +1,7 @@
 //! What holds for every resource whatever its type: tags, locations, who wrote it.
 
 use access::Caller;
-use base::{IfMatch, Timestamp, caps};
+use base::{IfMatch, IfNoneMatch, Timestamp, caps};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -72,13 +72,34 @@ pub(crate) fn check_location(
     }
 }
 
-/// `If-Match`, or an `etag` that came in the body: the resource must be there and of that version.
-pub(crate) fn check_if_match(if_match: &IfMatch, old: Option<&Resource>) -> Result<(), Error> {
-    let holds = match old {
-        Some(old) => if_match.allows(&etag(old.version)),
-        None => if_match.is_absent(),
-    };
-    if holds { Ok(()) } else { Err(Error::PreconditionFailed("If-Match")) }
+/// What a PUT expects of what is there (`arm-and-auth.md` §1.4).
+#[derive(Clone, Debug, Default)]
+pub struct Preconditions {
+    /// Or an `etag` that came in the body: the resource must be there and of that version.
+    pub if_match: IfMatch,
+    pub if_none_match: IfNoneMatch,
+}
+
+impl Preconditions {
+    /// `etag` is the tag of what is there; `Some(None)` is there and has none, which no tag equals.
+    #[expect(clippy::option_option, reason = "what is there may have no tag")]
+    pub(crate) fn check(&self, etag: Option<Option<&str>>) -> Result<(), Error> {
+        let matches = match etag {
+            Some(Some(etag)) => self.if_match.allows(etag),
+            Some(None) => !matches!(self.if_match, IfMatch::Tag(_)),
+            None => self.if_match.is_absent(),
+        };
+        if !matches {
+            return Err(Error::PreconditionFailed("If-Match"));
+        }
+        match self.if_none_match {
+            IfNoneMatch::Any if etag.is_some() => Err(Error::PreconditionFailed("If-None-Match")),
+            IfNoneMatch::Absent | IfNoneMatch::Any => Ok(()),
+            IfNoneMatch::Unsupported(_) => {
+                Err(Error::bad_request("The only value of 'If-None-Match' is '*'."))
+            }
+        }
+    }
 }
 
 /// A version as the services print it: base64 of eight bytes, `AAAAAAFD6M4=`.

@@ -8,6 +8,7 @@ use base::Clock;
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Response};
 
+mod authorize;
 mod discovery;
 mod error;
 mod form;
@@ -40,6 +41,8 @@ impl Door for Entra {
             .on("GET", "/{tenant}/discovery/keys", "OpenId_GetKeysV1", discovery::keys)
             .on("POST", "/{tenant}/oauth2/v2.0/token", "OAuth2_TokenV2", token::v2)
             .on("POST", "/{tenant}/oauth2/token", "OAuth2_Token", token::v1)
+            .on("GET", "/{tenant}/oauth2/v2.0/authorize", "OAuth2_AuthorizeV2", authorize::page)
+            .on("GET", "/{tenant}/oauth2/authorize", "OAuth2_Authorize", authorize::page)
             .on("POST", "/{tenant}/oauth2/v2.0/devicecode", "OAuth2_DeviceCode", token::device_code)
     }
 
@@ -55,7 +58,8 @@ impl Door for Entra {
         match fault {
             Fault::UnknownInstance | Fault::UnknownPath | Fault::NotBuilt { .. } => Response::empty(404),
             Fault::MethodNotAllowed => {
-                let is_form = head.segments.iter().any(|segment| segment.eq_ignore_ascii_case("oauth2"));
+                let has = |name: &str| head.segments.iter().any(|segment| segment.eq_ignore_ascii_case(name));
+                let is_form = has("oauth2") && !has("authorize");
                 let accepted = if is_form { "POST" } else { "GET" };
                 let received = head.method.to_string();
                 let error = OAuthError::MethodNotAllowed { accepted, received };

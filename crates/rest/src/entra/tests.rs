@@ -249,3 +249,29 @@ async fn the_published_key_is_the_one_that_tokens_name() {
     assert_eq!(key["kid"], test.directory.signing_key().key_id);
     assert_eq!((key["e"].as_str(), key["n"].as_str().unwrap().len()), (Some("AQAB"), 342));
 }
+
+#[tokio::test]
+async fn who_is_sent_to_sign_in_reads_what_is_missing() {
+    let test = TestEntra::new().await;
+    for discovery in
+        ["/common/v2.0/.well-known/openid-configuration", "/common/.well-known/openid-configuration"]
+    {
+        let (_, document) = test.get(discovery).await;
+        let endpoint = document["authorization_endpoint"].as_str().unwrap();
+        let path = endpoint.strip_prefix("https://login.localhost:8443").unwrap();
+        let query = "?client_id=x&redirect_uri=https%3A%2F%2Felsewhere.test&state=%3Cscript%3E";
+        let answer = test.send("GET", &format!("{path}{query}"), &[], String::new()).await;
+        assert_eq!(answer.status, 501);
+        assert_eq!(answer.header_value("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(answer.header_value("location"), None);
+        let page = String::from_utf8(answer.body_bytes().to_vec()).unwrap();
+        assert!(page.contains("knows no users"), "{page}");
+        assert!(
+            !page.contains("script") && !page.contains("elsewhere"),
+            "nothing of the request is repeated"
+        );
+    }
+    assert_eq!(test.send("GET", "/nobody.test/oauth2/v2.0/authorize", &[], String::new()).await.status, 400);
+    let wrong = test.send("POST", "/common/oauth2/v2.0/authorize", &[], String::new()).await;
+    assert_eq!((wrong.status.as_u16(), wrong.header_value("allow")), (405, Some("GET")));
+}

@@ -66,10 +66,11 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         connections: connections
             .map(|all| all.into_iter().map(ConnectionBody::read).collect())
             .transpose()?,
+        preconditions: parse::preconditions(request, None),
     };
     let accepted = at.manager.put_digital_twins_instance(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as the live service answers.
-    let response = Response::json(201, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, 201, &accepted.resource);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -83,7 +84,7 @@ pub(super) async fn update(at: At, request: &Request) -> Outcome {
     };
     let accepted = at.manager.update_digital_twins_instance(&at.caller, &id(request), &patch).await?;
     let status = if accepted.operation.is_some() { 202 } else { 200 };
-    let response = Response::json(status, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, status, &accepted.resource);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 
@@ -94,7 +95,7 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     if accepted.operation.is_none() {
         return Ok(Response::new(204));
     }
-    let response = Response::json(202, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, 202, &accepted.resource);
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &INSTANCE, response))
 }
 

@@ -113,8 +113,9 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: EndpointBody = parse::body(request)?;
     parse::check_name(request, "endpoint", sent.name.as_deref())?;
     let properties = sent.properties.ok_or_else(|| bad("The property 'properties' is required."))?.read()?;
-    let accepted = at.manager.put_endpoint(&at.caller, &id(request), &properties).await?;
-    let response = Response::json(201, &resources::body(&at, &accepted.resource));
+    let preconditions = parse::preconditions(request, None);
+    let accepted = at.manager.put_endpoint(&at.caller, &id(request), &properties, &preconditions).await?;
+    let response = resources::answer(&at, 201, &accepted.resource);
     let nested = Nested { kind: KIND, name: Some(&accepted.resource.id.name) };
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &nested, response))
 }
@@ -124,7 +125,7 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
-    let response = Response::json(202, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, 202, &accepted.resource);
     let nested = Nested { kind: KIND, name: Some(&accepted.resource.id.name) };
     Ok(write::poll_digital_twins(request, &at.manager, &accepted, &nested, response))
 }

@@ -59,9 +59,11 @@ pub(super) async fn put_namespace(at: At, request: &Request) -> Outcome {
     let sent: NamespaceBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
     let (id, location) = (namespace_id(request), sent.location.as_deref());
-    let accepted = at.manager.put_event_hub_namespace(&at.caller, &id, location, sent.tags.as_ref()).await?;
+    let (tags, preconditions) = (sent.tags.as_ref(), parse::preconditions(request, None));
+    let accepted =
+        at.manager.put_event_hub_namespace(&at.caller, &id, location, tags, &preconditions).await?;
     // No address to poll: clients follow the state in the resource itself.
-    Ok(Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource)))
+    Ok(resources::answer(&at, if accepted.is_new { 201 } else { 200 }, &accepted.resource))
 }
 
 pub(super) async fn delete_namespace(at: At, request: &Request) -> Outcome {
@@ -103,8 +105,9 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         partition_count: properties.partition_count,
         retention_days: properties.message_retention_in_days,
     };
-    let accepted = at.manager.put_event_hub(&at.caller, &id(request), &wanted).await?;
-    Ok(Response::json(200, &resources::body(&at, &accepted.resource)))
+    let preconditions = parse::preconditions(request, None);
+    let accepted = at.manager.put_event_hub(&at.caller, &id(request), &wanted, &preconditions).await?;
+    Ok(resources::answer(&at, 200, &accepted.resource))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
@@ -129,7 +132,8 @@ pub(super) async fn put_rule(at: At, request: &Request) -> Outcome {
     let rights = sent.properties.and_then(|properties| properties.rights);
     let rights = rights.ok_or_else(|| Refusal::content("The property 'rights' is required."))?;
     let owner = owner(request);
-    let made = at.manager.put_authorization_rule(&at.caller, &owner, request.param("rule"), &rights).await?;
+    let (name, preconditions) = (request.param("rule"), parse::preconditions(request, None));
+    let made = at.manager.put_authorization_rule(&at.caller, &owner, name, &rights, &preconditions).await?;
     Ok(Response::json(200, &rule(&owner, &made)))
 }
 

@@ -45,7 +45,12 @@ pub(super) async fn get(at: At, request: &Request) -> Outcome {
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: GroupBody = parse::body(request)?;
     parse::check_name(request, "group", sent.name.as_deref())?;
-    let put = Put { location: sent.location, tags: sent.tags, managed_by: sent.managed_by };
+    let put = Put {
+        location: sent.location,
+        tags: sent.tags,
+        managed_by: sent.managed_by,
+        preconditions: parse::preconditions(request, None),
+    };
     let (group, is_new) = at.manager.put_resource_group(&at.caller, &parse::group(request), &put).await?;
     Ok(Response::json(if is_new { 201 } else { 200 }, &body(&group)))
 }

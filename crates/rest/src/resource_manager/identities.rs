@@ -23,8 +23,10 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: IdentityResourceBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
     let (location, tags) = (sent.location.as_deref(), sent.tags.as_ref());
-    let accepted = at.manager.put_user_assigned_identity(&at.caller, &id(request), location, tags).await?;
-    Ok(Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource)))
+    let (id, preconditions) = (id(request), parse::preconditions(request, None));
+    let accepted =
+        at.manager.put_user_assigned_identity(&at.caller, &id, location, tags, &preconditions).await?;
+    Ok(resources::answer(&at, if accepted.is_new { 201 } else { 200 }, &accepted.resource))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {

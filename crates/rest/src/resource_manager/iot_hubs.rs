@@ -1,6 +1,6 @@
 //! IoT hubs as Resource Manager shows them (iothub-service.md §15).
 
-use base::{IfMatch, Secret};
+use base::Secret;
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
 use resource_manager::policy::{PolicyRequest, SharedAccessPolicy};
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
@@ -76,14 +76,6 @@ fn id(request: &Request) -> ResourceId {
     parse::resource(request, ResourceType::IotHub)
 }
 
-/// `If-Match`, or the `etag` that a round-tripped body carries.
-pub(super) fn if_match(request: &Request, etag: Option<&str>) -> IfMatch {
-    match request.if_match() {
-        IfMatch::Absent => IfMatch::parse(etag),
-        given => given,
-    }
-}
-
 pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let sent: DevicesBody = parse::body(request)?;
     parse::check_name(request, "name", sent.name.as_deref())?;
@@ -111,11 +103,10 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
             disable_local_auth: typed.disable_local_auth,
             sections,
         },
-        if_match: if_match(request, sent.etag.as_deref()),
+        preconditions: parse::preconditions(request, sent.etag.as_deref()),
     };
     let accepted = at.manager.put_iot_hub(&at.caller, &id(request), &put).await?;
-    let response =
-        Response::json(if accepted.is_new { 201 } else { 200 }, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, if accepted.is_new { 201 } else { 200 }, &accepted.resource);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 
@@ -124,7 +115,7 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     let Some(accepted) = accepted.filter(|accepted| accepted.operation.is_some()) else {
         return Ok(Response::new(204));
     };
-    let response = Response::json(202, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, 202, &accepted.resource);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 

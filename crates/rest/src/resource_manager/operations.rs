@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Refusal;
-use super::{At, Outcome, private_link, resources};
+use super::{At, Outcome, private_link, resources, write};
 use crate::wire::{Request, Response};
 
 /// `Azure-AsyncOperation` of the Digital Twins provider.
@@ -36,7 +36,7 @@ pub(super) async fn status(at: At, request: &Request) -> Outcome {
         }
     }
     let response = Response::json(200, &Value::Object(body));
-    Ok(if operation.is_running() { again(&at, response) } else { response })
+    Ok(if operation.is_running() { write::retry_after(&at.manager, response) } else { response })
 }
 
 /// `operationResults` of `Microsoft.Devices`: its status when `asyncinfo` asks for it, else its result.
@@ -52,7 +52,7 @@ pub(super) async fn devices_result(at: At, request: &Request) -> Outcome {
         body.insert("error".into(), json!({"code": code, "message": message}));
     }
     let response = Response::json(200, &Value::Object(body));
-    Ok(if operation.is_running() { again(&at, response) } else { response })
+    Ok(if operation.is_running() { write::retry_after(&at.manager, response) } else { response })
 }
 
 /// `operationresults` of a subscription, for deletions.
@@ -136,11 +136,7 @@ async fn connection_result(
 
 fn pending(at: &At, request: &Request) -> Response {
     let url = format!("{}{}?{}", request.base_url(), request.raw_path, request.raw_query);
-    again(at, Response::empty(202).header("location", &url))
-}
-
-fn again(at: &At, response: Response) -> Response {
-    response.header("retry-after", &at.manager.settings().retry_after_seconds.to_string())
+    write::retry_after(&at.manager, Response::empty(202).header("location", &url))
 }
 
 fn status_name(operation: &Operation) -> &'static str {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base::Continuation;
 use base::json::depth;
+use base::{Continuation, IfMatch, IfNoneMatch};
 use resource_manager::identity::IdentityRequest;
-use resource_manager::resource::{NetworkAccess, Tags};
+use resource_manager::resource::{NetworkAccess, Preconditions, Tags};
 use resource_manager::{Error, GroupId, ResourceId, ResourceType, provider};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +102,19 @@ pub(super) fn check_name(request: &Request, param: &str, name: Option<&str>) -> 
         }
         _ => Ok(()),
     }
+}
+
+/// `If-Match`, or the `etag` that a round-tripped body carries, and `If-None-Match`.
+pub(super) fn preconditions(request: &Request, etag: Option<&str>) -> Preconditions {
+    let if_match = match request.if_match() {
+        IfMatch::Absent => IfMatch::parse(etag),
+        given => given,
+    };
+    // One that is sent twice or is no text is no `*`; it must not count as absent.
+    let values = request.headers.get_all(http::header::IF_NONE_MATCH).iter();
+    let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let if_none_match = IfNoneMatch::parse((!values.is_empty()).then(|| values.join(", ")).as_deref());
+    Preconditions { if_match, if_none_match }
 }
 
 /// `$skipToken` or `$skiptoken`, as `nextLink` gave it out.

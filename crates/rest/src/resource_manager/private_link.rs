@@ -96,7 +96,9 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let state = state
         .ok_or_else(|| Refusal::content("The property 'privateLinkServiceConnectionState' is required."))?;
     let (id, name) = (id(request), request.param("connection"));
-    let accepted = at.manager.put_private_endpoint_connection(&at.caller, &id, name, &state).await?;
+    let preconditions = parse::preconditions(request, None);
+    let accepted =
+        at.manager.put_private_endpoint_connection(&at.caller, &id, name, &state, &preconditions).await?;
     let connection = at.manager.private_endpoint_connection(&at.caller, &id, name).await?;
     let status = if accepted.operation.is_some() { 202 } else { 200 };
     let response = Response::json(status, &body(&id, &connection));

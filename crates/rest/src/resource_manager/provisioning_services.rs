@@ -76,11 +76,11 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
             disable_local_auth: typed.disable_local_auth,
             sections,
         },
-        if_match: iot_hubs::if_match(request, sent.etag.as_deref()),
+        preconditions: parse::preconditions(request, sent.etag.as_deref()),
     };
     let accepted = at.manager.put_provisioning_service(&at.caller, &id(request), &put).await?;
     // 201 for updates too, as recorded.
-    let response = Response::json(201, &resources::body(&at, &accepted.resource));
+    let response = resources::answer(&at, 201, &accepted.resource);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
 }
 

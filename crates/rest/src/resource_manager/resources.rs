@@ -13,7 +13,7 @@ use crate::wire::{Request, Response};
 
 pub(super) async fn get(at: At, request: &Request) -> Outcome {
     let resource = at.manager.resource(&at.caller, &parse::id(request)?).await?;
-    Ok(Response::json(200, &body(&at, &resource)))
+    Ok(answer(&at, 200, &resource))
 }
 
 pub(super) async fn list(at: At, request: &Request) -> Outcome {
@@ -39,11 +39,21 @@ pub(super) async fn update_tags(at: At, request: &Request) -> Outcome {
     let sent: TagsBody = parse::body(request)?;
     let tags = sent.tags.map(Option::unwrap_or_default);
     let resource = at.manager.update_tags(&at.caller, &parse::id(request)?, tags).await?;
-    Ok(Response::json(200, &body(&at, &resource)))
+    Ok(answer(&at, 200, &resource))
 }
 
 fn page(at: &At, request: &Request, page: &Page<Resource>) -> Response {
     write::page(request, page, |one| body(at, one))
+}
+
+/// An answer that shows a resource. Of one that is being worked on it says when to ask again: clients without an address to poll
+/// follow its state, and `az` waits half a minute where nothing is said.
+pub(super) fn answer(at: &At, status: u16, resource: &Resource) -> Response {
+    let response = Response::json(status, &body(at, resource));
+    if resource.provisioning_state.is_terminal() {
+        return response;
+    }
+    write::retry_after(&at.manager, response)
 }
 
 /// A resource as its provider writes it.

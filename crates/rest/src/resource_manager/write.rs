@@ -92,6 +92,11 @@ pub(super) fn identity(identity: &ManagedIdentity, separator: &str, shows_users:
     Value::Object(body)
 }
 
+/// When to ask again.
+pub(super) fn retry_after(manager: &ResourceManager, response: Response) -> Response {
+    response.header("retry-after", &manager.settings().retry_after_seconds.to_string())
+}
+
 /// What `operationResults` of the Digital Twins provider holds in base64.
 pub(super) struct Nested<'a> {
     pub(super) kind: &'static str,
@@ -117,13 +122,13 @@ pub(super) fn poll_digital_twins(
     );
     let version = request.api_version().unwrap_or_default();
     let result = opaque(operation, accepted, request.param("name"), nested);
-    response
+    let response = response
         .header(
             "azure-asyncoperation",
             &format!("{base}/operationsStatuses/{}?api-version={version}", operation.id),
         )
-        .header("location", &format!("{base}/operationResults/{result}?api-version={version}"))
-        .header("retry-after", &manager.settings().retry_after_seconds.to_string())
+        .header("location", &format!("{base}/operationResults/{result}?api-version={version}"));
+    retry_after(manager, response)
 }
 
 /// As the live service writes it; connections, whose state their instance does not show, name their operation too.
@@ -157,10 +162,9 @@ pub(super) fn poll_devices(
     let version = request.api_version().unwrap_or_default();
     let id = &accepted.resource.id;
     let url = format!("{}{id}/operationResults/{}?api-version={version}", request.base_url(), operation.id);
-    response
-        .header("azure-asyncoperation", &format!("{url}&asyncinfo"))
-        .header("location", &url)
-        .header("retry-after", &manager.settings().retry_after_seconds.to_string())
+    let response =
+        response.header("azure-asyncoperation", &format!("{url}&asyncinfo")).header("location", &url);
+    retry_after(manager, response)
 }
 
 /// Adds the address to poll for an operation that only has a result.
@@ -177,7 +181,5 @@ pub(super) fn poll_result(
         request.base_url(),
         operation.id
     );
-    response
-        .header("location", &url)
-        .header("retry-after", &manager.settings().retry_after_seconds.to_string())
+    retry_after(manager, response.header("location", &url))
 }

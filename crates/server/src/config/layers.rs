@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use base::caps;
 use base::hosts::Dialable;
+use resource_manager::endpoint::Mask;
 
 use super::{Config, Ports};
 use crate::data_directory;
@@ -69,6 +70,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ports.mqtt_plain", "0"),
     ("tls.certificate", ""),
     ("tls.key", ""),
+    ("resource_manager.retry_after_seconds", "1"),
+    ("resource_manager.mask", "stars"),
     ("log", "info"),
     ("workers", "0"),
     ("test.allow_clock_control", "false"),
@@ -184,6 +187,7 @@ impl Layers {
             hosts_file,
             ports,
             tls: self.tls()?,
+            resource_manager: self.resource_manager()?,
             log: self.text("log").to_owned(),
             workers: self.read("workers")?,
             allow_clock_control: self.read("test.allow_clock_control")?,
@@ -246,6 +250,21 @@ impl Layers {
             return Err(self.wrong("indexed_paths", most));
         }
         Ok(paths)
+    }
+
+    fn resource_manager(&self) -> Result<resource_manager::Settings, ConfigError> {
+        const RETRY_AFTER: &str = "resource_manager.retry_after_seconds";
+        let retry_after_seconds = self.read(RETRY_AFTER)?;
+        if retry_after_seconds > caps::RETRY_AFTER_SECONDS_MAX {
+            let most = format!("at most {} seconds", caps::RETRY_AFTER_SECONDS_MAX);
+            return Err(self.wrong(RETRY_AFTER, most));
+        }
+        let mask = match self.text("resource_manager.mask") {
+            "stars" => Mask::Stars,
+            "placeholder" => Mask::Placeholder,
+            _ => return Err(self.wrong("resource_manager.mask", "use stars or placeholder")),
+        };
+        Ok(resource_manager::Settings { retry_after_seconds, mask, ..resource_manager::Settings::default() })
     }
 
     fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {

@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     /// The operator's own certificate and key, in PEM files.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) resource_manager: resource_manager::Settings,
     pub(crate) log: String,
     /// 0: as many as there are cores.
     pub(crate) workers: usize,

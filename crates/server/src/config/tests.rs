@@ -64,6 +64,9 @@ fn a_value_that_does_not_read_names_itself_and_its_source() {
         ("TWINHUB_INDEXED_PATHS", &too_many, "at most 16"),
         ("TWINHUB_PORTS__HTTPS", "70000", "too large"),
         ("TWINHUB_PORTS__MQTT", "0", "switched off"),
+        ("TWINHUB_RESOURCE_MANAGER__MASK", "crosses", "stars or placeholder"),
+        ("TWINHUB_RESOURCE_MANAGER__RETRY_AFTER_SECONDS", "61", "at most 60"),
+        ("TWINHUB_RESOURCE_MANAGER__RETRY_AFTER_SECONDS", "soon", "digit"),
         ("TWINHUB_TLS__KEY", "/k.pem", "needs its certificate"),
         ("TWINHUB_DOMAIN", "a b", "domain name"),
         ("TWINHUB_MANAGE_HOSTS", "maybe", "true"),
@@ -98,4 +101,17 @@ fn records_lie_in_the_data_directory_unless_told_otherwise() {
     assert_eq!(location("sqlite://"), store::Location::File("/d".into()));
     assert_eq!(location("sqlite:///elsewhere"), store::Location::File("/elsewhere".into()));
     assert_eq!(location("sqlite::memory:"), store::Location::Memory);
+}
+
+#[test]
+fn resource_manager_can_be_told_to_mask_and_to_wait_as_the_live_service_does() {
+    let (_directory, path) = file("[resource_manager]\nmask = 'placeholder'\nretry_after_seconds = 3");
+    let flags = Flags { config_file: Some(path), ..Flags::default() };
+    let variables = [("TWINHUB_RESOURCE_MANAGER__RETRY_AFTER_SECONDS", "10")];
+    let told = Layers::gather(&flags, environment(&variables)).unwrap().config().unwrap().resource_manager;
+    assert_eq!((told.mask, told.retry_after_seconds), (resource_manager::endpoint::Mask::Placeholder, 10));
+    let untold =
+        Layers::gather(&Flags::default(), environment(&[])).unwrap().config().unwrap().resource_manager;
+    let default = resource_manager::Settings::default();
+    assert_eq!((untold.mask, untold.retry_after_seconds), (default.mask, default.retry_after_seconds));
 }

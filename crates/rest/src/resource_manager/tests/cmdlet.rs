@@ -189,6 +189,17 @@ async fn private_endpoint_connections_are_stored_shown_and_kept() {
     let kept = &later["properties"]["privateEndpointConnections"];
     assert_eq!(kept[0]["id"], shown[0]["id"]);
     assert_eq!(kept[0]["properties"], shown[0]["properties"]);
+    assert_eq!(
+        kept[0]["systemData"], shown[0]["systemData"],
+        "what is sent back as it was has not been written"
+    );
+    let mut closed = kept.clone();
+    closed[0]["properties"]["privateLinkServiceConnectionState"]["status"] = json!("Rejected");
+    let with = Parameters { private_endpoint_connection: Some(closed), ..Parameters::default() };
+    arm.clock.advance(std::time::Duration::from_secs(60));
+    let changed = &update(&arm, &Named::ByName, &with).await["properties"]["privateEndpointConnections"][0];
+    assert_eq!(changed["systemData"]["createdAt"], kept[0]["systemData"]["createdAt"]);
+    assert_ne!(changed["systemData"]["lastModifiedAt"], kept[0]["systemData"]["lastModifiedAt"]);
     let without = Parameters { private_endpoint_connection: Some(json!([])), ..Parameters::default() };
     assert_eq!(
         update(&arm, &Named::ByName, &without).await["properties"]["privateEndpointConnections"],

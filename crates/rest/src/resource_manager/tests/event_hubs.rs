@@ -16,7 +16,12 @@ async fn with_event_hub() -> Arm {
         (made.status.as_u16(), &made.body_json()["properties"]["provisioningState"]),
         (201, &json!("Creating"))
     );
+    // Without it `az` looks again after half a minute.
+    assert_eq!(made.header_value("retry-after"), Some("1"));
+    let unfinished = arm.send("GET", &url("my-namespace"), "").await;
+    assert_eq!(unfinished.header_value("retry-after"), Some("1"));
     arm.settle().await;
+    assert_eq!(arm.send("GET", &url("my-namespace"), "").await.header_value("retry-after"), None);
     assert_eq!(arm.get(&url("my-namespace")).await.1["properties"]["provisioningState"], "Succeeded");
     let made =
         arm.put(&url("my-namespace/eventhubs/events"), json!({"properties": {"partitionCount": 2}})).await;

@@ -292,3 +292,74 @@ async fn places_and_names_are_held_to_their_rules() {
         (409, &json!("NameNotAvailable"))
     );
 }
+
+/// Role assignments and certificates have rules of their own for a PUT over what is there.
+fn resource_puts() -> impl Iterator<Item = Call> {
+    let special = |call: &Call| call.url.contains("/roleAssignments/") || call.url.contains("/certificates/");
+    calls("g", "all").into_iter().filter(move |call| call.method == "PUT" && !special(call))
+}
+
+#[tokio::test]
+async fn a_put_over_what_must_not_be_there_or_over_another_version_changes_nothing() {
+    let arm = with_everything().await;
+    let before = snapshot(&arm).await;
+    let bearer = format!("Bearer {}", arm.token);
+    let mut tried = 0;
+    for call in resource_puts() {
+        for (name, value) in
+            [("if-none-match", "*"), ("if-match", "\"AAAAAAAAAAA=\""), ("if-match", "nonsense")]
+        {
+            let headers = [("authorization", bearer.as_str()), (name, value)];
+            let answer = arm.ask(call.method, &call.url, &headers, &call.body_text()).await;
+            assert_eq!(answer.status, 412, "{name}: {value} {} {answer:?}", call.url);
+            let error = answer.body_json()["error"].clone();
+            assert_eq!(error["code"], "PreconditionFailed");
+            let says = if name == "if-match" { "'If-Match'" } else { "'If-None-Match'" };
+            assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "only {tried} were tried");
+    assert_eq!(snapshot(&arm).await, before);
+}
+
+#[tokio::test]
+async fn a_put_of_what_must_be_there_makes_nothing_and_one_of_what_must_not_is_taken() {
+    let arm = Arm::new().await;
+    arm.group(RECORDED, "g").await;
+    let bearer = format!("Bearer {}", arm.token);
+    let put = async |url: &str, body: &Value, name: &str, value: &str| {
+        arm.ask("PUT", url, &[("authorization", bearer.as_str()), (name, value)], &body.to_string())
+            .await
+            .status
+    };
+    let group = format!("/subscriptions/{RECORDED}/resourceGroups/h?api-version=2021-04-01");
+    let twins = twins_url(RECORDED, "g", "new-twins", "");
+    for (url, body) in [(group, json!({"location": "westus"})), (twins, json!({"location": "westus"}))] {
+        assert_eq!(put(&url, &body, "if-match", "*").await, 412, "{url}");
+        assert_eq!(arm.get(&url).await.0, 404, "{url}");
+        assert_eq!(put(&url, &body, "if-none-match", "\"x\"").await, 400, "{url}");
+        assert_eq!(put(&url, &body, "if-none-match", "*").await, 201, "{url}");
+        arm.settle().await;
+        assert_eq!(put(&url, &body, "if-none-match", "*").await, 412, "{url}");
+        assert!(put(&url, &body, "if-match", "*").await.is_success(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_told_by_its_place_and_in_plain_words() {
+    let arm = Arm::new().await;
+    arm.group(RECORDED, "g").await;
+    let url = twins_url(RECORDED, "g", "twins", "");
+    for (body, says) in [
+        ("{\n x", "it is not JSON at line 2, column 2"),
+        ("{", "the JSON text ends too early"),
+        (r#"{"location":7}"#, "'location' must be a text"),
+        (r#"{"location":"westus","properties":[]}"#, "'properties' must be an object"),
+        (r#"{"location":"westus","tags":{"a":1}}"#, "'tags.a' must be a text"),
+    ] {
+        let answer = arm.send("PUT", &url, body).await;
+        let expected = format!("The request content was invalid and could not be deserialized: '{says}'.");
+        assert_eq!(answer.body_json()["error"]["message"], expected, "{body}");
+    }
+}
