@@ -272,6 +272,10 @@ pub const OUTBOX_CLAIM_MAX: usize = 500;
 /// Rows that were relayed and wait for a commit to be deleted with; more make one.
 pub const OUTBOX_DONE_MAX: usize = 1000;
 pub const RELAY_RETRY_SECONDS_MAX: u64 = 60;
+/// ours: events of one instance that wait to be relayed or delivered; with more, what would raise further ones is throttled.
+pub const EVENTS_WAITING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// ours: how often they are measured while any wait.
+pub const EVENTS_MEASURED_SECONDS: u64 = 5;
 /// An event that no endpoint took for so long is given up (Event Grid's retry schedule, which routed events follow).
 pub const EVENT_WAITS_SECONDS_MAX: u64 = 24 * 3600;
 /// ours: a try to deliver to another server.
@@ -302,6 +306,11 @@ pub const TASK_RECOVERED_SECONDS: u64 = 30;
 pub const DISK_TRIED_SECONDS: u64 = 5;
 
 // Server.
+/// Open files that connections leave to others, at least and at most; in between, an eighth of what the system allows.
+pub const FILES_RESERVED_MIN: u64 = 64;
+pub const FILES_RESERVED_MAX: u64 = 4096;
+/// How often the log tells of connections that were refused or could not be accepted.
+pub const REFUSALS_TOLD_SECONDS: u64 = 60;
 /// Pieces of a backup, 256 KiB each, that wait for whoever fetches it.
 pub const BACKUP_PIECES_MAX: usize = 8;
 pub const DRAIN_SECONDS_MAX: u64 = 10;

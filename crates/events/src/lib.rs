@@ -1,6 +1,7 @@
 //! Events after the commit that raised them: the outbox, the relay that empties it, the streams and endpoints it fills.
 //! Domain crates push envelopes and ensure streams; nothing here knows what an event means.
 
+mod backlog;
 pub mod endpoint;
 mod event_hubs;
 pub mod headers;
@@ -17,6 +18,7 @@ use base::tasks::Tasks;
 use base::{Clock, InstanceId};
 use store::{Store, StoreError, Streams};
 
+pub use backlog::Backlog;
 pub use endpoint::{Address, Endpoint, Target};
 pub use event_hubs::{EventHubs, NoEventHubs, Way, Ways};
 pub use outbox::{Destination, Envelope};
@@ -45,6 +47,7 @@ pub struct Events(Arc<Shared>);
 struct Shared {
     context: Context,
     streams: stream::Known,
+    backlog: Backlog,
     /// Told when an endpoint or a stream may have become reachable.
     retry: tokio::sync::Notify,
 }
@@ -54,6 +57,7 @@ impl Events {
         Self(Arc::new(Shared {
             context,
             streams: stream::Known::default(),
+            backlog: Backlog::default(),
             retry: tokio::sync::Notify::new(),
         }))
     }
@@ -83,6 +87,11 @@ impl Events {
     /// Something that endpoints wait for may have changed.
     pub fn try_endpoints_again(&self) {
         self.0.retry.notify_one();
+    }
+
+    /// What waits of each instance; for whoever throttles, and for metrics.
+    pub fn backlog(&self) -> &Backlog {
+        &self.0.backlog
     }
 
     pub(crate) fn context(&self) -> &Context {

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use base::outbound::{self, Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
-use base::{Clock, ConnectionString, InstanceId, Timestamp};
+use base::{Clock, ConnectionString, InstanceId, Meter, Throttle, Timestamp};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use store::{Batch, Durability, Location, Options, OutboxEntry, Position, Store, Streams};
+use store::{Batch, Durability, Location, Options, OutboxEntry, Position, Store, StoreError, Streams};
 
 use crate::headers::{self, SystemProperty};
 use crate::outbox::{self, Destination, Envelope};
 use crate::relay;
-use crate::{Address, Context, Endpoint, EventHubs, EventStreamSettings, Events, Route, Target, Way, Ways};
+use crate::{
+    Address, Context, Endpoint, EventHubs, EventStream, EventStreamSettings, Events, Route, Target, Way, Ways,
+};
 
 fn twins() -> InstanceId {
     InstanceId::from_stored("adt-twins-1")
@@ -44,11 +47,15 @@ impl Outbound for Elsewhere {
 #[derive(Default)]
 struct Ours {
     closed: Mutex<bool>,
+    broken: Mutex<bool>,
 }
 
 impl EventHubs for Ours {
     fn way<'a>(&'a self, address: &'a Address) -> Ways<'a> {
         Box::pin(async move {
+            if *self.broken.lock() {
+                return Err(StoreError::Corrupt("as the test wants".into()));
+            }
             Ok(match address.host_and_entity() {
                 Some((host, _)) if !host.to_ascii_lowercase().starts_with("ns.servicebus.") => Way::Elsewhere,
                 Some((_, entity)) if !*self.closed.lock() => Way::Open {
@@ -144,7 +151,7 @@ impl Fixture {
     }
 
     async fn relay(&self) {
-        while relay::pass(&self.events, &self.waiting).await.unwrap() > 0 {}
+        within(async { while relay::pass(&self.events, &self.waiting).await.unwrap() > 0 {} }).await;
     }
 
     async fn deliver(&self) {
@@ -630,4 +637,101 @@ async fn a_route_hears_of_everything_that_is_changed_after_it_was_made_whoever_i
     let after = after.into_inner();
     assert!(!after.is_empty());
     assert!(after.iter().all(|body| heard.contains(body)), "{after:?}, heard {heard:?}");
+}
+
+/// An event of another instance, which goes to its own stream.
+async fn raise_for_other(fixture: &Fixture, key: &str, body: &str) {
+    let envelope = Envelope {
+        instance: InstanceId::from_stored("hub-other"),
+        partition_key: key.into(),
+        time: fixture.clock.now(),
+        destination: Destination::Stream("messages/events".into()),
+        headers: headers::begin(),
+        body: body.as_bytes().to_vec(),
+    };
+    let mut batch = Batch::default();
+    outbox::push(&mut batch, &envelope);
+    fixture.events.context().store.commit(batch).await.unwrap();
+}
+
+async fn other_stream(fixture: &Fixture) -> EventStream {
+    let instance = InstanceId::from_stored("hub-other");
+    let settings = EventStreamSettings { instance, partition_count: 1, ..own_stream() };
+    fixture.events.ensure_stream(settings).await.unwrap()
+}
+
+async fn bodies_of(stream: &EventStream) -> Vec<Bytes> {
+    let events = stream.read(0, Position::Earliest, 1000).await.unwrap();
+    events.into_iter().map(|event| event.body).collect()
+}
+
+#[tokio::test]
+async fn an_instance_whose_events_fail_holds_up_nobody_else_however_many_there_are() {
+    let fixture = Fixture::new().await;
+    let other = other_stream(&fixture).await;
+    fixture.event_hub("h").await;
+    fixture.endpoint("e", "ns.servicebus.localhost", "h").await;
+    fixture.route("r", "e", "true").await;
+    *fixture.ours.broken.lock() = true;
+    // More than one pass looks at.
+    let many = base::caps::OUTBOX_CLAIM_MAX + 20;
+    for number in 0..many {
+        fixture.raise("room1", "k", &number.to_string()).await;
+    }
+    raise_for_other(&fixture, "dev1", "first").await;
+    for _ in 0..3 {
+        fixture.relay().await;
+    }
+    assert_eq!(bodies_of(&other).await, ["first"]);
+    raise_for_other(&fixture, "dev1", "second").await;
+    fixture.relay().await;
+    assert_eq!(bodies_of(&other).await, ["first", "second"]);
+    assert_eq!(fixture.outbox_len().await, many, "what failed is kept");
+    *fixture.ours.broken.lock() = false;
+    fixture.clock.advance(Duration::from_secs(1));
+    for _ in 0..3 {
+        fixture.relay().await;
+    }
+    let expected: Vec<String> = (0..many).map(|number| number.to_string()).collect();
+    assert_eq!(fixture.bodies("h").await, expected, "all of it, in order");
+    assert_eq!(fixture.outbox_len().await, 0);
+}
+
+#[tokio::test]
+async fn an_event_that_the_log_can_never_hold_goes_alone() {
+    let fixture = Fixture::new().await;
+    let other = other_stream(&fixture).await;
+    raise_for_other(&fixture, "dev1", "before").await;
+    raise_for_other(&fixture, &"k".repeat(base::caps::LOG_NAME_BYTES_MAX + 1), "too much").await;
+    raise_for_other(&fixture, "dev1", "after").await;
+    fixture.relay().await;
+    assert_eq!(bodies_of(&other).await, ["before", "after"]);
+    assert_eq!(fixture.outbox_len().await, 0);
+}
+
+#[tokio::test]
+async fn an_instance_for_which_too_much_waits_is_throttled_until_it_goes() {
+    let fixture = Fixture::new().await;
+    fixture.endpoint("far", "far.servicebus.example.test", "topic").await;
+    fixture.route("r", "far", "true").await;
+    let throttle = Throttle::with(Arc::new(fixture.events.backlog().clone()));
+    let charge = |meter, instance: &InstanceId| throttle.charge(meter, instance).is_ok();
+    let half = "x".repeat(usize::try_from(base::caps::EVENTS_WAITING_BYTES_MAX / 2).unwrap());
+    fixture.raise("room1", "k", &half).await;
+    fixture.relay().await;
+    // One half is parked for its endpoint, the other is still in the outbox.
+    fixture.raise("room1", "k", &half).await;
+    let measure = async || crate::backlog::measure(&fixture.events, &fixture.waiting).await.unwrap();
+    measure().await;
+    assert!(fixture.events.backlog().bytes() >= base::caps::EVENTS_WAITING_BYTES_MAX);
+    assert!(!charge(Meter::DigitalTwinWrite, &twins()), "what would raise more is throttled");
+    assert!(charge(Meter::DigitalTwinRead, &twins()) && charge(Meter::EventRoute, &twins()));
+    assert!(charge(Meter::DigitalTwinWrite, &InstanceId::from_stored("adt-other-1")));
+    *fixture.elsewhere.up.lock() = true;
+    fixture.relay().await;
+    fixture.deliver().await;
+    measure().await;
+    assert_eq!(fixture.events.backlog().bytes(), 0);
+    assert!(charge(Meter::DigitalTwinWrite, &twins()));
+    assert_eq!(fixture.elsewhere.taken.lock().len(), 2, "and nothing was lost");
 }

@@ -49,7 +49,6 @@ pub(crate) struct Ground {
     pub(crate) store: Store,
     pub(crate) streams: Streams,
     pub(crate) clock: Clock,
-    pub(crate) throttle: Throttle,
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
     pub(crate) directory: Directory,
@@ -72,8 +71,7 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
-        let Ground { store, streams, clock, throttle, hosts, tasks, directory, resource_manager: settings } =
-            ground;
+        let Ground { store, streams, clock, hosts, tasks, directory, resource_manager: settings } = ground;
         let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = Events::new(events::Context {
             store: store.clone(),
@@ -83,6 +81,8 @@ impl House {
             tasks: tasks.clone(),
             outbound: Arc::new(NoOutbound),
         });
+        // A self-hosted server throttles nobody but those whose events it cannot get rid of.
+        let throttle = Throttle::with(Arc::new(events.backlog().clone()));
         let hubs = Hubs::new(hub::Context {
             store: store.clone(),
             streams: streams.clone(),

@@ -17,6 +17,7 @@ pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, health: &Health, hous
     all.extend(connections(counters));
     all.extend([commits(&health.store), devices(house), events(house)]);
     all.extend(failures(health));
+    all.extend(waiting_events(house));
     all.extend(log_damage(house));
     all
 }
@@ -94,6 +95,20 @@ fn events(house: &House) -> Metric {
     Metric::new(Kind::Counter, "twinhub_events_total", "", HELP, move || {
         as_number(events.all_streams().iter().map(of_stream).sum())
     })
+}
+
+fn waiting_events(house: &House) -> [Metric; 2] {
+    const BYTES: &str = "Events that wait to be relayed or delivered, as measured every few seconds.";
+    const THROTTLED: &str = "Instances that are throttled because too many of their events wait.";
+    let (waiting, throttled) = (house.events.backlog().clone(), house.events.backlog().clone());
+    [
+        Metric::new(Kind::Gauge, "twinhub_events_waiting_bytes", "", BYTES, move || {
+            as_number(waiting.bytes())
+        }),
+        Metric::new(Kind::Gauge, "twinhub_instances_throttled", "", THROTTLED, move || {
+            as_number(throttled.throttled() as u64)
+        }),
+    ]
 }
 
 fn log_damage(house: &House) -> [Metric; 2] {

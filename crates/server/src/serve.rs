@@ -11,7 +11,7 @@ use std::time::Duration;
 use access::{Certificates, Directory};
 use base::hosts::{self, Hosts};
 use base::tasks::Tasks;
-use base::{Clock, Throttle, caps};
+use base::{Clock, caps};
 use rest::admin::Pieces;
 use server::out;
 use store::{Store, StoreError, Streams};
@@ -95,7 +95,6 @@ impl Server {
             store: store.clone(),
             streams,
             clock: clock.clone(),
-            throttle: Throttle::unlimited(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             directory,

@@ -272,6 +272,17 @@ impl Store {
         Ok(rows)
     }
 
+    /// Bytes of what waits in the outbox, by instance.
+    pub async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
+        self.read(|connection| read::outbox_bytes(connection)).await
+    }
+
+    /// Bytes of the documents under a prefix.
+    pub async fn bytes<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
+        let prefix = prefix.clone();
+        self.read(move |connection| read::bytes(connection, &R::TABLE, &prefix)).await
+    }
+
     /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
     /// before that they come once more.
     pub async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {

@@ -101,6 +101,8 @@ async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<
         if delivered.is_ok() || !given_up.is_empty() {
             let done = if delivered.is_ok() { &parked[..] } else { &[] };
             forget(events, given_up.iter().chain(done)).await?;
+            let bytes = given_up.iter().chain(done).map(ParkedEvent::bytes).sum();
+            waiting.lock().await.subtract(key, bytes);
         }
         delivered?;
     }

@@ -2,6 +2,7 @@
 //! One loop per server, at least once, in order per key. It never waits for another server: `delivery` does.
 
 mod delivery;
+mod held;
 mod parked;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ pub(crate) use self::delivery::pass as deliver;
 pub(crate) use self::parked::ParkedEvent;
 pub(crate) use self::parked::Waiting;
 use crate::Events;
+use crate::backlog;
 use crate::event_hubs::Way;
 use crate::outbox::{Destination, Envelope};
 use crate::route::{Route, Routes};
@@ -30,6 +32,10 @@ pub(crate) async fn start(events: &Events) -> Result<(), StoreError> {
     let (tasks, clock) = (&events.context().tasks, &events.context().clock);
     let (of, stopping, endpoints) = (events.clone(), tasks.stopping(), waiting.clone());
     tasks.keep("relay", clock, move || run(of.clone(), endpoints.clone(), stopping.clone()));
+    let (of, stopping, endpoints) = (events.clone(), tasks.stopping(), waiting.clone());
+    tasks.keep("backlog", clock, move || {
+        backlog::keep_measuring(of.clone(), endpoints.clone(), stopping.clone())
+    });
     let (of, stopping) = (events.clone(), tasks.stopping());
     tasks.keep("delivery", clock, move || delivery::run(of.clone(), waiting.clone(), stopping.clone()));
     let (of, stopping) = (events.clone(), tasks.stopping());
@@ -43,10 +49,20 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
         // Seen before the pass: what is written during it wakes the next one.
         written.borrow_and_update();
         match pass(&events, &waiting).await {
-            Ok(0) => tokio::select! {
-                _ = written.changed() => {}
-                () = stopping.wait() => {}
-            },
+            Ok(0) => {
+                let next = waiting.lock().await.held.next_at();
+                let due = async {
+                    match next {
+                        Some(at) => events.context().clock.sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = written.changed() => {}
+                    () = due => {}
+                    () = stopping.wait() => {}
+                }
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(%error, "events could not be relayed and stay in the outbox");
@@ -61,26 +77,45 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
 
 /// Relays what waits in the outbox, up to `caps::OUTBOX_CLAIM_MAX` rows; gives how many. First the streams, then the batch
 /// that parks and removes, if anything is parked; else the removal rides on the next commit. After a crash in between the rows
-/// are relayed again, and the log skips what it has.
+/// are relayed again, and the log skips what it has. An instance whose events fail is held: its rows stay, everybody else's go on.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, StoreError> {
-    let rows = events.context().store.outbox(0, caps::OUTBOX_CLAIM_MAX).await?;
-    if rows.is_empty() {
-        return Ok(0);
-    }
     // Held until the parked events are committed, so that delivery cannot take an endpoint for caught up in between.
     let mut endpoints = waiting.lock().await;
+    let now = events.context().clock.elapsed();
+    let after = endpoints.held.begin(now);
+    let rows = events.context().store.outbox(after, caps::OUTBOX_CLAIM_MAX).await?;
+    let Some(last) = rows.last().map(|row| row.id) else {
+        endpoints.held.ends();
+        return Ok(0);
+    };
     let mut plan = Plan::default();
-    for row in &rows {
-        plan.add(events, &endpoints, row).await?;
-    }
-    for ((stream, partition, source), records) in plan.appends {
-        match events.context().streams.append_once(&stream, partition, source, records).await {
-            // Removed since the plan was made. The next one knows, and the log skips what this one has appended.
-            Err(StoreError::NoStream(_)) => return Ok(rows.len()),
-            appended => appended?,
+    for row in rows.iter().filter(|row| !endpoints.held.passes_over(&row.instance)) {
+        if !plan.failed.contains_key(&row.instance)
+            && let Err(error) = plan.add(events, &endpoints, row).await
+        {
+            plan.failed.insert(row.instance.clone(), error);
         }
     }
-    let done = rows.iter().map(|row| row.id);
+    plan.append_all(events).await;
+    plan.parked.retain(|parked| !plan.failed.contains_key(&parked.instance));
+    let is_done = |row: &&OutboxRow| {
+        !plan.failed.contains_key(&row.instance) && !endpoints.held.passes_over(&row.instance)
+    };
+    let done: Vec<u64> = rows.iter().filter(is_done).map(|row| row.id).collect();
+    let mut again = false;
+    for (instance, error) in &plan.failed {
+        // Removed since the plan was made. The next one knows, and the log skips what this one has appended.
+        if matches!(error, StoreError::NoStream(_)) {
+            again = true;
+            continue;
+        }
+        if endpoints.held.fails(instance, now) == 1 {
+            tracing::error!(%error, %instance, "events could not be relayed and stay in the outbox");
+        }
+    }
+    if !again {
+        endpoints.held.passed(last);
+    }
     if plan.parked.is_empty() {
         // The log has them, and skips what it has should they come once more.
         events.context().store.outbox_done(done).await?;
@@ -90,7 +125,9 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
     for parked in &plan.parked {
         batch.put(parked);
     }
-    done.for_each(|id| batch.outbox_done(id));
+    for id in done {
+        batch.outbox_done(id);
+    }
     events.context().store.commit(batch).await.map_err(store_error)?;
     for parked in &plan.parked {
         endpoints.add(parked);
@@ -103,13 +140,33 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
 #[derive(Default)]
 struct Plan {
     /// By stream, partition and source, in the order of the outbox.
-    appends: BTreeMap<(StreamId, u32, u64), Vec<(u64, NewRecord)>>,
+    appends: BTreeMap<(StreamId, u32, u64), Append>,
     parked: Vec<ParkedEvent>,
+    /// Instances whose events cannot be relayed now, and why.
+    failed: HashMap<InstanceId, StoreError>,
     routes: HashMap<InstanceId, Routes>,
     ways: HashMap<(InstanceId, String), Option<Way>>,
 }
 
+/// Events of one instance for one partition, each with the id of its row.
+struct Append {
+    instance: InstanceId,
+    records: Vec<(u64, NewRecord)>,
+}
+
 impl Plan {
+    /// Appends everything; who fails is noted and keeps nobody else.
+    async fn append_all(&mut self, events: &Events) {
+        for ((stream, partition, source), Append { instance, records }) in std::mem::take(&mut self.appends) {
+            if self.failed.contains_key(&instance) {
+                continue;
+            }
+            if let Err(error) = append(events, &stream, partition, source, records).await {
+                self.failed.insert(instance, error);
+            }
+        }
+    }
+
     async fn add(
         &mut self,
         events: &Events,
@@ -170,7 +227,8 @@ impl Plan {
             headers: Bytes::copy_from_slice(&envelope.headers),
             body: Bytes::copy_from_slice(&envelope.body),
         };
-        self.appends.entry((stream, partition, source)).or_default().push((id, record));
+        let instance = || Append { instance: envelope.instance.clone(), records: Vec::new() };
+        self.appends.entry((stream, partition, source)).or_insert_with(instance).records.push((id, record));
     }
 
     /// Where a route leads, asked once in a pass. A route to an endpoint that is gone leads nowhere.
@@ -186,6 +244,30 @@ impl Plan {
         self.ways.insert(key, way.clone());
         Ok(way)
     }
+}
+
+/// What the log can never hold is given up alone, for it must not hold back those behind it.
+async fn append(
+    events: &Events,
+    stream: &StreamId,
+    partition: u32,
+    source: u64,
+    records: Vec<(u64, NewRecord)>,
+) -> Result<(), StoreError> {
+    let log = &events.context().streams;
+    match log.append_once(stream, partition, source, records.clone()).await {
+        Err(StoreError::Refused(_)) => {}
+        appended => return appended,
+    }
+    for (id, record) in records {
+        match log.append_once(stream, partition, source, vec![(id, record)]).await {
+            Err(StoreError::Refused(why)) => {
+                tracing::error!(id, why, %stream, "an event that the log cannot hold is dropped");
+            }
+            appended => appended?,
+        }
+    }
+    Ok(())
 }
 
 /// The stream that an open way leads to.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::{Key, NewRecord, Record, Scan, StoreError, Table, table};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
+use super::held::Held;
 use crate::Events;
 use crate::outbox::Envelope;
 use crate::route::Route;
@@ -52,6 +53,11 @@ impl ParkedEvent {
         }
     }
 
+    /// What it weighs among what waits.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.partition_key.len() + self.headers.len() + self.body.len()) as u64
+    }
+
     pub(crate) fn record(&self) -> NewRecord {
         NewRecord {
             time: self.time,
@@ -77,7 +83,15 @@ struct Shared {
 }
 
 #[derive(Default)]
-pub(crate) struct Endpoints(HashMap<EndpointKey, Retry>);
+pub(crate) struct Endpoints {
+    waiting: HashMap<EndpointKey, Waits>,
+    pub(super) held: Held,
+}
+
+struct Waits {
+    retry: Retry,
+    bytes: u64,
+}
 
 /// When an endpoint is tried next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,43 +102,60 @@ pub(crate) struct Retry {
 
 impl Endpoints {
     pub(crate) fn has(&self, instance: &InstanceId, endpoint: &str) -> bool {
-        self.0.contains_key(&(instance.clone(), endpoint.to_owned()))
+        self.waiting.contains_key(&(instance.clone(), endpoint.to_owned()))
     }
 
     pub(crate) fn add(&mut self, parked: &ParkedEvent) {
         let key = (parked.instance.clone(), parked.endpoint.clone());
-        self.0.entry(key).or_insert(Retry { failures: 0, at: Elapsed::START });
+        self.add_bytes(key, parked.bytes());
+    }
+
+    fn add_bytes(&mut self, key: EndpointKey, bytes: u64) {
+        let retry = Retry { failures: 0, at: Elapsed::START };
+        self.waiting.entry(key).or_insert(Waits { retry, bytes: 0 }).bytes += bytes;
+    }
+
+    /// So many bytes wait no longer.
+    pub(crate) fn subtract(&mut self, key: &EndpointKey, bytes: u64) {
+        if let Some(waits) = self.waiting.get_mut(key) {
+            waits.bytes = waits.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// What waits, endpoint by endpoint.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = (InstanceId, u64)> {
+        self.waiting.iter().map(|((instance, _), waits)| (instance.clone(), waits.bytes))
     }
 
     pub(crate) fn remove(&mut self, key: &EndpointKey) {
-        self.0.remove(key);
+        self.waiting.remove(key);
     }
 
     pub(crate) fn retry(&self, key: &EndpointKey) -> Option<Retry> {
-        self.0.get(key).copied()
+        self.waiting.get(key).map(|waits| waits.retry)
     }
 
     pub(crate) fn set_retry(&mut self, key: &EndpointKey, retry: Retry) {
-        if let Some(known) = self.0.get_mut(key) {
-            *known = retry;
+        if let Some(known) = self.waiting.get_mut(key) {
+            known.retry = retry;
         }
     }
 
     /// Everyone is tried at the next look, but remembers how often it failed.
     pub(crate) fn all_due(&mut self) {
-        for retry in self.0.values_mut() {
-            retry.at = Elapsed::START;
+        for waits in self.waiting.values_mut() {
+            waits.retry.at = Elapsed::START;
         }
     }
 
     pub(crate) fn due(&self, now: Elapsed) -> Vec<EndpointKey> {
         let due: BTreeSet<_> =
-            self.0.iter().filter(|(_, retry)| retry.at <= now).map(|(key, _)| key).collect();
+            self.waiting.iter().filter(|(_, waits)| waits.retry.at <= now).map(|(key, _)| key).collect();
         due.into_iter().cloned().collect()
     }
 
     pub(crate) fn next_at(&self) -> Option<Elapsed> {
-        self.0.values().map(|retry| retry.at).min()
+        self.waiting.values().map(|waits| waits.retry.at).min()
     }
 }
 
@@ -138,8 +169,11 @@ impl Waiting {
             let scan = Scan::new(Key::all(), 1).after(after);
             let found = events.context().store.scan::<ParkedEvent>(scan).await?;
             let Some(parked) = found.into_iter().next() else { break };
-            after = Some(Key::new([parked.record.instance.as_str(), &parked.record.endpoint]));
-            waiting.lock().await.add(&parked.record);
+            let key = (parked.record.instance, parked.record.endpoint);
+            let prefix = Key::new([key.0.as_str(), &key.1]);
+            let bytes = events.context().store.bytes::<ParkedEvent>(&prefix).await?;
+            waiting.lock().await.add_bytes(key, bytes);
+            after = Some(prefix);
         }
         Ok(waiting)
     }

@@ -74,6 +74,18 @@ pub(crate) fn count(connection: &Connection, table: &Table, prefix: &Key) -> Res
     Ok(statement.query_row(params_from_iter(prefix.parts()), |row| row.get(0))?)
 }
 
+pub(crate) fn bytes(connection: &Connection, table: &Table, prefix: &Key) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(&sql::bytes(table, prefix.parts().len()))?;
+    Ok(statement.query_row(params_from_iter(prefix.parts()), |row| row.get(0))?)
+}
+
+pub(crate) fn outbox_bytes(connection: &Connection) -> Result<Vec<(InstanceId, u64)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT instance, SUM(LENGTH(payload)) FROM outbox GROUP BY instance")?;
+    let row = |row: &Row| Ok((InstanceId::from_stored(row.get::<_, String>(0)?), row.get(1)?));
+    Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+}
+
 pub(crate) fn counter(connection: &Connection, counter: &Counter) -> Result<i64, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT value FROM counter WHERE instance = ?1 AND name = ?2")?;

@@ -155,6 +155,13 @@ pub(crate) fn count(table: &Table, prefix: usize) -> String {
     format!("SELECT count(*) FROM {}{}", table.name, filter(&conditions))
 }
 
+/// Bytes of the documents under a prefix.
+pub(crate) fn bytes(table: &Table, prefix: usize) -> String {
+    let conditions: Vec<String> =
+        if prefix == 0 { Vec::new() } else { vec![equal(&table.keys[..prefix], 1)] };
+    format!("SELECT IFNULL(SUM(LENGTH(doc)), 0) FROM {}{}", table.name, filter(&conditions))
+}
+
 fn filter(conditions: &[String]) -> String {
     if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) }
 }
