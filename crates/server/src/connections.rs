@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::allowance::Allowance;
 use crate::listeners::{Accept, Kind};
+use crate::open_files::OpenFiles;
 use crate::tls::{Protocol, Tls};
 
 /// Bytes that rustls may hold for a connection before we read them.
@@ -29,6 +30,7 @@ pub(crate) struct Connections {
     pub(crate) mqtt: mqtt::Door,
     pub(crate) tasks: Tasks,
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
 }
@@ -76,6 +78,9 @@ impl Counters {
 
 impl Accept for Connections {
     fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr, part: Option<Arc<Part>>) {
+        if !self.open_files.has_room_for(kind, &stream) {
+            return self.refuse(kind);
+        }
         // Without it, small answers wait for the client's delayed acknowledgement: 40 ms each.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         // A socket for both families shows 127.0.0.1 as ::ffff:127.0.0.1, which is no loopback address to anyone who asks.
@@ -108,9 +113,7 @@ impl Connections {
         part: Option<Arc<Part>>,
     ) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            // Closing at once tells the client more than a connection that nobody serves.
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            return;
+            return self.refuse(Kind::Https);
         };
         let tls = self.tls.clone();
         let (front, clock) = (self.front.clone(), self.clock.clone());
@@ -129,7 +132,7 @@ impl Connections {
         });
     }
 
-    /// Devices are not counted against a limit of ours: the system's open files are the bound, and those who do not prove
+    /// Devices are not counted against a number of ours: the system's open files are the bound, and those who do not prove
     /// themselves are gone within seconds.
     fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr, part: Option<Arc<Part>>) {
         let tls = self.tls.clone();
@@ -173,6 +176,12 @@ impl Connections {
                 Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
             }
         });
+    }
+
+    /// Closing at once tells the client more than a connection that nobody serves.
+    fn refuse(&self, kind: Kind) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.open_files.refuse(kind);
     }
 }
 

@@ -7,7 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
+use std::time::Duration;
 
+use base::caps;
 use base::tasks::{Part, Tasks};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,6 +18,11 @@ use tokio::runtime::Handle;
 
 /// Connections that the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// Without open files we wait for some so long,
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// and tell of it about once a minute.
+const FAILURES_TOLD_ONCE_IN: u64 = caps::REFUSALS_TOLD_SECONDS * 10;
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +213,8 @@ impl Listeners {
         let part = listening.part.clone();
         let mut stopping = part.as_ref().map_or_else(|| self.tasks.stopping(), |part| part.stopping());
         self.tasks.spawn(async move {
+            // What nobody could do anything about is not told ten times a second.
+            let mut failures: u64 = 0;
             loop {
                 let accepted = tokio::select! {
                     () = stopping.wait() => return,
@@ -215,7 +224,14 @@ impl Listeners {
                     Some(Ok((stream, remote))) => {
                         accept.accept(listening.kind, stream, remote, part.clone());
                     }
-                    Some(Err(error)) => pause_after(&error).await,
+                    Some(Err(error)) if is_harmless(&error) => {}
+                    Some(Err(error)) => {
+                        if failures.is_multiple_of(FAILURES_TOLD_ONCE_IN) {
+                            tracing::warn!(%error, failures, "connections cannot be accepted for the moment");
+                        }
+                        failures += 1;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                     None => return,
                 }
             }
@@ -223,13 +239,9 @@ impl Listeners {
     }
 }
 
-/// A connection that was reset before we took it is its client's affair; without file descriptors we wait for some.
-async fn pause_after(error: &io::Error) {
-    let harmless = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
-    if !harmless.contains(&error.kind()) {
-        tracing::warn!(%error, "connections cannot be accepted for the moment");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+/// A connection that was reset before we took it is its client's affair.
+fn is_harmless(error: &io::Error) -> bool {
+    [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
 fn bind(at: SocketAddr) -> Result<TcpListener, CannotListen> {
@@ -253,8 +265,6 @@ fn is_of_this_machine(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::AsyncReadExt;
     use tokio::sync::mpsc;
 

@@ -24,6 +24,7 @@ use crate::hosts_file::HostsFile;
 use crate::house::{Ground, House};
 use crate::listeners::{CannotListen, Kind, Listeners};
 use crate::machine::ThisMachine;
+use crate::open_files::OpenFiles;
 use crate::run_file::RunFile;
 use crate::tls::Tls;
 use crate::{Failure, admin_key, backup, data_directory, logging, metrics, open_files, run_file, warnings};
@@ -71,7 +72,7 @@ struct Server {
 
 impl Server {
     async fn start(config: &Config) -> Result<Self, Failure> {
-        open_files::raise_limit();
+        let limit = open_files::raise_limit();
         let (claim, store, streams) = open_data(config).await?;
         let key = admin_key::ensure(&config.data_dir)?;
         let certificates = open_certificates(config)?;
@@ -91,6 +92,7 @@ impl Server {
         let backup = backup_source(config, &store, &streams, &clock);
         let health = Health { store: store.clone(), streams: streams.clone(), tasks: tasks.clone() };
         health.keep_trying_the_disk(&clock);
+        let open_files = Arc::new(OpenFiles::new(limit, streams.clone(), clock.clone()));
         let house = House::open(Ground {
             store: store.clone(),
             streams,
@@ -124,7 +126,8 @@ impl Server {
             front,
             mqtt: house.mqtt_door(),
             tasks: tasks.clone(),
-            places: Arc::new(Semaphore::new(caps::HTTP_CONNECTIONS_MAX)),
+            places: Arc::new(Semaphore::new(open_files.https_connections_max())),
+            open_files,
             counters,
             clock: clock.clone(),
         }));

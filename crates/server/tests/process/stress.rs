@@ -105,3 +105,40 @@ async fn a_disk_that_refuses_every_write_makes_the_server_unready_until_it_takes
     tokio::time::timeout(until, recovers).await.expect("it finds out by itself");
     assert_eq!(owner.put_device(&server, "dev2").await, 200);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_full_of_connections_still_writes_and_lets_the_operator_in() {
+    const LIMIT: u64 = 200;
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    let mut command = Command::new("sh");
+    let serve = Server::command(directory.path(), &address);
+    command.args(["-c", &format!("ulimit -n {LIMIT}; exec \"$@\""), "sh"]);
+    command.arg(serve.get_program()).args(serve.get_args()).stderr(Stdio::piped());
+    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    let server = Server::spawn(command, address);
+    let owner = Owner::of(directory.path(), &server);
+    assert_eq!(owner.put_device(&server, "dev1").await, 200);
+    let mut held = Vec::new();
+    for port in [8883, 8443] {
+        for _ in 0..2 * LIMIT {
+            held.push(tokio::net::TcpStream::connect((server.address.as_str(), port)).await.unwrap());
+        }
+        // On a connection of his own and on one that he has.
+        for number in 0..20 {
+            assert_eq!(owner.put_device(&server, &format!("dev{port}-{number}")).await, 200);
+        }
+        if port == 8883 {
+            let other = client(directory.path());
+            assert_eq!(other.send("GET", &server.url("/readyz"), &[], "").await.unwrap().status, 200);
+        }
+    }
+    assert!(metric(&owner.https, &server, "twinhub_connections_refused_total").await > LIMIT);
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().count() as u64;
+    assert!(files < LIMIT - 32, "{files} files are open");
+    drop(held);
+    let said = server.said();
+    assert_eq!(said.matches("there are too many connections").count(), 1, "{said}");
+    assert!(!said.contains("Too many open files"), "{said}");
+}

@@ -274,6 +274,11 @@ impl Streams {
         self.0.log.damage()
     }
 
+    /// Files that the log holds open.
+    pub fn open_files(&self) -> u64 {
+        self.0.log.state.read().segments.len() as u64
+    }
+
     /// Whether the last write failed of the disk.
     pub fn is_failing(&self) -> bool {
         self.0.log.health.is_failing()
