@@ -82,6 +82,9 @@ pub const TELEMETRY_BYTES_MAX: usize = 256 * 1024;
 pub const MESSAGE_ID_CHARACTERS_MAX: usize = 128;
 /// ours; longer names do not fit the topics and link properties that carry them.
 pub const METHOD_NAME_CHARACTERS_MAX: usize = 128;
+/// Names of properties, components and commands (DTDL v2), and the levels of a property's objects.
+pub const PLUG_AND_PLAY_NAME_CHARACTERS_MAX: usize = 64;
+pub const PLUG_AND_PLAY_DEPTH_MAX: usize = 5;
 pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 pub const METHOD_RESPONSE_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 pub const METHOD_RESPONSE_SECONDS_DEFAULT: u64 = 30;

@@ -8,6 +8,7 @@ pub mod etag;
 pub mod hosts;
 pub mod ids;
 pub mod json;
+pub mod json_patch;
 pub mod meter;
 pub mod outbound;
 pub mod page;

@@ -9,12 +9,12 @@ mod event_route;
 mod fixture;
 mod ids;
 mod instance;
-pub mod json_patch;
 mod model;
 mod query;
 mod relationship;
 mod telemetry;
 
+pub use base::json_patch;
 pub use digital_twin::{Component, DigitalTwin};
 pub use dtdl::{Dtmi, LanguageMap};
 pub use error::Error;

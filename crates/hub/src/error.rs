@@ -18,6 +18,15 @@ pub enum Error {
     ArgumentNull(&'static str),
     #[error("{0}")]
     InvalidDeviceScope(String),
+    /// The text is no list of operations at all.
+    #[error("{0}")]
+    InvalidDigitalTwinJsonPatch(String),
+    #[error("{0}")]
+    InvalidDigitalTwinPayload(&'static str),
+    #[error("{0}")]
+    InvalidDigitalTwinPatch(String),
+    #[error("{0}")]
+    InvalidDigitalTwinPatchPath(String),
     #[error("The connection was closed because the device connected again.")]
     ConnectionForcefullyClosedOnNewConnection,
     #[error("Hub not found.")]
@@ -86,6 +95,10 @@ impl Error {
             Self::ArgumentNull(_) => 400_005,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
             Self::InvalidDeviceScope(_) => 400_028,
+            Self::InvalidDigitalTwinJsonPatch(_) => 400_505,
+            Self::InvalidDigitalTwinPayload(_) => 400_506,
+            Self::InvalidDigitalTwinPatch(_) => 400_507,
+            Self::InvalidDigitalTwinPatchPath(_) => 400_508,
             Self::IotHubNotFound => 401_001,
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => 401_002,
             Self::IotHubQuotaExceeded => 403_002,
@@ -116,6 +129,10 @@ impl Error {
             Self::ArgumentNull(_) => "ArgumentNull",
             Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",
             Self::InvalidDeviceScope(_) => "InvalidDeviceScope",
+            Self::InvalidDigitalTwinJsonPatch(_) => "InvalidDigitalTwinJsonPatch",
+            Self::InvalidDigitalTwinPayload(_) => "InvalidDigitalTwinPayload",
+            Self::InvalidDigitalTwinPatch(_) => "InvalidDigitalTwinPatch",
+            Self::InvalidDigitalTwinPatchPath(_) => "InvalidDigitalTwinPatchPath",
             Self::IotHubNotFound => "IotHubNotFound",
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => "IotHubUnauthorizedAccess",
             Self::IotHubQuotaExceeded => "IotHubQuotaExceeded",

@@ -3,6 +3,7 @@
 
 mod authentication;
 pub mod device;
+pub mod digital_twin;
 pub mod direct_method;
 mod error;
 mod hub;

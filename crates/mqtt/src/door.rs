@@ -262,6 +262,10 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::ArgumentInvalid(_)
         | Error::ArgumentNull(_)
         | Error::InvalidDeviceScope(_)
+        | Error::InvalidDigitalTwinJsonPatch(_)
+        | Error::InvalidDigitalTwinPayload(_)
+        | Error::InvalidDigitalTwinPatch(_)
+        | Error::InvalidDigitalTwinPatchPath(_)
         | Error::ConnectionForcefullyClosedOnNewConnection
         | Error::IotHubNotFound
         | Error::IotHubUnauthorizedAccess

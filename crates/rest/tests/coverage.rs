@@ -8,45 +8,54 @@ use std::path::{Path, PathBuf};
 
 use rest::router::{Door, RouteInfo};
 
-/// The newest list of each plane.
-const LISTS: &[&str] = &[
-    "iothub/service-2021-04-12.json",
-    "iothub/service-digitaltwin-2020-09-30.json",
-    "iothub/arm-2023-06-30.derived.json",
-    "dps/device-2021-10-01.json",
-    "dps/service-2021-10-01.json",
-    "dps/arm-2026-11-01.json",
-    "digital-twins/digitaltwins-dataplane-2023-10-31.json",
-    "digital-twins-arm/digitaltwins.json",
+const HUB: &str = "IoT Hub";
+const PROVISIONING: &str = "Device Provisioning";
+const DIGITAL_TWINS: &str = "Digital Twins";
+const RESOURCE_MANAGER: &str = "Resource Manager";
+const GRAPH: &str = "Microsoft Graph";
+
+/// The newest list of each plane, and its service as the document's headings name it.
+const LISTS: &[(&str, &str)] = &[
+    (HUB, "iothub/service-2021-04-12.json"),
+    (HUB, "iothub/service-digitaltwin-2020-09-30.json"),
+    (RESOURCE_MANAGER, "iothub/arm-2023-06-30.derived.json"),
+    (PROVISIONING, "dps/device-2021-10-01.json"),
+    (PROVISIONING, "dps/service-2021-10-01.json"),
+    (RESOURCE_MANAGER, "dps/arm-2026-11-01.json"),
+    (DIGITAL_TWINS, "digital-twins/digitaltwins-dataplane-2023-10-31.json"),
+    (RESOURCE_MANAGER, "digital-twins-arm/digitaltwins.json"),
 ];
 
-/// A method and a path whose parameters are `{}` and whose words are in lower case.
-type Operation = (String, String);
+/// A service, a method, and a path whose parameters are `{}` and whose words are in lower case. Two services have `/digitaltwins/{id}`.
+type Operation = (String, String, String);
 
-fn operation(method: &str, path: &str) -> Operation {
+fn operation(service: &str, method: &str, path: &str) -> Operation {
     let segment =
         |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_ascii_lowercase() };
     let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(segment).collect();
-    (method.to_ascii_uppercase(), format!("/{}", segments.join("/")))
+    (service.to_owned(), method.to_ascii_uppercase(), format!("/{}", segments.join("/")))
 }
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Rows `| METHOD /path | … | state |` of the document.
+/// Rows `| METHOD /path | … | state |` of the document, below headings `### Service: what of it`.
 fn rows() -> BTreeMap<Operation, String> {
     let text = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
-    let mut rows = BTreeMap::new();
+    let (mut rows, mut service) = (BTreeMap::new(), "");
     for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            service = heading.split(':').next().unwrap_or_default();
+        }
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let Some((method, path)) = cells[0].trim_matches('`').split_once(' ') else { continue };
         if !matches!(method, "GET" | "PUT" | "POST" | "PATCH" | "DELETE" | "HEAD") || !path.starts_with('/') {
             continue;
         }
         let state = cells.last().copied().unwrap_or_default().to_owned();
-        let twice = rows.insert(operation(method, path), state);
-        assert!(twice.is_none(), "two rows for {method} {path}");
+        let twice = rows.insert(operation(service, method, path), state);
+        assert!(twice.is_none(), "two rows for {method} {path} of {service}");
     }
     rows
 }
@@ -57,26 +66,28 @@ fn routes(are_built: bool) -> BTreeSet<Operation> {
         D::routes().describe().collect()
     }
     let all = [
-        of::<rest::hub::HubDoor>(),
-        of::<rest::digital_twins::DigitalTwins>(),
-        of::<rest::provisioning::ProvisioningDoor>(),
-        of::<rest::resource_manager::Management>(),
-        of::<rest::graph::Graph>(),
+        (HUB, of::<rest::hub::HubDoor>()),
+        (DIGITAL_TWINS, of::<rest::digital_twins::DigitalTwins>()),
+        (PROVISIONING, of::<rest::provisioning::ProvisioningDoor>()),
+        (RESOURCE_MANAGER, of::<rest::resource_manager::Management>()),
+        (GRAPH, of::<rest::graph::Graph>()),
     ];
-    let routes = all.concat().into_iter().filter(|route| route.is_built == are_built);
-    routes.map(|route| operation(route.method, route.template)).collect()
+    let routes =
+        all.into_iter().flat_map(|(service, routes)| routes.into_iter().map(move |route| (service, route)));
+    let routes = routes.filter(|(_, route)| route.is_built == are_built);
+    routes.map(|(service, route)| operation(service, route.method, route.template)).collect()
 }
 
 fn published(lists: &Path) -> BTreeSet<Operation> {
     let mut operations = BTreeSet::new();
-    for list in LISTS {
+    for (service, list) in LISTS {
         let text = std::fs::read_to_string(lists.join(list)).unwrap();
         let list: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (path, methods) in list["paths"].as_object().unwrap() {
             let path = path.split('?').next().unwrap_or(path);
             for method in methods.as_object().unwrap().keys() {
                 if matches!(method.as_str(), "get" | "put" | "post" | "patch" | "delete" | "head") {
-                    operations.insert(operation(method, path));
+                    operations.insert(operation(service, method, path));
                 }
             }
         }
@@ -110,5 +121,8 @@ fn every_row_says_what_the_doors_do() {
 }
 
 fn table(operations: &[Operation]) -> String {
-    operations.iter().map(|(method, path)| format!("| `{method} {path}` | | |\n")).collect()
+    operations
+        .iter()
+        .map(|(service, method, path)| format!("{service}: | `{method} {path}` | | |\n"))
+        .collect()
 }

@@ -65,10 +65,7 @@ impl Hub {
         self.charge(Meter::TwinUpdate)?;
         let twin = retry_on_conflict(async || {
             let old = self.twin_if(id, if_match).await?;
-            match rules::apply(&old.record, patch, self.now())? {
-                None => Ok(old.record),
-                Some(applied) => self.commit_twin(old, applied, event::Change::Update).await,
-            }
+            self.apply_patch(old, patch).await
         })
         .await?;
         self.twin_view(twin).await
@@ -144,12 +141,28 @@ impl Hub {
         twin.ok_or_else(|| Error::DeviceNotFound(id.to_string()))
     }
 
-    async fn twin_if(&self, id: &IdentityId, if_match: &IfMatch) -> Result<Stored<DeviceTwin>, Error> {
+    pub(crate) async fn twin_if(
+        &self,
+        id: &IdentityId,
+        if_match: &IfMatch,
+    ) -> Result<Stored<DeviceTwin>, Error> {
         let twin = self.twin(id).await?;
         if if_match.allows(&twin.record.etag.to_string()) {
             return Ok(twin);
         }
         Err(Error::PreconditionFailed(ETAG_STALE))
+    }
+
+    /// A twin as a patch leaves it, which is as it was when the patch touches nothing.
+    pub(crate) async fn apply_patch(
+        &self,
+        old: Stored<DeviceTwin>,
+        patch: &TwinPatch,
+    ) -> Result<DeviceTwin, Error> {
+        match rules::apply(&old.record, patch, self.now())? {
+            None => Ok(old.record),
+            Some(applied) => self.commit_twin(old, applied, event::Change::Update).await,
+        }
     }
 
     async fn twin_view(&self, twin: DeviceTwin) -> Result<TwinView, Error> {

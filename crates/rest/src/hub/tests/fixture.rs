@@ -40,6 +40,10 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("PUT", "/twins/dev1/modules/mod1", r#"{"tags":{"changed":1}}"#),
     ("POST", "/twins/dev1/methods", r#"{"methodName":"reboot"}"#),
     ("POST", "/twins/dev1/modules/mod1/methods", r#"{"methodName":"reboot"}"#),
+    ("GET", "/digitaltwins/dev1", ""),
+    ("PATCH", "/digitaltwins/dev1", r#"[{"op":"add","path":"/changed","value":1}]"#),
+    ("POST", "/digitaltwins/dev1/commands/reboot", "{}"),
+    ("POST", "/digitaltwins/dev1/components/thermostat1/commands/reboot", "{}"),
     ("GET", "/statistics/devices", ""),
     ("GET", "/statistics/service", ""),
 ];
@@ -255,7 +259,7 @@ impl Shown for Response {
 }
 
 pub(super) fn refused(path: &str, response: &Response, code: u32, name: &str) {
-    if path.ends_with("/methods") {
+    if path.ends_with("/methods") || path.contains("/commands/") {
         response.refused_nested(code, name);
     } else {
         response.refused(u16::try_from(code / 1000).unwrap(), name);

@@ -13,7 +13,10 @@ async fn malformed_bodies_change_nothing() {
     let test = TestDoor::new().await;
     let before = test.state().await;
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-    for (method, path, _) in OPERATIONS.iter().filter(|(method, ..)| !matches!(*method, "GET" | "DELETE")) {
+    // Those of digital twins take other bodies than objects.
+    let takes_an_object =
+        |method: &str, path: &str| !matches!(method, "GET" | "DELETE") && !path.starts_with("/digitaltwins");
+    for (method, path, _) in OPERATIONS.iter().filter(|(method, path, _)| takes_an_object(method, path)) {
         for body in
             ["", "{", "[]", "1", "null", "\u{0}", deep.as_str(), "[null,null,null,null,null,null,null]"]
         {

@@ -1,7 +1,7 @@
 //! JSON Patch (RFC 6902) as the service takes it: `add`, `replace` and `remove`, bounded, never a panic.
 //! Called by every PATCH operation's rules. It must never know a model, a twin or HTTP.
 
-use base::caps;
+use crate::caps;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -146,7 +146,7 @@ fn operation(text: &str, index: usize, element: &str) -> Result<Operation, Patch
     let Value::Object(mut members) = value else { return Err(not_an_operation(text, index, element)) };
     let op = text_member(&members, "op")?;
     let path = text_member(&members, "path");
-    let value = |members: &mut base::json::Object| {
+    let value = |members: &mut crate::json::Object| {
         members.shift_remove("value").ok_or(PatchError::ParameterEmpty("value"))
     };
     // The service reads the names of operations without regard to case.
@@ -159,7 +159,7 @@ fn operation(text: &str, index: usize, element: &str) -> Result<Operation, Patch
     Ok(Operation { path: Pointer::parse(&path?)?, action })
 }
 
-fn text_member(members: &base::json::Object, name: &'static str) -> Result<String, PatchError> {
+fn text_member(members: &crate::json::Object, name: &'static str) -> Result<String, PatchError> {
     match members.get(name) {
         Some(Value::String(text)) if !text.is_empty() || name == "path" => Ok(text.clone()),
         _ => Err(PatchError::ParameterEmpty(name)),
@@ -213,7 +213,7 @@ fn child<'a>(parent: &'a mut Value, segment: &str) -> Option<&'a mut Value> {
 }
 
 /// A member that is replaced keeps its place; a new one comes last.
-fn at_member(members: &mut base::json::Object, name: &str, action: &Action) -> Result<(), PatchError> {
+fn at_member(members: &mut crate::json::Object, name: &str, action: &Action) -> Result<(), PatchError> {
     let absent = || PatchError::NotFound(name.to_owned());
     match action {
         Action::Add(value) => {
