@@ -8,13 +8,11 @@ use super::*;
 /// The offer of a small device: one suite, one signature.
 const SMALL: [&str; 4] = ["-cipher", "ECDHE-RSA-AES128-GCM-SHA256", "-sigalgs", "RSA+SHA256"];
 
-/// Whether there is an `openssl`; in CI there must be one.
 fn is_there() -> bool {
     let found = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
     let is_there = found.is_ok_and(|status| status.success());
-    assert!(is_there || std::env::var_os("CI").is_none(), "openssl is missing");
     if !is_there {
-        println!("not run: openssl is missing");
+        test_data::did_not_run("openssl is missing");
     }
     is_there
 }
