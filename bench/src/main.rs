@@ -3,6 +3,7 @@
 
 mod clock;
 mod disk;
+mod graph;
 mod idle_memory;
 mod load;
 mod loopback;
@@ -34,7 +35,7 @@ use crate::report::Comparison;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Measures twinhub beside mosquitto and PostgreSQL.
+/// Measures twinhub beside mosquitto, PostgreSQL and Kùzu.
 #[derive(Parser)]
 struct Arguments {
     /// The twinhub binary
@@ -55,6 +56,12 @@ struct Arguments {
     /// Add a round that shows where twinhub's time goes (uses perf where it is installed)
     #[arg(long)]
     profile: bool,
+    /// Digital twins of the graph
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    twins: u32,
+    /// A Python with the package kuzu, to have the graph's questions answered by it too
+    #[arg(long, value_name = "PATH")]
+    kuzu: Option<PathBuf>,
     /// Which benchmarks [default: all]
     #[arg(value_enum)]
     names: Vec<Name>,
@@ -68,10 +75,12 @@ enum Name {
     Models,
     Telemetry,
     TwinPatches,
+    Graph,
 }
 
 impl Name {
-    const ALL: [Self; 5] = [Self::Start, Self::IdleMemory, Self::Models, Self::Telemetry, Self::TwinPatches];
+    const ALL: [Self; 6] =
+        [Self::Start, Self::IdleMemory, Self::Models, Self::Telemetry, Self::TwinPatches, Self::Graph];
 
     fn text(self) -> &'static str {
         match self {
@@ -80,6 +89,7 @@ impl Name {
             Self::Models => "models",
             Self::Telemetry => "telemetry",
             Self::TwinPatches => "twin_patches",
+            Self::Graph => "graph",
         }
     }
 
@@ -90,6 +100,7 @@ impl Name {
             Self::Models => models::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
             Self::TwinPatches => twin_patches::run(bench).await,
+            Self::Graph => graph::run(bench).await,
         }
     }
 }
@@ -103,6 +114,9 @@ struct Bench {
     window: Window,
     disk: Disk,
     profile: bool,
+    /// Of the graph.
+    twins: usize,
+    kuzu: Option<PathBuf>,
 }
 
 impl Bench {
@@ -119,6 +133,8 @@ impl Bench {
             rounds: arguments.rounds,
             window: Window { warm_up: measured * 2 / 5, measured },
             profile: arguments.profile,
+            twins: arguments.twins as usize,
+            kuzu: arguments.kuzu.clone(),
         })
     }
 

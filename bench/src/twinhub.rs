@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Clock, Key, sas};
 use serde_json::{Value, json};
-use server::client::{Https, Trust};
+use server::client::{Answer, Https, Trust};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -46,6 +46,19 @@ pub(crate) struct Hub {
 
 impl Twinhub {
     pub(crate) async fn start(program: &Path, data_dir: &Path) -> Result<Self, Failure> {
+        Self::start_with(program, data_dir, &[]).await
+    }
+
+    /// With an index for these paths.
+    pub(crate) async fn start_indexed(program: &Path, data_dir: &Path, paths: &str) -> Result<Self, Failure> {
+        Self::start_with(program, data_dir, &[("TWINHUB_INDEXED_PATHS", paths)]).await
+    }
+
+    async fn start_with(
+        program: &Path,
+        data_dir: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let [https, mqtt, mqtt_plain] = loopback::free_ports()?;
         let mut command = Command::new(program);
         command.args(["serve", "--durability", "full", "--listen"]).arg(loopback::address().to_string());
@@ -54,6 +67,7 @@ impl Twinhub {
             command.env(format!("TWINHUB_PORTS__{variable}"), port.port().to_string());
         }
         command.env("TWINHUB_PORTS__HTTPS_STANDARD", "0").env("TWINHUB_LOG", "warn");
+        command.envs(variables.iter().copied());
         let start = now();
         let log = data_dir.with_extension("log");
         let (mut process, stdout) = Process::start(command, &log)?;
@@ -105,6 +119,7 @@ pub(crate) struct DigitalTwins {
     client_id: String,
     client_secret: String,
     https: Https,
+    trust: Trust,
 }
 
 impl DigitalTwins {
@@ -116,7 +131,17 @@ impl DigitalTwins {
             client_id: variable("ARM_CLIENT_ID")?,
             client_secret: variable("ARM_CLIENT_SECRET")?,
             https: Https::new(environment.trust()?),
+            trust: environment.trust()?,
         })
+    }
+
+    /// A client with connections of its own.
+    pub(crate) fn client(&self, authorization: &str) -> GraphClient {
+        GraphClient {
+            base_url: self.base_url.clone(),
+            authorization: authorization.to_owned(),
+            https: Https::new(self.trust.clone()),
+        }
     }
 
     /// The value of an Authorization header.
@@ -137,6 +162,46 @@ impl DigitalTwins {
         let headers = [("authorization", authorization), ("content-type", "application/json")];
         self.https.ask("POST", &url, &headers, serde_json::to_string(models)?).await?;
         Ok(())
+    }
+}
+
+/// One who asks for digital twins and changes them.
+pub(crate) struct GraphClient {
+    base_url: String,
+    authorization: String,
+    https: Https,
+}
+
+impl GraphClient {
+    async fn ask(&self, method: &str, path: &str, kind: &str, body: String) -> Result<Answer, Failure> {
+        let url = format!("{}{path}?api-version={DIGITAL_TWINS_VERSION}", self.base_url);
+        let headers = [("authorization", self.authorization.as_str()), ("content-type", kind)];
+        Ok(self.https.ask(method, &url, &headers, body).await?)
+    }
+
+    pub(crate) async fn put(&self, id: &str, body: &Value) -> Result<(), Failure> {
+        let path = format!("/digitaltwins/{id}");
+        self.ask("PUT", &path, "application/json", body.to_string()).await.map(drop)
+    }
+
+    pub(crate) async fn put_relationship(&self, source: &str, id: &str, body: &Value) -> Result<(), Failure> {
+        let path = format!("/digitaltwins/{source}/relationships/{id}");
+        self.ask("PUT", &path, "application/json", body.to_string()).await.map(drop)
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Result<Value, Failure> {
+        let path = format!("/digitaltwins/{id}");
+        Ok(self.ask("GET", &path, "application/json", String::new()).await?.json())
+    }
+
+    pub(crate) async fn patch(&self, id: &str, patch: &Value) -> Result<(), Failure> {
+        let path = format!("/digitaltwins/{id}");
+        self.ask("PATCH", &path, "application/json-patch+json", patch.to_string()).await.map(drop)
+    }
+
+    pub(crate) async fn query(&self, text: &str) -> Result<Value, Failure> {
+        let body = json!({"query": text}).to_string();
+        Ok(self.ask("POST", "/query", "application/json", body).await?.json())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: builds the benchmark program in release mode, installs the anchors where it may, and runs it.
 
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::shell::{Outcome, cargo, ensure_debian, step, target};
 
@@ -13,6 +14,36 @@ pub fn ensure_anchors() -> Outcome {
     ensure_debian("postgres", "postgresql")
 }
 
+/// Whether the graph's questions will be asked: all benchmarks are run unless some are named.
+fn is_of_graph(arguments: &[String]) -> bool {
+    let names = ["start", "idle_memory", "models", "telemetry", "twin_patches"];
+    let names_another = arguments.iter().any(|argument| names.contains(&argument.as_str()));
+    !names_another || arguments.iter().any(|argument| argument == "graph")
+}
+
+/// A Python with the embedded graph database Kùzu. Without a way to `PyPI` the graph is measured beside PostgreSQL alone.
+fn ensure_kuzu() -> Result<Option<PathBuf>, String> {
+    let folder = target().join("bench-kuzu");
+    let python = folder.join("bin/python");
+    let has_kuzu = |python: &PathBuf| {
+        let asked = Command::new(python).args(["-c", "import kuzu"]).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    if has_kuzu(&python) {
+        return Ok(Some(python));
+    }
+    step("python environment", Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    if let Err(why) = step("Kùzu", pip.args(["install", "--quiet", KUZU])) {
+        println!("not beside Kùzu: {why}");
+        return Ok(None);
+    }
+    Ok(Some(python).filter(has_kuzu))
+}
+
+/// The last version that its makers published.
+const KUZU: &str = "kuzu==0.11.3";
+
 pub fn run(arguments: &[String]) -> Outcome {
     ensure_anchors()?;
     step(
@@ -21,7 +52,11 @@ pub fn run(arguments: &[String]) -> Outcome {
     )?;
     let results = target().join("bench");
     std::fs::create_dir_all(&results).map_err(|error| error.to_string())?;
+    let kuzu = if is_of_graph(arguments) { ensure_kuzu()? } else { None };
     let mut command = Command::new(target().join("release/bench"));
+    if let Some(python) = kuzu {
+        command.arg("--kuzu").arg(python);
+    }
     command
         .arg("--server")
         .arg(target().join("release/twinhub"))
