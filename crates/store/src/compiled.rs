@@ -27,6 +27,8 @@ pub struct Rows {
 
 /// The engine asks this often, in its own instructions, whether to go on.
 const INSTRUCTIONS_BETWEEN_LOOKS: i32 = 10_000;
+/// A query that takes less than this, well below a millisecond, is over before another thread would have taken it on.
+const INSTRUCTIONS_AT_ONCE: i32 = 3_000;
 /// How often a short query is looked at.
 const LOOKS_MAX: u64 = caps::QUERY_SHORT_INSTRUCTIONS_MAX / INSTRUCTIONS_BETWEEN_LOOKS as u64;
 /// A query that held the write-ahead log for too long begins anew as often.
@@ -58,14 +60,17 @@ impl Store {
         answer(plan, before, &self.run(&asker, statement, work).await?)
     }
 
-    /// Runs a statement as a short query, and as a long one from the beginning if it is none. Stops it when this future is
-    /// dropped: a query may read millions of rows for nobody.
+    /// Runs a statement at once, on this thread, if it turns out to be that short; else as a short query, and as a long one from the
+    /// beginning if it is none. Stops it when this future is dropped: a query may read millions of rows for nobody.
     async fn run<T: Send + 'static>(
         &self,
         asker: &Asker,
         statement: Statement,
         work: impl Fn(&Connection, &Statement) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Result<T, StoreError> {
+        if let Some(found) = self.at_once(&statement, &work)? {
+            return Ok(found);
+        }
         let statement = Arc::new(statement);
         let (mut length, mut beginnings) = (Length::Short, 0);
         loop {
@@ -92,6 +97,27 @@ impl Store {
                 Err(Stopped::Abandoned) => return Err(StoreError::Closed),
             }
         }
+    }
+}
+
+impl Store {
+    /// None if the statement takes longer, or every connection for reads like this is in use.
+    fn at_once<T>(
+        &self,
+        statement: &Statement,
+        work: &impl Fn(&Connection, &Statement) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(mut connection) = self.free_point() else { return Ok(None) };
+        let is_longer = Arc::new(AtomicBool::default());
+        let look = Arc::clone(&is_longer);
+        let stop = move || {
+            look.store(true, Ordering::Relaxed);
+            true
+        };
+        connection.progress_handler(INSTRUCTIONS_AT_ONCE, Some(stop))?;
+        let connection = Watched(&mut connection);
+        let found = work(connection.0, statement);
+        if is_longer.load(Ordering::Relaxed) { Ok(None) } else { found.map(Some) }
     }
 }
 
@@ -292,6 +318,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_query_that_is_over_at_once_needs_no_turn_and_leaves_the_connection_as_it_was() {
+        let (_directory, store) = store();
+        let mut turns = Vec::new();
+        for number in 1..caps::READERS {
+            let asker = asker(&number.to_string());
+            turns.push(store.turns().take(&asker, Length::Short).await.unwrap());
+        }
+        assert_eq!(seven(&store, "a").await, Ok(7));
+        drop(turns);
+        // Nothing looks at the connection any more: what is long is not stopped on it.
+        let long = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 100000) SELECT count(*) FROM n";
+        assert_eq!(count(&store.free_point().unwrap(), &Statement::of(long)), Ok(100_000));
+        assert_eq!(within(store.run(&asker("a"), Statement::of(long), count)).await, Ok(100_000));
+    }
+
+    #[tokio::test]
     async fn long_queries_of_one_caller_hold_up_neither_anothers_nor_lists() {
         let (_directory, store) = store();
         let (begun, mut has_begun) = mpsc::channel(1000);
@@ -300,8 +342,8 @@ mod tests {
             let (store, begun) = (store.clone(), begun.clone());
             heavy.spawn(async move { endless(&store, "heavy", begun).await });
         }
-        // Each runs as a short query first; then the first of them runs for good.
-        for _ in 0..=caps::READERS * 2 {
+        // Each begins at once, then as a short query; then the first of them runs for good.
+        for _ in 0..=caps::READERS * 2 * 2 {
             within(has_begun.recv()).await.unwrap();
         }
         for caller in ["light", "heavy"] {
@@ -310,7 +352,7 @@ mod tests {
         assert_eq!(within(store.read(|connection| read::outbox_last(connection))).await, Ok(0));
         // Another's long query has a share of its own.
         heavy.spawn(async move { endless(&store, "other", begun).await });
-        for _ in 0..2 {
+        for _ in 0..3 {
             assert_eq!(within(has_begun.recv()).await.unwrap(), "other");
         }
         assert!(has_begun.try_recv().is_err());
@@ -326,11 +368,13 @@ mod tests {
             queries.spawn(async move { endless(&store, caller, begun).await })
         };
         let places = [run("a"), run("b")];
-        for _ in 0..places.len() * 2 {
+        for _ in 0..places.len() * 3 {
             within(has_begun.recv()).await.unwrap();
         }
         run("c");
-        assert_eq!(within(has_begun.recv()).await.unwrap(), "c", "as a short one");
+        for _ in 0..2 {
+            assert_eq!(within(has_begun.recv()).await.unwrap(), "c", "at once, and as a short one");
+        }
         // Every place for long queries is taken: it begins only when one of them is left.
         assert_eq!(seven(&store, "d").await, Ok(7));
         assert!(has_begun.try_recv().is_err());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use base::{InstanceId, caps};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
@@ -346,10 +346,15 @@ impl Store {
         self.0.log.as_ref()
     }
 
+    /// A connection for reads on the caller's thread, unless all are in use.
+    pub(crate) fn free_point(&self) -> Option<MutexGuard<'_, Connection>> {
+        self.0.points.iter().find_map(|point| point.try_lock())
+    }
+
     /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.
     fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let points = &self.0.points;
-        if let Some(free) = points.iter().find_map(|point| point.try_lock()) {
+        if let Some(free) = self.free_point() {
             return work(&free);
         }
         let turn = self.0.next_point.fetch_add(1, Ordering::Relaxed) % points.len();

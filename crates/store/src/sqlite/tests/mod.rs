@@ -299,3 +299,43 @@ async fn a_query_that_holds_the_log_gives_way_and_the_log_stays_bounded() {
     let ended = tokio::time::timeout(Duration::from_secs(60), query.join_next()).await;
     assert_eq!(ended.expect("the query ends").unwrap().unwrap(), Err(StoreError::Busy));
 }
+
+/// As digital twins are kept: found by a column, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Colored(String, String, u64);
+
+impl Record for Colored {
+    const TABLE: Table = table::THING;
+
+    fn key(&self) -> Key {
+        Key::new(["i", &self.0, ""])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(self.1.clone()), None]
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_nobody_listens_to_writes_one_page_and_touches_no_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let mut batch = Batch::default();
+    (0..1000).for_each(|number| batch.put(&Colored(format!("{number:04}"), "red".into(), 100)));
+    store.commit(batch).await.unwrap();
+    let written = async |color: &str| {
+        let old = store.get::<Colored>(&Key::new(["i", "0500", ""])).await.unwrap().unwrap();
+        let before = store.write_ahead_log().unwrap().bytes();
+        let mut batch = Batch::default();
+        batch.replace(&old, &Colored("0500".into(), color.into(), old.record.2 + 1));
+        let instance = InstanceId::from_stored("i");
+        let payload = vec![0; 500];
+        let entry = crate::OutboxEntry { instance: instance.clone(), partition_key: "k".into(), payload };
+        batch.outbox_for(Counter::new(&instance, "listeners"), entry);
+        store.commit(batch).await.unwrap();
+        store.write_ahead_log().unwrap().bytes() - before
+    };
+    let page = written("red").await;
+    assert!((4096..4200).contains(&page), "{page} bytes");
+    assert!(written("blue").await > page, "a column that changes moves its entry");
+}
