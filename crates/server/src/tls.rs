@@ -207,7 +207,12 @@ struct ByName {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let made = self.certificates.for_handshake(self.kind, hello.server_name(), self.local);
-        made.inspect_err(|error| tracing::warn!(%error, name = hello.server_name(), "no certificate")).ok()
+        made.inspect_err(|error| match error {
+            // Why not was told when it could not be made.
+            access::certificates::CertificateError::NotYet => {}
+            error => tracing::warn!(%error, name = hello.server_name(), "no certificate"),
+        })
+        .ok()
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base::{Refused, caps};
 use bytes::{Bytes, BytesMut};
-use hub::sessions::{Command, Session};
+use hub::sessions::{CloseReason, Command, Session};
 use hub::{Error, Hub};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -325,6 +325,10 @@ impl State {
 
 impl From<Error> for End {
     fn from(error: Error) -> Self {
-        Self::Refused(error.name())
+        match error {
+            // The session had been closed already, and its reason is the hub's.
+            Error::DeviceConnectionClosedRemotely => Self::Closed(CloseReason::Ended),
+            error => Self::Refused(error.name()),
+        }
     }
 }
