@@ -204,10 +204,8 @@ async fn answer(
     let (parts, mut body) = request.into_parts();
     // A client that expects to be asked for the body sends none when it is not.
     let mut comes = !parts.headers.contains_key(EXPECT);
-    let response = match Head::new(&parts, peer) {
-        Some(head) => front.serve(head, Box::new(|max| Box::pin(read(&mut body, &mut comes, max)))).await,
-        None => Response::text(400, "The path or query is not UTF-8, or the Host header is missing."),
-    };
+    let head = Head::new(&parts, peer);
+    let response = front.serve(head, Box::new(|max| Box::pin(read(&mut body, &mut comes, max)))).await;
     let mut answer = write(if is_head { without_body(response) } else { response }, in_hand);
     if comes && !body.is_end_stream() {
         if parts.version <= http::Version::HTTP_11 && drain::is_hopeless(&body) {

@@ -10,7 +10,7 @@ use base::caps;
 use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 
-use crate::wire::{Head, Request, Response};
+use crate::wire::{Head, Malformed, Request, Response};
 
 pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -51,6 +51,7 @@ pub enum Fault {
     UnknownInstance,
     UnknownPath,
     MethodNotAllowed,
+    Malformed(Malformed),
     /// Azure has the operation, and this server does not yet.
     NotBuilt {
         operation: &'static str,
@@ -208,6 +209,9 @@ impl<D: Door> Routes<D> {
     }
 
     fn find(&self, head: &Head) -> Result<(&Route<D>, &Handler<D>, Params), Fault> {
+        if let Some(malformed) = head.malformed {
+            return Err(Fault::Malformed(malformed));
+        }
         let mut fault = Fault::UnknownPath;
         for route in &self.0 {
             if let Some(params) = route.matches(&head.segments) {
@@ -335,9 +339,9 @@ mod tests {
             Response::new(match fault {
                 Fault::UnknownInstance | Fault::UnknownPath => 404,
                 Fault::MethodNotAllowed => 405,
+                Fault::Malformed(_) | Fault::BodyIncomplete => 400,
                 Fault::NotBuilt { .. } => 501,
                 Fault::BodyTooLarge { .. } => 413,
-                Fault::BodyIncomplete => 400,
             })
         }
     }
@@ -348,7 +352,7 @@ mod tests {
             request = request.header("authorization", "x");
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let head = Head::new(&parts, Peer::default()).unwrap();
+        let head = Head::new(&parts, Peer::default());
         let read = |max: usize| async move {
             assert!(authorization, "no body may be read before its sender is known");
             if body.len() > max {
@@ -413,7 +417,7 @@ mod tests {
                     reading.0.fetch_sub(1, Ordering::SeqCst);
                     Ok(bytes::Bytes::new())
                 };
-                routes.serve(&Echo, Head::new(&parts, Peer::default()).unwrap(), read).await.status
+                routes.serve(&Echo, Head::new(&parts, Peer::default()), read).await.status
             });
         }
         for _ in 0..100 {

@@ -20,7 +20,7 @@ pub(crate) async fn answer(
     peer: Peer,
 ) -> Response {
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    let head = Head::new(&parts, peer).unwrap();
+    let head = Head::new(&parts, peer);
     let body = body.into();
     let read = move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
         let fits = body.len() <= max_bytes;

@@ -1,5 +1,6 @@
 //! HTTP requests and responses as the doors see them. Parsed once here; nothing in it knows a service.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,29 +59,71 @@ pub struct Head {
     /// The `Host` header or `:authority`, with its port.
     pub host: String,
     pub peer: Peer,
+    /// What cannot be read of it. Such a request still finds the door that refuses it.
+    pub malformed: Option<Malformed>,
+}
+
+/// The host that a request names. HTTP/1.0 need not name one: then it is the address that was dialled.
+fn host_of(parts: &http::request::Parts, peer: &Peer) -> Option<String> {
+    let mut named = parts.headers.get_all(http::header::HOST).iter();
+    let (first, second) = (named.next(), named.next());
+    if second.is_some() {
+        return None;
+    }
+    if let Some(authority) = parts.uri.authority() {
+        return Some(authority.as_str().to_owned());
+    }
+    match first {
+        Some(host) => host.to_str().ok().map(str::to_owned),
+        None if parts.version < http::Version::HTTP_11 => peer.local.map(|address| address.to_string()),
+        None => None,
+    }
+}
+
+/// What makes a request unreadable before anyone looks at what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// There is no `Host`, or more than one, or it is no text (RFC 9112 §3.2).
+    Host,
+    /// The path or the query is not UTF-8 once it is decoded.
+    Encoding,
+}
+
+impl Malformed {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Host => "The request must have one Host header.",
+            Self::Encoding => "The path or the query is not UTF-8.",
+        }
+    }
 }
 
 impl Head {
-    /// `None` when a segment or query value is not UTF-8 once decoded.
-    pub fn new(parts: &http::request::Parts, peer: Peer) -> Option<Self> {
-        let host = match parts.uri.authority() {
-            Some(authority) => authority.as_str().to_owned(),
-            None => parts.headers.get(http::header::HOST)?.to_str().ok()?.to_owned(),
+    pub fn new(parts: &http::request::Parts, peer: Peer) -> Self {
+        let mut malformed = None;
+        let host = host_of(parts, &peer).unwrap_or_else(|| {
+            malformed = Some(Malformed::Host);
+            String::new()
+        });
+        let mut decode = |text: &str| {
+            let bytes = percent_decode_str(text);
+            bytes.clone().decode_utf8().map(Cow::into_owned).unwrap_or_else(|_| {
+                malformed = Some(Malformed::Encoding);
+                bytes.decode_utf8_lossy().into_owned()
+            })
         };
         let raw_path = parts.uri.path().to_owned();
-        let decode = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
-        let segments = raw_path.split('/').filter(|s| !s.is_empty()).map(decode).collect::<Option<_>>()?;
+        let segments = raw_path.split('/').filter(|s| !s.is_empty()).map(&mut decode).collect();
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-        let query = raw_query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
+        let pairs = raw_query.split('&').filter(|pair| !pair.is_empty());
+        let query = pairs
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Some((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
+                (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
             })
-            .collect::<Option<_>>()?;
+            .collect();
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
-        Some(Self { method, raw_path, segments, query, raw_query, headers, host, peer })
+        Self { method, raw_path, segments, query, raw_query, headers, host, peer, malformed }
     }
 
     /// What the client called us, and where it reached us.
@@ -256,7 +299,7 @@ mod tests {
             request = request.header("if-match", *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Head::new(&parts, Peer::default()).unwrap().if_match()
+        Head::new(&parts, Peer::default()).if_match()
     }
 
     #[test]

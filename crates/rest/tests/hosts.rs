@@ -122,6 +122,28 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
 }
 
 #[tokio::test]
+async fn a_request_that_cannot_be_read_is_refused_by_the_door_that_it_came_to() {
+    let cloud = cloud().await;
+    for (path, member) in [
+        ("/twins/%ff?api-version=2021-04-12", "Message"),
+        ("/twins/dev1?api-version=%ff", "Message"),
+        ("/enrollments/%c3%28?api-version=2021-10-01", "errorCode"),
+        ("/digitaltwins/%ff?api-version=2023-10-31", "error"),
+        ("/subscriptions/%ff?api-version=2021-04-01", "error"),
+        ("/v1.0/servicePrincipals/%ff", "error"),
+        ("/common/oauth2/v2.0/token?%ff", "error_description"),
+    ] {
+        let answer = cloud.send("GET", "localhost", path, &[], &Value::Null).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body_json()[member].to_string().contains("UTF-8") || member == "errorCode", "{path}");
+    }
+    let path = "/twins/dev1?api-version=2021-04-12";
+    let two = cloud.send("GET", "localhost", path, &[("host", "other")], &Value::Null).await;
+    assert_eq!(two.status, 400);
+    assert!(two.body_json()["Message"].as_str().unwrap().contains("one Host header"));
+}
+
+#[tokio::test]
 async fn a_method_that_a_path_does_not_have_is_told_which_ones_it_has() {
     let cloud = cloud().await;
     let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}?api-version=2021-04-01");

@@ -87,6 +87,7 @@ impl Door for Admin {
         match fault {
             Fault::UnknownInstance | Fault::UnknownPath => error(404, "NotFound", "There is nothing here."),
             Fault::MethodNotAllowed => error(405, "MethodNotAllowed", "The path knows other methods."),
+            Fault::Malformed(malformed) => error(400, "BadRequest", malformed.text()),
             Fault::NotBuilt { operation } => error(404, "NotSupported", &lacks(operation)),
             Fault::BodyTooLarge { .. } => error(413, "BodyTooLarge", "The body is too large."),
             Fault::BodyIncomplete => error(400, "BodyIncomplete", "The body did not arrive in time."),

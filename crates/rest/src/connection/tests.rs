@@ -45,6 +45,7 @@ impl Door for TwoDoors {
     fn refuse(&self, _: &Head, fault: Fault) -> Response {
         match fault {
             Fault::BodyTooLarge { .. } => Response::new(413),
+            Fault::Malformed(_) => Response::new(400),
             Fault::MethodNotAllowed => Response::text(405, "no such"),
             _ => Response::new(404),
         }
@@ -78,7 +79,7 @@ impl Client {
         };
         let connection = Connection {
             is_http2,
-            peer: Peer::default(),
+            peer: Peer { local: Some(([127, 0, 0, 1], 443).into()), ..Peer::default() },
             accepted_at: clock.elapsed(),
             clock: clock.clone(),
             stopping: tasks.stopping(),
@@ -338,4 +339,20 @@ async fn a_body_that_does_not_come_to_an_end_is_waited_for_two_seconds() {
     assert!(!client.after(1).await);
     assert_eq!(tokio::time::timeout(PATIENCE, client.stream.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
     assert!(client.after(2).await);
+}
+
+#[tokio::test]
+async fn a_host_is_named_once_and_http_1_0_need_not_name_it() {
+    for (request, status) in [
+        ("GET /open HTTP/1.1\r\n\r\n", "400"),
+        ("GET /open HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
+        ("GET /open HTTP/1.1\r\nhost: a\r\n\r\n", "200"),
+        ("GET /open HTTP/1.0\r\n\r\n", "200"),
+        ("GET /open HTTP/1.0\r\nhost: a\r\n\r\n", "200"),
+    ] {
+        let mut client = Client::dial(false);
+        client.send(request).await;
+        let answer = client.head().await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::trace::Trace;
 use crate::router::lacks;
-use crate::wire::Response;
+use crate::wire::{Malformed, Response};
 
 /// What the door itself refuses, and what the domain refuses.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(super) enum WireError {
     UnknownPath,
     MethodNotAllowed,
     BodyTooLarge { max_bytes: usize },
+    Malformed(Malformed),
     NotBuilt(&'static str),
     Domain(Error),
 }
@@ -78,6 +79,7 @@ impl WireError {
                 "RequestEntityTooLarge",
                 &format!("The request body is larger than {max_bytes} bytes."),
             ),
+            Self::Malformed(malformed) => envelope(400, "InvalidArgument", malformed.text()),
             Self::NotBuilt(operation) => envelope(404, "NotSupported", &lacks(operation)),
             Self::Domain(error) => domain(error, trace),
         }

@@ -111,6 +111,7 @@ impl Door for DigitalTwins {
             Fault::UnknownInstance => WireError::UnknownInstance,
             Fault::UnknownPath => WireError::UnknownPath,
             Fault::MethodNotAllowed => WireError::MethodNotAllowed,
+            Fault::Malformed(malformed) => WireError::Malformed(malformed),
             Fault::NotBuilt { operation } => WireError::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => WireError::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => WireError::Domain(digital_twins::Error::PayloadInvalid),

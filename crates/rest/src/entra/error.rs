@@ -4,7 +4,7 @@ use access::directory::GrantError;
 use base::Clock;
 use serde::Serialize;
 
-use crate::wire::Response;
+use crate::wire::{Malformed, Response};
 
 #[derive(Debug)]
 pub(super) enum OAuthError {
@@ -14,6 +14,7 @@ pub(super) enum OAuthError {
     InvalidScope(String),
     DuplicatedField(String),
     MissingSecret,
+    Malformed(Malformed),
     MethodNotAllowed { accepted: &'static str, received: String },
     BodyTooLarge { max_bytes: usize },
     Grant(GrantError),
@@ -39,6 +40,7 @@ impl OAuthError {
             Self::MissingField(_) => (400, "invalid_request", 900_144),
             Self::InvalidScope(_) => (400, "invalid_scope", 1_002_012),
             Self::DuplicatedField(_) => (400, "invalid_request", 9_000_411),
+            Self::Malformed(_) => (400, "invalid_request", 9_002_313),
             Self::MissingSecret => (401, "invalid_client", 7_000_216),
             Self::MethodNotAllowed { .. } => (405, "invalid_request", 900_561),
             Self::BodyTooLarge { .. } => (413, "invalid_request", 90013),
@@ -67,6 +69,9 @@ impl OAuthError {
             Self::InvalidScope(scope) => format!(
                 "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."
             ),
+            Self::Malformed(malformed) => {
+                format!("Invalid request. Request is malformed or invalid. {}", malformed.text())
+            }
             Self::MissingSecret => {
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.".to_owned()
             }

@@ -56,6 +56,7 @@ impl Door for Entra {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         match fault {
+            Fault::Malformed(malformed) => OAuthError::Malformed(malformed).answer(&self.clock),
             Fault::UnknownInstance | Fault::UnknownPath | Fault::NotBuilt { .. } => Response::empty(404),
             Fault::MethodNotAllowed => {
                 let has = |name: &str| head.segments.iter().any(|segment| segment.eq_ignore_ascii_case(name));

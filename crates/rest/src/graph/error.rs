@@ -6,7 +6,7 @@ use base::Timestamp;
 use serde_json::json;
 
 use crate::router::lacks;
-use crate::wire::{Head, Response};
+use crate::wire::{Head, Malformed, Response};
 
 #[derive(Debug)]
 pub(super) enum GraphError {
@@ -14,6 +14,7 @@ pub(super) enum GraphError {
     Token(TokenError),
     UnknownPath,
     MethodNotAllowed,
+    Malformed(Malformed),
     NotBuilt(&'static str),
     BodyTooLarge { max_bytes: usize },
     Body(String),
@@ -65,6 +66,7 @@ impl GraphError {
             Self::Token(error) => error.to_string(),
             Self::UnknownPath => "Resource not found for the segment.".into(),
             Self::MethodNotAllowed => "Specified HTTP method is not allowed for the request target.".into(),
+            Self::Malformed(malformed) => malformed.text().to_owned(),
             Self::NotBuilt(operation) => lacks(operation),
             Self::BodyTooLarge { max_bytes } => {
                 format!("The request content is larger than {max_bytes} bytes.")
@@ -83,7 +85,7 @@ impl GraphError {
         match self {
             Self::Token(TokenError::Store(_)) | Self::Directory(_) => (503, "serviceNotAvailable"),
             Self::NoToken | Self::Token(_) => (401, "InvalidAuthenticationToken"),
-            Self::UnknownPath | Self::Body(_) => (400, "BadRequest"),
+            Self::UnknownPath | Self::Malformed(_) | Self::Body(_) => (400, "BadRequest"),
             Self::MethodNotAllowed => (405, "Request_BadRequest"),
             Self::NotBuilt(_) => (404, "NotSupported"),
             Self::BodyTooLarge { .. } => (413, "RequestEntityTooLarge"),

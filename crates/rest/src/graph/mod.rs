@@ -65,6 +65,7 @@ impl Door for Graph {
         let error = match fault {
             Fault::UnknownInstance | Fault::UnknownPath => GraphError::UnknownPath,
             Fault::MethodNotAllowed => GraphError::MethodNotAllowed,
+            Fault::Malformed(malformed) => GraphError::Malformed(malformed),
             Fault::NotBuilt { operation } => GraphError::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => GraphError::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => {

@@ -40,6 +40,7 @@ impl From<Fault> for Refusal {
             Fault::UnknownInstance => Self::UnknownInstance,
             Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
+            Fault::Malformed(malformed) => Self::Malformed(malformed.text().to_owned()),
             Fault::NotBuilt { operation } => Self::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Self::Incomplete,

@@ -41,6 +41,7 @@ impl Refusal {
             }
             Fault::UnknownInstance | Fault::UnknownPath => Self::UnknownPath,
             Fault::MethodNotAllowed => Self::MethodNotAllowed,
+            Fault::Malformed(malformed) => Self::Domain(Error::bad(malformed.text())),
             Fault::NotBuilt { operation } => Self::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => Self::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Self::Incomplete,

@@ -122,6 +122,7 @@ impl Door for Management {
         let refusal = match fault {
             Fault::UnknownInstance | Fault::UnknownPath => error::unknown_path(head),
             Fault::MethodNotAllowed => Refusal::MethodNotAllowed(head.method.to_string()),
+            Fault::Malformed(malformed) => Refusal::content(malformed.text()),
             Fault::NotBuilt { operation } => Refusal::NotBuilt(operation),
             Fault::BodyTooLarge { max_bytes } => Refusal::BodyTooLarge { max_bytes },
             Fault::BodyIncomplete => Refusal::content("The request body ended before it was complete."),

@@ -220,7 +220,7 @@ impl Cloud {
             }
         };
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        self.front.answer(Head::new(&parts, peer).unwrap(), body).await
+        self.front.answer(Head::new(&parts, peer), body).await
     }
 
     /// The requests since the last time.
