@@ -309,6 +309,8 @@ pub const TASK_RECOVERED_SECONDS: u64 = 30;
 pub const DISK_TRIED_SECONDS: u64 = 5;
 
 // Server.
+/// Lines of the server's log that wait for whoever reads stderr; more are lost, and counted.
+pub const LOG_LINES_WAITING_MAX: usize = 4096;
 /// Open files that connections leave to others, at least and at most; in between, an eighth of what the system allows.
 pub const FILES_RESERVED_MIN: u64 = 64;
 pub const FILES_RESERVED_MAX: u64 = 4096;

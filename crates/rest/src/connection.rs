@@ -131,9 +131,8 @@ where
     let io = TokioIo::new(held.bound(Staged::new(stream, &leftover)));
     let ending = async {
         tokio::select! {
-            () = stay.ended() => if peer.proof.is_given() { Some(PARTING) } else { None },
-            // Whoever drains us bounds the time that this takes.
-            () = stopping.wait() => Some(BODY),
+            () = stay.ended() => if peer.proof.is_given() { Some(Leaving::Tired) } else { None },
+            () = stopping.wait() => Some(Leaving::Stopping(held.clone())),
         }
     };
     if is_http2 {
@@ -155,19 +154,45 @@ where
     }
 }
 
-/// Lets a connection go on until `ending`, which says how long it may take to leave; `None`: not at all.
+/// Why a connection is told to leave, which says how long it may take about it.
+enum Leaving {
+    /// It stayed too long.
+    Tired,
+    /// The server stops: what is in hand is finished first. Whoever drains us bounds the time that this takes.
+    Stopping(Held),
+}
+
+impl Leaving {
+    /// Resolves when it has taken too long. Some clients of HTTP/2 never answer to a goodbye.
+    async fn patience(self) {
+        const LOOKS: u32 = 10;
+        let mut quiet = 0;
+        while quiet < LOOKS {
+            tokio::time::sleep(PARTING / LOOKS).await;
+            quiet = match &self {
+                Self::Stopping(held) if !held.is_idle() => 0,
+                Self::Stopping(_) | Self::Tired => quiet + 1,
+            };
+        }
+    }
+}
+
+/// Lets a connection go on until `ending`, which says how it is to leave; `None`: at once.
 async fn drive<C: Future>(
     connection: C,
     leave: fn(Pin<&mut C>),
-    ending: impl Future<Output = Option<Duration>>,
+    ending: impl Future<Output = Option<Leaving>>,
 ) {
     tokio::pin!(connection);
     tokio::select! {
         // Errors of a connection are its client's affair: it left, or spoke nonsense and was told so.
         _ = connection.as_mut() => {}
-        patience = ending => if let Some(patience) = patience {
+        leaving = ending => if let Some(leaving) = leaving {
             leave(connection.as_mut());
-            let _ = tokio::time::timeout(patience, connection).await;
+            tokio::select! {
+                _ = connection => {}
+                () = leaving.patience() => {}
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let config = config::load(&args.layer())?;
     let data_dir = config.data_dir.clone();
     serve::run_until(&config, async |run: RunFile, ending: &mut Ending| {
+        ending.with_terminal();
         let told = tokio::select! {
             told = tell(&run, &data_dir) => told,
             () = ending.told() => Err("told to end before everything was seen to work".into()),

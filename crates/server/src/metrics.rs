@@ -18,6 +18,7 @@ pub(crate) fn all(counters: &Arc<Counters>, clock: &Clock, health: &Health, hous
     all.extend([commits(&health.store), devices(house), events(house)]);
     all.extend(failures(health));
     all.extend(waiting_events(house));
+    all.push(lines_lost());
     all.extend(log_damage(house));
     all
 }
@@ -109,6 +110,13 @@ fn waiting_events(house: &House) -> [Metric; 2] {
             as_number(throttled.throttled() as u64)
         }),
     ]
+}
+
+fn lines_lost() -> Metric {
+    const HELP: &str = "Lines of the log that were lost because stderr was not read fast enough.";
+    Metric::new(Kind::Counter, "twinhub_log_lines_lost_total", "", HELP, || {
+        as_number(crate::logging::lines_lost())
+    })
 }
 
 fn log_damage(house: &House) -> [Metric; 2] {

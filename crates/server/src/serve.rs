@@ -54,6 +54,7 @@ pub(crate) fn run_until(
         let server = Server::start(config).await?;
         let code = until(server.run_file.clone(), &mut ending).await;
         server.stop(&mut ending).await;
+        logging::finish();
         Ok(code)
     })
 }
@@ -314,25 +315,45 @@ fn announce(config: &Config, run: &RunFile) {
     out::line(line);
 }
 
-/// Hears SIGTERM and SIGINT from its making on.
+/// Hears SIGTERM, SIGINT and SIGHUP from its making on.
 #[cfg(unix)]
 pub(crate) struct Ending {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    ends_with_terminal: bool,
 }
 
 #[cfg(unix)]
 impl Ending {
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            ends_with_terminal: false,
+        })
+    }
+
+    /// For who has nobody to serve once the terminal has gone.
+    pub(crate) fn with_terminal(&mut self) {
+        self.ends_with_terminal = true;
     }
 
     /// Resolves each time we are told to end.
     pub(crate) async fn told(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    if self.ends_with_terminal {
+                        return;
+                    }
+                    tracing::info!("SIGHUP changes nothing: settings and certificates are read at the start");
+                }
+            }
         }
     }
 }
@@ -345,6 +366,8 @@ impl Ending {
     fn listen() -> std::io::Result<Self> {
         Ok(Self)
     }
+
+    pub(crate) fn with_terminal(&mut self) {}
 
     pub(crate) async fn told(&mut self) {
         let _ = tokio::signal::ctrl_c().await;

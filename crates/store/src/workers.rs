@@ -79,12 +79,17 @@ struct EndsProcess;
 impl Drop for EndsProcess {
     fn drop(&mut self) {
         let thread = std::thread::current();
-        let name = thread.name().unwrap_or_default();
-        // Not by way of the log, which may be behind.
-        let _ = writeln!(
-            std::io::stderr(),
-            "the thread {name} panicked: the server ends; nothing acknowledged is lost"
-        );
+        let name = thread.name().unwrap_or_default().to_owned();
+        // Not by way of the log, which may be behind; and stderr may be read by nobody.
+        let (said, heard) = std::sync::mpsc::sync_channel(1);
+        let say = move || {
+            let text = "panicked: the server ends; nothing acknowledged is lost";
+            let _ = writeln!(std::io::stderr(), "the thread {name} {text}");
+            let _ = said.try_send(());
+        };
+        if std::thread::Builder::new().spawn(say).is_ok() {
+            let _ = heard.recv_timeout(std::time::Duration::from_secs(1));
+        }
         std::process::abort();
     }
 }

@@ -95,9 +95,12 @@ impl Hub {
     }
 
     async fn wait_for_listener(&self, id: &IdentityId, patience: Duration) -> Result<(), Error> {
+        let mut stopping = self.context().tasks.stopping();
         tokio::select! {
             biased;
             () = self.sessions().listening(id) => Ok(()),
+            // No device will come any more. Nothing was sent, so whoever tries again does no harm.
+            () = stopping.wait() => Err(Error::ServerBusy),
             () = self.clock().sleep(patience) => Err(Error::DeviceNotOnline),
         }
     }

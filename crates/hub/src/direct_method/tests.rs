@@ -233,3 +233,15 @@ async fn a_wall_clock_that_is_set_ends_no_method_and_keeps_none() {
         assert_eq!(hub.clock.elapsed().since(started), Duration::from_secs(30));
     }
 }
+
+#[tokio::test]
+async fn a_stop_ends_at_once_whoever_waits_for_a_device_to_come() {
+    let hub = TestHub::with_device("dev1").await;
+    let waits = MethodRequest { connect_timeout_seconds: Some(20), ..request(None) };
+    let stops = async {
+        tokio::task::yield_now().await;
+        hub.context.tasks.drain(Duration::from_secs(10)).await;
+    };
+    let (result, ()) = tokio::join!(invoke(&hub, waits), stops);
+    assert_eq!(result, Err(503_005));
+}

@@ -51,6 +51,11 @@ impl Held {
         Bounded { stream, held: self.clone() }
     }
 
+    /// Whether every request has been answered to the end.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.requests.load(Ordering::Acquire) == 0
+    }
+
     fn is_full(&self) -> bool {
         !self.0.proof.is_given() && self.0.bytes.load(Ordering::Acquire) >= BYTES_MAX
     }

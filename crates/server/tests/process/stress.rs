@@ -142,3 +142,105 @@ async fn a_server_full_of_connections_still_writes_and_lets_the_operator_in() {
     assert_eq!(said.matches("there are too many connections").count(), 1, "{said}");
     assert!(!said.contains("Too many open files"), "{said}");
 }
+
+fn signal(server: &Server, name: &str) {
+    let sent = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hang_up_ends_nobody_and_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    let mut command = Server::command(directory.path(), &address);
+    command.stderr(Stdio::piped());
+    let server = Server::spawn(command, address);
+    signal(&server, "-HUP");
+    assert_eq!(Owner::of(directory.path(), &server).put_device(&server, "dev1").await, 200);
+    let said = server.said();
+    assert!(said.contains("SIGHUP changes nothing"), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stop_waits_neither_for_a_method_without_a_device_nor_for_a_silent_http2_client() {
+    use tokio::io::AsyncWriteExt;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let owner = Owner::of(directory.path(), &server);
+    assert_eq!(owner.put_device(&server, "dev1").await, 200);
+    let mut silent = http2(directory.path(), &server).await;
+    // The preface and empty settings; nothing is ever answered.
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    silent.flush().await.unwrap();
+    let method = async {
+        let url = server.url("/twins/dev1/methods?api-version=2021-04-12");
+        let headers = [("authorization", owner.token.as_str()), ("content-type", "application/json")];
+        let body =
+            "{\"methodName\": \"m\", \"connectTimeoutInSeconds\": 200, \"responseTimeoutInSeconds\": 300}";
+        owner.https.send("POST", &url, &headers, body).await.unwrap()
+    };
+    let stop = async {
+        // Once the method waits; a stop before that refuses it as well.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        signal(&server, "-TERM");
+        base::Clock::system()
+    };
+    let (answer, since) = tokio::join!(method, stop);
+    assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.body.windows(6).any(|part| part == b"503005"));
+    let mut server = server;
+    assert!(server.child.wait().unwrap().success());
+    assert!(since.elapsed().since(base::Elapsed::START) < Duration::from_secs(6), "it took too long");
+    drop(silent);
+}
+
+/// A connection that agreed to speak HTTP/2.
+async fn http2(directory: &Path, server: &Server) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    use rustls_pki_types::pem::PemObject;
+    let root = rustls_pki_types::CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect((server.address.as_str(), 8443)).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from(server.address.clone()).unwrap();
+    tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nobody_and_says_how_much_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    let mut command = Server::command(directory.path(), &address);
+    command.env("TWINHUB_LOG", "debug").stderr(Stdio::piped());
+    let server = Server::spawn(command, address);
+    let owner = Owner::of(directory.path(), &server);
+    let work = async {
+        while metric(&owner.https, &server, "twinhub_log_lines_lost_total").await == 0 {
+            for _ in 0..500 {
+                // No TLS at all, which is a line.
+                let mut stream =
+                    tokio::net::TcpStream::connect((server.address.as_str(), 8883)).await.unwrap();
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\n\r\n").await;
+            }
+        }
+        for more in 0..50 {
+            assert_eq!(owner.put_device(&server, &format!("more{more}")).await, 200);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), work).await.expect("the log holds nobody up");
+    let mut server = server;
+    let mut stderr = server.child.stderr.take().unwrap();
+    let read = std::thread::spawn(move || {
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+        said
+    });
+    assert!(server.terminate().success());
+    assert!(read.join().unwrap().contains("lines of the log were lost"));
+}
