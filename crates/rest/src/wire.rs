@@ -1,6 +1,5 @@
 //! HTTP requests and responses as the doors see them. Parsed once here; nothing in it knows a service.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -107,10 +106,10 @@ impl Head {
         });
         let mut decode = |text: &str| {
             let bytes = percent_decode_str(text);
-            bytes.clone().decode_utf8().map(Cow::into_owned).unwrap_or_else(|_| {
+            if bytes.clone().decode_utf8().is_err() {
                 malformed = Some(Malformed::Encoding);
-                bytes.decode_utf8_lossy().into_owned()
-            })
+            }
+            bytes.decode_utf8_lossy().into_owned()
         };
         let raw_path = parts.uri.path().to_owned();
         let segments = raw_path.split('/').filter(|s| !s.is_empty()).map(&mut decode).collect();
