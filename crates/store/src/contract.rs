@@ -469,6 +469,7 @@ async fn rows_that_are_done_come_once_more_after_a_crash_only_until_the_next_com
     store.outbox_done([rows[0].id, rows[1].id]).await.unwrap();
     assert_eq!(left(), 3);
     assert_eq!(store.outbox(0, 10).await.unwrap(), rows[2..]);
+    assert_eq!(store.outbox_bytes().await.unwrap(), [(instance(), 1)], "what is done waits no more");
     let mut batch = Batch::default();
     batch.put(&thing("a", 1));
     store.commit(batch).await.unwrap();

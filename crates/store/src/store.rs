@@ -274,7 +274,8 @@ impl Store {
 
     /// Bytes of what waits in the outbox, by instance.
     pub async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
-        self.read(|connection| read::outbox_bytes(connection)).await
+        let done = self.0.outbox_done.all();
+        self.read(move |connection| read::outbox_bytes(connection, &done)).await
     }
 
     /// Bytes of the documents under a prefix.

@@ -1,5 +1,7 @@
 //! Reads over one connection. Every function sees one committed state; none may write.
 
+use std::collections::BTreeSet;
+
 use base::InstanceId;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 
@@ -79,11 +81,18 @@ pub(crate) fn bytes(connection: &Connection, table: &Table, prefix: &Key) -> Res
     Ok(statement.query_row(params_from_iter(prefix.parts()), |row| row.get(0))?)
 }
 
-pub(crate) fn outbox_bytes(connection: &Connection) -> Result<Vec<(InstanceId, u64)>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT instance, SUM(LENGTH(payload)) FROM outbox GROUP BY instance")?;
+/// Rows that are `done` count no more, though they are still there.
+pub(crate) fn outbox_bytes(
+    connection: &Connection,
+    done: &BTreeSet<u64>,
+) -> Result<Vec<(InstanceId, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT instance, SUM(LENGTH(payload)) FROM outbox
+         WHERE id NOT IN (SELECT value FROM json_each(?1)) GROUP BY instance",
+    )?;
+    let done = serde_json::Value::from_iter(done.iter().copied()).to_string();
     let row = |row: &Row| Ok((InstanceId::from_stored(row.get::<_, String>(0)?), row.get(1)?));
-    Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([done], row)?.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn counter(connection: &Connection, counter: &Counter) -> Result<i64, StoreError> {
