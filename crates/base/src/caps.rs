@@ -36,6 +36,8 @@ pub const DIRECTORY_OBJECT_IDS_MAX: usize = 1000;
 pub const CONTINUATION_BYTES_MAX: usize = 64 * 1024;
 /// ours: deeper JSON is refused before any recursive walk; `serde_json` itself stops at 128.
 pub const JSON_DEPTH_MAX: usize = 100;
+/// ours: so much of a name that cannot be read is repeated to whoever sent it.
+pub const JSON_NAME_CHARACTERS_SHOWN_MAX: usize = 128;
 
 // Before authentication (design.md §5).
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 * 1024;
@@ -51,12 +53,16 @@ pub const MODELS_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const MODELS_VALUES_MAX: usize = 4_000_000;
 /// ours: issues told of the models of one call; one broken document can have a million.
 pub const MODEL_ISSUES_MAX: usize = 1000;
+/// ours: of those, the ones that the answer tells.
+pub const MODEL_ISSUES_TOLD_MAX: usize = 10;
 /// ours: requests at a time whose body may be larger than `HTTP_BODY_BYTES_MAX`; others wait before theirs is read.
 pub const LARGE_BODIES_MAX: usize = 4;
 /// What a client may still send of a body whose request has been answered; more ends its connection.
 pub const HTTP_DRAIN_BYTES_MAX: usize = 1024 * 1024;
 pub const HTTP_DRAIN_SECONDS_MAX: u64 = 2;
-pub const HTTP_HEADER_BYTES_MAX: usize = 64 * 1024;
+pub const HTTP_HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// ours: requests of one HTTP/2 connection at a time.
+pub const HTTP_STREAMS_MAX: u32 = 100;
 pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 
 // Device twins (IoT Hub developer guide, device twins).
@@ -106,10 +112,13 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 4 * 1024;
 pub const MODEL_ID_CHARACTERS_MAX: usize = 2048;
 /// ours: a conflict on one record is retried this often before the caller sees it.
 pub const CONFLICT_RETRIES_MAX: usize = 64;
+pub const CONFLICT_PAUSE_MILLIS_MAX: u64 = 16;
 
 // MQTT (IoT Hub MQTT support; protocol gateway sources).
 /// Largest packet: topic and properties beside 256 KiB of payload.
 pub const MQTT_PACKET_BYTES_MAX: usize = TELEMETRY_BYTES_MAX + 16 * 1024;
+/// The largest remaining length that four bytes can tell (MQTT 3.1.1, 2.2.3).
+pub const MQTT_REMAINING_LENGTH_MAX: usize = 268_435_455;
 /// Likewise at the provisioning service.
 pub const MQTT_PROVISIONING_PACKET_BYTES_MAX: usize = PROVISIONING_MESSAGE_BYTES_MAX + 16 * 1024;
 pub const MQTT_SUBSCRIPTIONS_MAX: usize = 5;
@@ -142,6 +151,7 @@ pub const REGISTRATION_POLLS_SECONDS: u64 = 10;
 pub const REGISTRATION_POLLING_DEVICES_MAX: usize = 20_000;
 pub const LINKED_HUBS_MAX: usize = 50;
 pub const CA_CERTIFICATES_MAX: usize = 25;
+pub const CERTIFICATE_NAME_CHARACTERS_MAX: usize = 64;
 pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
 pub const BULK_ENROLLMENTS_MAX: usize = 10;
 /// ours: the text of one certificate; with every extension in use it stays well below.
@@ -190,6 +200,10 @@ pub const QUERY_IN_ITEMS_MAX: usize = 100;
 pub const QUERY_JOINS_MAX: usize = 5;
 /// A query ends after this long (digital-twins.md §1.8, `TimeoutError`).
 pub const QUERY_SECONDS_MAX: u64 = 60;
+/// ours: a query that held the write-ahead log for too long begins anew as often.
+pub const QUERY_BEGINNINGS_MAX: usize = 2;
+/// ours: a longer list of texts becomes one parameter, so that statements stay short and their number small.
+pub const QUERY_TEXTS_LISTED_MAX: usize = 100;
 /// ours: documents that one page of a query reads or answers; a page that would hold more ends with fewer rows.
 pub const QUERY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// ours: queries that wait for one to end; more are refused.
@@ -241,6 +255,14 @@ pub const READ_QUEUE_MAX: usize = 1024;
 pub const PURGE_ROWS_MAX: usize = 1000;
 /// The length of the write-ahead log of records while no query holds it.
 pub const WAL_CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a restart of the log may hold the writer back while it waits for readers: reads of one record are over by then.
+pub const WAL_READERS_WAIT_MILLIS_MAX: u64 = 20;
+/// How long a commit waits for a checkpoint that restarts the log.
+pub const WAL_WRITER_WAITS_SECONDS_MAX: u64 = 10;
+/// How long the last checkpoint waits for readers; nobody writes any more.
+pub const WAL_END_WAIT_SECONDS_MAX: u64 = 5;
+/// Faults that a check of the records tells; a damaged tree can have thousands.
+pub const RECORDS_FAULTS_SHOWN_MAX: usize = 20;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 /// What those appends hold in memory; messages have up to 256 KiB.
@@ -287,8 +309,6 @@ pub const DELIVERY_SECONDS_MAX: u64 = 30;
 pub const DELIVERY_EVENTS_MAX: usize = 100;
 /// ours: how often event streams forget what is older than their retention.
 pub const STREAM_TRIM_SECONDS: u64 = 60;
-/// Retention of an event stream (1 to 7 days; default 1).
-pub const STREAM_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
 
 // Time (ours).
 /// A wall clock that moves further than this against the monotonic one was set: a step.
@@ -318,9 +338,16 @@ pub const FILES_RESERVED_MAX: u64 = 4096;
 pub const REFUSALS_TOLD_SECONDS: u64 = 60;
 /// Pieces of a backup, 256 KiB each, that wait for whoever fetches it.
 pub const BACKUP_PIECES_MAX: usize = 8;
+/// ours: texts in a backup are short.
+pub const BACKUP_TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// ours: polls of one operation, and of one registration, by the demo.
+pub const DEMO_OPERATION_POLLS_MAX: usize = 60;
+pub const DEMO_REGISTRATION_POLLS_MAX: u32 = 30;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;
 /// Leaves that are kept of each kind of key.
 pub const MINTED_CERTIFICATES_MAX: usize = 1024;
+/// ours: addresses for which a TLS configuration is kept; more are made anew for each connection.
+pub const TLS_CONFIGURATIONS_MAX: usize = 256;
 /// ours: keys of RSA that could not be made are not tried again before.
 pub const RSA_RETRY_SECONDS: u64 = 60;

@@ -1,12 +1,10 @@
 //! Digital twin model identifiers: the checked string, and the rules of its parts by DTDL version.
 //! Called by the parser for every `@id` and reference, and by every crate that names a model. Compares bytes; never folds case.
 
+use base::caps;
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-
-/// Longest identifier of any element (DTDL v2, v3, identifier definition).
-pub(crate) const CHARACTERS_MAX: usize = 2048;
 
 /// An identifier that some DTDL version accepts: `dtmi:segment(:segment)*`, a version that may be absent or `major.minor`, no fragment.
 /// Which of these one version accepts is asked with [`Dtmi::allowed_in`].
@@ -89,7 +87,7 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn is_dtmi(text: &str) -> bool {
-    has_dtmi_shape(text) && text.len() <= CHARACTERS_MAX
+    has_dtmi_shape(text) && text.len() <= caps::MODEL_ID_CHARACTERS_MAX
 }
 
 /// The pattern alone, of any length, so that an identifier too long is told apart from one misspelt.

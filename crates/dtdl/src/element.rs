@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use base::caps;
 use serde_json::Value;
 
 use crate::{
@@ -261,7 +262,7 @@ impl<'n, 'o> Reader<'n, 'o> {
             self.issues.add(
                 &place,
                 "idTooLong",
-                format!("the identifier is longer than {} characters", dtmi::CHARACTERS_MAX),
+                format!("the identifier is longer than {} characters", caps::MODEL_ID_CHARACTERS_MAX),
             );
             return None;
         };

@@ -99,7 +99,7 @@ pub(crate) async fn keep_measuring(events: Events, waiting: Waiting, mut stoppin
 pub(crate) async fn measure(events: &Events, waiting: &Waiting) -> Result<(), StoreError> {
     let mut measured: HashMap<InstanceId, u64> =
         events.context().store.outbox_bytes().await?.into_iter().collect();
-    for (instance, bytes) in waiting.lock().await.bytes() {
+    for (instance, bytes) in waiting.lock().bytes() {
         *measured.entry(instance).or_default() += bytes;
     }
     events.backlog().set(measured);

@@ -87,7 +87,7 @@ pub(crate) const ETAG_STALE: &str = "PreconditionFailed, ETag may be invalid.";
 pub(crate) const ETAG_MISSING: &str = "Etag missing";
 
 impl Error {
-    /// Azure's six digits; the first three are the HTTP status (`iothub-service.md` §2.3).
+    /// Azure's six digits (`iothub-service.md` §2.3). What a door makes of the first three is its own affair.
     pub fn code(&self) -> u32 {
         match self {
             Self::BadRequest => 400_000,
@@ -153,10 +153,6 @@ impl Error {
             Self::ServerBusy | Self::Conflict => "ServerBusy",
             Self::GatewayTimeout => "GatewayTimeout",
         }
-    }
-
-    pub fn http_status(&self) -> u16 {
-        u16::try_from(self.code() / 1000).expect("every code is six digits")
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {

@@ -48,7 +48,7 @@ impl Error {
         Self::BadRequest(message.into())
     }
 
-    /// The service's number: HTTP status times a thousand, and a sub-code (`dps.md` §0.4).
+    /// The service's six digits (`dps.md` §0.4). What a door makes of the first three is its own affair.
     pub fn code(&self) -> u32 {
         match self {
             Self::BadRequest(_) => 400_004,
@@ -64,10 +64,6 @@ impl Error {
             Self::ServerError => 500_000,
             Self::ServerBusy => 503_000,
         }
-    }
-
-    pub fn status(&self) -> u16 {
-        u16::try_from(self.code() / 1000).expect("a status has three digits")
     }
 }
 

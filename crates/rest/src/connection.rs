@@ -139,8 +139,8 @@ where
         let mut builder = http2::Builder::new(ConnectionTasks);
         builder
             .timer(TokioTimer::new())
-            .max_header_list_size(HEADER_BYTES_MAX)
-            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(caps::HTTP_HEADER_BYTES_MAX)
+            .max_concurrent_streams(caps::HTTP_STREAMS_MAX)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
         let connection = builder.serve_connection(io, service);
@@ -148,7 +148,10 @@ where
     } else {
         let mut builder = http1::Builder::new();
         // Slow headers are ended by the stay.
-        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX as usize);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(caps::HTTP_HEADER_BYTES_MAX as usize);
         let connection = builder.serve_connection(io, service).with_upgrades();
         drive(connection, http1::UpgradeableConnection::graceful_shutdown, ending).await;
     }
@@ -197,9 +200,6 @@ async fn drive<C: Future>(
     }
 }
 
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// Requests of one HTTP/2 connection at a time.
-const STREAMS_MAX: u32 = 100;
 /// Bytes of bodies that a peer may send before they are read: the least that HTTP/2 lets a server say, and enough for bodies of
 /// a megabyte. hyper's own choice is a megabyte for everyone, known or not.
 const WINDOW_BYTES: u32 = 65_535;

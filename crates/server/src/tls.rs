@@ -23,9 +23,6 @@ use rustls::{
 use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Addresses for which a configuration is kept; more are made anew for each connection.
-const CONFIGURATIONS_MAX: usize = 256;
-
 const TLS12_ALONE: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// Hands out the configuration for a connection. One per dialled address, since clients that dial an address and send no
@@ -128,7 +125,7 @@ impl Tls {
         }
         let configuration = Arc::new(self.make(local, protocol, chain));
         let mut made = self.made.lock();
-        if made.len() < CONFIGURATIONS_MAX {
+        if made.len() < caps::TLS_CONFIGURATIONS_MAX {
             made.insert(key, configuration.clone());
         }
         configuration

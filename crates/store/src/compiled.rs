@@ -31,8 +31,6 @@ const INSTRUCTIONS_BETWEEN_LOOKS: i32 = 10_000;
 const INSTRUCTIONS_AT_ONCE: i32 = 3_000;
 /// How often a short query is looked at.
 const LOOKS_MAX: u64 = caps::QUERY_SHORT_INSTRUCTIONS_MAX / INSTRUCTIONS_BETWEEN_LOOKS as u64;
-/// A query that held the write-ahead log for too long begins anew as often.
-const BEGINNINGS_MAX: usize = 2;
 
 impl Store {
     /// At most `limit` rows behind `after`, in the plan's order, out of everything that is committed. `caller` is whoever asks,
@@ -89,7 +87,7 @@ impl Store {
                 Err(Stopped::TooLong) => length = Length::Long,
                 Err(Stopped::HeldTheLog) => {
                     beginnings += 1;
-                    if beginnings == BEGINNINGS_MAX {
+                    if beginnings == caps::QUERY_BEGINNINGS_MAX {
                         tracing::warn!("a query gave way to writes twice, and is given up");
                         return Err(StoreError::Busy);
                     }

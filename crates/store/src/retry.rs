@@ -9,7 +9,6 @@ use crate::error::CommitError;
 
 /// Retries before the first pause: most conflicts are between two.
 const AT_ONCE: usize = 4;
-const PAUSE_MILLIS_MAX: u64 = 16;
 
 /// An error that may mean "someone else wrote first, decide again". Each domain's error enum implements it.
 pub trait MayConflict {
@@ -45,7 +44,7 @@ async fn pause(tried: usize) {
     if tried < AT_ONCE {
         return tokio::task::yield_now().await;
     }
-    let longest = (tried as u64).min(PAUSE_MILLIS_MAX);
+    let longest = (tried as u64).min(caps::CONFLICT_PAUSE_MILLIS_MAX);
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % (longest + 1);
     tokio::time::sleep(Duration::from_millis(turn)).await;
 }

@@ -247,12 +247,12 @@ impl Store {
     /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.
     /// Safe to repeat after a crash in the middle.
     pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        for statement in sqlite::purges() {
+        for place in sqlite::purges() {
             loop {
                 let (answer, answered) = oneshot::channel();
-                let (statement, instance) = (statement.clone(), instance.as_str().to_owned());
+                let (place, instance) = (place.clone(), instance.as_str().to_owned());
                 let limit = caps::PURGE_ROWS_MAX;
-                let request = Request::Purge { statement, instance, limit, answer };
+                let request = Request::Purge { place, instance, limit, answer };
                 self.0.commits.push_when_room(request).await?;
                 if answered.await.unwrap_or(Err(StoreError::Closed))? < limit {
                     break;

@@ -211,7 +211,7 @@ pub(super) fn compile(text: &str, stored: &Compilation) -> Result<Vec<dtdl::Mode
 
 /// The service tells the first problem of all; we tell as many as fit a message.
 pub(crate) fn sentences(issues: &[Issue]) -> String {
-    const SHOWN_MAX: usize = 10;
-    let shown: Vec<&str> = issues.iter().take(SHOWN_MAX).map(|issue| issue.message.as_str()).collect();
+    let shown: Vec<&str> =
+        issues.iter().take(caps::MODEL_ISSUES_TOLD_MAX).map(|issue| issue.message.as_str()).collect();
     shown.join(" ")
 }

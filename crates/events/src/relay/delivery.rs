@@ -21,7 +21,7 @@ use crate::stream::{EventStream, store_error};
 pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
     while !stopping.has_begun() {
         pass(&events, &waiting).await;
-        let next = waiting.lock().await.next_at();
+        let next = waiting.lock().next_at();
         let clock = &events.context().clock;
         let due = async {
             match next {
@@ -32,7 +32,7 @@ pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping
         tokio::select! {
             () = due => {}
             () = waiting.added() => {}
-            () = events.0.retry.notified() => waiting.lock().await.all_due(),
+            () = events.0.retry.notified() => waiting.lock().all_due(),
             () = stopping.wait() => {}
         }
     }
@@ -40,13 +40,13 @@ pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping
 
 /// Tries every endpoint that is due, all at once.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) {
-    let due = waiting.lock().await.due(events.context().clock.elapsed());
+    let due = waiting.lock().due(events.context().clock.elapsed());
     let mut tries = JoinSet::new();
     for key in due {
         let (events, waiting) = (events.clone(), waiting.clone());
         tries.spawn(async move {
             let outcome = drain(&events, &waiting, &key).await;
-            settle(&events, &waiting, &key, outcome).await;
+            settle(&events, &waiting, &key, outcome);
         });
     }
     while tries.join_next().await.is_some() {}
@@ -65,9 +65,9 @@ enum Fault {
     TimedOut,
 }
 
-async fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result<(), Fault>) {
-    let mut waiting = waiting.lock().await;
+fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result<(), Fault>) {
     let Err(fault) = outcome else { return };
+    let mut waiting = waiting.lock();
     let failures = waiting.retry(key).map_or(1, |retry| retry.failures.saturating_add(1));
     let pause = 1_u64.checked_shl(failures.min(16)).unwrap_or(u64::MAX).min(caps::RELAY_RETRY_SECONDS_MAX);
     let at = events.context().clock.elapsed().plus(Duration::from_secs(pause));
@@ -81,14 +81,13 @@ async fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: 
 /// Delivers until nothing waits for the endpoint any more.
 async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<(), Fault> {
     loop {
+        let before = waiting.lock().parked(key);
         let mut parked = parked::oldest(events, key).await?;
         if parked.is_empty() {
-            // Look again with the relay held off: it may have parked more since.
-            let mut waiting = waiting.lock().await;
-            if parked::oldest(events, key).await?.is_empty() {
-                waiting.remove(key);
+            if waiting.lock().remove_unless_parked(key, before) {
                 return Ok(());
             }
+            // The relay has parked more since.
             continue;
         }
         let given_up = give_up(events, &mut parked);
@@ -102,7 +101,7 @@ async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<
             let done = if delivered.is_ok() { &parked[..] } else { &[] };
             forget(events, given_up.iter().chain(done)).await?;
             let bytes = given_up.iter().chain(done).map(ParkedEvent::bytes).sum();
-            waiting.lock().await.subtract(key, bytes);
+            waiting.lock().subtract(key, bytes);
         }
         delivered?;
     }

@@ -50,7 +50,7 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
         written.borrow_and_update();
         match pass(&events, &waiting).await {
             Ok(0) => {
-                let next = waiting.lock().await.held.next_at();
+                let next = waiting.lock().held.next_at();
                 let due = async {
                     match next {
                         Some(at) => events.context().clock.sleep_until(at).await,
@@ -79,19 +79,17 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
 /// that parks and removes, if anything is parked; else the removal rides on the next commit. After a crash in between the rows
 /// are relayed again, and the log skips what it has. An instance whose events fail is held: its rows stay, everybody else's go on.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, StoreError> {
-    // Held until the parked events are committed, so that delivery cannot take an endpoint for caught up in between.
-    let mut endpoints = waiting.lock().await;
     let now = events.context().clock.elapsed();
-    let after = endpoints.held.begin(now);
+    let after = waiting.lock().held.begin(now);
     let rows = events.context().store.outbox(after, caps::OUTBOX_CLAIM_MAX).await?;
     let Some(last) = rows.last().map(|row| row.id) else {
-        endpoints.held.ends();
+        waiting.lock().held.ends();
         return Ok(0);
     };
     let mut plan = Plan::default();
-    for row in rows.iter().filter(|row| !endpoints.held.passes_over(&row.instance)) {
+    for row in rows.iter().filter(|row| !waiting.lock().held.passes_over(&row.instance)) {
         if !plan.failed.contains_key(&row.instance)
-            && let Err(error) = plan.add(events, &endpoints, row).await
+            && let Err(error) = plan.add(events, waiting, row).await
         {
             plan.failed.insert(row.instance.clone(), error);
         }
@@ -99,7 +97,7 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
     plan.append_all(events).await;
     plan.parked.retain(|parked| !plan.failed.contains_key(&parked.instance));
     let is_done = |row: &&OutboxRow| {
-        !plan.failed.contains_key(&row.instance) && !endpoints.held.passes_over(&row.instance)
+        !plan.failed.contains_key(&row.instance) && !waiting.lock().held.passes_over(&row.instance)
     };
     let done: Vec<u64> = rows.iter().filter(is_done).map(|row| row.id).collect();
     let mut again = false;
@@ -109,12 +107,12 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
             again = true;
             continue;
         }
-        if endpoints.held.fails(instance, now) == 1 {
+        if waiting.lock().held.fails(instance, now) == 1 {
             tracing::error!(%error, %instance, "events could not be relayed and stay in the outbox");
         }
     }
     if !again {
-        endpoints.held.passed(last);
+        waiting.lock().held.passed(last);
     }
     if plan.parked.is_empty() {
         // The log has them, and skips what it has should they come once more.
@@ -129,9 +127,12 @@ pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, St
         batch.outbox_done(id);
     }
     events.context().store.commit(batch).await.map_err(store_error)?;
+    // Told after they are stored, also where delivery took the endpoint for caught up meanwhile.
+    let mut endpoints = waiting.lock();
     for parked in &plan.parked {
         endpoints.add(parked);
     }
+    drop(endpoints);
     waiting.tell_added();
     Ok(rows.len())
 }
@@ -167,12 +168,7 @@ impl Plan {
         }
     }
 
-    async fn add(
-        &mut self,
-        events: &Events,
-        waiting: &parked::Endpoints,
-        row: &OutboxRow,
-    ) -> Result<(), StoreError> {
+    async fn add(&mut self, events: &Events, waiting: &Waiting, row: &OutboxRow) -> Result<(), StoreError> {
         let Some(envelope) = Envelope::decode(&row.instance, &row.partition_key, &row.payload) else {
             // It can never be relayed, and must not hold back those behind it.
             tracing::error!(id = row.id, instance = %row.instance, "an outbox row is no envelope and is dropped");
@@ -201,14 +197,14 @@ impl Plan {
     async fn add_routed(
         &mut self,
         events: &Events,
-        waiting: &parked::Endpoints,
+        waiting: &Waiting,
         id: u64,
         route: &Route,
         envelope: &Envelope,
     ) -> Result<(), StoreError> {
         let Some(way) = self.way(events, route).await? else { return Ok(()) };
-        // Behind events that wait, so that the order holds.
-        let is_free = !waiting.has(&route.instance, &route.endpoint);
+        // Behind events that wait, so that the order holds. None begins to wait meanwhile: that is this loop's doing.
+        let is_free = !waiting.lock().has(&route.instance, &route.endpoint);
         match own_stream(events, &way).filter(|_| is_free) {
             Some(hub) => {
                 let partition = hub.partition_of(&envelope.partition_key);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use base::{Elapsed, InstanceId, Timestamp, caps};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use store::{Key, NewRecord, Record, Scan, StoreError, Table, table};
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::Notify;
 
 use super::held::Held;
 use crate::Events;
@@ -71,7 +72,8 @@ impl ParkedEvent {
 /// An endpoint by its instance and name.
 pub(crate) type EndpointKey = (InstanceId, String);
 
-/// Endpoints that have events waiting. The relay holds it over a pass, delivery when it takes an endpoint off.
+/// Endpoints that have events waiting, shared by the relay, which adds them, and delivery, which takes them off. Locked for a
+/// look or a change and never while something is awaited.
 #[derive(Clone, Default)]
 pub(crate) struct Waiting(Arc<Shared>);
 
@@ -91,6 +93,8 @@ pub(crate) struct Endpoints {
 struct Waits {
     retry: Retry,
     bytes: u64,
+    /// Grows with every event that is parked: whoever saw nothing waiting knows by it whether that still holds.
+    parked: u64,
 }
 
 /// When an endpoint is tried next.
@@ -112,7 +116,9 @@ impl Endpoints {
 
     fn add_bytes(&mut self, key: EndpointKey, bytes: u64) {
         let retry = Retry { failures: 0, at: Elapsed::START };
-        self.waiting.entry(key).or_insert(Waits { retry, bytes: 0 }).bytes += bytes;
+        let waits = self.waiting.entry(key).or_insert(Waits { retry, bytes: 0, parked: 0 });
+        waits.bytes += bytes;
+        waits.parked += 1;
     }
 
     /// So many bytes wait no longer.
@@ -127,8 +133,19 @@ impl Endpoints {
         self.waiting.iter().map(|((instance, _), waits)| (instance.clone(), waits.bytes))
     }
 
-    pub(crate) fn remove(&mut self, key: &EndpointKey) {
-        self.waiting.remove(key);
+    /// How many events were parked for it since it has been here.
+    pub(crate) fn parked(&self, key: &EndpointKey) -> u64 {
+        self.waiting.get(key).map_or(0, |waits| waits.parked)
+    }
+
+    /// Takes it off, unless more was parked than `parked`. An event is told here after it is stored: whoever reads this number
+    /// first and finds nothing stored then may take the endpoint off, or the relay has yet to tell, and brings it back.
+    pub(crate) fn remove_unless_parked(&mut self, key: &EndpointKey, parked: u64) -> bool {
+        let is_over = self.parked(key) == parked;
+        if is_over {
+            self.waiting.remove(key);
+        }
+        is_over
     }
 
     pub(crate) fn retry(&self, key: &EndpointKey) -> Option<Retry> {
@@ -172,14 +189,14 @@ impl Waiting {
             let key = (parked.record.instance, parked.record.endpoint);
             let prefix = Key::new([key.0.as_str(), &key.1]);
             let bytes = events.context().store.bytes::<ParkedEvent>(&prefix).await?;
-            waiting.lock().await.add_bytes(key, bytes);
+            waiting.lock().add_bytes(key, bytes);
             after = Some(prefix);
         }
         Ok(waiting)
     }
 
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, Endpoints> {
-        self.0.endpoints.lock().await
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Endpoints> {
+        self.0.endpoints.lock()
     }
 
     pub(crate) fn tell_added(&self) {
@@ -211,5 +228,35 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_for_which_more_was_parked_meanwhile_stays() {
+        let parked = ParkedEvent {
+            instance: InstanceId::from_stored("twins-1"),
+            endpoint: "e".to_owned(),
+            outbox_id: 1,
+            route: "r".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            partition_key: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        let key = (parked.instance.clone(), parked.endpoint.clone());
+        let mut endpoints = Endpoints::default();
+        endpoints.add(&parked);
+        // Delivery looks at the number, then into the store, and finds nothing; meanwhile the relay parks once more.
+        let before = endpoints.parked(&key);
+        endpoints.add(&parked);
+        assert!(!endpoints.remove_unless_parked(&key, before));
+        assert!(endpoints.has(&key.0, &key.1));
+        let before = endpoints.parked(&key);
+        assert!(endpoints.remove_unless_parked(&key, before));
+        assert!(!endpoints.has(&key.0, &key.1));
     }
 }

@@ -1,13 +1,11 @@
 //! Packets to bytes, into a buffer that the caller reuses. Nothing is written when a packet does not fit the wire.
 
+use base::caps;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::packet::{
     ConnAck, Connect, Delivery, Packet, PacketId, Publish, SubAck, Subscribe, Text, Unsubscribe,
 };
-
-/// The largest remaining length that four bytes can tell.
-const REMAINING_LENGTH_MAX: usize = 268_435_455;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the packet does not fit the wire")]
@@ -160,7 +158,7 @@ fn acknowledgement(out: &mut BytesMut, first: u8, packet_id: PacketId) -> Result
 }
 
 fn header(out: &mut BytesMut, first: u8, remaining_length: usize) -> Result<(), PacketTooLarge> {
-    if remaining_length > REMAINING_LENGTH_MAX {
+    if remaining_length > caps::MQTT_REMAINING_LENGTH_MAX {
         return Err(PacketTooLarge);
     }
     out.reserve(5 + remaining_length);

@@ -9,7 +9,7 @@ use super::{State, telemetry, wire};
 use crate::codec::{self, Delivery, Packet, PacketId, Publish};
 use crate::link::End;
 use crate::topic::from_device::telemetry_bag;
-use crate::topic::{FromDevice, ToDevice};
+use crate::topic::{FromDevice, ToDevice, status_of};
 
 impl State {
     pub(super) async fn publish(
@@ -88,7 +88,7 @@ impl State {
         out: &mut BytesMut,
     ) -> Result<(), End> {
         let (status, version, body) = answer.unwrap_or_else(|error| {
-            (error.http_status(), None, wire::error_body(&error, session.hub().now()))
+            (status_of(error.code()), None, wire::error_body(&error, session.hub().now()))
         });
         let topic = ToDevice::TwinResponse { status, request_id, version }.text();
         if !self.subscriptions.cover(&topic) {

@@ -18,9 +18,9 @@ use crate::codec::{
 use crate::connect::Credential;
 use crate::link::{End, Link};
 use crate::refusals::Dismissal;
-use crate::topic::ToDevice;
 use crate::topic::filter::PROVISIONING_RESPONSES;
 use crate::topic::from_device::ToProvisioning;
+use crate::topic::{ToDevice, status_of};
 
 /// A device that named a service of ours. Whether it belongs there is told when it registers, as Azure does.
 pub(crate) struct Admission {
@@ -260,7 +260,7 @@ fn refusal(error: &Error, now: Timestamp) -> Response {
         Error::Unauthorized => 401_000,
         error => error.code(),
     };
-    (error.status(), retry_after, json(&ErrorView::new(code, error.to_string(), now)))
+    (status_of(error.code()), retry_after, json(&ErrorView::new(code, error.to_string(), now)))
 }
 
 fn json(body: &impl Serialize) -> Bytes {

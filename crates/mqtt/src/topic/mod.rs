@@ -40,3 +40,8 @@ fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
+
+/// The status that a topic of a response carries: the first three of a service's six digits.
+pub(crate) fn status_of(code: u32) -> u16 {
+    u16::try_from(code / 1000).expect("every code has six digits")
+}

@@ -2,6 +2,7 @@
 
 use access::Caller;
 use base::IfMatch;
+use base::caps;
 use provisioning::{CaCertificate, CaCertificateDraft, Service};
 
 use super::properties;
@@ -12,8 +13,6 @@ use crate::id::ResourceId;
 const READ: &str = "Microsoft.Devices/provisioningServices/certificates/Read";
 const WRITE: &str = "Microsoft.Devices/provisioningServices/certificates/Write";
 const DELETE: &str = "Microsoft.Devices/provisioningServices/certificates/Delete";
-
-const NAME_CHARACTERS_MAX: usize = 64;
 
 impl ResourceManager {
     /// `DpsCertificate_List`.
@@ -79,11 +78,12 @@ impl ResourceManager {
 
 fn check_name(name: &str) -> Result<(), Error> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if (1..=NAME_CHARACTERS_MAX).contains(&name.len()) && name.bytes().all(allowed) {
+    if (1..=caps::CERTIFICATE_NAME_CHARACTERS_MAX).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
     }
     Err(Error::InvalidResourceName(format!(
-        "The certificate name '{name}' must have 1 to {NAME_CHARACTERS_MAX} letters, digits, '-', '.' and '_'."
+        "The certificate name '{name}' must have 1 to {} letters, digits, '-', '.' and '_'.",
+        caps::CERTIFICATE_NAME_CHARACTERS_MAX
     )))
 }
 

@@ -1,6 +1,7 @@
 //! A deserializer around another one: it knows at which member it is, says what is wrong there, and reads names and numbers as
 //! the service does. What a visitor wants is known from the method that it calls, so no type needs to say it again.
 
+use base::caps;
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
@@ -97,7 +98,7 @@ impl Error for Unreadable {
     }
 
     fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Why::Unknown(field.chars().take(NAME_CHARACTERS_SHOWN_MAX).collect()))
+        Self::new(Why::Unknown(field.chars().take(caps::JSON_NAME_CHARACTERS_SHOWN_MAX).collect()))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -108,9 +109,6 @@ impl Error for Unreadable {
         Self::new(Why::Twice(field))
     }
 }
-
-/// Names of members are whatever a client sends; this much of one is repeated to it.
-const NAME_CHARACTERS_SHOWN_MAX: usize = 128;
 
 fn one_of(names: &[&str]) -> String {
     match names {
@@ -134,7 +132,7 @@ impl fmt::Display for Place<'_> {
                 if !matches!(parent, Self::Whole) {
                     write!(f, "{parent}.")?;
                 }
-                name.chars().take(NAME_CHARACTERS_SHOWN_MAX).try_for_each(|c| f.write_char(c))
+                name.chars().take(caps::JSON_NAME_CHARACTERS_SHOWN_MAX).try_for_each(|c| f.write_char(c))
             }
             Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }

@@ -1,6 +1,7 @@
 //! From a backup to a data directory, believing nothing: every byte is held against the sums in the file, and what comes out is
 //! opened before it is called good.
 
+use base::caps;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -13,8 +14,6 @@ use crate::{Failure, data_directory};
 
 /// Says in a directory that it is being restored. No server starts on half of its data.
 const MARK: &str = "restore.unfinished";
-/// Texts in a backup are short.
-const TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 pub(crate) fn refuse_half_restored(data_dir: &Path) -> Result<(), Failure> {
@@ -107,7 +106,7 @@ fn incomplete(archive: &Path) -> Failure {
 
 fn check_sums(archive: &Path, entry: impl Read, sums: &str) -> Result<(), Failure> {
     let mut wanted = String::new();
-    entry.take(TEXT_BYTES_MAX).read_to_string(&mut wanted).map_err(|_| incomplete(archive))?;
+    entry.take(caps::BACKUP_TEXT_BYTES_MAX).read_to_string(&mut wanted).map_err(|_| incomplete(archive))?;
     match wanted.lines().zip(sums.lines()).find(|(wanted, is)| wanted != is) {
         None if wanted.len() == sums.len() => Ok(()),
         None => Err(incomplete(archive)),
@@ -126,7 +125,7 @@ fn take_out(content: &mut impl Read, name: &str, directory: &Path) -> Result<(),
         io::copy(content, &mut io::sink())?;
     } else if name == MANIFEST {
         let mut text = String::new();
-        content.take(TEXT_BYTES_MAX).read_to_string(&mut text)?;
+        content.take(caps::BACKUP_TEXT_BYTES_MAX).read_to_string(&mut text)?;
         check_format(&text)?;
     } else if name == RECORDS || is_segment || KEPT.contains(&name) {
         let mut file = data_directory::make_private(&directory.join(name))?;

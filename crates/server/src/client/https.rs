@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{ClientError, Trust};
@@ -64,7 +64,7 @@ impl Https {
             let ((parts, body), sender) = (response.0.into_parts(), response.1);
             let body =
                 body.collect().await.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes();
-            self.connections.lock().await.idle.entry(key).or_default().push(sender);
+            self.connections.lock().idle.entry(key).or_default().push(sender);
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
         let limit = Duration::from_secs(TIMEOUT_SECONDS);
@@ -130,8 +130,8 @@ impl Https {
         host: &str,
         port: u16,
     ) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let idle = |connections: &mut Connections| connections.idle.get_mut(key).and_then(Vec::pop);
-        while let Some(mut sender) = idle(&mut *self.connections.lock().await) {
+        let idle = || self.connections.lock().idle.get_mut(key).and_then(Vec::pop);
+        while let Some(mut sender) = idle() {
             if sender.ready().await.is_ok() {
                 return Ok(sender);
             }
@@ -139,7 +139,7 @@ impl Https {
         let stream = self.trust.connect(host, port).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| ClientError::Broken(error.to_string()))?;
-        let mut connections = self.connections.lock().await;
+        let mut connections = self.connections.lock();
         while connections.drivers.try_join_next().is_some() {}
         // What goes wrong with the connection shows at the request that uses it.
         connections.drivers.spawn(async move { drop(connection.await) });

@@ -1,5 +1,6 @@
 //! The cloud side of the demo: the calls a back end makes, with the credentials that `twinhub env` gives it.
 
+use base::caps;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,6 @@ const ENDPOINTS_VERSION: &str = "2023-01-31";
 const EVENT_HUBS_VERSION: &str = "2024-01-01";
 /// The Digital Twins instance that every first start makes.
 const INSTANCE: &str = "twins";
-const OPERATION_POLLS_MAX: usize = 60;
 /// How long events may take from their change to their stream.
 const EVENTS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -118,7 +118,7 @@ impl Cloud {
             Some(_) => json!({"status": "Running"}),
             None => answer.json(),
         };
-        for _ in 0..OPERATION_POLLS_MAX {
+        for _ in 0..caps::DEMO_OPERATION_POLLS_MAX {
             // A status says `status`; a resource that is its own status says `provisioningState`.
             let status =
                 state["status"].as_str().or_else(|| state["properties"]["provisioningState"].as_str());
@@ -192,7 +192,7 @@ impl Cloud {
             let mut polls = 0;
             while self.https.send("GET", &url, &headers, "").await?.status.is_success() {
                 polls += 1;
-                if polls > OPERATION_POLLS_MAX {
+                if polls > caps::DEMO_OPERATION_POLLS_MAX {
                     return Err(Fault::unexpected(format!("endpoint {name} does not go away")));
                 }
                 tokio::time::sleep(Duration::from_millis(250)).await;

@@ -1,5 +1,6 @@
 //! One simulated device: registers, connects, and does what its firmware would do.
 
+use base::caps;
 use std::time::Duration;
 
 use base::ids::IdentityId;
@@ -14,7 +15,6 @@ use super::cloud::Group;
 use crate::client::{Login, MqttClient, Trust};
 
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-const REGISTRATION_POLLS_MAX: u32 = 30;
 
 pub(super) struct Device {
     pub identity: IdentityId,
@@ -46,7 +46,7 @@ impl Device {
             )
             .await?;
         let mut answer = provisioning_answer(&mut client, "1").await?;
-        for poll in 2..REGISTRATION_POLLS_MAX {
+        for poll in 2..caps::DEMO_REGISTRATION_POLLS_MAX {
             if answer["status"] != "assigning" {
                 break;
             }

@@ -9,7 +9,6 @@ use base::hosts::{Hosts, Service};
 use base::{InstanceId, caps};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use crate::batch::Batch;
 use crate::error::{CommitError, StoreError};
@@ -113,12 +112,15 @@ impl Record for Ended {
 /// All instances of one kind. Clones share them.
 pub struct Instances<K: Kind>(Arc<Inner<K>>);
 
+#[expect(clippy::disallowed_types, reason = "the one lock that is held across I/O (ARCHITECTURE.md)")]
+type Turn = tokio::sync::Mutex<()>;
+
 struct Inner<K: Kind> {
     kind: K,
     store: Store,
     hosts: Hosts,
-    /// Starts and ends take turns. Nobody who only looks for an instance waits for it.
-    turn: Mutex<()>,
+    /// Starts and ends take turns, each until it is stored. Nobody who only looks for an instance waits for it.
+    turn: Turn,
     live: RwLock<Live<K>>,
 }
 
@@ -139,7 +141,7 @@ impl<K: Kind> Clone for Instances<K> {
 impl<K: Kind> Instances<K> {
     pub fn new(kind: K, store: Store, hosts: Hosts) -> Self {
         let live = Live { by_id: HashMap::new(), by_name: BTreeMap::new(), ending: HashMap::new() };
-        Self(Arc::new(Inner { kind, store, hosts, turn: Mutex::new(()), live: RwLock::new(live) }))
+        Self(Arc::new(Inner { kind, store, hosts, turn: Turn::new(()), live: RwLock::new(live) }))
     }
 
     pub fn kind(&self) -> &K {

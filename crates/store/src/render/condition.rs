@@ -1,15 +1,13 @@
 //! Conditions in SQL. 1 is true, 0 is false and NULL is undefined, so that SQL's own AND, OR and NOT are the
 //! languages'. Every comparison is guarded by the types of both sides, as values of different types do not compare.
 
+use base::caps;
 use query::plan::{Column, Plan};
 use query::tree::{Comparison, Expression, Function, Literal};
 use rusqlite::types::Value;
 
 use super::Writer;
 use super::operand::{Operand, Test, Type};
-
-/// A longer list of texts becomes one parameter, so that statements stay short and their number small.
-const LISTED_MAX: usize = 100;
 
 /// The first branch whose test holds decides; none leaves the condition undefined.
 type Branches = Vec<(Test, String)>;
@@ -93,7 +91,7 @@ impl Writer {
     }
 
     fn list(&mut self, items: &[&Literal]) -> String {
-        if items.len() <= LISTED_MAX {
+        if items.len() <= caps::QUERY_TEXTS_LISTED_MAX {
             return items.iter().map(|item| self.literal(item)).collect::<Vec<_>>().join(", ");
         }
         let texts: Vec<&str> = items

@@ -27,10 +27,6 @@ pub(crate) const LOG_BYTES_MAX: u64 = caps::WAL_CHECKPOINT_BYTES;
 /// The same rules sooner.
 #[cfg(test)]
 pub(crate) const LOG_BYTES_MAX: u64 = caps::WAL_CHECKPOINT_BYTES / 16;
-/// How long a restart may hold the writer back while it waits for readers. Reads of one record are over by then.
-const READERS_WAIT_MAX: Duration = Duration::from_millis(20);
-/// How long the last checkpoint waits for readers; nobody writes any more.
-const END_BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// What writer, checkpoint thread and queries know of the log.
 #[derive(Default)]
@@ -166,9 +162,9 @@ impl Keeper {
 
 /// Whether the next commit begins at the log's start.
 fn start_anew(writer: &Connection) -> rusqlite::Result<bool> {
-    writer.busy_timeout(READERS_WAIT_MAX)?;
+    writer.busy_timeout(Duration::from_millis(caps::WAL_READERS_WAIT_MILLIS_MAX))?;
     let is_held = writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
-    writer.busy_timeout(super::BUSY_MAX)?;
+    writer.busy_timeout(Duration::from_secs(caps::WAL_WRITER_WAITS_SECONDS_MAX))?;
     Ok(!is_held?)
 }
 
@@ -187,7 +183,7 @@ pub(crate) fn run(connection: &Connection, log: &Log) {
 
 /// Leaves nothing in the log, so that the database is complete by itself.
 fn empty(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(END_BUSY_MAX)?;
+    connection.busy_timeout(Duration::from_secs(caps::WAL_END_WAIT_SECONDS_MAX))?;
     let is_held: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if is_held { Err(StoreError::Unavailable("a read takes too long".into())) } else { Ok(()) }
 }

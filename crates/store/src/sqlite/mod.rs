@@ -15,7 +15,7 @@ mod wal;
 mod write;
 pub(crate) mod writer;
 
-pub(crate) use write::purges;
+pub(crate) use write::{Purge, purges};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -53,8 +53,6 @@ const STATEMENTS_CACHED: usize = 256;
 /// Page caches grow to this; the operating system's cache is behind them.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
-/// How long a commit waits for a checkpoint that restarts the write-ahead log.
-const BUSY_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) fn open_memory(paths: &[DeclaredPath]) -> Result<Connections, StoreError> {
     let connection = Connection::open_in_memory()?;
@@ -109,7 +107,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_MAX)?;
+    connection.busy_timeout(Duration::from_secs(caps::WAL_WRITER_WAITS_SECONDS_MAX))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     Ok(connection)
 }

@@ -1,6 +1,7 @@
 //! What to do about a damaged write-ahead log: refuse to start over it, tell what is wrong, and make a database that opens
 //! from what is whole. Run while no server has the directory; nothing that was there is ever destroyed.
 
+use base::caps;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,8 +18,6 @@ use crate::store::lock_directory;
 use crate::table;
 
 const UNFINISHED: &str = "records.db.unfinished";
-/// Enough to see what is wrong; a damaged tree can have thousands.
-const FAULTS_SHOWN_MAX: usize = 20;
 
 /// Looks at the database and its log without changing either.
 pub fn check_records(directory: &Path) -> Result<Report, StoreError> {
@@ -101,7 +100,7 @@ fn check(directory: &Path) -> Result<Report, StoreError> {
 /// What is in a database, or else what `SQLite` says against it.
 fn inspect(path: &Path) -> Result<Vec<String>, Vec<String>> {
     let looked = look(path).and_then(|connection| {
-        let sql = format!("PRAGMA integrity_check({FAULTS_SHOWN_MAX})");
+        let sql = format!("PRAGMA integrity_check({})", caps::RECORDS_FAULTS_SHOWN_MAX);
         let said = texts(&connection, &sql)?;
         if said == ["ok"] { Ok(Ok(vec![rows(&connection)?])) } else { Ok(Err(said)) }
     });

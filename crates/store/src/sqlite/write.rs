@@ -192,7 +192,7 @@ fn raise_outbox(connection: &Connection, above: u64) -> rusqlite::Result<()> {
 /// Deletes up to `limit` rows of an instance from one table; gives how many.
 pub(crate) fn purge(
     connection: &Connection,
-    text: &str,
+    Purge(text): &Purge,
     instance: &str,
     limit: usize,
 ) -> Result<usize, StoreError> {
@@ -200,8 +200,12 @@ pub(crate) fn purge(
     Ok(connection.prepare_cached(text)?.execute((instance, limit))?)
 }
 
-/// The statement of [`purge`] for each table that belongs to instances, the outbox last.
-pub(crate) fn purges() -> Vec<String> {
+/// Where [`purge`] deletes. Only this engine sees the text.
+#[derive(Clone)]
+pub(crate) struct Purge(String);
+
+/// Each table that belongs to instances, the outbox last.
+pub(crate) fn purges() -> Vec<Purge> {
     let mut texts: Vec<String> = crate::table::ALL.iter().map(|table| sql::of(table).purge.clone()).collect();
     texts.push(
         "DELETE FROM counter WHERE (instance, name) IN \
@@ -211,5 +215,5 @@ pub(crate) fn purges() -> Vec<String> {
     texts.push(
         "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE instance = ?1 LIMIT ?2)".to_owned(),
     );
-    texts
+    texts.into_iter().map(Purge).collect()
 }

@@ -26,7 +26,7 @@ pub(crate) enum Request {
     },
     /// Deletes up to `limit` rows of an instance with one of [`write::purges`].
     Purge {
-        statement: String,
+        place: super::Purge,
         instance: String,
         limit: usize,
         answer: oneshot::Sender<Result<usize, StoreError>>,
@@ -187,8 +187,8 @@ impl Writer {
                 }
             }
             Request::Purge { answer, .. } if skip => Ok(Outcome::Purge(answer, 0)),
-            Request::Purge { statement, instance, limit, answer } => {
-                match write::purge(connection, &statement, &instance, limit) {
+            Request::Purge { place, instance, limit, answer } => {
+                match write::purge(connection, &place, &instance, limit) {
                     Ok(count) => Ok(Outcome::Purge(answer, count)),
                     Err(error) => Err((Outcome::Purge(answer, 0), error)),
                 }

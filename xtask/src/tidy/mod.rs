@@ -1,42 +1,14 @@
-//! `cargo xtask tidy`: the layers of the house, the licences we accept, text that does not belong; and, as hints only, sizes.
+//! `cargo xtask tidy`: the layers of the house, what ARCHITECTURE.md says is absent, the licences we accept, text that does not
+//! belong; and, as hints only, sizes.
 
-use std::collections::BTreeMap;
+mod absent;
+mod layers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::{self, Outcome, root};
-
-/// Each crate's layer (ARCHITECTURE.md). A crate may use lower numbers only, never the same.
-const LAYERS: &[(&str, u8)] = &[
-    ("base", 0),
-    ("test_data", 0),
-    ("dtdl", 1),
-    ("query", 1),
-    ("store", 2),
-    ("access", 3),
-    ("events", 3),
-    ("hub", 4),
-    ("digital_twins", 4),
-    ("event_hubs", 4),
-    ("provisioning", 5),
-    ("resource_manager", 6),
-    ("mqtt", 7),
-    ("rest", 7),
-    ("delivery", 7),
-    ("server", 8),
-];
-
-/// Tools beside the house: they may use everything, nothing may use them.
-const TOOLS: &[&str] = &["xtask", "bench"];
-
-/// Crates that only some of ours may name.
-const RESERVED: &[(&str, &[&str])] = &[
-    ("rusqlite", &["store"]),
-    ("http", &["rest", "delivery", "server"]),
-    ("hyper", &["rest", "delivery", "server", "bench"]),
-    ("rcgen", &["access"]),
-];
 
 const LICENCES: &[&str] = &[
     "Apache-2.0",
@@ -56,15 +28,16 @@ const LICENCES: &[&str] = &[
     "LLVM-exception",
 ];
 
-/// The version that is installed where none is.
+/// The versions that are installed where there are none.
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_MACHETE: &str = "0.9.2";
 
 const LINES_LOOK_AGAIN: usize = 600;
 const FUNCTION_LOOK_AGAIN: usize = 70;
 
 pub fn run(_: &[String]) -> Outcome {
-    let mut faults = Vec::new();
-    layers(&mut faults);
+    let mut faults = layers::check(&metadata(&["--no-deps"])?);
+    faults.extend(absent::check(&sources()));
     stray_text(&mut faults);
     size_hints();
     if faults.is_empty() {
@@ -74,46 +47,20 @@ pub fn run(_: &[String]) -> Outcome {
     Err(format!("{} faults:\n  {}", faults.len(), faults.join("\n  ")))
 }
 
-/// Every manifest's dependencies against the layers. Dev-dependencies count too, except that tests may use anything below 7.
-fn layers(faults: &mut Vec<String>) {
-    let layer_of: BTreeMap<_, _> = LAYERS.iter().copied().collect();
-    for manifest in manifests() {
-        let text = fs::read_to_string(&manifest).unwrap_or_default();
-        let Ok(table) = text.parse::<toml::Table>() else {
-            faults.push(format!("{}: not TOML", manifest.display()));
-            continue;
-        };
-        let name = table["package"]["name"].as_str().unwrap_or_default().to_owned();
-        if TOOLS.contains(&name.as_str()) {
-            continue;
-        }
-        let Some(own) = layer_of.get(name.as_str()) else {
-            faults
-                .push(format!("{name}: has no layer; give it one in xtask/src/tidy.rs and ARCHITECTURE.md"));
-            continue;
-        };
-        let dependencies = table.get("dependencies").and_then(|d| d.as_table());
-        for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {
-            if TOOLS.contains(&dependency.as_str()) {
-                faults.push(format!("{name} uses the tool {dependency}"));
-            }
-            if layer_of.get(dependency.as_str()).is_some_and(|other| other >= own) {
-                faults.push(format!("{name} (layer {own}) uses {dependency} of the same or a higher layer"));
-            }
-            let reserved = RESERVED.iter().find(|(reserved, _)| reserved == dependency);
-            if reserved.is_some_and(|(_, users)| !users.contains(&name.as_str())) {
-                faults.push(format!("{name} names {dependency}, which is not its business"));
-            }
-        }
-    }
+/// What cargo says of the workspace.
+fn metadata(arguments: &[&str]) -> Result<serde_json::Value, String> {
+    let mut command = shell::cargo();
+    command.args(["metadata", "--format-version", "1", "--locked"]).args(arguments);
+    let json = shell::output(&mut command).ok_or("cargo metadata failed: is Cargo.lock up to date?")?;
+    serde_json::from_str(&json).map_err(|error| error.to_string())
 }
 
-fn manifests() -> Vec<PathBuf> {
-    let folder = fs::read_dir(root().join("crates")).into_iter().flatten().flatten();
-    let mut paths: Vec<_> =
-        folder.map(|entry| entry.path().join("Cargo.toml")).filter(|p| p.exists()).collect();
-    paths.sort();
-    paths
+/// The Rust files of our crates, by their path from the root.
+fn sources() -> Vec<(String, String)> {
+    let paths = tracked_files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let read =
+        |path: PathBuf| Some((path.display().to_string(), fs::read_to_string(root().join(&path)).ok()?));
+    paths.filter_map(read).collect()
 }
 
 /// Words that mean a file speaks of the machine it was written on, or that a test cannot fail.
@@ -194,10 +141,7 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
 
 /// Licences of everything we build from, and what cargo-deny says of it.
 pub fn dependencies() -> Outcome {
-    let mut command = shell::cargo();
-    let json = shell::output(command.args(["metadata", "--format-version", "1", "--locked"]));
-    let json = json.ok_or("cargo metadata failed: is Cargo.lock up to date?")?;
-    let metadata: serde_json::Value = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    let metadata = metadata(&[])?;
     let mut faults = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let (name, licence) = (package["name"].as_str().unwrap_or_default(), package["license"].as_str());
@@ -208,26 +152,34 @@ pub fn dependencies() -> Outcome {
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
-    deny()
+    let deny = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+    with_tool("cargo-deny", CARGO_DENY, &deny, "sources and refused crates were not checked")?;
+    // Reads manifests and sources and builds nothing, so that it costs less than a second.
+    with_tool("cargo-machete", CARGO_MACHETE, &["machete"], "unused dependencies were not looked for")
 }
 
-/// cargo-deny over the same manifest: sources, and crates that we refuse. Installed below the target directory where it is missing.
-fn deny() -> Outcome {
+/// Runs a tool of cargo's over the workspace. Where it is missing it is installed below the target directory; where that fails,
+/// as without a network, it is said what was left out, and in CI it is a failure.
+fn with_tool(tool: &str, version: &str, arguments: &[&str], otherwise: &str) -> Outcome {
     let tools = shell::target().join("tools");
-    if !shell::exists("cargo-deny") && !tools.join("bin/cargo-deny").exists() {
+    if !shell::exists(tool) && !tools.join("bin").join(tool).exists() {
         let mut install = shell::cargo();
-        install
-            .args(["install", "--quiet", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"])
-            .arg(&tools);
-        if let Err(error) = shell::step("cargo-deny", &mut install) {
-            eprintln!("hint: {error}; licences were checked, sources and refused crates were not");
-            return Ok(());
+        install.args(["install", "--quiet", "--locked", "--version", version, tool, "--root"]).arg(&tools);
+        if let Err(error) = shell::step(tool, &mut install) {
+            return missing_tool(&format!("{error}; {otherwise}"), test_data::in_ci());
         }
     }
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{path}:{}", tools.join("bin").display());
-    let check = ["deny", "--offline", "check", "bans", "licenses", "sources"];
-    shell::step("cargo deny", shell::cargo().args(check).env("PATH", path))
+    shell::step(tool, shell::cargo().args(arguments).env("PATH", path))
+}
+
+fn missing_tool(what: &str, in_ci: bool) -> Outcome {
+    if in_ci {
+        return Err(what.to_owned());
+    }
+    eprintln!("hint: {what}");
+    Ok(())
 }
 
 /// Whether an SPDX expression can be satisfied with licences we accept.
@@ -237,4 +189,15 @@ fn is_accepted(expression: &str) -> bool {
     let accepted = |name: &str| LICENCES.contains(&name.trim());
     let all = |text: &str| text.split(" AND ").all(|part| part.split(" OR ").any(accepted));
     if has_choice { all(&flat) } else { flat.split(" OR ").any(|choice| choice.split(" AND ").all(accepted)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_cannot_be_had_is_a_hint_here_and_a_failure_in_ci() {
+        assert_eq!(missing_tool("no network", false), Ok(()));
+        assert_eq!(missing_tool("no network", true), Err("no network".to_owned()));
+    }
 }
