@@ -90,9 +90,9 @@ pub(crate) fn outbox_bytes(
         "SELECT instance, SUM(LENGTH(payload)) FROM outbox
          WHERE id NOT IN (SELECT value FROM json_each(?1)) GROUP BY instance",
     )?;
-    let done = serde_json::Value::from_iter(done.iter().copied()).to_string();
+    let done: serde_json::Value = done.iter().copied().collect();
     let row = |row: &Row| Ok((InstanceId::from_stored(row.get::<_, String>(0)?), row.get(1)?));
-    Ok(statement.query_map([done], row)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([done.to_string()], row)?.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn counter(connection: &Connection, counter: &Counter) -> Result<i64, StoreError> {
