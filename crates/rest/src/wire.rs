@@ -86,6 +86,8 @@ pub enum Malformed {
     Host,
     /// The path or the query is not UTF-8 once it is decoded.
     Encoding,
+    /// A `%` in the path is no escape: read as it stands, it would name what `%25` in its place names too.
+    Escape,
 }
 
 impl Malformed {
@@ -93,6 +95,7 @@ impl Malformed {
         match self {
             Self::Host => "The request must have one Host header.",
             Self::Encoding => "The path or the query is not UTF-8.",
+            Self::Escape => "A '%' in the path must be followed by two hexadecimal digits.",
         }
     }
 }
@@ -121,6 +124,11 @@ impl Head {
                 (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
             })
             .collect();
+        let is_escape =
+            |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        if !raw_path.split('%').skip(1).all(is_escape) {
+            malformed = malformed.or(Some(Malformed::Escape));
+        }
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         Self { method, raw_path, segments, query, raw_query, headers, host, peer, malformed }
     }
