@@ -264,12 +264,12 @@ impl Directory {
         now: Timestamp,
     ) -> Result<(), GrantError> {
         let guesser = Guesser::new(&principal.app_id, request.from);
-        if let Some(retry_after) = self.0.patience.wait(&guesser, now) {
+        if let Some(retry_after) = self.0.patience.wait(&guesser, self.0.clock.elapsed()) {
             return Err(GrantError::TooManyWrongSecrets { retry_after });
         }
         let checked = rules::check_secret(principal, request.client_secret, now);
         if matches!(checked, Err(GrantError::InvalidSecret { .. })) {
-            self.0.patience.was_wrong(guesser, now);
+            self.0.patience.was_wrong(guesser, self.0.clock.elapsed());
         }
         checked
     }

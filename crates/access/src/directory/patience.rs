@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base::{Timestamp, caps};
+use base::{Elapsed, caps};
 use parking_lot::Mutex;
 
 /// Each wrong secret is a debt that is paid off by waiting.
@@ -32,16 +32,16 @@ impl Guesser {
 }
 
 #[derive(Default)]
-pub(super) struct Patience(Mutex<HashMap<Guesser, Timestamp>>);
+pub(super) struct Patience(Mutex<HashMap<Guesser, Elapsed>>);
 
 impl Patience {
     /// How long `guesser` has to wait before a secret of it is looked at; `None`: not at all.
-    pub(super) fn wait(&self, guesser: &Guesser, now: Timestamp) -> Option<Duration> {
+    pub(super) fn wait(&self, guesser: &Guesser, now: Elapsed) -> Option<Duration> {
         let debt = self.0.lock().get(guesser)?.since(now);
         debt.checked_sub(DEBT_MAX).filter(|wait| !wait.is_zero())
     }
 
-    pub(super) fn was_wrong(&self, guesser: Guesser, now: Timestamp) {
+    pub(super) fn was_wrong(&self, guesser: Guesser, now: Elapsed) {
         let mut debts = self.0.lock();
         if debts.len() >= caps::WRONG_SECRETS_GUESSERS_MAX {
             debts.retain(|_, until| *until > now);
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_750_000_000);
+    const NOW: Elapsed = Elapsed::from_ticks(1_750_000_000);
 
     fn guesser(number: u32) -> Guesser {
         Guesser::new("app", Some(Ipv4Addr::from_bits(number).into()))
