@@ -56,15 +56,16 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     twinhub.process.stop().await?;
     postgres.process.stop().await?;
     let bytes = document.to_string().len();
-    let comparison = |what, subject, measured: &[Measured]| Comparison {
-        title: format!("{what}: {CLIENTS} clients, {TWINS} twins of {bytes} bytes"),
+    let comparison = |what, twins: usize, subject, measured: &[Measured]| Comparison {
+        title: format!("{what}: {CLIENTS} clients, {twins} twins of {bytes} bytes"),
         subject,
         anchor: Some("PostgreSQL (plain TCP)"),
         metrics: throughput_metrics(["patched", "patched per server CPU"], measured, &anchor),
     };
     Ok(vec![
-        comparison("Desired properties patched by services", "twinhub (HTTPS)", &desired),
-        comparison("Reported properties patched by devices", "twinhub (MQTT over TLS)", &reported),
+        comparison("Desired properties patched by services", TWINS, "twinhub (HTTPS)", &desired),
+        // Each client is a device and patches its own twin.
+        comparison("Reported properties patched by devices", CLIENTS, "twinhub (MQTT over TLS)", &reported),
     ])
 }
 
