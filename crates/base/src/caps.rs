@@ -61,8 +61,9 @@ pub const LARGE_BODIES_MAX: usize = 4;
 pub const HTTP_DRAIN_BYTES_MAX: usize = 1024 * 1024;
 pub const HTTP_DRAIN_SECONDS_MAX: u64 = 2;
 pub const HTTP_HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// ours: requests of one HTTP/2 connection at a time.
-pub const HTTP_STREAMS_MAX: u32 = 100;
+/// Requests of one HTTP/2 connection at a time; clients with more wait, or open another. Each costs the h2 crate a kilobyte that
+/// the connection keeps, and a stranger may have as many as anyone.
+pub const HTTP_STREAMS_MAX: u32 = 16;
 pub const HTTP_CONNECTIONS_MAX: usize = 10_000;
 
 // Device twins (IoT Hub developer guide, device twins).
