@@ -61,7 +61,7 @@ impl Hub {
     }
 
     /// `DigitalTwin_InvokeRootLevelCommand`, `DigitalTwin_InvokeComponentCommand`. The device hears a direct method; one of a component
-    /// is named `{component}*{command}`.
+    /// is named `{component}*{command}`. Principals may invoke methods, but the service lets none of them invoke a command.
     pub async fn invoke_command(
         &self,
         caller: &Caller,
@@ -69,6 +69,9 @@ impl Hub {
         component: Option<&str>,
         mut request: MethodRequest,
     ) -> Result<MethodResponse, Error> {
+        if caller.is_principal() {
+            return Err(Error::IotHubUnauthorizedAccess);
+        }
         if let Some(component) = component {
             request.name = format!("{component}*{}", request.name);
         }

@@ -115,3 +115,18 @@ async fn refusals_of_commands_are_nested() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_principal_reads_digital_twins_and_invokes_no_command_whatever_its_roles() {
+    let test = TestDoor::new().await;
+    let contributor = "4fc6c259-987e-4a07-842e-c321cc9d413f";
+    let bearer = test.bearer(&[contributor], "https://iothubs.azure.net").await;
+    test.ask("GET", "/digitaltwins/dev1", "").with(bearer.clone()).send().await.status_is(200);
+    let method =
+        test.ask("POST", "/twins/dev1/methods", r#"{"methodName":"x"}"#).with(bearer.clone()).send().await;
+    method.refused_nested(404_103, "DeviceNotOnline");
+    for path in ["/digitaltwins/dev1/commands/x", "/digitaltwins/dev1/components/c/commands/x"] {
+        let command = test.ask("POST", path, "{}").with(bearer.clone()).send().await;
+        command.refused_nested(401_002, "IotHubUnauthorizedAccess");
+    }
+}
