@@ -28,7 +28,9 @@ const VERBS: &[Verb] = &[
     ),
     ("fix", "formats, and applies what clippy can apply by itself", test::fix),
     ("tidy", "layers, licences and stray text; prints size hints", tidy::run),
-    ("deny", "licences, sources and refused crates of everything we build from", |_| tidy::dependencies()),
+    ("deny", "licences, sources, refused and unused crates of everything we build from", |_| {
+        tidy::dependencies()
+    }),
     (
         "conform",
         "official clients, unmodified, against the release binary [python|node|sdk|az]",
