@@ -35,9 +35,10 @@ def test_a_digital_twin_is_patched_by_components_under_its_etag(digital_twins, r
 
 
 def test_commands_of_the_root_and_of_a_component_reach_the_device(digital_twins, device, key, ca_pem):
+    # This client announces its model as its product.
     connection_string = f"HostName={env('IOTHUB_HOSTNAME')};DeviceId={device.device_id};SharedAccessKey={key}"
     client = IoTHubDeviceClient.create_from_connection_string(
-        connection_string, server_verification_cert=ca_pem, model_id=MODEL
+        connection_string, server_verification_cert=ca_pem, product_info=MODEL
     )
 
     def answer(request):
