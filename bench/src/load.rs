@@ -1,9 +1,9 @@
-//! The MQTT load: many connections, each with a fixed number of QoS 1 publishes in flight. The same code drives every
-//! server; only the address, the trust and the logins differ.
+//! The MQTT load: many connections that publish at QoS 1, each with a fixed number in flight or by the clock. The same code
+//! drives every server; only the address, the trust and the logins differ.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mqtt::codec::{self, Delivery, Packet, PacketId, Publish, Text};
@@ -17,6 +17,8 @@ use crate::measure::{Clients, Gate, Phase};
 use crate::statistics::Latencies;
 
 const PACKET_BYTES_MAX: usize = 256 * 1024;
+/// Messages of one connection that may be due and not acknowledged; a server that is further behind has failed.
+const BEHIND_MAX: u16 = 4096;
 
 /// Who publishes and where.
 #[derive(Clone)]
@@ -54,12 +56,51 @@ impl Listener {
         let trust = self.trust.as_ref().ok_or("this listener has no TLS")?;
         Ok(MqttClient::connect(trust, &self.at.ip().to_string(), self.at.port(), &login.mqtt()).await?)
     }
+
+    /// The version of TLS and the suite that the server agrees to; `None` without TLS.
+    pub(crate) async fn negotiated(&self) -> Result<Option<String>, Failure> {
+        let Some(trust) = &self.trust else { return Ok(None) };
+        let stream = trust.connect(&self.at.ip().to_string(), self.at.port()).await?;
+        let session = stream.get_ref().1;
+        let version = session.protocol_version().ok_or("no version of TLS")?;
+        let suite = session.negotiated_cipher_suite().ok_or("no suite of TLS")?.suite();
+        Ok(Some(format!("{version:?} {suite:?}")))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    pub(crate) in_flight: u16,
+    pub(crate) pace: Pace,
     pub(crate) body_bytes: usize,
+}
+
+/// When a connection publishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Closed loop: as soon as fewer than so many wait for their acknowledgement.
+    InFlight(u16),
+    /// Open loop: at this interval, whatever the server does. What it keeps waiting counts from when it was due, so a server
+    /// that stands still is not forgiven the messages that it did not have to take meanwhile.
+    Every(Duration),
+}
+
+impl Pace {
+    /// Packet ids of a connection. In an open loop as many as a server may fall behind.
+    fn ids(self) -> u16 {
+        match self {
+            Self::InFlight(count) => count,
+            Self::Every(_) => BEHIND_MAX,
+        }
+    }
+}
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InFlight(count) => write!(f, "{count} in flight on each"),
+            Self::Every(interval) => write!(f, "one every {} ms on each (open loop)", interval.as_millis()),
+        }
+    }
 }
 
 /// Connects one client for each login, and lets all of them publish until the gate says stop.
@@ -82,10 +123,10 @@ pub(crate) async fn publish(
     }
     let mut clients = JoinSet::new();
     for (stream, publish) in plain {
-        clients.spawn_local(Client::new(stream, publish, shape.in_flight).run(gate.clone()));
+        clients.spawn_local(Client::new(stream, publish, shape.pace).run(gate.clone()));
     }
     for (stream, publish) in encrypted {
-        clients.spawn_local(Client::new(stream, publish, shape.in_flight).run(gate.clone()));
+        clients.spawn_local(Client::new(stream, publish, shape.pace).run(gate.clone()));
     }
     Ok(clients)
 }
@@ -129,10 +170,12 @@ fn body(bytes: usize) -> String {
 struct Client<S> {
     stream: S,
     publish: Prepared,
-    in_flight: u16,
+    pace: Pace,
+    /// When the next message is due, in an open loop.
+    due: Instant,
     /// Packet ids that wait for nothing.
     free: Vec<PacketId>,
-    /// When the packet with each id was handed to the socket.
+    /// When the packet with each id was due, or handed to the socket.
     sent_at: Vec<Instant>,
     input: BytesMut,
     output: Vec<u8>,
@@ -140,13 +183,14 @@ struct Client<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    fn new(stream: S, publish: Prepared, in_flight: u16) -> Self {
+    fn new(stream: S, publish: Prepared, pace: Pace) -> Self {
         Self {
             stream,
             publish,
-            in_flight,
-            free: (1..=in_flight).rev().filter_map(NonZeroU16::new).collect(),
-            sent_at: vec![now(); usize::from(in_flight) + 1],
+            pace,
+            due: now(),
+            free: (1..=pace.ids()).rev().filter_map(NonZeroU16::new).collect(),
+            sent_at: vec![now(); usize::from(pace.ids()) + 1],
             input: BytesMut::with_capacity(4096),
             output: Vec::new(),
             latencies: Latencies::default(),
@@ -157,10 +201,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         loop {
             if gate.phase() != Phase::Stopping {
                 self.fill().await?;
-            } else if self.free.len() == usize::from(self.in_flight) {
+            } else if self.free.len() == usize::from(self.pace.ids()) {
                 break;
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            let read = match self.pace {
+                Pace::Every(_) if gate.phase() != Phase::Stopping => {
+                    let due = tokio::time::sleep_until(self.due.into());
+                    tokio::select! {
+                        read = self.stream.read_buf(&mut self.input) => read,
+                        () = due => continue,
+                    }
+                }
+                _ => self.stream.read_buf(&mut self.input).await,
+            };
+            if read? == 0 {
                 return Err("the server closed a connection under load".into());
             }
             self.take_acknowledgements(gate.phase())?;
@@ -172,12 +226,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(self.latencies)
     }
 
-    /// Publishes with every free id, in one write.
+    /// Publishes with every free id, or what is due by now, in one write.
     async fn fill(&mut self) -> Result<(), Failure> {
         let at = now();
-        while let Some(id) = self.free.pop() {
-            self.sent_at[usize::from(id.get())] = at;
-            self.publish.write(id, &mut self.output);
+        match self.pace {
+            Pace::InFlight(_) => while self.publish_one(at) {},
+            Pace::Every(interval) => {
+                while self.due <= at {
+                    if !self.publish_one(self.due) {
+                        return Err("the server is too far behind for this pace".into());
+                    }
+                    self.due += interval;
+                }
+            }
         }
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
@@ -185,6 +246,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.output.clear();
         }
         Ok(())
+    }
+
+    /// Puts a message to the output, if an id is free. Its latency counts from `at`.
+    fn publish_one(&mut self, at: Instant) -> bool {
+        let Some(id) = self.free.pop() else { return false };
+        self.sent_at[usize::from(id.get())] = at;
+        self.publish.write(id, &mut self.output);
+        true
     }
 
     fn take_acknowledgements(&mut self, phase: Phase) -> Result<(), Failure> {

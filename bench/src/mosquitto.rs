@@ -46,7 +46,7 @@ impl Mosquitto {
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
         let ready_after = start.elapsed();
-        let trust = Some(Trust::only(&root)?);
+        let trust = Some(Trust::only_with_aes_128_gcm(&root)?);
         Ok(Self {
             process,
             plain: Listener { at: plain, trust: None },

@@ -108,7 +108,7 @@ impl Environment {
     }
 
     fn trust(&self) -> Result<Trust, Failure> {
-        Ok(Trust::only(&std::fs::read_to_string(self.variable("TWINHUB_CA_FILE")?)?)?)
+        Ok(Trust::only_with_aes_128_gcm(&std::fs::read_to_string(self.variable("TWINHUB_CA_FILE")?)?)?)
     }
 }
 

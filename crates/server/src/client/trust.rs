@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +20,17 @@ pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
     pub fn only(pem: &str) -> Result<Self, ClientError> {
+        Self::with(pem, rustls::crypto::aws_lc_rs::default_provider())
+    }
+
+    /// [`Self::only`] over TLS 1.3 with AES-128-GCM alone, so that servers that are compared do the same work.
+    pub fn only_with_aes_128_gcm(pem: &str) -> Result<Self, ClientError> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+        Self::with(pem, provider)
+    }
+
+    fn with(pem: &str, provider: CryptoProvider) -> Result<Self, ClientError> {
         let trusted: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_| ClientError::Trust)?;
@@ -26,13 +38,13 @@ impl Trust {
         for certificate in &trusted {
             roots.add(certificate.clone()).map_err(|_| ClientError::Trust)?;
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider);
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .build()
             .map_err(|_| ClientError::Trust)?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("the provider knows TLS 1.2 and 1.3")
+            .expect("the provider knows TLS 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(OfTheFile { usual, trusted }))
             .with_no_client_auth();
