@@ -1,5 +1,6 @@
 //! Device identities on the wire (`iothub-service.md` §3).
 
+use access::Permission;
 use base::{DeviceId, Secret};
 use hub::device::{
     Authentication, AuthenticationKind, AuthenticationSpec, DeviceSpec, IdentityView, ScopeSpec, Status,
@@ -13,9 +14,13 @@ use crate::wire::{Request, Response};
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
         .on("GET", "/devices", "Devices_GetDevices", handler!(list))
+        .requires(Permission::RegistryRead)
         .on("GET", "/devices/{id}", "Devices_GetIdentity", handler!(get))
+        .requires(Permission::RegistryRead)
         .on("PUT", "/devices/{id}", "Devices_CreateOrUpdateIdentity", handler!(put))
+        .requires(Permission::RegistryWrite)
         .on("DELETE", "/devices/{id}", "Devices_DeleteIdentity", handler!(delete))
+        .requires(Permission::RegistryDelete)
 }
 
 async fn list(at: &HubAt, request: &Request) -> Result<Response, Refusal> {

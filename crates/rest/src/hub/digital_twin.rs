@@ -1,5 +1,6 @@
 //! Digital twins of devices on the wire (`iothub-service.md` §14): the view of IoT Plug and Play, and its commands.
 
+use access::Permission;
 use base::json_patch;
 use hub::direct_method::{MethodRequest, MethodResponse};
 use serde_json::value::RawValue;
@@ -11,19 +12,23 @@ use crate::wire::{JSON, Request, Response};
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
         .on("GET", "/digitaltwins/{id}", "DigitalTwin_GetDigitalTwin", handler!(get))
+        .requires(Permission::TwinRead)
         .on("PATCH", "/digitaltwins/{id}", "DigitalTwin_UpdateDigitalTwin", handler!(patch))
+        .requires(Permission::TwinWrite)
         .on(
             "POST",
             "/digitaltwins/{id}/commands/{command}",
             "DigitalTwin_InvokeRootLevelCommand",
             handler!(invoke),
         )
+        .requires(Permission::DirectMethodInvoke)
         .on(
             "POST",
             "/digitaltwins/{id}/components/{component}/commands/{command}",
             "DigitalTwin_InvokeComponentCommand",
             handler!(invoke),
         )
+        .requires(Permission::DirectMethodInvoke)
 }
 
 async fn get(at: &HubAt, request: &Request) -> Result<Response, Refusal> {

@@ -1,5 +1,6 @@
 //! Direct methods on the wire (`iothub-service.md` §6).
 
+use access::Permission;
 use base::ids::IdentityId;
 use hub::direct_method::{MethodRequest, MethodResponse};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,12 +11,11 @@ use crate::router::Routes;
 use crate::wire::{Request, Response};
 
 pub(super) fn routes() -> Routes<HubDoor> {
-    Routes::new().on("POST", "/twins/{id}/methods", "Devices_InvokeMethod", handler!(invoke_on_device)).on(
-        "POST",
-        "/twins/{id}/modules/{mid}/methods",
-        "Modules_InvokeMethod",
-        handler!(invoke_on_module),
-    )
+    Routes::new()
+        .on("POST", "/twins/{id}/methods", "Devices_InvokeMethod", handler!(invoke_on_device))
+        .requires(Permission::DirectMethodInvoke)
+        .on("POST", "/twins/{id}/modules/{mid}/methods", "Modules_InvokeMethod", handler!(invoke_on_module))
+        .requires(Permission::DirectMethodInvoke)
 }
 
 async fn invoke_on_device(at: &HubAt, request: &Request) -> Result<Response, Refusal> {

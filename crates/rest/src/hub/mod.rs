@@ -12,7 +12,7 @@ mod statistics;
 mod tests;
 mod twin;
 
-use access::{Caller, Directory, audiences};
+use access::{Caller, Directory, Permission, audiences};
 use base::ids::IdentityId;
 use base::sas::SasToken;
 use base::{Clock, DeviceId, ModuleId};
@@ -38,6 +38,18 @@ pub struct HubAt {
     caller: Caller,
 }
 
+impl HubAt {
+    /// Asked before the body is read, so that whoever may not is told that and not what is wrong with it.
+    fn require(&self, permission: Option<Permission>) -> Result<(), Refusal> {
+        match permission {
+            Some(permission) => {
+                Ok(self.caller.require(permission, self.hub.scope()).map_err(hub::Error::from)?)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Door for HubDoor {
     type Context = HubAt;
 
@@ -52,9 +64,9 @@ impl Door for HubDoor {
             .and(absent::device_routes())
     }
 
-    async fn authenticate(&self, head: &Head, _: &RouteInfo) -> Result<HubAt, Response> {
+    async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<HubAt, Response> {
         let at = self.caller(head).await.map_err(|refusal| refusal.answer(head, None, self.clock.now()))?;
-        match check_version(head) {
+        match check_version(head).and_then(|()| at.require(route.permission)) {
             Ok(()) => Ok(at),
             Err(refusal) => Err(refusal.answer(head, Some(&at.caller), self.clock.now())),
         }

@@ -1,5 +1,6 @@
 //! Module identities on the wire (`iothub-service.md` §3).
 
+use access::Permission;
 use base::ids::IdentityId;
 use hub::device::{IdentityView, ModuleSpec};
 use serde::{Deserialize, Serialize};
@@ -12,9 +13,13 @@ use crate::wire::{Request, Response};
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
         .on("GET", "/devices/{id}/modules", "Modules_GetModulesOnDevice", handler!(list))
+        .requires(Permission::RegistryRead)
         .on("GET", "/devices/{id}/modules/{mid}", "Modules_GetIdentity", handler!(get))
+        .requires(Permission::RegistryRead)
         .on("PUT", "/devices/{id}/modules/{mid}", "Modules_CreateOrUpdateIdentity", handler!(put))
+        .requires(Permission::RegistryWrite)
         .on("DELETE", "/devices/{id}/modules/{mid}", "Modules_DeleteIdentity", handler!(delete))
+        .requires(Permission::RegistryDelete)
 }
 
 async fn list(at: &HubAt, request: &Request) -> Result<Response, Refusal> {

@@ -1,5 +1,6 @@
 //! Statistics on the wire (`iothub-service.md` §3.5).
 
+use access::Permission;
 use hub::device::{RegistryStatistics, ServiceStatistics};
 use serde::Serialize;
 
@@ -8,12 +9,11 @@ use crate::router::Routes;
 use crate::wire::{Request, Response};
 
 pub(super) fn routes() -> Routes<HubDoor> {
-    Routes::new().on("GET", "/statistics/devices", "Statistics_GetDeviceStatistics", handler!(devices)).on(
-        "GET",
-        "/statistics/service",
-        "Statistics_GetServiceStatistics",
-        handler!(service),
-    )
+    Routes::new()
+        .on("GET", "/statistics/devices", "Statistics_GetDeviceStatistics", handler!(devices))
+        .requires(Permission::HubStatisticsRead)
+        .on("GET", "/statistics/service", "Statistics_GetServiceStatistics", handler!(service))
+        .requires(Permission::HubConnectionStatisticsRead)
 }
 
 async fn devices(at: &HubAt, _: &Request) -> Result<Response, Refusal> {

@@ -1,5 +1,6 @@
 //! Device twins and module twins on the wire (`iothub-service.md` §4).
 
+use access::Permission;
 use base::ids::IdentityId;
 use base::json::Object;
 use hub::twin::{TwinPatch, TwinReplacement, TwinView};
@@ -14,11 +15,17 @@ use crate::wire::{Request, Response};
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
         .on("GET", "/twins/{id}", "Devices_GetTwin", handler!(get_device))
+        .requires(Permission::TwinRead)
         .on("PATCH", "/twins/{id}", "Devices_UpdateTwin", handler!(patch_device))
+        .requires(Permission::TwinWrite)
         .on("PUT", "/twins/{id}", "Devices_ReplaceTwin", handler!(put_device))
+        .requires(Permission::TwinWrite)
         .on("GET", "/twins/{id}/modules/{mid}", "Modules_GetTwin", handler!(get_module))
+        .requires(Permission::TwinRead)
         .on("PATCH", "/twins/{id}/modules/{mid}", "Modules_UpdateTwin", handler!(patch_module))
+        .requires(Permission::TwinWrite)
         .on("PUT", "/twins/{id}/modules/{mid}", "Modules_ReplaceTwin", handler!(put_module))
+        .requires(Permission::TwinWrite)
 }
 
 async fn get_device(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
