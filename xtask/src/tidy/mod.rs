@@ -171,7 +171,8 @@ fn with_tool(tool: &str, version: &str, arguments: &[&str], otherwise: &str) -> 
     }
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{path}:{}", tools.join("bin").display());
-    shell::step(tool, shell::cargo().args(arguments).env("PATH", path))
+    // cargo-machete takes the name of a package that is being run for a sign that cargo did not call it.
+    shell::step(tool, shell::cargo().args(arguments).env("PATH", path).env_remove("CARGO_PKG_NAME"))
 }
 
 fn missing_tool(what: &str, in_ci: bool) -> Outcome {
