@@ -1,7 +1,7 @@
 //! The private certificate authorities: a self-signed root for each kind of key, in the data directory. Called by `Chain::open`;
 //! it must never replace a root that clients already trust.
 //!
-//! No root carries name constraints: small TLS stacks refuse a critical extension that they do not know (ADR 5).
+//! No root carries name constraints: small TLS stacks refuse a critical extension that they do not know (ADR 7).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
