@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use base::caps;
-use base::tasks::{Part, Tasks};
+use base::tasks::{Part, Stopping, Tasks};
+use base::{Clock, caps};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,7 +43,8 @@ pub(crate) struct Listeners {
     ports: Vec<(u16, Kind)>,
     runtime: Handle,
     tasks: Tasks,
-    accept: OnceLock<Arc<dyn Accept>>,
+    /// Who takes the connections, and the time by which a loop that panicked is begun again.
+    accept: OnceLock<(Arc<dyn Accept>, Clock)>,
     state: Mutex<State>,
 }
 
@@ -135,8 +136,8 @@ impl Listeners {
     }
 
     /// Starts to accept on every socket bound so far and on those that follow.
-    pub(crate) fn start(&self, accept: Arc<dyn Accept>) {
-        let _ = self.accept.set(accept);
+    pub(crate) fn start(&self, accept: Arc<dyn Accept>, clock: &Clock) {
+        let _ = self.accept.set((accept, clock.clone()));
         self.serve_waiting();
     }
 
@@ -209,33 +210,37 @@ impl Listeners {
 
     fn serve(&self, listening: Arc<Listening>) {
         let _runtime = self.runtime.enter();
-        let accept = self.accept.get().expect("serving starts with someone to accept").clone();
-        let part = listening.part.clone();
-        let mut stopping = part.as_ref().map_or_else(|| self.tasks.stopping(), |part| part.stopping());
-        self.tasks.spawn(async move {
-            // What nobody could do anything about is not told ten times a second.
-            let mut failures: u64 = 0;
-            loop {
-                let accepted = tokio::select! {
-                    () = stopping.wait() => return,
-                    accepted = listening.accept() => accepted,
-                };
-                match accepted {
-                    Some(Ok((stream, remote))) => {
-                        accept.accept(listening.kind, stream, remote, part.clone());
-                    }
-                    Some(Err(error)) if is_harmless(&error) => {}
-                    Some(Err(error)) => {
-                        if failures.is_multiple_of(FAILURES_TOLD_ONCE_IN) {
-                            tracing::warn!(%error, failures, "connections cannot be accepted for the moment");
-                        }
-                        failures += 1;
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                    None => return,
-                }
+        let (accept, clock) = self.accept.get().expect("serving starts with someone to accept").clone();
+        let part = &listening.part;
+        let stopping = part.as_ref().map_or_else(|| self.tasks.stopping(), |part| part.stopping());
+        self.tasks
+            .keep("listener", &clock, move || take(listening.clone(), accept.clone(), stopping.clone()));
+    }
+}
+
+/// Takes connections until the socket is closed.
+async fn take(listening: Arc<Listening>, accept: Arc<dyn Accept>, mut stopping: Stopping) {
+    // What nobody could do anything about is not told ten times a second.
+    let mut failures: u64 = 0;
+    loop {
+        let accepted = tokio::select! {
+            () = stopping.wait() => return,
+            accepted = listening.accept() => accepted,
+        };
+        match accepted {
+            Some(Ok((stream, remote))) => {
+                accept.accept(listening.kind, stream, remote, listening.part.clone());
             }
-        });
+            Some(Err(error)) if is_harmless(&error) => {}
+            Some(Err(error)) => {
+                if failures.is_multiple_of(FAILURES_TOLD_ONCE_IN) {
+                    tracing::warn!(%error, failures, "connections cannot be accepted for the moment");
+                }
+                failures += 1;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            None => return,
+        }
     }
 }
 
@@ -265,6 +270,9 @@ fn is_of_this_machine(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use base::Timestamp;
     use tokio::io::AsyncReadExt;
     use tokio::sync::mpsc;
 
@@ -295,6 +303,46 @@ mod tests {
         matches!(read, Ok(0) | Err(_))
     }
 
+    /// Panics at the first connection.
+    struct Trips(AtomicBool, Hold);
+
+    impl Accept for Trips {
+        fn accept(&self, kind: Kind, stream: TcpStream, remote: SocketAddr, part: Option<Arc<Part>>) {
+            assert!(self.0.swap(true, Ordering::Relaxed), "trips over the first connection");
+            self.1.accept(kind, stream, remote, part);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_panics_is_begun_again() {
+        let (tasks, clock) = (Tasks::new(), Clock::manual(Timestamp::UNIX_EPOCH));
+        let address = Ipv4Addr::LOCALHOST;
+        let socket = bind(SocketAddr::new(address.into(), 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        let (listeners, _) = Listeners::bind(address.into(), &[(port, Kind::Https)], &[], &tasks).unwrap();
+        let (accepted, mut kept) = mpsc::channel(8);
+        listeners.start(Arc::new(Trips(AtomicBool::new(false), Hold(accepted))), &clock);
+        let first = TcpStream::connect((address, port)).await.unwrap();
+        assert!(is_cut(first).await);
+        let second = TcpStream::connect((address, port)).await.unwrap();
+        while tasks.failing().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tasks.failing(), ["listener"]);
+        let taken = async {
+            loop {
+                clock.advance(Duration::from_secs(caps::TASK_PAUSE_SECONDS_MAX));
+                tokio::select! {
+                    held = kept.recv() => return held.unwrap(),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let held = tokio::time::timeout(TIMEOUT, taken).await.expect("it is taken");
+        assert_eq!(held.peer_addr().unwrap(), second.local_addr().unwrap());
+    }
+
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_further_address_is_closed_at_once_with_its_connections_and_can_be_had_again() {
@@ -305,7 +353,7 @@ mod tests {
         let ports = [(8443, Kind::Https), (8883, Kind::Mqtt)];
         let (listeners, _) = Listeners::bind(first.into(), &ports, &[], &tasks).unwrap();
         let (accepted, mut kept) = mpsc::channel(8);
-        listeners.start(Arc::new(Hold(accepted)));
+        listeners.start(Arc::new(Hold(accepted)), &Clock::system());
         let stays = TcpStream::connect((first, 8443)).await.unwrap();
         assert!(!listeners.listen_also(first), "the server's own address is not to be had");
         for _ in 0..3 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::Certificates;
@@ -86,7 +87,7 @@ impl RunFile {
 pub(crate) async fn keep_true(
     data_dir: PathBuf,
     mut written: RunFile,
-    describe: impl Fn() -> RunFile + Send + 'static,
+    describe: Arc<impl Fn() -> RunFile + Send + Sync>,
     mut stopping: Stopping,
 ) {
     loop {

@@ -122,7 +122,7 @@ impl Server {
             }),
         });
         let front = Arc::new(house.front(rest::mount(admin)));
-        listeners.start(Arc::new(Connections {
+        let connections = Connections {
             tls: Arc::new(Tls::new(certificates.clone(), clock.clone())),
             front,
             mqtt: house.mqtt_door(),
@@ -131,12 +131,13 @@ impl Server {
             open_files,
             counters,
             clock: clock.clone(),
-        }));
+        };
+        listeners.start(Arc::new(connections), &clock);
         let run_file = {
             let (listeners, mqtt_port) = (listeners.clone(), config.ports.mqtt);
             let describe =
                 move || RunFile::describe(&house, &certificates, listeners.dialled(), https_port, mqtt_port);
-            keep_run_file(config, &tasks, describe)?
+            keep_run_file(config, &tasks, &clock, describe)?
         };
         is_ready.store(true, Ordering::Relaxed);
         warnings::tell(config, listeners.is_open(), &hosts);
@@ -175,11 +176,16 @@ impl Server {
 fn keep_run_file(
     config: &Config,
     tasks: &Tasks,
-    describe: impl Fn() -> RunFile + Send + 'static,
+    clock: &Clock,
+    describe: impl Fn() -> RunFile + Send + Sync + 'static,
 ) -> Result<RunFile, Failure> {
     let run_file = describe();
     run_file.write(&config.data_dir)?;
-    tasks.spawn(run_file::keep_true(config.data_dir.clone(), run_file.clone(), describe, tasks.stopping()));
+    let (data_dir, written, stopping) = (config.data_dir.clone(), run_file.clone(), tasks.stopping());
+    let describe = Arc::new(describe);
+    tasks.keep("run.json", clock, move || {
+        run_file::keep_true(data_dir.clone(), written.clone(), describe.clone(), stopping.clone())
+    });
     Ok(run_file)
 }
 
