@@ -26,11 +26,13 @@ use crate::router::Fault;
 use crate::wire::{Body, Head, Peer, Proof, Response};
 
 mod drain;
+mod socket;
 mod stranger;
 #[cfg(test)]
 mod tests;
 
-use drain::{Leftover, Staged};
+use drain::Leftover;
+use socket::Socket;
 use stranger::{Answered, Held};
 
 /// A connection of somebody known is closed after so long without a request; official clients open a new one without asking.
@@ -128,7 +130,7 @@ where
             })
         })
     };
-    let io = TokioIo::new(held.bound(Staged::new(stream, &leftover)));
+    let io = TokioIo::new(Socket::new(stream, &held, &leftover));
     let ending = async {
         tokio::select! {
             () = stay.ended() => if peer.proof.is_given() { Some(Leaving::Tired) } else { None },

@@ -2,7 +2,6 @@
 //! thrown away, up to a cap: a socket that is closed over unread bytes is reset, and the answer may be lost with it.
 
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use base::{Clock, caps};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 const TIME_MAX: Duration = Duration::from_secs(caps::HTTP_DRAIN_SECONDS_MAX);
 const SCRATCH_BYTES: usize = 4096;
@@ -58,79 +57,40 @@ async fn read_to_the_end(mut body: Incoming) -> bool {
     true
 }
 
-/// A stream that closes in stages where bytes were left unread: first our side, then, when the client has read that or has been
-/// given its time, the rest.
-pub(super) struct Staged<S> {
-    stream: S,
-    leftover: Leftover,
-    parting: Option<Parting>,
-}
-
-struct Parting {
+/// The rest of a close in stages: our side is closed, and the client has some time to read that.
+pub(super) struct Parting {
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
     left: usize,
 }
 
-impl<S> Staged<S> {
-    pub(super) fn new(stream: S, leftover: &Leftover) -> Self {
-        Self { stream, leftover: leftover.clone(), parting: None }
+impl Leftover {
+    /// `None` where nothing was left unread, and so nobody need be waited for.
+    pub(super) fn parting(&self) -> Option<Parting> {
+        let clock = self.clock.clone();
+        self.is_unread.load(Ordering::Relaxed).then(|| Parting {
+            until: Box::pin(async move { clock.sleep(TIME_MAX).await }),
+            left: caps::HTTP_DRAIN_BYTES_MAX,
+        })
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Staged<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl Parting {
+    /// Throws away what still comes, until the client has closed its side or has had its time.
+    pub(super) fn poll_end<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Staged<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, leftover, parting } = &mut *self;
-        if parting.is_none() {
-            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
-            if !leftover.is_unread.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let Parting { until, left } = parting.get_or_insert_with(|| {
-            let clock = leftover.clock.clone();
-            let until = Box::pin(async move { clock.sleep(TIME_MAX).await });
-            Parting { until, left: caps::HTTP_DRAIN_BYTES_MAX }
-        });
+    ) -> Poll<()> {
         let mut scratch = [0; SCRATCH_BYTES];
-        while until.as_mut().poll(cx).is_pending() {
+        while self.until.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
             let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
             let bytes = buffer.filled().len();
-            if read.is_err() || bytes == 0 || bytes > *left {
+            if read.is_err() || bytes == 0 || bytes > self.left {
                 break;
             }
-            *left -= bytes;
+            self.left -= bytes;
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 }

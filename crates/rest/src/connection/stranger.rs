@@ -1,7 +1,6 @@
 //! What somebody who has not proved who he is can make a connection hold: a few requests whose answers he has not taken, and
 //! few bytes that nobody has answered. More is not read; more requests are refused in a way that clients repeat by themselves.
 
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use base::caps;
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::wire::Proof;
 
@@ -46,11 +44,6 @@ impl Held {
         (!is_too_much).then_some(asked)
     }
 
-    /// Reads of `stream` count from here on.
-    pub(super) fn bound<S>(&self, stream: S) -> Bounded<S> {
-        Bounded { stream, held: self.clone() }
-    }
-
     /// Whether every request has been answered to the end.
     pub(super) fn is_idle(&self) -> bool {
         self.0.requests.load(Ordering::Acquire) == 0
@@ -58,6 +51,27 @@ impl Held {
 
     fn is_full(&self) -> bool {
         !self.0.proof.is_given() && self.0.bytes.load(Ordering::Acquire) >= BYTES_MAX
+    }
+
+    /// Whether more may be read now. Where it may not, `cx` is woken when it may. Where no request waits, reading goes on once those
+    /// have been looked at that came: the rest is what HTTP itself throws away, such as bodies that nobody wanted.
+    pub(super) fn has_room(&self, cx: &Context<'_>) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        self.0.reader.register(cx.waker());
+        if self.is_idle() {
+            self.0.bytes.store(0, Ordering::Release);
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        !self.is_full()
+    }
+
+    pub(super) fn has_read(&self, bytes: usize) {
+        if !self.0.proof.is_given() {
+            self.0.bytes.fetch_add(bytes, Ordering::AcqRel);
+        }
     }
 }
 
@@ -102,76 +116,19 @@ impl<B: Body + Unpin> Body for Answered<B> {
     }
 }
 
-/// A stream that is not read while what was read of a stranger waits for its answer. Where no request waits, reading goes on
-/// once those have been looked at that came: the rest is what HTTP itself throws away, such as bodies that nobody wanted.
-pub(super) struct Bounded<S> {
-    stream: S,
-    held: Held,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.held.is_full() {
-            self.held.0.reader.register(cx.waker());
-            if self.held.0.requests.load(Ordering::Acquire) == 0 {
-                self.held.0.bytes.store(0, Ordering::Release);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if self.held.is_full() {
-                return Poll::Pending;
-            }
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if !self.held.0.proof.is_given() {
-            self.held.0.bytes.fetch_add(buffer.filled().len() - before, Ordering::AcqRel);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use super::super::drain::Leftover;
+    use super::super::socket::Socket;
     use super::*;
 
     struct Test {
         proof: Proof,
         held: Held,
-        stream: Bounded<DuplexStream>,
+        stream: Socket<DuplexStream>,
         theirs: DuplexStream,
     }
 
@@ -180,7 +137,12 @@ mod tests {
             let proof = Proof::default();
             let held = Held::new(&proof);
             let (theirs, ours) = tokio::io::duplex(BYTES_MAX);
-            Self { stream: held.bound(ours), proof, held, theirs }
+            Self {
+                stream: Socket::new(ours, &held, &Leftover::new(&base::Clock::system())),
+                proof,
+                held,
+                theirs,
+            }
         }
 
         async fn comes(&mut self, bytes: usize) -> bool {
