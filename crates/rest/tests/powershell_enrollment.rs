@@ -155,7 +155,7 @@ async fn an_enrollment_is_disabled_and_enabled_again() {
 async fn tags_are_replaced_as_a_whole_and_the_desired_properties_stay() {
     let twin = json!({"tags": {"a": 1, "b": 2}, "properties": {"desired": {"rate": 5}}});
     let test = Test::with(|e| e["initialTwin"] = twin).await;
-    let tags = json!({"count": 1, "version": "x", "deep": {"er": [1, null]}});
+    let tags = json!({"count": 1, "version": "x", "deep": {"er": [1, {"est": true}]}});
     test.sets(Set { tag: Some(tags.clone()), ..Set::default() }, |e| e["initialTwin"]["tags"] = tags).await;
 }
 
