@@ -195,37 +195,28 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
 }
 
 fn comparisons(plant: Plant, load: Vec<Metric>, measured: &[[Series; 4]]) -> Vec<Comparison> {
+    let metrics = |subject: usize, anchor: Option<usize>| {
+        let asked = QUESTIONS.iter().zip(measured);
+        let metric = |(question, series): (&Question, &[Series; 4])| Metric {
+            name: question.name,
+            unit: "ms",
+            better: Better::Lower,
+            subject: series[subject].clone(),
+            anchor: anchor.map(|at| series[at].clone()),
+        };
+        asked.map(metric).collect()
+    };
     let of = |anchor: &'static str, at: usize| Comparison {
         title: format!("A graph of {} twins: median time of a question, one client", plant.twins()),
         subject: "twinhub (HTTPS)",
         anchor: Some(anchor),
-        metrics: QUESTIONS
-            .iter()
-            .zip(measured)
-            .map(|(question, series)| Metric {
-                name: question.name,
-                unit: "ms",
-                better: Better::Lower,
-                subject: series[0].clone(),
-                anchor: Some(series[at].clone()),
-            })
-            .collect(),
+        metrics: metrics(0, Some(at)),
     };
     let cpu = Comparison {
         title: "The same: time of the processor that the server took for one".to_owned(),
         subject: "twinhub (HTTPS)",
         anchor: None,
-        metrics: QUESTIONS
-            .iter()
-            .zip(measured)
-            .map(|(question, series)| Metric {
-                name: question.name,
-                unit: "ms",
-                better: Better::Lower,
-                subject: series[3].clone(),
-                anchor: None,
-            })
-            .collect(),
+        metrics: metrics(3, None),
     };
     let loading = Comparison {
         title: format!("Loading it by {LOADING} clients"),

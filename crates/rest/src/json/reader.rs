@@ -1,10 +1,10 @@
 //! A deserializer around another one: it knows at which member it is, says what is wrong there, and reads names and numbers as
 //! the service does. What a visitor wants is known from the method that it calls, so no type needs to say it again.
 
-use base::caps;
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
+use base::caps;
 use base::json::NotJson;
 use serde::de::value::StrDeserializer;
 use serde::de::{
