@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::command_line::Format;
+use crate::commands::env::Format;
 
 /// What the variables are made of.
 pub(crate) struct Facts {

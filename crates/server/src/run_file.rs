@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::Certificates;
 use base::tasks::Stopping;
 use serde::{Deserialize, Serialize};
-use server::out;
 
-use crate::command_line::{DataDirArgs, EnvArgs};
 use crate::house::House;
-use crate::{Failure, config, data_directory, environment};
+use crate::{Failure, data_directory};
 
 /// How soon `twinhub env` follows a changed key.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
@@ -77,10 +74,6 @@ impl RunFile {
         TcpStream::connect_timeout(&at, Duration::from_secs(2)).map_err(|_| nobody())?;
         Ok(run)
     }
-
-    fn of(args: &DataDirArgs) -> Result<Self, Failure> {
-        Self::of_running(&config::load(&args.layer())?.data_dir)
-    }
 }
 
 /// Writes the file anew when keys or instances have changed, until shutdown.
@@ -103,19 +96,4 @@ pub(crate) async fn keep_true(
             }
         }
     }
-}
-
-/// `twinhub env`.
-pub(crate) fn print_environment(args: &EnvArgs) -> Result<ExitCode, Failure> {
-    let run = RunFile::of(&args.data_dir)?;
-    out::write(environment::write(&run.environment, &run.tenant_id, args.format));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `twinhub hosts`.
-pub(crate) fn print_hosts(args: &DataDirArgs) -> Result<ExitCode, Failure> {
-    for (address, name) in RunFile::of(args)?.hosts {
-        out::line(format_args!("{address}\t{name}"));
-    }
-    Ok(ExitCode::SUCCESS)
 }

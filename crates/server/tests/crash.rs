@@ -21,7 +21,7 @@ const DEVICES: usize = 4;
 /// Every connection writes at most this long before its server is killed.
 const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
 
-#[path = "process/deadline.rs"]
+#[path = "fixture/deadline.rs"]
 mod deadline;
 
 struct Server {

@@ -15,7 +15,7 @@ use base::{Clock, Key, sas};
 use deadline::Deadline;
 use server::client::{Https, Login, MqttClient, Trust};
 
-#[path = "process/deadline.rs"]
+#[path = "fixture/deadline.rs"]
 mod deadline;
 
 /// A deadline for whatever a test waits for.

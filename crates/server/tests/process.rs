@@ -3,17 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test end it like the test itself")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use deadline::Deadline;
+use fixture::{Server, client, deadline, environment, log_in, own_address, token_for, twinhub};
 use server::client::{Https, Login, MqttClient, Trust};
 
-#[path = "process/deadline.rs"]
-mod deadline;
+mod fixture;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/secrets.rs"]
@@ -22,84 +19,6 @@ mod secrets;
 mod stress;
 #[path = "process/tls.rs"]
 mod tls;
-
-/// A loopback address of its own for every server of this test process, so that runs do not meet.
-fn own_address() -> String {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    format!("127.{}.{}.{}", 100 + high % 100, low, NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-struct Server {
-    child: Child,
-    address: String,
-    ready_line: String,
-    _deadline: Deadline,
-}
-
-impl Server {
-    fn command(directory: &Path, address: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-        command
-            .args(["serve", "--durability", "relaxed", "--listen", address, "--data-dir"])
-            .arg(directory)
-            .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
-            .env("TWINHUB_TEST__ALLOW_CLOCK_CONTROL", "true")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn start(directory: &Path) -> Self {
-        let address = own_address();
-        Self::spawn(Self::command(directory, &address), address)
-    }
-
-    fn spawn(mut command: Command, address: String) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let deadline = Deadline::of(&child);
-        let mut ready_line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready_line).unwrap();
-        Self { child, address, ready_line, _deadline: deadline }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("https://{}:8443{path}", self.address)
-    }
-
-    /// Ends it and gives what it said on stderr, which was piped.
-    fn said(mut self) -> String {
-        let mut stderr = self.child.stderr.take().unwrap();
-        self.terminate();
-        let mut said = String::new();
-        std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
-        said
-    }
-
-    fn terminate(mut self) -> ExitStatus {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn client(directory: &Path) -> Https {
-    let pem = std::fs::read_to_string(directory.join("ca.pem")).unwrap();
-    Https::new(Trust::only(&pem).unwrap())
-}
-
-fn twinhub(directory: &Path, arguments: &[&str]) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
-    let output = deadline::output(command.args(arguments).arg("--data-dir").arg(directory));
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
 
 #[tokio::test]
 async fn it_says_when_it_is_ready_and_answers_over_tls() {
@@ -113,31 +32,6 @@ async fn it_says_when_it_is_ready_and_answers_over_tls() {
     }
     let answer = https.send("GET", &server.url("/_twinhub/instances"), &[], "").await.unwrap();
     assert_eq!(answer.status, 401, "live control wants the admin key");
-}
-
-/// What `twinhub env` prints.
-fn environment(directory: &Path) -> BTreeMap<String, String> {
-    let (_, json, _) = twinhub(directory, &["env", "--format", "json"]);
-    serde_json::from_str(&json).unwrap()
-}
-
-/// A token of the first principal for `resource`.
-async fn token_for(directory: &Path, variables: &BTreeMap<String, String>, resource: &str) -> String {
-    let url = format!("{}/{}/oauth2/token", variables["AZURE_AUTHORITY_HOST"], variables["AZURE_TENANT_ID"]);
-    let body = format!(
-        "grant_type=client_credentials&client_id={}&client_secret={}&scope={resource}/.default",
-        variables["AZURE_CLIENT_ID"], variables["AZURE_CLIENT_SECRET"],
-    );
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let answer = client(directory).ask("POST", &url, &headers, body).await.unwrap();
-    format!("Bearer {}", answer.json()["access_token"].as_str().unwrap())
-}
-
-/// What `twinhub env` prints, and a token for Resource Manager bought with it.
-async fn log_in(directory: &Path) -> (BTreeMap<String, String>, String) {
-    let variables = environment(directory);
-    let token = token_for(directory, &variables, &variables["AZURE_RESOURCE_MANAGER_AUDIENCE"]).await;
-    (variables, token)
 }
 
 #[tokio::test]

@@ -1,19 +1,17 @@
 //! A backup: one tar file that holds everything a server needs to go on elsewhere, its keys included. Made by the running
-//! server (`make`), fetched and unpacked by commands (`commands`, `unpack`).
+//! server (`make`), fetched by `commands/backup.rs`, unpacked by `unpack`.
 //!
 //! In order: `READ-ME.txt` · `backup.json` · `records.db` · `log/…` · keys · `checksums.txt`, which comes last, so
 //! that a file that was cut off lacks it.
 
-mod commands;
 mod make;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::io::{self, Read};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use commands::{backup, restore};
 pub(crate) use make::{Source, remove_leftovers};
 pub(crate) use unpack::refuse_half_restored;
 

@@ -26,7 +26,7 @@ pub(crate) fn refuse_half_restored(data_dir: &Path) -> Result<(), Failure> {
 
 /// Marks an empty directory, or one in which a restore was cut off, from which it takes what that had put there. The mark keeps
 /// other restores off as long as it is held.
-pub(super) fn claim(directory: &Path) -> Result<File, Failure> {
+pub(crate) fn claim(directory: &Path) -> Result<File, Failure> {
     data_directory::make(directory)?;
     if directory.join(MARK).exists() {
         let mark = data_directory::take_private(&directory.join(MARK))?;
@@ -45,12 +45,12 @@ pub(super) fn claim(directory: &Path) -> Result<File, Failure> {
 }
 
 /// Empties the directory again.
-pub(super) fn give_up(directory: &Path) -> Result<(), Failure> {
+pub(crate) fn give_up(directory: &Path) -> Result<(), Failure> {
     clear(directory)?;
     release(directory)
 }
 
-pub(super) fn release(directory: &Path) -> Result<(), Failure> {
+pub(crate) fn release(directory: &Path) -> Result<(), Failure> {
     sync_names(directory)?;
     fs::remove_file(directory.join(MARK))?;
     Ok(sync_names(directory)?)
@@ -77,7 +77,7 @@ fn sync_names(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes what is in the archive into a directory, synced. The path is for what is said of it.
-pub(super) fn unpack(archive: &Path, file: File, directory: &Path) -> Result<(), Failure> {
+pub(crate) fn unpack(archive: &Path, file: File, directory: &Path) -> Result<(), Failure> {
     let senseless =
         |error: io::Error| format!("{} is no backup, or not all of one: {error}", archive.display());
     let mut tar = Archive::new(BufReader::with_capacity(BUFFER_BYTES, file));
@@ -151,7 +151,7 @@ fn check_format(manifest: &str) -> Result<(), Failure> {
 }
 
 /// Opens what was unpacked as a server would, and makes records and log fit each other. Gives what is in it, in sentences.
-pub(super) fn open_all(directory: &Path) -> Result<Vec<String>, Failure> {
+pub(crate) fn open_all(directory: &Path) -> Result<Vec<String>, Failure> {
     let report = store::check_records(directory)?;
     if !report.is_sound {
         return Err(report.lines.join("; ").into());

@@ -28,7 +28,7 @@ fn shake(server: &Server, port: u16, root: Option<&Path>, offer: &[&str]) -> (bo
     }
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let _deadline = Deadline::of(&child);
+    let _deadline = deadline::Deadline::of(&child);
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     (child.wait().unwrap().success(), said)

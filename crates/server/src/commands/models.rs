@@ -4,13 +4,29 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
 use digital_twins::model_issues;
 use dtdl::{INVALID_JSON, Issue};
 use serde_json::json;
 use server::out;
 
 use crate::Failure;
-use crate::command_line::ModelsCheckArgs;
+
+#[derive(Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Validate models without a server; fails when one has an issue.
+    Check(ModelsCheckArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ModelsCheckArgs {
+    /// JSON files, each with a model or an array of models; they may refer to each other
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// One JSON object per issue
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// A file's share of the text that is checked.
 struct Part {

@@ -1,10 +1,27 @@
-//! The command line as clap sees it (`design.md` §2). Flags become the topmost layer of the configuration.
+//! The command line as clap sees it (`design.md` §2), and a file for each command: what it takes, then what it does. Those of `serve`
+//! become the topmost layer of the configuration.
+
+pub(crate) mod backup;
+pub(crate) mod demo;
+pub(crate) mod env;
+pub(crate) mod events;
+pub(crate) mod hosts;
+pub(crate) mod models;
+pub(crate) mod repair;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use backup::{BackupArgs, RestoreArgs};
+use clap::{Args, Parser, Subcommand};
+use demo::DemoArgs;
+use env::EnvArgs;
+use events::EventsArgs;
+use models::ModelsCommand;
+use repair::{LogCommand, RecordsCommand};
 
 use crate::config::Flags;
+use crate::{Failure, config, serve};
 
 /// IoT Hub, Device Provisioning, Digital Twins, Resource Manager and Entra endpoints on your own machine.
 #[derive(Parser)]
@@ -52,79 +69,28 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Args)]
-pub(crate) struct EventsArgs {
-    #[command(flatten)]
-    pub(crate) data_dir: DataDirArgs,
-    /// Whose events [default: the default hub's]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) hub: Option<String>,
-    /// Where to begin [default: earliest, or latest with --follow]
-    #[arg(long, value_enum)]
-    pub(crate) from: Option<From>,
-    /// Go on with what arrives instead of ending at the present end
-    #[arg(long)]
-    pub(crate) follow: bool,
-    /// One JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum From {
-    Earliest,
-    Latest,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum ModelsCommand {
-    /// Validate models without a server; fails when one has an issue.
-    Check(ModelsCheckArgs),
-}
-
-#[derive(Args)]
-pub(crate) struct ModelsCheckArgs {
-    /// JSON files, each with a model or an array of models; they may refer to each other
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// One JSON object per issue
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct BackupArgs {
-    /// A tar file that must not be there yet; it will hold secrets
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) data_dir: DataDirArgs,
-}
-
-#[derive(Args)]
-pub(crate) struct RestoreArgs {
-    /// What `twinhub backup` wrote
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// An empty directory, or one that is not there yet
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum RecordsCommand {
-    /// Say whether records.db and its write-ahead log are sound; changes nothing, fails when they are not.
-    Check(DataDirArgs),
-    /// Make records that open from damaged ones; keeps what was there, says what is lost.
-    Repair(DataDirArgs),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum LogCommand {
-    /// Read every record of the log; changes nothing, names what is damaged and which events are lost, fails when there is any.
-    Check(DataDirArgs),
-    /// Read events back that recovery cut off, and make damaged openings of segments anew; keeps what was there.
-    Repair(DataDirArgs),
+impl Command {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Serve(args) => serve::run(&config::load(&args.layer())?),
+            Self::Demo(args) => demo::run(&args),
+            Self::Env(args) => env::run(&args),
+            Self::Events(args) => events::run(&args),
+            Self::Models { command: ModelsCommand::Check(args) } => models::check(&args),
+            Self::Backup(args) => backup::backup(&args),
+            Self::Restore(args) => backup::restore(&args),
+            Self::Records { command: RecordsCommand::Check(args) } => {
+                repair::run(&args, store::check_records)
+            }
+            Self::Records { command: RecordsCommand::Repair(args) } => {
+                repair::run(&args, store::repair_records)
+            }
+            Self::Log { command: LogCommand::Check(args) } => repair::run(&args, store::check_log),
+            Self::Log { command: LogCommand::Repair(args) } => repair::run(&args, store::repair_log),
+            Self::Hosts(args) => hosts::run(&args),
+            Self::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -190,41 +156,4 @@ impl DataDirArgs {
     pub(crate) fn layer(&self) -> Flags {
         ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
     }
-}
-
-#[derive(Args, Clone)]
-pub(crate) struct DemoArgs {
-    /// Where the demo keeps its data [default: beside the default data directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// End after the summary instead of serving on
-    #[arg(long)]
-    pub(crate) exit: bool,
-}
-
-impl DemoArgs {
-    pub(crate) fn layer(&self) -> Flags {
-        ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct EnvArgs {
-    #[command(flatten)]
-    pub(crate) data_dir: DataDirArgs,
-    #[arg(long, value_enum, default_value = "shell")]
-    pub(crate) format: Format,
-}
-
-/// How `twinhub env` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// export NAME='value' for POSIX shells
-    Shell,
-    /// NAME="value" lines
-    Dotenv,
-    /// One object of strings
-    Json,
-    /// The commands that point the Azure CLI at the server
-    Az,
 }

@@ -5,12 +5,37 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::command_line::{EventsArgs, From};
+use super::DataDirArgs;
 use crate::live::Live;
 use crate::{Failure, config};
+
+#[derive(Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgs,
+    /// Whose events [default: the default hub's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hub: Option<String>,
+    /// Where to begin [default: earliest, or latest with --follow]
+    #[arg(long, value_enum)]
+    pub(crate) from: Option<From>,
+    /// Go on with what arrives instead of ending at the present end
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    Earliest,
+    Latest,
+}
 
 pub(crate) fn run(args: &EventsArgs) -> Result<ExitCode, Failure> {
     let data_dir = config::load(&args.data_dir.layer())?.data_dir;

@@ -7,8 +7,25 @@ use std::process::ExitCode;
 use server::out;
 use store::{Report, StoreError};
 
-use crate::command_line::DataDirArgs;
+use super::DataDirArgs;
 use crate::{Failure, config, data_directory};
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(crate) enum RecordsCommand {
+    /// Say whether records.db and its write-ahead log are sound; changes nothing, fails when they are not.
+    Check(DataDirArgs),
+    /// Make records that open from damaged ones; keeps what was there, says what is lost.
+    Repair(DataDirArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LogCommand {
+    /// Read every record of the log; changes nothing, names what is damaged and which events are lost, fails when there is any.
+    Check(DataDirArgs),
+    /// Read events back that recovery cut off, and make damaged openings of segments anew; keeps what was there.
+    Repair(DataDirArgs),
+}
 
 /// Fails when what is stored is not sound.
 pub(crate) fn run(

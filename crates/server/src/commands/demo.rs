@@ -2,17 +2,35 @@
 //! then serves on with what a first visitor needs.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::Clock;
+use clap::Args;
 use server::demo::{self, Report, Target};
 use server::out;
 
-use crate::command_line::DemoArgs;
+use super::ServeArgs;
+use crate::config::Flags;
 use crate::run_file::RunFile;
 use crate::serve::Ending;
 use crate::{Failure, admin_key, config, data_directory, serve};
+
+#[derive(Args, Clone)]
+pub(crate) struct DemoArgs {
+    /// Where the demo keeps its data [default: beside the default data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// End after the summary instead of serving on
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+impl DemoArgs {
+    pub(crate) fn layer(&self) -> Flags {
+        ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
+    }
+}
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let mut args = args.clone();

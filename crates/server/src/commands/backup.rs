@@ -6,13 +6,33 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use http_body_util::BodyExt;
 use server::out;
 
-use super::unpack;
-use crate::command_line::{BackupArgs, RestoreArgs};
+use super::DataDirArgs;
+use crate::backup::unpack;
 use crate::live::Live;
 use crate::{Failure, config, data_directory};
+
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// A tar file that must not be there yet; it will hold secrets
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// What `twinhub backup` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// An empty directory, or one that is not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+}
 
 pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
     let data_dir = config::load(&args.data_dir.layer())?.data_dir;

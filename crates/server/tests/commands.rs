@@ -1,0 +1,40 @@
+//! The commands of the built binary as people and scripts meet them. A file for each command, in `commands/`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of a test end it like the test itself")]
+
+use std::process::Command;
+
+use fixture::deadline;
+
+mod fixture;
+
+fn help(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    let output = deadline::output(command.args(arguments).arg("--help"));
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names and explanations that a help text lists below "Commands:".
+fn listed(help: &str) -> Vec<(String, String)> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let row = |line: &str| {
+        let (name, explanation) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        (name.to_owned(), explanation.trim().to_owned())
+    };
+    lines.take_while(|line| !line.is_empty()).map(row).collect()
+}
+
+#[test]
+fn every_command_explains_itself_and_the_readme_lists_it() {
+    let readme = include_str!("../../../README.md");
+    let commands = listed(&help(&[]));
+    assert!(commands.len() > 10, "{commands:?}");
+    for (name, explanation) in commands {
+        assert!(!explanation.is_empty(), "{name}");
+        assert!(readme.contains(&format!("`twinhub {name}")), "the README has no row for `twinhub {name}`");
+        for (below, explanation) in listed(&help(&[&name])) {
+            assert!(!explanation.is_empty(), "{name} {below}");
+        }
+    }
+}
