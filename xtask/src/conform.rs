@@ -7,22 +7,48 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::docs;
 use crate::shell::{self, Outcome, cargo, root, step, target};
 
 /// The suites that run at every change.
-pub const USUAL: &[&str] = &["python", "node", "sdk"];
+pub const USUAL: &[&str] = &["shell", "python", "node", "sdk"];
 /// Those, and the ones that take long to install or to run.
-pub const ALL: &[&str] = &["python", "node", "sdk", "az"];
+pub const ALL: &[&str] = &["shell", "python", "node", "sdk", "az"];
 
+/// What a run of the suites may do otherwise, for who writes them.
+#[derive(Default)]
+struct Wishes {
+    /// Another binary than a release build.
+    binary: Option<PathBuf>,
+    /// Another address than 127.0.0.1, where another server may listen already.
+    listen: Option<String>,
+    /// The blocks of `docs/` and not the tests of the clients.
+    pages_only: bool,
+}
+
+/// `conform [--binary PATH] [--listen ADDRESS] [--pages] [SUITE…]`.
 pub fn run(arguments: &[String]) -> Outcome {
-    if arguments.is_empty() {
-        return run_suites(USUAL);
-    }
-    run_suites(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    let mut arguments = arguments.to_vec();
+    let binary = shell::take_option(&mut arguments, "--binary")?.map(PathBuf::from);
+    let listen = shell::take_option(&mut arguments, "--listen")?;
+    let given = arguments.len();
+    arguments.retain(|argument| argument != "--pages");
+    let wishes = Wishes { binary, listen, pages_only: arguments.len() < given };
+    let suites: Vec<_> = arguments.iter().map(String::as_str).collect();
+    run_as_wished(wishes, if suites.is_empty() { USUAL } else { &suites })
 }
 
 pub fn run_suites(suites: &[&str]) -> Outcome {
-    step("release build", cargo().args(["build", "--release", "--quiet"]))?;
+    run_as_wished(Wishes::default(), suites)
+}
+
+fn run_as_wished(wishes: Wishes, suites: &[&str]) -> Outcome {
+    let binary = if let Some(path) = wishes.binary {
+        path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
+    } else {
+        step("release build", cargo().args(["build", "--release", "--quiet"]))?;
+        target().join("release/twinhub")
+    };
     if shell::shared().is_none() {
         let missing =
             "the shared folder is missing, so the published ontologies are not tried; set TWINHUB_SHARED";
@@ -31,9 +57,10 @@ pub fn run_suites(suites: &[&str]) -> Outcome {
         }
         eprintln!("hint: {missing}");
     }
-    let server = Server::start()?;
+    let server = Server::start(binary, wishes.listen.as_deref(), wishes.pages_only)?;
     for suite in suites {
         match *suite {
+            "shell" => in_a_shell(&server)?,
             "python" => python(&server)?,
             "node" => node(&server)?,
             "sdk" => sdk(&server)?,
@@ -42,6 +69,14 @@ pub fn run_suites(suites: &[&str]) -> Outcome {
         }
     }
     server.stop()
+}
+
+/// The pages that need nothing but what Debian packages.
+fn in_a_shell(server: &Server) -> Outcome {
+    for (program, package) in [("mosquitto_rr", "mosquitto-clients"), ("curl", "curl"), ("jq", "jq")] {
+        shell::ensure_debian(program, package)?;
+    }
+    docs::run("shell", &target().join("conform/shell"), |command| server.surround(command, None))
 }
 
 fn requirements() -> PathBuf {
@@ -71,14 +106,22 @@ fn pytest(python: &Path, tests: &Path) -> Command {
 fn python(server: &Server) -> Outcome {
     let python = python_environment("python", &requirements())?;
     let mut command = pytest(&python, &root().join("conformance/python"));
-    step("conformance: python", server.environment(&mut command))
+    server.clients("conformance: python", &mut command)?;
+    docs::run("python", &target().join("conform/pages"), |command| {
+        server.surround(command, Some(&python.join("bin")));
+    })
 }
 
 /// `az` has 700 MB of packages of its own.
 fn az(server: &Server) -> Outcome {
     let tests = root().join("conformance/az");
     let python = python_environment("az", &tests.join("requirements.txt"))?;
-    step("conformance: az", server.environment(&mut pytest(&python, &tests)))
+    server.clients("conformance: az", &mut pytest(&python, &tests))?;
+    let folder = target().join("conform/pages");
+    docs::run("az", &folder, |command| {
+        server.surround(command, Some(&python.join("bin")));
+        command.env("AZURE_CONFIG_DIR", folder.join("az")).env("AZURE_CORE_COLLECT_TELEMETRY", "false");
+    })
 }
 
 /// The suite that comes with the sources of Microsoft's Digital Twins client, as it is, over fixtures of ours.
@@ -129,7 +172,8 @@ fn node(server: &Server) -> Outcome {
     }
     let mut command = Command::new("node");
     command.args(["--test", "--test-concurrency=1", "--test-timeout=120000"]).current_dir(&environment);
-    step("conformance: node", server.environment(&mut command))
+    server.clients("conformance: node", &mut command)?;
+    docs::run("node", &environment, |command| server.surround(command, None))
 }
 
 /// A folder made by `make` once for each content of `pins`.
@@ -148,24 +192,23 @@ fn environment(name: &str, pins: &Path, make: impl FnOnce(&Path) -> Outcome) -> 
 }
 
 /// One twinhub on a data directory of its own.
-pub struct Server {
+struct Server {
     child: Child,
+    binary: PathBuf,
     data: PathBuf,
+    pages_only: bool,
 }
 
 impl Server {
-    pub fn binary() -> PathBuf {
-        target().join("release/twinhub")
-    }
-
-    fn start() -> Result<Self, String> {
+    fn start(binary: PathBuf, listen: Option<&str>, pages_only: bool) -> Result<Self, String> {
         let data = target().join("conform/data");
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(&data).map_err(|error| error.to_string())?;
         let log = fs::File::create(target().join("conform/server.log")).map_err(|error| error.to_string())?;
-        let mut child = Command::new(Self::binary())
+        let mut child = Command::new(&binary)
             .args(["serve", "--data-dir"])
             .arg(&data)
+            .args(listen.into_iter().flat_map(|address| ["--listen", address]))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -180,24 +223,38 @@ impl Server {
                 target().join("conform/server.log").display()
             ));
         }
-        Ok(Self { child, data })
+        Ok(Self { child, binary, data, pages_only })
+    }
+
+    /// Runs the tests of official clients, unless the pages alone are wanted.
+    fn clients(&self, name: &str, command: &mut Command) -> Outcome {
+        if self.pages_only { Ok(()) } else { step(name, self.environment(command)) }
     }
 
     /// Gives a client everything of `twinhub env`.
     fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let json = shell::output(
-            Command::new(Self::binary()).args(["env", "--format", "json", "--data-dir"]).arg(&self.data),
+            Command::new(&self.binary).args(["env", "--format", "json", "--data-dir"]).arg(&self.data),
         );
         let variables: serde_json::Value =
             json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         for (name, value) in variables.as_object().into_iter().flatten() {
             command.env(name, value.as_str().unwrap_or_default());
         }
-        command.env("CONFORM_BINARY", Self::binary()).env("TWINHUB_DATA_DIR", &self.data);
+        command.env("CONFORM_BINARY", &self.binary).env("TWINHUB_DATA_DIR", &self.data);
         if let Some(shared) = shell::shared() {
             command.env("TWINHUB_SHARED", shared.canonicalize().unwrap_or(shared));
         }
         command
+    }
+
+    /// Gives a page's script the same, and a path on which `twinhub` and the programs of the suite come first.
+    fn surround(&self, command: &mut Command, programs: Option<&Path>) {
+        let own = self.binary.parent().expect("a file lies in a folder");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = programs.into_iter().chain([own]).map(Path::to_path_buf);
+        let path = std::env::join_paths(folders.chain(std::env::split_paths(&path)));
+        self.environment(command).env("PATH", path.expect("no folder of ours has a colon"));
     }
 
     /// Ends it the way an operator does, and insists that it drains.

@@ -6,6 +6,7 @@
 mod bench;
 mod conform;
 mod demo;
+mod docs;
 mod shell;
 mod test;
 mod tidy;
@@ -27,13 +28,13 @@ const VERBS: &[Verb] = &[
         test::within,
     ),
     ("fix", "formats, and applies what clippy can apply by itself", test::fix),
-    ("tidy", "layers, licences and stray text; prints size hints", tidy::run),
+    ("tidy", "layers, licences, pages whose blocks nobody runs, stray text; prints size hints", tidy::run),
     ("deny", "licences, sources, refused and unused crates of everything we build from", |_| {
         tidy::dependencies()
     }),
     (
         "conform",
-        "official clients, unmodified, against the release binary [python|node|sdk|az]",
+        "official clients and the pages of docs/, against the release binary [--binary PATH] [shell|python|node|sdk|az]",
         conform::run,
     ),
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),

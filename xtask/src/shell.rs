@@ -80,6 +80,16 @@ pub fn output(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Takes `--name VALUE` out of the arguments.
+pub fn take_option(arguments: &mut Vec<String>, name: &str) -> Result<Option<String>, String> {
+    let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(None) };
+    if at + 1 == arguments.len() {
+        return Err(format!("{name} wants a value"));
+    }
+    arguments.remove(at);
+    Ok(Some(arguments.remove(at)))
+}
+
 /// Whether a program can be started at all.
 pub fn exists(program: &str) -> bool {
     Command::new("sh")

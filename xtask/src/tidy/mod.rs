@@ -38,6 +38,7 @@ const FUNCTION_LOOK_AGAIN: usize = 70;
 pub fn run(_: &[String]) -> Outcome {
     let mut faults = layers::check(&metadata(&["--no-deps"])?);
     faults.extend(absent::check(&sources()));
+    faults.extend(crate::docs::check());
     stray_text(&mut faults);
     size_hints();
     if faults.is_empty() {
@@ -79,6 +80,16 @@ fn stray_text(faults: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// The files of the project below these folders, those too that are about to be added.
+pub fn tracked(folders: &[&str]) -> Vec<String> {
+    let mut git = Command::new("git");
+    git.current_dir(root())
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "--"])
+        .args(folders);
+    let listing = shell::output(&mut git).unwrap_or_default();
+    listing.lines().filter(|path| root().join(path).exists()).map(str::to_owned).collect()
 }
 
 fn tracked_files() -> Vec<PathBuf> {
