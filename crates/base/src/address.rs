@@ -31,6 +31,11 @@ impl ConnectionString {
         (!host.is_empty()).then_some(host)
     }
 
+    /// The host of `HostName`, with its port if it has one.
+    pub fn host_name(&self) -> Option<&str> {
+        self.field("HostName").filter(|host| !host.is_empty())
+    }
+
     pub fn entity_path(&self) -> Option<&str> {
         self.field("EntityPath")
     }

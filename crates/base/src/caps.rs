@@ -341,8 +341,10 @@ pub const REFUSALS_TOLD_SECONDS: u64 = 60;
 pub const BACKUP_PIECES_MAX: usize = 8;
 /// ours: texts in a backup are short.
 pub const BACKUP_TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// ours: polls of one operation, and of one registration, by the demo.
-pub const DEMO_OPERATION_POLLS_MAX: usize = 60;
+/// ours: polls of one operation of Resource Manager by our own client, and of one registration by the demo.
+pub const CLIENT_OPERATION_POLLS_MAX: usize = 60;
+/// ours: of what a service says that refuses outside of its envelope, shown to people.
+pub const CLIENT_REFUSAL_CHARACTERS_MAX: usize = 300;
 pub const DEMO_REGISTRATION_POLLS_MAX: u32 = 30;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;

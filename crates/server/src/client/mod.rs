@@ -1,8 +1,11 @@
-//! Small clients of our own for the public wire: HTTPS and MQTT over TLS. The demo, the commands that ask a running server, and the
+//! Small clients of our own for the public wire: HTTPS, what speaks through it, and MQTT over TLS. The demo, the commands that ask a running server, and the
 //! benchmarks use them. They must never take a shortcut that a client on another machine could not take.
 
 mod https;
+mod management;
 mod mqtt;
+mod refusal;
+mod service;
 mod trust;
 
 use std::io;
@@ -11,7 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpStream;
 
 pub use https::{Answer, Https};
+pub use management::{Management, Variables, token, variable};
 pub use mqtt::{Login, MqttClient};
+pub use refusal::Refusal;
+pub use service::ServiceApi;
 pub use trust::Trust;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +38,27 @@ pub enum ClientError {
     Timeout(u64),
     #[error("the trust file holds no certificate")]
     Trust,
+    /// What the service answered other than success.
+    #[error("{0}")]
+    Service(Refusal),
+    /// An operation of Resource Manager that failed or goes on for ever.
+    #[error("{0}")]
+    Operation(String),
+    #[error("`twinhub env` gives no {0}")]
+    Variable(String),
+    #[error("the connection string {0} lacks HostName, SharedAccessKeyName or a SharedAccessKey in base64")]
+    ConnectionString(String),
 }
 
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
         Self::Broken(error.to_string())
+    }
+}
+
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Service(refusal)
     }
 }
 

@@ -1,17 +1,16 @@
 //! The cloud side of the demo: the calls a back end makes, with the credentials that `twinhub env` gives it.
 
-use base::caps;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Key, sas};
+use base::{Clock, ConnectionString, Key};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{Fault, Target};
-use crate::client::{Answer, ClientError, Https};
+use crate::client::{self, Answer, ClientError, Https, Management, ServiceApi};
 
 const TWINS_VERSION: &str = "2023-10-31";
 const TWINS_AUDIENCE: &str = "https://digitaltwins.azure.net";
@@ -30,12 +29,13 @@ pub(super) struct Cloud {
     target: Target,
     https: Https,
     clock: Clock,
-    tokens: Arc<Mutex<Tokens>>,
+    signed_in: Arc<Mutex<Option<SignedIn>>>,
 }
 
-#[derive(Default)]
-struct Tokens {
-    management: String,
+#[derive(Clone)]
+struct SignedIn {
+    management: Management,
+    /// A token for the Digital Twins instance.
     twins: String,
 }
 
@@ -53,38 +53,22 @@ pub(super) struct Group {
 
 impl Cloud {
     pub(super) fn new(target: Target, https: Https, clock: Clock) -> Self {
-        Self { target, https, clock, tokens: Arc::default() }
+        Self { target, https, clock, signed_in: Arc::default() }
     }
 
     pub(super) fn variable(&self, name: &str) -> Result<&str, Fault> {
-        let value = self.target.variables.get(name).map(String::as_str);
-        value.ok_or_else(|| Fault::unexpected(format!("`twinhub env` gives no {name}")))
+        Ok(client::variable(&self.target.variables, name)?)
     }
 
-    /// Client credentials at the tenant that the environment names, as the SDKs' credentials do it.
     pub(super) async fn sign_in(&self) -> Result<(), Fault> {
-        let management = self.token(self.variable("AZURE_RESOURCE_MANAGER_AUDIENCE")?).await?;
-        let twins = self.token(TWINS_AUDIENCE).await?;
-        *self.tokens.lock() = Tokens { management, twins };
+        let management = Management::sign_in(&self.https, &self.target.variables).await?;
+        let twins = client::token(&self.https, &self.target.variables, TWINS_AUDIENCE).await?;
+        *self.signed_in.lock() = Some(SignedIn { management, twins });
         Ok(())
     }
 
-    async fn token(&self, audience: &str) -> Result<String, Fault> {
-        let authority = self.variable("AZURE_AUTHORITY_HOST")?.trim_end_matches('/');
-        let tenant = self.variable("AZURE_TENANT_ID")?;
-        let url = format!("{authority}/{tenant}/.well-known/openid-configuration");
-        let configuration = self.https.ask("GET", &url, &[], "").await?.json();
-        let endpoint = configuration["token_endpoint"].as_str().unwrap_or_default().to_owned();
-        let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={}&scope={}/.default",
-            escape(self.variable("AZURE_CLIENT_ID")?),
-            escape(self.variable("AZURE_CLIENT_SECRET")?),
-            escape(audience.trim_end_matches('/'))
-        );
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = self.https.ask("POST", &endpoint, &headers, form).await?.json();
-        let token = answer["access_token"].as_str();
-        token.map(str::to_owned).ok_or_else(|| Fault::unexpected(format!("no token in {answer}")))
+    fn signed_in(&self) -> Result<SignedIn, ClientError> {
+        self.signed_in.lock().clone().ok_or_else(|| ClientError::Broken("the demo has not signed in".into()))
     }
 
     /// A call to the Digital Twins instance. `Null` sends no body.
@@ -98,7 +82,7 @@ impl Cloud {
         let base =
             self.target.variables.get("AZURE_DIGITALTWINS_URL").map(String::as_str).unwrap_or_default();
         let url = format!("{}{path}?api-version={TWINS_VERSION}", base.trim_end_matches('/'));
-        let authorization = format!("Bearer {}", self.tokens.lock().twins);
+        let authorization = format!("Bearer {}", self.signed_in()?.twins);
         let content_type =
             if method == "PATCH" { "application/json-patch+json" } else { "application/json; charset=utf-8" };
         let mut all = vec![("authorization", authorization.as_str()), ("content-type", content_type)];
@@ -106,35 +90,8 @@ impl Cloud {
         self.https.send(method, &url, &all, bytes_of(body)).await
     }
 
-    /// A call to Resource Manager that waits for its long-running operation.
     async fn manage(&self, method: &str, path: &str, version: &str, body: &Value) -> Result<Value, Fault> {
-        let base = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.trim_end_matches('/');
-        let authorization = format!("Bearer {}", self.tokens.lock().management);
-        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-        let url = format!("{base}{path}?api-version={version}");
-        let answer = self.https.ask(method, &url, &headers, bytes_of(body)).await?;
-        let status_url = answer.header("azure-asyncoperation").map(str::to_owned);
-        let mut state = match &status_url {
-            Some(_) => json!({"status": "Running"}),
-            None => answer.json(),
-        };
-        for _ in 0..caps::DEMO_OPERATION_POLLS_MAX {
-            // A status says `status`; a resource that is its own status says `provisioningState`.
-            let status =
-                state["status"].as_str().or_else(|| state["properties"]["provisioningState"].as_str());
-            match status {
-                Some("Failed" | "Canceled") => {
-                    return Err(Fault::unexpected(format!("{method} {path}: {state}")));
-                }
-                Some("Succeeded") if status_url.is_some() => {
-                    return Ok(self.https.ask("GET", &url, &headers, "").await?.json());
-                }
-                None | Some("Succeeded") => return Ok(state),
-                Some(_) => tokio::time::sleep(Duration::from_millis(250)).await,
-            }
-            state = self.https.ask("GET", status_url.as_deref().unwrap_or(&url), &headers, "").await?.json();
-        }
-        Err(Fault::unexpected(format!("{method} {path} does not come to an end")))
+        Ok(self.signed_in()?.management.call(method, path, version, body).await?)
     }
 
     /// An event hub of this server, an endpoint that names it by connection string, and a route of every twin event to it.
@@ -182,21 +139,10 @@ impl Cloud {
         for id in names(&routes["value"], "id") {
             self.twins("DELETE", &format!("/eventroutes/{id}"), &[], &Value::Null).await?;
         }
-        let base = self.variable("AZURE_RESOURCE_MANAGER_ENDPOINT")?.trim_end_matches('/');
-        let authorization = format!("Bearer {}", self.tokens.lock().management);
-        let headers = [("authorization", authorization.as_str())];
         let present = self.manage("GET", endpoints, ENDPOINTS_VERSION, &Value::Null).await?;
         for name in names(&present["value"], "name") {
-            let url = format!("{base}{endpoints}/{name}?api-version={ENDPOINTS_VERSION}");
-            self.https.ask("DELETE", &url, &headers, "").await?;
-            let mut polls = 0;
-            while self.https.send("GET", &url, &headers, "").await?.status.is_success() {
-                polls += 1;
-                if polls > caps::DEMO_OPERATION_POLLS_MAX {
-                    return Err(Fault::unexpected(format!("endpoint {name} does not go away")));
-                }
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
+            let endpoint = format!("{endpoints}/{name}");
+            self.signed_in()?.management.remove(&endpoint, ENDPOINTS_VERSION).await?;
         }
         Ok(())
     }
@@ -211,8 +157,7 @@ impl Cloud {
             "initialTwin": {"tags": {"fleet": id}, "properties": {"desired": {"intervalSeconds": 60}}},
         });
         let path = format!("/enrollmentGroups/{id}?api-version={PROVISIONING_VERSION}");
-        let made = self.service("PROVISIONING_CONNECTION_STRING", "PUT", &path, &[], &body).await?;
-        expect_success(&made, "enrollment group")?;
+        self.service("PROVISIONING_CONNECTION_STRING")?.call("PUT", &path, &[], &body).await?;
         let (id_scope, host) = (self.variable("PROVISIONING_IDSCOPE")?, self.variable("PROVISIONING_HOST")?);
         Ok(Group { id, key, id_scope: id_scope.to_owned(), host: host.to_owned() })
     }
@@ -226,33 +171,13 @@ impl Cloud {
         body: &Value,
     ) -> Result<Value, Fault> {
         let path = format!("{path}?api-version={HUB_VERSION}");
-        let answer = self.service("IOTHUB_CONNECTION_STRING", method, &path, headers, body).await?;
-        expect_success(&answer, path.as_str())?;
-        Ok(answer.json())
+        Ok(self.service("IOTHUB_CONNECTION_STRING")?.call(method, &path, headers, body).await?)
     }
 
-    /// A call signed with the shared access policy of a connection string.
-    async fn service(
-        &self,
-        connection: &str,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &Value,
-    ) -> Result<Answer, Fault> {
-        let text = self.variable(connection)?;
-        let field = |name: &str| {
-            let found = text.split(';').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            found.ok_or_else(|| Fault::unexpected(format!("{connection} has no {name}")))
-        };
-        let (host, policy) = (field("HostName")?, field("SharedAccessKeyName")?);
-        let key: Key =
-            field("SharedAccessKey")?.parse().map_err(|_| Fault::unexpected("the policy's key is no key"))?;
-        let token = sas::build(host, &key, self.clock.now().plus(Duration::from_secs(3600)), Some(policy));
-        let mut all =
-            vec![("authorization", token.as_str()), ("content-type", "application/json; charset=utf-8")];
-        all.extend_from_slice(headers);
-        Ok(self.https.send(method, &format!("https://{host}{path}"), &all, bytes_of(body)).await?)
+    /// The API of the service that a connection string of the environment names.
+    fn service(&self, connection: &str) -> Result<ServiceApi, Fault> {
+        let connection = ConnectionString::new(self.variable(connection)?);
+        Ok(ServiceApi::new(&connection, self.https.clone(), self.clock.clone())?)
     }
 
     /// Reads a stream of live control until `enough` says so of the lines read; in time, or an error.
@@ -349,8 +274,4 @@ fn bytes_of(body: &Value) -> Vec<u8> {
 fn names(list: &Value, member: &str) -> Vec<String> {
     let items = list.as_array().into_iter().flatten();
     items.filter_map(|item| item[member].as_str().map(str::to_owned)).collect()
-}
-
-fn escape(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
