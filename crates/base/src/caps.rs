@@ -347,6 +347,16 @@ pub const CLIENT_OPERATION_POLLS_MAX: usize = 60;
 pub const CLIENT_REFUSAL_CHARACTERS_MAX: usize = 300;
 pub const DEMO_REGISTRATION_POLLS_MAX: u32 = 30;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
+/// ours: addresses that `twinhub run` tries before it makes do with the usual one.
+pub const FREE_ADDRESSES_TRIED_MAX: usize = 16;
+/// ours: a command that `twinhub run` has told to end is killed after that.
+pub const COMMAND_END_SECONDS_MAX: u64 = 10;
+/// ours: what a command left running is killed after that, once it was told to end.
+pub const LEFT_RUNNING_MS_MAX: u64 = 2000;
+/// ours: what a run that was killed left behind is removed by the next one, not before it is so old.
+pub const ABANDONED_RUN_SECONDS_MIN: u64 = 60;
+/// ours: how often `twinhub wait` looks.
+pub const WAIT_POLL_MS: u64 = 50;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;
 /// Leaves that are kept of each kind of key.
 pub const MINTED_CERTIFICATES_MAX: usize = 1024;

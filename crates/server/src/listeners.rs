@@ -108,7 +108,10 @@ impl Listeners {
         let mut waiting = Vec::new();
         let mut failures = Vec::new();
         for &(port, kind) in required {
-            waiting.push(Listening::new(bind(SocketAddr::new(address, port))?, kind, None));
+            let socket = bind(SocketAddr::new(address, port))?;
+            // Port 0 asks for any.
+            let port = socket.local_addr().map_or(port, |at| at.port());
+            waiting.push(Listening::new(socket, kind, None));
             ports.push((port, kind));
         }
         for &(port, kind) in optional {
@@ -129,6 +132,11 @@ impl Listeners {
             state: Mutex::new(State { waiting, further: BTreeMap::new() }),
         };
         Ok((Arc::new(listeners), failures))
+    }
+
+    /// The port of what was bound in this place.
+    pub(crate) fn port_of(&self, place: usize) -> Option<u16> {
+        self.ports.get(place).map(|(port, _)| *port)
     }
 
     pub(crate) fn has_port(&self, port: u16) -> bool {

@@ -18,13 +18,13 @@ const LOOKUP: Duration = Duration::from_millis(700);
 pub(crate) struct ThisMachine {
     listeners: Arc<Listeners>,
     hosts_file: Option<Arc<HostsFile>>,
-    /// Set once a look-up timed out; no further one is tried, as each would cost as much.
+    /// Set once a look-up timed out; no further one is tried, as each would cost as much. Or names are not wanted at all.
     resolver_is_silent: AtomicBool,
 }
 
 impl ThisMachine {
-    pub(crate) fn new(listeners: Arc<Listeners>, hosts_file: Option<Arc<HostsFile>>) -> Self {
-        Self { listeners, hosts_file, resolver_is_silent: AtomicBool::new(false) }
+    pub(crate) fn new(listeners: Arc<Listeners>, hosts_file: Option<Arc<HostsFile>>, looks_up: bool) -> Self {
+        Self { listeners, hosts_file, resolver_is_silent: AtomicBool::new(!looks_up) }
     }
 }
 

@@ -61,6 +61,12 @@ impl RunFile {
         data_directory::write_private(&Self::path(data_dir), &text)
     }
 
+    /// What the server that wrote it said of itself; it may be gone.
+    pub(crate) fn read(data_dir: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(Self::path(data_dir)).map_err(|error| error.to_string())?;
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+
     /// The file of a server that answers.
     pub(crate) fn of_running(data_dir: &Path) -> Result<Self, Failure> {
         let nobody = || {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,9 @@ use server::out;
 use store::{Store, StoreError, Streams};
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, Ports};
+use crate::config::{Config, Ports, Purpose};
 use crate::connections::{Connections, Counters};
+use crate::ending::Ending;
 use crate::health::Health;
 use crate::hosts_file::HostsFile;
 use crate::house::{Ground, House};
@@ -27,11 +28,15 @@ use crate::machine::ThisMachine;
 use crate::open_files::OpenFiles;
 use crate::run_file::RunFile;
 use crate::tls::Tls;
-use crate::{Failure, admin_key, backup, data_directory, logging, metrics, open_files, run_file, warnings};
+use crate::{
+    Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
+    warnings,
+};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<ExitCode, Failure> {
-    run_until(config, async |_, ending| {
+    run_until(config, async |run, ending| {
+        announce(config, &run);
         ending.told().await;
         ExitCode::SUCCESS
     })
@@ -78,9 +83,11 @@ impl Server {
         let key = admin_key::ensure(&config.data_dir)?;
         let certificates = open_certificates(config)?;
         let tasks = Tasks::new();
-        let (listeners, https_port) = listen(config, &tasks)?;
+        let Bound { listeners, https_port, ports } = listen(config, &tasks)?;
         let hosts_file = keep_hosts_file(config, &listeners)?;
-        let machine = ThisMachine::new(listeners.clone(), hosts_file.clone());
+        // For one command there are no names, only the address that was found for it, so nobody waits for a resolver.
+        let looks_up = config.purpose == Purpose::Serve;
+        let machine = ThisMachine::new(listeners.clone(), hosts_file.clone(), looks_up);
         let settings = hosts::Settings {
             domain: config.domain.clone(),
             https_port,
@@ -134,14 +141,13 @@ impl Server {
         };
         listeners.start(Arc::new(connections), &clock);
         let run_file = {
-            let (listeners, mqtt_port) = (listeners.clone(), config.ports.mqtt);
+            let (listeners, mqtt_port) = (listeners.clone(), ports.mqtt);
             let describe =
                 move || RunFile::describe(&house, &certificates, listeners.dialled(), https_port, mqtt_port);
             keep_run_file(config, &tasks, &clock, describe)?
         };
         is_ready.store(true, Ordering::Relaxed);
-        warnings::tell(config, listeners.is_open(), &hosts);
-        announce(config, &run_file);
+        warnings::tell(config, ports, listeners.is_open(), &hosts);
         Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, store, _claim: claim })
     }
 
@@ -201,7 +207,9 @@ fn keep_hosts_file(config: &Config, listeners: &Listeners) -> Result<Option<Arc<
 
 /// Takes the data directory for this server and opens what is stored in it.
 async fn open_data(config: &Config) -> Result<(File, Store, Streams), Failure> {
-    data_directory::make(&config.data_dir)?;
+    let path = config.data_dir.display();
+    data_directory::make(&config.data_dir)
+        .map_err(|error| format!("{path} cannot be the data directory: {error}"))?;
     let claim = data_directory::claim(&config.data_dir)?;
     backup::refuse_half_restored(&config.data_dir)?;
     backup::remove_leftovers(&config.data_dir)?;
@@ -218,7 +226,7 @@ async fn open_data(config: &Config) -> Result<(File, Store, Streams), Failure> {
 }
 
 fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
-    if config.durability == store::Durability::Relaxed {
+    if config.durability == store::Durability::Relaxed && config.purpose == Purpose::Serve {
         tracing::warn!(
             "durability is relaxed: a power cut loses what was acknowledged last. For tests only."
         );
@@ -265,23 +273,53 @@ fn open_certificates(config: &Config) -> Result<Certificates, Failure> {
     Ok(made?)
 }
 
-/// Binds every port, and says once what does not work without 443. Gives the port that HTTPS addresses carry.
-fn listen(config: &Config, tasks: &Tasks) -> Result<(Arc<Listeners>, u16), Failure> {
-    let Ports { https, https_standard, mqtt, mqtt_plain } = config.ports;
-    let mut required = vec![(https, Kind::Https), (mqtt, Kind::Mqtt)];
-    if mqtt_plain != 0 {
-        tracing::warn!(port = mqtt_plain, "MQTT without TLS is open: for benchmarks only");
-        required.push((mqtt_plain, Kind::MqttPlain));
+/// What we listen on.
+pub(crate) struct Bound {
+    pub(crate) listeners: Arc<Listeners>,
+    /// The port that HTTPS addresses carry.
+    pub(crate) https_port: u16,
+    /// As they are, whatever was wanted.
+    pub(crate) ports: Ports,
+}
+
+/// Binds every port, and says once what does not work without 443.
+fn listen(config: &Config, tasks: &Tasks) -> Result<Bound, Failure> {
+    let wanted = config.ports;
+    if wanted.mqtt_plain != 0 {
+        tracing::warn!(port = wanted.mqtt_plain, "MQTT without TLS is open: for benchmarks only");
     }
-    let wanted = https_standard != 0 && https_standard != https;
-    let optional: &[(u16, Kind)] = if wanted { &[(https_standard, Kind::Https)] } else { &[] };
-    let (listeners, failures) = Listeners::bind(config.listen, &required, optional, tasks)
-        .map_err(|failure| cannot_serve(&failure, config.ports))?;
+    let (listeners, failures) = match config.purpose {
+        Purpose::Serve => bind(config.listen, wanted, tasks).map_err(|why| cannot_serve(&why, wanted))?,
+        Purpose::OneCommand { any_address } => {
+            let address = if any_address { None } else { Some(config.listen) };
+            free_address::bind(address, wanted, tasks)?
+        }
+    };
+    let ports = Ports {
+        https: listeners.port_of(0).expect("HTTPS comes first"),
+        mqtt: listeners.port_of(1).expect("then MQTT"),
+        ..wanted
+    };
     for failure in &failures {
-        explain(failure, https);
+        explain(failure, ports.https);
     }
-    let advertised = if wanted && listeners.has_port(https_standard) { https_standard } else { https };
-    Ok((listeners, advertised))
+    let is_standard = wanted.has_standard() && listeners.has_port(wanted.https_standard);
+    let https_port = if is_standard { wanted.https_standard } else { ports.https };
+    Ok(Bound { listeners, https_port, ports })
+}
+
+/// HTTPS and MQTT on the ports that there must be, and HTTPS on the usual one where that may be.
+pub(crate) fn bind(
+    address: IpAddr,
+    ports: Ports,
+    tasks: &Tasks,
+) -> Result<(Arc<Listeners>, Vec<CannotListen>), CannotListen> {
+    let mut required = vec![(ports.https, Kind::Https), (ports.mqtt, Kind::Mqtt)];
+    if ports.mqtt_plain != 0 {
+        required.push((ports.mqtt_plain, Kind::MqttPlain));
+    }
+    let standard = [(ports.https_standard, Kind::Https)];
+    Listeners::bind(address, &required, if ports.has_standard() { &standard } else { &[] }, tasks)
 }
 
 /// Without these ports there is no server; says which setting helps.
@@ -311,7 +349,8 @@ fn explain(failure: &CannotListen, https: u16) {
     tracing::warn!("{failure}. {} {remedy}", warnings::without_443(https));
 }
 
-fn announce(config: &Config, run: &RunFile) {
+/// The line that whoever started us waits for.
+pub(crate) fn announce(config: &Config, run: &RunFile) {
     let authority = run.environment.get("AZURE_AUTHORITY_HOST").map_or("", String::as_str);
     let line = format!(
         "twinhub is ready at {authority}, MQTT on {}, data in {}",
@@ -319,63 +358,4 @@ fn announce(config: &Config, run: &RunFile) {
         config.data_dir.display()
     );
     out::line(line);
-}
-
-/// Hears SIGTERM, SIGINT and SIGHUP from its making on.
-#[cfg(unix)]
-pub(crate) struct Ending {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-    ends_with_terminal: bool,
-}
-
-#[cfg(unix)]
-impl Ending {
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            ends_with_terminal: false,
-        })
-    }
-
-    /// For who has nobody to serve once the terminal has gone.
-    pub(crate) fn with_terminal(&mut self) {
-        self.ends_with_terminal = true;
-    }
-
-    /// Resolves each time we are told to end.
-    pub(crate) async fn told(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    if self.ends_with_terminal {
-                        return;
-                    }
-                    tracing::info!("SIGHUP changes nothing: settings and certificates are read at the start");
-                }
-            }
-        }
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) struct Ending;
-
-#[cfg(not(unix))]
-impl Ending {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    pub(crate) fn with_terminal(&mut self) {}
-
-    pub(crate) async fn told(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }

@@ -11,8 +11,8 @@ pub(crate) const HTTPS_PORT: u16 = 443;
 pub(crate) const MQTT_PORT: u16 = 8883;
 
 /// Warns of what holds as long as this server runs.
-pub(crate) fn tell(config: &Config, is_open: bool, hosts: &Hosts) {
-    for warning in of_ports(config.ports) {
+pub(crate) fn tell(config: &Config, ports: Ports, is_open: bool, hosts: &Hosts) {
+    for warning in of_ports(ports) {
         tracing::warn!("{warning}");
     }
     if (is_open || config.advertise.is_some()) && !hosts.lead_here_from_elsewhere() {

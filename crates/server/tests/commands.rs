@@ -7,6 +7,10 @@ use std::process::Command;
 use fixture::deadline;
 
 mod fixture;
+#[path = "commands/run.rs"]
+mod run;
+#[path = "commands/wait.rs"]
+mod wait;
 
 fn help(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));

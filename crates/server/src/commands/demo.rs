@@ -12,8 +12,8 @@ use server::out;
 
 use super::ServeArgs;
 use crate::config::Flags;
+use crate::ending::Ending;
 use crate::run_file::RunFile;
-use crate::serve::Ending;
 use crate::{Failure, admin_key, config, data_directory, serve};
 
 #[derive(Args, Clone)]
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let data_dir = config.data_dir.clone();
     serve::run_until(&config, async |run: RunFile, ending: &mut Ending| {
         ending.with_terminal();
+        serve::announce(&config, &run);
         let told = tokio::select! {
             told = tell(&run, &data_dir) => told,
             () = ending.told() => Err("told to end before everything was seen to work".into()),

@@ -8,6 +8,8 @@ pub(crate) mod events;
 pub(crate) mod hosts;
 pub(crate) mod models;
 pub(crate) mod repair;
+pub(crate) mod run;
+pub(crate) mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ use env::EnvArgs;
 use events::EventsArgs;
 use models::ModelsCommand;
 use repair::{LogCommand, RecordsCommand};
+use run::RunArgs;
+use wait::WaitArgs;
 
 use crate::config::Flags;
 use crate::{Failure, config, serve};
@@ -37,6 +41,14 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run the main job: devices, provisioning, twins and a graph, seen to work; then keep serving.
     Demo(DemoArgs),
+    /// Run one command with a server of its own, which goes with it: twinhub run -- pytest.
+    Run(RunArgs),
+    /// Cleans up after a `run` that was killed.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Guard(run::guard::GuardArgs),
+    /// Wait until a server is ready.
+    Wait(WaitArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
     /// Print device messages and events of a running server.
@@ -74,6 +86,10 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(&config::load(&args.layer())?),
             Self::Demo(args) => demo::run(&args),
+            Self::Run(args) => Ok(run::run(&args)),
+            #[cfg(unix)]
+            Self::Guard(args) => run::guard::run(&args),
+            Self::Wait(args) => wait::run(&args),
             Self::Env(args) => env::run(&args),
             Self::Events(args) => events::run(&args),
             Self::Models { command: ModelsCommand::Check(args) } => models::check(&args),
@@ -141,7 +157,7 @@ impl ServeArgs {
             ("manage_hosts", "--manage-hosts", self.manage_hosts.then(|| "true".to_owned())),
         ];
         let values = given.into_iter().filter_map(|(name, flag, value)| Some((name, flag, value?))).collect();
-        Flags { values, config_file: self.config.clone() }
+        Flags { values, config_file: self.config.clone(), ..Flags::default() }
     }
 }
 

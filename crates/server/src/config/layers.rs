@@ -9,7 +9,7 @@ use base::caps;
 use base::hosts::Dialable;
 use resource_manager::endpoint::Mask;
 
-use super::{Config, Ports};
+use super::{Config, Ports, Purpose};
 use crate::data_directory;
 
 /// What the command line gave: (setting, flag, value).
@@ -17,6 +17,8 @@ use crate::data_directory;
 pub(crate) struct Flags {
     pub(crate) values: Vec<(&'static str, &'static str, String)>,
     pub(crate) config_file: Option<PathBuf>,
+    /// Defaults that are other ones for this command: (setting, value).
+    pub(crate) defaults: Vec<(&'static str, &'static str)>,
 }
 
 /// Where a value came from.
@@ -96,6 +98,9 @@ impl Layers {
             Self(SETTINGS.iter().map(|(n, v)| (*n, ((*v).to_owned(), Source::Default))).collect());
         if let Some(directory) = data_directory::platform_default() {
             layers.set("data_dir", directory.to_string_lossy().into_owned(), Source::Default);
+        }
+        for (name, value) in &flags.defaults {
+            layers.set(name, (*value).to_owned(), Source::Default);
         }
         let mut upper = Self(BTreeMap::new());
         for (variable, value) in environment.iter().filter(|(n, _)| !NOT_SETTINGS.contains(&n.as_str())) {
@@ -191,6 +196,7 @@ impl Layers {
             log: self.text("log").to_owned(),
             workers: self.read("workers")?,
             allow_clock_control: self.read("test.allow_clock_control")?,
+            purpose: Purpose::default(),
             data_dir,
         })
     }

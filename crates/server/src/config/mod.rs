@@ -39,6 +39,17 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// For tests: `/_twinhub/clock` may move time.
     pub(crate) allow_clock_control: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a server is there for. No setting: each command knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Clients that know where it is: what it is told to listen on it must have.
+    #[default]
+    Serve,
+    /// One command that is told where it is: it takes ports that are free, and with `any_address` an address too.
+    OneCommand { any_address: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +61,13 @@ pub(crate) struct Ports {
     pub(crate) mqtt: u16,
     /// MQTT without TLS, for benchmarks. 0: not at all.
     pub(crate) mqtt_plain: u16,
+}
+
+impl Ports {
+    /// Whether HTTPS is wanted on a second port, the one that clients expect.
+    pub(crate) fn has_standard(self) -> bool {
+        self.https_standard != 0 && self.https_standard != self.https
+    }
 }
 
 pub(crate) fn load(flags: &Flags) -> Result<Config, ConfigError> {

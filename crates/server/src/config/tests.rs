@@ -23,8 +23,11 @@ fn row(layers: &Layers, name: &str) -> (String, Source) {
 fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let (_directory, path) =
         file("listen = '127.0.0.3'\ndomain = 'file.test'\nlog = 'warn'\n[ports]\nhttps = 9443\nmqtt = 9883");
-    let flags =
-        Flags { values: vec![("listen", "--listen", "127.0.0.1".into())], config_file: Some(path.clone()) };
+    let flags = Flags {
+        values: vec![("listen", "--listen", "127.0.0.1".into())],
+        config_file: Some(path.clone()),
+        ..Flags::default()
+    };
     let variables =
         [("TWINHUB_LISTEN", "127.0.0.2"), ("TWINHUB_PORTS__HTTPS", "7443"), ("TWINHUB_DOMAIN", "e.test")];
     let layers = Layers::gather(&flags, environment(&variables)).unwrap();
@@ -39,7 +42,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 #[test]
 fn a_misspelt_setting_is_refused_wherever_it_stands() {
     let (_directory, path) = file("lisetn = '127.0.0.3'");
-    let flags = Flags { values: vec![], config_file: Some(path) };
+    let flags = Flags { config_file: Some(path), ..Flags::default() };
     assert!(matches!(Layers::gather(&flags, environment(&[])), Err(ConfigError::UnknownInFile { .. })));
     let refused = Layers::gather(&Flags::default(), environment(&[("TWINHUB_LISETN", "x")]));
     assert!(matches!(refused, Err(ConfigError::UnknownInEnvironment { .. })));
