@@ -108,6 +108,29 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// For the log: what is wrong, and nothing that was presented.
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::Malformed => "its bearer token is none of ours",
+            Self::Signature => "its bearer token is signed with another key",
+            Self::Expired { .. } => "its bearer token has expired",
+            Self::NotYetValid { .. } => "its bearer token is not valid yet",
+            Self::Audience { .. } => "its bearer token is for another service",
+            Self::Issuer { .. } => "its bearer token is from another issuer",
+            Self::Tenant { .. } => "its bearer token is from another tenant",
+            Self::UnknownPrincipal { .. } => "its principal is not in the directory",
+            Self::Store(_) => "the directory cannot be read",
+        }
+    }
+
+    /// Whom the token names, where that is known to be a name.
+    pub fn principal(&self) -> Option<&str> {
+        match self {
+            Self::UnknownPrincipal { object_id } => Some(object_id),
+            _ => None,
+        }
+    }
+
     /// Resource Manager's error code for it (`arm-and-auth.md` §1.3).
     pub fn code(&self) -> &'static str {
         match self {

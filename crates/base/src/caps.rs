@@ -45,6 +45,16 @@ pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
 /// ours: requests of one connection whose answers have not been taken.
 pub const UNAUTHENTICATED_REQUESTS_MAX: usize = 8;
 
+// Who was refused (ours).
+/// The log tells once in so many seconds that a device or caller was refused for a reason.
+pub const REFUSAL_TOLD_SECONDS: u64 = 60;
+/// Devices and callers of whom that is remembered.
+pub const REFUSALS_TOLD_MAX: usize = 1024;
+/// Refusals that `twinhub status` can show.
+pub const REFUSALS_KEPT_MAX: usize = 64;
+/// Reasons that are counted apart; the code has fewer.
+pub const REFUSAL_REASONS_MAX: usize = 512;
+
 // HTTP (ours, except where a service gives a smaller one).
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// POST /models: 250 models of 1 MB each would be published; ours bounds one call.
@@ -133,10 +143,6 @@ pub const MQTT_INCOMING_WINDOW: usize = 256;
 pub const MQTT_INCOMING_WINDOW_BYTES: usize = 1024 * 1024;
 /// ours: answers that a slow reader may leave unread before we stop reading from it.
 pub const MQTT_OUTGOING_BYTES_MAX: usize = 64 * 1024;
-/// ours: the log tells once in so many seconds that a device was refused, and why.
-pub const REFUSAL_TOLD_SECONDS: u64 = 60;
-/// ours: devices of which that is remembered.
-pub const REFUSALS_TOLD_MAX: usize = 1024;
 
 // Provisioning (IoT DPS limits).
 pub const ENROLLMENTS_MAX: i64 = 1_000_000;

@@ -30,13 +30,12 @@ impl Hub {
         presented_host: &str,
         path: &str,
         token: &SasToken,
-    ) -> Result<Caller, Error> {
-        let policy = self.verified_policy(token).map_err(|refused| refused.error)?;
+    ) -> Result<Caller, Refused<Error>> {
+        let policy = self.verified_policy(token)?;
         if token.covers_in_any_case(&self.audiences(presented_host), path) {
             return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
         }
-        tracing::debug!(hub = self.name(), ?token, "the token is made out to another resource");
-        Err(Error::IotHubUnauthorizedAccess)
+        Err(self.refuse_token(token, "the token is made out to another resource"))
     }
 
     /// A device's or module's token, signed with its own key or with that of a policy that may connect devices
@@ -355,7 +354,9 @@ mod tests {
         let hub = TestHub::with_device("dev1").await;
         let policy = hub.settings().policy("service").unwrap().clone();
         let check = |token: &SasToken, host: &str| {
-            hub.authenticate_service(host, "twins/dev1", token).map(drop).map_err(|error| error.code())
+            hub.authenticate_service(host, "twins/dev1", token)
+                .map(drop)
+                .map_err(|refused| refused.error.code())
         };
         for key in [&policy.primary_key, &policy.secondary_key] {
             let token = hub.token(HOST, key, Some("service"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::hosts::{Dialable, Dialled, Host, Hosts, Service};
 use base::tasks::Tasks;
-use base::{Clock, Elapsed, caps};
+use base::{Clock, Dismissal, Elapsed, Refusals, caps};
 use hub::{Hub, Hubs};
 use provisioning::{RegistrationId, Services};
 use rustls_pki_types::CertificateDer;
@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Packet};
 use crate::connect::{self, Credential, Refusal, Request};
 use crate::link::{End, Link};
-use crate::refusals::{Dismissal, Refusals};
 use crate::user_name::{HubUserName, ProvisioningUserName, UserName};
 use crate::{hub_door, provisioning_door};
 
@@ -27,7 +26,11 @@ pub struct Context {
     pub hosts: Hosts,
     pub clock: Clock,
     pub tasks: Tasks,
+    pub refusals: Refusals,
 }
+
+/// As the log and `/metrics` call this door.
+pub(crate) const NAME: &str = "mqtt";
 
 /// What the transport knows of a client.
 #[derive(Clone, Debug, Default)]
@@ -53,12 +56,7 @@ impl Peer {
 
 /// Clones share the surroundings.
 #[derive(Clone)]
-pub struct Door(Arc<Inner>);
-
-struct Inner {
-    context: Context,
-    refusals: Refusals,
-}
+pub struct Door(Arc<Context>);
 
 /// A client that may come in.
 enum Admitted<S> {
@@ -68,8 +66,7 @@ enum Admitted<S> {
 
 impl Door {
     pub fn new(context: Context) -> Self {
-        let refusals = Refusals::new(context.clock.clone());
-        Self(Arc::new(Inner { context, refusals }))
+        Self(Arc::new(context))
     }
 
     /// Serves one connection to its end. At shutdown it takes nothing more, pays what it owes and closes.
@@ -77,10 +74,10 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let door = self.clone();
-        let clock = &self.0.context.clock;
+        let (door, remote_address) = (self.clone(), peer.remote_address);
+        let clock = &self.0.clock;
         let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
-        let link = Link::new(stream, clock, accepted_at, self.0.context.tasks.stopping());
+        let link = Link::new(stream, clock, accepted_at, self.0.tasks.stopping());
         // Boxed because it takes more room than the connection that comes after it, and is given back before that.
         let greeting = Box::pin(async move { door.greet(link, peer).await });
         let door = self.clone();
@@ -91,7 +88,7 @@ impl Door {
                 None => None,
             };
             if let Some(dismissal) = dismissal {
-                door.0.refusals.tell(&dismissal);
+                door.0.refusals.tell(&Dismissal { peer: remote_address, ..*dismissal });
             }
         }
     }
@@ -156,12 +153,12 @@ impl Door {
         peer: &Peer,
     ) -> Result<Admission, Refusal> {
         use ConnectReturnCode::{BadUserNameOrPassword, IdentifierRejected, NotAuthorized};
-        let host = self.0.context.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
+        let host = self.0.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
         let unknown = Refusal::with(NotAuthorized, "no provisioning service has its id scope or its address");
         if let Host::UnknownInstance(_) = host {
             return Err(unknown);
         }
-        let service = self.0.context.services.by_id_scope(&name.id_scope).ok_or(unknown)?;
+        let service = self.0.services.by_id_scope(&name.id_scope).ok_or(unknown)?;
         if !peer.is_local() && !service.settings().public_network_access {
             return Err(Refusal::with(NotAuthorized, "its provisioning service takes nobody from elsewhere"));
         }
@@ -178,7 +175,7 @@ impl Door {
         let admission =
             provisioning_door::admit(service, registration_id, api_version, credential, dialled).await;
         if let Some(dismissal) = admission.dismissal() {
-            self.0.refusals.tell(&dismissal);
+            self.0.refusals.tell(&Dismissal { peer: peer.remote_address, ..dismissal });
         }
         Ok(Admission::Provisioning(admission))
     }
@@ -193,31 +190,33 @@ impl Door {
                 Some((hub, name.identity.to_string()))
             }
             Some(Ok(UserName::Provisioning(name))) if name.id_scope.len() <= caps::ID_CHARACTERS_MAX => {
-                let service = self.0.context.services.by_id_scope(&name.id_scope);
+                let service = self.0.services.by_id_scope(&name.id_scope);
                 let service =
                     service.map_or_else(|| name.id_scope.clone(), |service| service.name().to_owned());
                 name.registration_id.parse::<RegistrationId>().ok().map(|id| (service, id.to_string()))
             }
             _ => None,
         };
-        let address = || peer.remote_address.map_or_else(|| "this machine".to_owned(), |at| at.to_string());
-        let (service, device) = named.unwrap_or_else(|| ("unknown".to_owned(), address()));
-        Dismissal { service, device, why }
+        let peer = peer.remote_address;
+        match named {
+            Some((service, device)) => Dismissal { peer, ..Dismissal::of_device(NAME, service, device, why) },
+            None => Dismissal::of_stranger(NAME, "unknown".to_owned(), peer, why),
+        }
     }
 
     /// The hub that the user name's host names; where that names none of ours, the hub that the handshake asked for. Two
     /// different hubs of ours are one too many, and a hub that is not there is none.
     fn hub(&self, name: &HubUserName, peer: &Peer) -> Option<Hub> {
-        let by_handshake = peer.sni.as_deref().map(|sni| self.0.context.hosts.resolve(sni, None));
-        match (self.0.context.hosts.resolve(&name.host, None), by_handshake) {
+        let by_handshake = peer.sni.as_deref().map(|sni| self.0.hosts.resolve(sni, None));
+        match (self.0.hosts.resolve(&name.host, None), by_handshake) {
             (_, Some(Host::UnknownInstance(_))) => None,
             (Host::Instance(Service::Hub, hub), Some(Host::Instance(Service::Hub, other)))
                 if hub != other =>
             {
                 None
             }
-            (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.context.hubs.find(&hub),
-            _ => self.0.context.hubs.at_host(&name.host, peer.local_address),
+            (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.hubs.find(&hub),
+            _ => self.0.hubs.at_host(&name.host, peer.local_address),
         }
     }
 }

@@ -9,7 +9,6 @@ mod link;
 mod owed;
 pub mod property_bag;
 mod provisioning_door;
-mod refusals;
 mod subscriptions;
 pub mod topic;
 pub mod user_name;

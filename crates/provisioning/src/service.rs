@@ -5,7 +5,7 @@ use std::sync::Arc;
 use access::{Caller, Permission};
 use base::hosts::{Dialled, Host, Service as HostedService, strip_port};
 use base::sas::SasToken;
-use base::{InstanceId, Meter, Scope, Timestamp};
+use base::{InstanceId, Meter, Refused, Scope, Timestamp};
 use hub::{Hub, Hubs};
 use store::instances::Current;
 use store::{Batch, CommitError, Committed, Key, Store, Stored};
@@ -88,16 +88,26 @@ impl Service {
         presented_host: &str,
         path: &str,
         token: &SasToken,
-    ) -> Result<Caller, Error> {
+    ) -> Result<Caller, Refused<Error>> {
         let settings = self.settings();
+        let refused = |why| {
+            tracing::debug!(service = self.name(), ?token, why, "a service token was refused");
+            Refused::new(Error::Unauthorized, why)
+        };
         let policy = token.key_name().and_then(|name| settings.policy(name));
-        let policy = policy.filter(|_| !settings.disable_local_auth).ok_or(Error::Unauthorized)?;
-        let signed = token.is_signed_by(&policy.primary_key) || token.is_signed_by(&policy.secondary_key);
-        if signed && !token.is_expired(self.now()) && token.covers(&self.audiences(presented_host), path) {
-            return Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights));
+        let policy = policy
+            .filter(|_| !settings.disable_local_auth)
+            .ok_or_else(|| refused("no policy has the token's name, or policies are switched off"))?;
+        if token.is_expired(self.now()) {
+            return Err(refused("the token has expired"));
         }
-        tracing::debug!(service = self.name(), ?token, "a service token was refused");
-        Err(Error::Unauthorized)
+        if !token.is_signed_by(&policy.primary_key) && !token.is_signed_by(&policy.secondary_key) {
+            return Err(refused("the token is signed with another key"));
+        }
+        if !token.covers(&self.audiences(presented_host), path) {
+            return Err(refused("the token is made out to another resource"));
+        }
+        Ok(Caller::policy(self.scope().clone(), &policy.key_name, &policy.rights))
     }
 
     fn audiences(&self, presented_host: &str) -> Vec<String> {

@@ -26,7 +26,17 @@ pub struct ErrorView {
 impl ErrorView {
     /// With a tracking id of its own.
     pub fn new(error_code: u32, message: impl Into<String>, now: Timestamp) -> Self {
-        let tracking_id = uuid::Uuid::new_v4().to_string();
+        Self::tracked(uuid::Uuid::new_v4(), error_code, message, now)
+    }
+
+    /// For a request that has an id already.
+    pub fn tracked(
+        tracking_id: uuid::Uuid,
+        error_code: u32,
+        message: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
+        let tracking_id = tracking_id.to_string();
         Self { error_code, tracking_id, message: message.into(), timestamp_utc: now.iso7() }
     }
 }

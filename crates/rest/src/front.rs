@@ -6,11 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use base::hosts::{self, Host, Hosts, Service};
+use base::{Dismissal, Refusals};
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::STRICT_TRANSPORT_SECURITY;
+use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
-use crate::wire::{Head, Response};
+use crate::wire::{Head, Refused, Response};
 
 type ReadBody<'a> =
     Box<dyn FnOnce(usize) -> Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send + 'a>> + Send + 'a>;
@@ -18,6 +22,7 @@ pub type Served<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
 /// A door with its routes, behind one type, so that the front can hold several.
 pub trait AnyDoor: Send + Sync {
+    fn name(&self) -> &'static str;
     fn knows_path(&self, head: &Head) -> bool;
     fn knows_beginning(&self, head: &Head) -> bool;
     fn routes(&self) -> Vec<RouteInfo>;
@@ -31,6 +36,10 @@ struct Mounted<D: Door> {
 }
 
 impl<D: Door> AnyDoor for Mounted<D> {
+    fn name(&self) -> &'static str {
+        D::NAME
+    }
+
     fn knows_path(&self, head: &Head) -> bool {
         self.routes.knows_path(&head.segments)
     }
@@ -67,29 +76,70 @@ pub struct Front {
     pub entra: Arc<dyn AnyDoor>,
     pub graph: Arc<dyn AnyDoor>,
     pub admin: Arc<dyn AnyDoor>,
+    pub refusals: Refusals,
 }
 
 impl Front {
     /// Answers one request whose body comes from `read_body`, which is told the most it may read.
     pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
         let is_everybodys = is_everybodys(&head.host);
-        let mut response = self.choose(head, read_body).await;
+        // Whatever is said about the request carries its id; of all levels, so that it is there wherever anything is.
+        let span = tracing::error_span!("request", request_id = %head.request_id);
+        let (mut response, dismissal) = self.choose(head, read_body).instrument(span).await;
+        if let Some(dismissal) = dismissal {
+            self.refusals.tell(&dismissal);
+        }
         if is_everybodys {
             response.headers.remove(STRICT_TRANSPORT_SECURITY);
         }
         response
     }
 
-    async fn choose<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
-        let door = match self.hosts.resolve(&head.host, head.local()) {
-            Host::Instance(service, _) => self.door_of(service),
+    async fn choose<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> (Response, Option<Dismissal>) {
+        let host = self.hosts.resolve(&head.host, head.local());
+        let door = match &host {
+            Host::Instance(service, _) => self.door_of(*service),
             Host::UnknownInstance(service) => {
-                return self.door_of(service).refuse(&head, Fault::UnknownInstance);
+                return (self.door_of(*service).refuse(&head, Fault::UnknownInstance), None);
             }
             Host::GlobalProvisioning => &self.provisioning,
             Host::Unnamed => self.choose_by_path(&head),
         };
-        door.serve(head, read_body).await
+        let (peer, request_id) = (head.peer.clone(), head.request_id);
+        let response = door.serve(head, read_body).await;
+        let is_refusal = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let dismissal = (is_refusal || response.refused.is_some()).then(|| Dismissal {
+            peer: peer.remote.map(|remote| remote.ip()),
+            ..self.dismissal(door.name(), &host, request_id, &response)
+        });
+        (response, dismissal)
+    }
+
+    /// What is told of somebody who was kept out. The id is the one that the answer carries.
+    fn dismissal(&self, door: &'static str, host: &Host, request_id: Uuid, response: &Response) -> Dismissal {
+        let default = |service| self.hosts.default_instance(service);
+        let service = match (host, door) {
+            (Host::Instance(_, name), _) => Some(name.clone()),
+            (_, "hub") => default(Service::Hub),
+            (_, "provisioning") => default(Service::Provisioning),
+            (_, "digital_twins") => default(Service::DigitalTwins),
+            _ => None,
+        };
+        let unexplained = Refused::stranger("it may not");
+        let refused = response.refused.as_deref().unwrap_or(&unexplained);
+        let said = |name| response.header_value(name).map(str::to_owned);
+        let request_id = said("x-ms-request-id").unwrap_or_else(|| request_id.to_string());
+        let correlation_id = said("x-ms-correlation-request-id").filter(|id| *id != request_id);
+        Dismissal {
+            door,
+            service: service.unwrap_or_else(|| door.to_owned()),
+            who: refused.who.clone(),
+            peer: None,
+            why: refused.why,
+            action: refused.action,
+            request_id: Some(request_id),
+            correlation_id,
+        }
     }
 
     /// Answers a request whose body is at hand: tests.

@@ -20,6 +20,8 @@ type Handler<D> = Box<dyn Fn(D, <D as Door>::Context, Request) -> Answer + Send 
 pub trait Door: Clone + Send + Sync + Sized + 'static {
     /// What authentication yields: usually the instance and its caller.
     type Context: Send + 'static;
+    /// As the log and `/metrics` call the service.
+    const NAME: &'static str;
 
     fn routes() -> Routes<Self>;
 
@@ -316,6 +318,7 @@ mod tests {
 
     impl Door for Echo {
         type Context = ();
+        const NAME: &'static str = "echo";
 
         fn routes() -> Routes<Self> {
             Routes::new()

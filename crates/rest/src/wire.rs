@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::IfMatch;
+use access::{Denied, TokenError};
 use base::hosts::Dialled;
+use base::{IfMatch, Who};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -14,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 pub const JSON: &str = "application/json; charset=utf-8";
 
@@ -58,6 +60,8 @@ pub struct Head {
     /// The `Host` header or `:authority`, with its port.
     pub host: String,
     pub peer: Peer,
+    /// Of our own making: what the answer and the log call this request.
+    pub request_id: Uuid,
     /// What cannot be read of it. Such a request still finds the door that refuses it.
     pub malformed: Option<Malformed>,
 }
@@ -130,7 +134,8 @@ impl Head {
             malformed = malformed.or(Some(Malformed::Escape));
         }
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
-        Self { method, raw_path, segments, query, raw_query, headers, host, peer, malformed }
+        let request_id = Uuid::new_v4();
+        Self { method, raw_path, segments, query, raw_query, headers, host, peer, request_id, malformed }
     }
 
     /// What the client called us, and where it reached us.
@@ -229,12 +234,57 @@ pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Body,
+    /// Set where the answer keeps somebody out.
+    pub refused: Option<Box<Refused>>,
+}
+
+/// Why somebody without any, or with such as cannot be read, is refused.
+pub(crate) const NO_CREDENTIALS: &str = "it presented no credentials";
+pub(crate) const NO_SIGNATURE: &str = "what it presented is no shared access signature";
+
+/// Whom an answer keeps out, and why: for the log and the counters. None of it goes over the wire.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub who: Who,
+    pub why: &'static str,
+    /// What the caller lacks the permission for.
+    pub action: Option<&'static str>,
+}
+
+impl Refused {
+    pub fn stranger(why: &'static str) -> Self {
+        Self { who: Who::Stranger, why, action: None }
+    }
+
+    pub fn caller(name: &str, why: &'static str) -> Self {
+        Self { who: Who::Caller(name.to_owned()), why, action: None }
+    }
+
+    /// The holder of a policy's key, where there is a policy of the name.
+    pub fn policy(name: Option<&str>, why: &'static str) -> Self {
+        name.map_or_else(|| Self::stranger(why), |name| Self::caller(name, why))
+    }
+
+    /// Whoever presented a token that is not taken.
+    pub fn token(error: &TokenError) -> Self {
+        Self::policy(error.principal(), error.why())
+    }
+
+    pub fn device(id: &str, why: &'static str) -> Self {
+        Self { who: Who::Device(id.to_owned()), why, action: None }
+    }
+
+    /// Somebody known who may not do this.
+    pub fn denied(denied: &Denied) -> Self {
+        let name = if denied.name.is_empty() { &denied.object_id } else { &denied.name };
+        Self { action: Some(denied.action), ..Self::caller(name, "it lacks the permission") }
+    }
 }
 
 impl Response {
     pub fn new(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers: HeaderMap::new(), body: Body::Full(Bytes::new()) }
+        Self { status, headers: HeaderMap::new(), body: Body::Full(Bytes::new()), refused: None }
     }
 
     /// Without body, but with `Content-Length: 0` where the protocol lets it be said.
@@ -261,6 +311,13 @@ impl Response {
         let mut response = Self::new(status).header(CONTENT_TYPE.as_str(), content_type);
         response.body = Body::Stream(body);
         response
+    }
+
+    /// Says whom the answer keeps out.
+    #[must_use]
+    pub fn refusing(mut self, refused: Refused) -> Self {
+        self.refused = Some(Box::new(refused));
+        self
     }
 
     /// Sets a header. Characters that a header cannot carry are replaced, so that a message never breaks an answer.

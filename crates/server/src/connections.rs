@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::tasks::{Part, Tasks};
-use base::{Clock, caps};
+use base::{Clock, Dismissal, Refusals, caps};
 use bytes::Bytes;
 use rest::{Front, Peer};
+use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -32,6 +33,7 @@ pub(crate) struct Connections {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) refusals: Refusals,
     pub(crate) clock: Clock,
 }
 
@@ -118,13 +120,16 @@ impl Connections {
         let tls = self.tls.clone();
         let (front, clock) = (self.front.clone(), self.clock.clone());
         let stopping = part.map_or_else(|| self.tasks.stopping(), |part| part.stopping());
-        let counters = self.counters.clone();
+        let (counters, refusals) = (self.counters.clone(), self.refusals.clone());
         self.tasks.spawn(async move {
             let _place = place;
             let _open = Open::new(&counters, Kind::Https);
             let accepted_at = clock.elapsed();
-            let handshake = handshake(tls, stream, local.ip(), Protocol::Https, &counters);
-            let Some(stream) = Box::pin(handshake).await else { return };
+            let handshake = handshake(tls, stream, local.ip(), Protocol::Https);
+            let stream = match Box::pin(handshake).await {
+                Ok(stream) => stream,
+                Err(failed) => return tell_failed(&failed, remote, &counters, &refusals),
+            };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local);
             let connection = rest::Connection { is_http2, peer, accepted_at, clock, stopping };
@@ -137,12 +142,16 @@ impl Connections {
     fn accept_mqtt(&self, stream: TcpStream, remote: SocketAddr, local: SocketAddr, part: Option<Arc<Part>>) {
         let tls = self.tls.clone();
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
+        let refusals = self.refusals.clone();
         let accepted_at = Some(self.clock.elapsed());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.
-            let handshake = handshake(tls, stream, local.ip(), Protocol::Mqtt, &counters);
-            let Some(stream) = Box::pin(handshake).await else { return };
+            let handshake = handshake(tls, stream, local.ip(), Protocol::Mqtt);
+            let stream = match Box::pin(handshake).await {
+                Ok(stream) => stream,
+                Err(failed) => return tell_failed(&failed, remote, &counters, &refusals),
+            };
             let session = stream.get_ref().1;
             let certificates = session.peer_certificates().unwrap_or_default();
             let peer = mqtt::Peer {
@@ -190,8 +199,7 @@ async fn handshake(
     stream: TcpStream,
     local: IpAddr,
     protocol: Protocol,
-    counters: &Counters,
-) -> Option<TlsStream<Allowance<TcpStream>>> {
+) -> Result<TlsStream<Allowance<TcpStream>>, Failed> {
     let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
     let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX);
     let handshake = async {
@@ -201,17 +209,56 @@ async fn handshake(
             .into_stream_with(configuration, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)))
             .await
     };
-    let reason = match tokio::time::timeout(limit, handshake).await {
+    match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(mut stream)) => {
             stream.get_mut().0.lift();
-            return Some(stream);
+            Ok(stream)
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it took too long".to_owned(),
-    };
+        Ok(Err(error)) => Err(Failed::Broken(error)),
+        Err(_) => Err(Failed::TooSlow),
+    }
+}
+
+/// Why there was no handshake.
+enum Failed {
+    Broken(std::io::Error),
+    TooSlow,
+}
+
+impl Failed {
+    /// `None`: it said nothing that could be wrong, as whoever only looks whether the port is open.
+    fn why(&self) -> Option<&'static str> {
+        let Self::Broken(error) = self else { return Some("its TLS handshake took too long") };
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+        Some(match inner {
+            rustls::Error::AlertReceived(
+                AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnsupportedCertificate,
+            ) => "it does not trust the server's certificate",
+            rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
+                "it takes the server's certificate for expired: its clock may be wrong"
+            }
+            rustls::Error::AlertReceived(_) => "it gave up the TLS handshake",
+            rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => {
+                "it spoke no TLS"
+            }
+            rustls::Error::PeerIncompatible(_) => "it speaks no version or suite of TLS that is served",
+            rustls::Error::InvalidCertificate(_) => "its client certificate is not valid",
+            _ => "its TLS handshake failed",
+        })
+    }
+}
+
+fn tell_failed(failed: &Failed, remote: SocketAddr, counters: &Counters, refusals: &Refusals) {
     counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-    tracing::debug!(reason, "a TLS handshake failed");
-    None
+    if let Failed::Broken(error) = failed {
+        tracing::debug!(%remote, %error, "a TLS handshake failed");
+    }
+    if let Some(why) = failed.why() {
+        refusals.tell(&Dismissal::of_stranger("tls", "unknown".to_owned(), Some(remote.ip()), why));
+    }
 }
 
 fn peer(stream: &TlsStream<Allowance<TcpStream>>, remote: SocketAddr, local: SocketAddr) -> Peer {

@@ -11,7 +11,7 @@ use access::{Certificates, Directory};
 use base::hosts::{Dialled, Hosts, Service};
 use base::outbound::NoOutbound;
 use base::tasks::{Stopping, Tasks};
-use base::{Clock, Throttle, caps};
+use base::{Clock, Refusals, Throttle, caps};
 use digital_twins::Instances;
 use events::Events;
 use hub::Hubs;
@@ -52,6 +52,7 @@ pub(crate) struct Ground {
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
     pub(crate) directory: Directory,
+    pub(crate) refusals: Refusals,
     pub(crate) resource_manager: resource_manager::Settings,
 }
 
@@ -61,6 +62,7 @@ pub(crate) struct House {
     hosts: Hosts,
     tasks: Tasks,
     directory: Directory,
+    pub(crate) refusals: Refusals,
     pub(crate) hubs: Hubs,
     pub(crate) events: Events,
     provisioning: provisioning::Services,
@@ -71,7 +73,8 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
-        let Ground { store, streams, clock, hosts, tasks, directory, resource_manager: settings } = ground;
+        let Ground { store, streams, clock, hosts, tasks, directory, refusals, resource_manager: settings } =
+            ground;
         let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = Events::new(events::Context {
             store: store.clone(),
@@ -140,6 +143,7 @@ impl House {
             hosts,
             tasks,
             directory,
+            refusals,
             hubs,
             events,
             provisioning,
@@ -156,6 +160,7 @@ impl House {
             hosts: self.hosts.clone(),
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
+            refusals: self.refusals.clone(),
         })
     }
 
@@ -189,6 +194,7 @@ impl House {
             graph: rest::mount(rest::graph::Graph { directory: directory.clone(), clock: clock.clone() }),
             entra: rest::mount(rest::entra::Entra { directory, clock }),
             admin,
+            refusals: self.refusals.clone(),
         }
     }
 

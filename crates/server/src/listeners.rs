@@ -139,6 +139,19 @@ impl Listeners {
         self.ports.get(place).map(|(port, _)| *port)
     }
 
+    /// Where connections come in, but for the addresses of single instances.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let one = |(port, kind): &(u16, Kind)| {
+            let scheme = match kind {
+                Kind::Https => "https",
+                Kind::Mqtt => "mqtts",
+                Kind::MqttPlain => "mqtt",
+            };
+            format!("{scheme}://{}", SocketAddr::new(self.address, *port))
+        };
+        self.ports.iter().map(one).collect()
+    }
+
     pub(crate) fn has_port(&self, port: u16) -> bool {
         self.ports.iter().any(|(bound, _)| *bound == port)
     }

@@ -1,4 +1,4 @@
-//! Logs go to stderr, as text, so that stdout stays for what a command prints. A thread of its own writes them: whoever reads stderr
+//! Logs go to stderr, as text or as JSON, so that stdout stays for what a command prints. A thread of its own writes them: whoever reads stderr
 //! may stall, and then lines are lost, and counted, rather than that work waits.
 
 use std::io::{IsTerminal, Write};
@@ -109,12 +109,24 @@ fn start_writing() -> std::io::Result<()> {
     Ok(())
 }
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// `filter` is `tracing`'s syntax: `info`, `warn,hub=debug`.
-pub(crate) fn start(filter: &str) -> Result<(), crate::Failure> {
+pub(crate) fn start(filter: &str, format: Format) -> Result<(), crate::Failure> {
     let filter = EnvFilter::builder().parse(filter)?;
     start_writing()?;
     let ansi = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines).with_ansi(ansi);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
+    let lines = match format {
+        Format::Text => lines.with_ansi(ansi).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
     // A second call, which only tests make, keeps the first one's settings.
     let _ =
         tracing_subscriber::registry().with(lines.with_filter(filter_fn(may_pass))).with(filter).try_init();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use access::{Certificates, Directory};
 use base::hosts::{self, Hosts};
 use base::tasks::Tasks;
-use base::{Clock, caps};
+use base::{Clock, Refusals, caps};
 use rest::admin::Pieces;
 use server::out;
 use store::{Store, StoreError, Streams};
@@ -47,7 +47,7 @@ pub(crate) fn run_until(
     config: &Config,
     until: impl AsyncFnOnce(RunFile, &mut Ending) -> ExitCode,
 ) -> Result<ExitCode, Failure> {
-    logging::start(&config.log)?;
+    logging::start(&config.log, config.log_format)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         builder.worker_threads(config.workers);
@@ -100,6 +100,7 @@ impl Server {
         let backup = backup_source(config, &store, &streams, &clock);
         let health = Health { store: store.clone(), streams: streams.clone(), tasks: tasks.clone() };
         health.keep_trying_the_disk(&clock);
+        let refusals = Refusals::new(clock.clone());
         let open_files = Arc::new(OpenFiles::new(limit, streams.clone(), clock.clone()));
         let house = House::open(Ground {
             store: store.clone(),
@@ -108,6 +109,7 @@ impl Server {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             directory,
+            refusals: refusals.clone(),
             resource_manager: config.resource_manager.clone(),
         })
         .await?;
@@ -137,6 +139,7 @@ impl Server {
             places: Arc::new(Semaphore::new(open_files.https_connections_max())),
             open_files,
             counters,
+            refusals,
             clock: clock.clone(),
         };
         listeners.start(Arc::new(connections), &clock);
@@ -148,6 +151,7 @@ impl Server {
         };
         is_ready.store(true, Ordering::Relaxed);
         warnings::tell(config, ports, listeners.is_open(), &hosts);
+        tell_start(config, &listeners, &run_file);
         Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, store, _claim: claim })
     }
 
@@ -347,6 +351,24 @@ fn explain(failure: &CannotListen, https: u16) {
         "Stop what uses the port, or switch it off here with ports.https_standard = 0."
     };
     tracing::warn!("{failure}. {} {remedy}", warnings::without_443(https));
+}
+
+/// What whoever reads a log of long ago wants to know first.
+fn tell_start(config: &Config, listeners: &Listeners, run: &RunFile) {
+    let durability = match config.durability {
+        store::Durability::Full => "full",
+        store::Durability::Relaxed => "relaxed",
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        addresses = listeners.addresses().join(" "),
+        durability,
+        domain = config.domain,
+        dialled = %run.address,
+        process_id = run.process_id,
+        "twinhub serves"
+    );
 }
 
 /// The line that whoever started us waits for.

@@ -12,6 +12,9 @@ mod run;
 #[path = "commands/wait.rs"]
 mod wait;
 
+#[path = "commands/logs.rs"]
+mod logs;
+
 fn help(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
     let output = deadline::output(command.args(arguments).arg("--help"));

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base::{Refused, caps};
+use base::{Dismissal, Refused, caps};
 use bytes::{Bytes, BytesMut};
 use hub::sessions::{CloseReason, Command, Session};
 use hub::{Error, Hub};
@@ -20,10 +20,9 @@ use crate::codec::{
     self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will,
 };
 use crate::connect::Credential;
-use crate::door::Peer;
+use crate::door::{self, Peer};
 use crate::link::{End, Link};
 use crate::owed::Owed;
-use crate::refusals::Dismissal;
 use crate::subscriptions::Subscriptions;
 use crate::topic::ToDevice;
 use crate::topic::filter::Kind;
@@ -129,11 +128,12 @@ enum Woken {
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Says whether it was the server that wanted no more. Boxed, because a future that takes it by value holds it more than
     /// once.
-    pub(crate) async fn run(mut self: Box<Self>) -> Option<Dismissal> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Option<Box<Dismissal>> {
         let end = self.drive().await;
         let (service, device) = (self.session.hub().name().to_owned(), self.session.identity().to_string());
         tracing::debug!(hub = service, identity = device, ?end, "a connection ended");
-        let dismissal = end.refusal().map(|why| Dismissal { service, device, why });
+        let dismissal =
+            end.refusal().map(|why| Box::new(Dismissal::of_device(door::NAME, service, device, why)));
         Box::pin(self.leave(end)).await;
         dismissal
     }

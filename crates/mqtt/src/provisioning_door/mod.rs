@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::hosts::Dialled;
 use base::sas::SasToken;
-use base::{Timestamp, caps};
+use base::{Dismissal, Timestamp, caps};
 use bytes::Bytes;
 use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_length, check_request};
 use provisioning::{ApiVersion, Attested, Error, RegistrationId, RegistrationOperation, Service};
@@ -16,8 +16,8 @@ use crate::codec::{
     self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, SubAck, Subscribe,
 };
 use crate::connect::Credential;
+use crate::door;
 use crate::link::{End, Link};
-use crate::refusals::Dismissal;
 use crate::topic::filter::PROVISIONING_RESPONSES;
 use crate::topic::from_device::ToProvisioning;
 use crate::topic::{ToDevice, status_of};
@@ -96,7 +96,7 @@ type Response = (u16, Option<u64>, Bytes);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Says whether it was the server that wanted no more.
-    pub(crate) async fn run(mut self: Box<Self>) -> Option<Dismissal> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Option<Box<Dismissal>> {
         let end = loop {
             let taken = match self.link.receive().await {
                 Ok(packet) => Box::pin(self.take(packet)).await,
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         tracing::debug!(registration_id = %self.device.registration_id, ?end, "a registering device left");
         self.link.finish().await;
-        Some(self.device.dismissal(end.refusal()?))
+        Some(Box::new(self.device.dismissal(end.refusal()?)))
     }
 
     async fn take(&mut self, packet: Packet) -> Result<(), End> {
@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 impl Device {
     fn dismissal(&self, why: &'static str) -> Dismissal {
         let (service, device) = (self.service.name().to_owned(), self.registration_id.to_string());
-        Dismissal { service, device, why }
+        Dismissal::of_device(door::NAME, service, device, why)
     }
 
     async fn register(&self, body: &[u8]) -> Result<RegistrationOperation, Error> {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::router::{Door, Fault, RouteInfo, Routes, lacks};
-use crate::wire::{Head, Request, Response};
+use crate::wire::{Head, Refused, Request, Response};
 
 mod backup;
 mod events;
@@ -55,6 +55,7 @@ impl Admin {
 
 impl Door for Admin {
     type Context = ();
+    const NAME: &'static str = "admin";
 
     fn routes() -> Routes<Self> {
         Routes::new()
@@ -80,7 +81,12 @@ impl Door for Admin {
             return Ok(());
         }
         Err(error(401, "Unauthorized", "Give the admin key of the data directory as a bearer token.")
-            .header("www-authenticate", "Bearer realm=\"twinhub\""))
+            .header("www-authenticate", "Bearer realm=\"twinhub\"")
+            .refusing(Refused::stranger("it did not present the admin key")))
+    }
+
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        response.header("x-request-id", &head.request_id.to_string())
     }
 
     fn refuse(&self, _: &Head, fault: Fault) -> Response {

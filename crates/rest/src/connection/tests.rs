@@ -1,8 +1,8 @@
 //! Connections over a pipe in memory, with a door of their own and a clock that is moved.
 
-use base::Timestamp;
 use base::hosts::{Hosts, NoMachine};
 use base::tasks::Tasks;
+use base::{Refusals, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,7 @@ struct TwoDoors;
 
 impl Door for TwoDoors {
     type Context = ();
+    const NAME: &'static str = "two";
 
     fn routes() -> Routes<Self> {
         let endless = || Box::pin(futures_util::stream::pending::<Bytes>());
@@ -76,6 +77,7 @@ impl Client {
             entra: door.clone(),
             graph: door.clone(),
             admin: door,
+            refusals: Refusals::new(clock.clone()),
         };
         let connection = Connection {
             is_http2,

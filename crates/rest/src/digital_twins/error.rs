@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::trace::Trace;
 use crate::router::lacks;
-use crate::wire::{Malformed, Response};
+use crate::wire::{Malformed, Refused, Response};
 
 /// What the door itself refuses, and what the domain refuses.
 #[derive(Debug)]
 pub(super) enum WireError {
-    Unauthorized,
+    Unauthorized(Refused),
     UnknownInstance,
     PublicNetworkAccessDisabled,
     ApiVersionUnspecified,
@@ -57,10 +57,13 @@ const UNAUTHORIZED: &str = r#"{ "statusCode": 401, "message": "Unauthorized" }"#
 impl WireError {
     pub(super) fn answer(&self, trace: &Trace) -> Response {
         match self {
-            Self::Unauthorized => Response::bytes(401, "application/json", UNAUTHORIZED),
+            Self::Unauthorized(refused) => {
+                Response::bytes(401, "application/json", UNAUTHORIZED).refusing(refused.clone())
+            }
             Self::UnknownInstance => envelope(404, "NotFound", "Sub-Domain not found."),
             Self::PublicNetworkAccessDisabled => {
                 envelope(403, "Forbidden", "Public network access is disabled for this resource.")
+                    .refusing(Refused::stranger("its instance takes nobody from elsewhere"))
             }
             Self::ApiVersionUnspecified => {
                 envelope(400, "ApiVersionUnspecified", "An API version is required, but was not specified.")
@@ -107,7 +110,11 @@ fn domain(error: &Error, trace: &Trace) -> Response {
             let details = error.details().iter().map(|text| entry(text)).collect();
             let body = Envelope { error: Entry { code, message: &message, details } };
             let response = Response::json(status(error), &body).header("x-ms-error-code", code);
-            if status(error) == 503 { response.header("retry-after", "1") } else { response }
+            match error {
+                Error::Denied(denied) => response.refusing(Refused::denied(denied)),
+                _ if status(error) == 503 => response.header("retry-after", "1"),
+                _ => response,
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use base::hosts::{Host, Hosts, Service};
 use digital_twins::{Error, Instance, Instances};
 
 use crate::router::{Door, Fault, RouteInfo, Routes};
-use crate::wire::{Head, Request, Response};
+use crate::wire::{Head, NO_CREDENTIALS, Refused, Request, Response};
 use error::WireError;
 use request::ApiVersion;
 use trace::Trace;
@@ -57,6 +57,7 @@ macro_rules! route {
 
 impl Door for DigitalTwins {
     type Context = At;
+    const NAME: &'static str = "digital_twins";
 
     #[rustfmt::skip]
     fn routes() -> Routes<Self> {
@@ -125,25 +126,25 @@ impl Door for DigitalTwins {
             if is_traced { response } else { response.header("traceresponse", &Trace::of(head).response()) };
         response
             .header("strict-transport-security", "max-age=2592000")
-            .header("mise-correlation-id", &uuid::Uuid::new_v4().to_string())
+            .header("mise-correlation-id", &head.request_id.to_string())
     }
 }
 
 impl DigitalTwins {
     async fn enter(&self, head: &Head, route: &RouteInfo, trace: Trace) -> Result<At, WireError> {
         let instance = self.find(head).ok_or(WireError::UnknownInstance)?;
-        let token = head.bearer().ok_or(WireError::Unauthorized)?;
+        let token = head.bearer().ok_or(WireError::Unauthorized(Refused::stranger(NO_CREDENTIALS)))?;
         let caller = self.directory.authenticate_bearer(token, audiences::DIGITAL_TWINS).await;
         let caller = caller.map_err(|error| match error {
             TokenError::Tenant { .. } => WireError::UnknownInstance,
             TokenError::Store(error) => WireError::Domain(error.into()),
-            TokenError::Malformed
+            error @ (TokenError::Malformed
             | TokenError::Signature
             | TokenError::Expired { .. }
             | TokenError::NotYetValid { .. }
             | TokenError::Audience { .. }
             | TokenError::Issuer { .. }
-            | TokenError::UnknownPrincipal { .. } => WireError::Unauthorized,
+            | TokenError::UnknownPrincipal { .. }) => WireError::Unauthorized(Refused::token(&error)),
         })?;
         let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
         if is_outside && !instance.settings().public_network_access {

@@ -15,7 +15,7 @@ impl Trace {
         let sent = head.header("traceparent").and_then(trace_id);
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let span = unique[..16].to_owned();
-        let id = sent.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
+        let id = sent.map_or_else(|| head.request_id.simple().to_string(), str::to_owned);
         Self { id, span }
     }
 

@@ -21,7 +21,7 @@ first start; <code>twinhub env</code> prints it. With the Azure command line:
 pub(super) async fn page(door: Entra, (): (), request: Request) -> Response {
     let asked = request.param("tenant");
     if !door.directory.is_tenant(asked) {
-        return OAuthError::UnknownTenant(asked.to_owned()).answer(&door.clock);
+        return OAuthError::UnknownTenant(asked.to_owned()).answer(&request.head, &door.clock);
     }
     Response::bytes(501, "text/html; charset=utf-8", PAGE)
         .header("content-security-policy", "default-src 'none'")

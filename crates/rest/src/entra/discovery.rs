@@ -19,7 +19,7 @@ pub(super) async fn v1(door: Entra, (): (), request: Request) -> Response {
 fn configuration(door: &Entra, request: &Request, oauth: &str, is_v2: bool) -> Response {
     let asked = request.param("tenant");
     if !door.directory.is_tenant(asked) {
-        return OAuthError::UnknownTenant(asked.to_owned()).answer(&door.clock);
+        return OAuthError::UnknownTenant(asked.to_owned()).answer(&request.head, &door.clock);
     }
     Response::json(200, &document(door, &request.base_url(), asked, oauth, is_v2))
 }
@@ -67,7 +67,8 @@ fn document(door: &Entra, base: &str, asked: &str, oauth: &str, is_v2: bool) -> 
 /// `GET /{tenant}/discovery/v2.0/keys`.
 pub(super) async fn keys(door: Entra, (): (), request: Request) -> Response {
     if !door.directory.is_tenant(request.param("tenant")) {
-        return OAuthError::UnknownTenant(request.param("tenant").to_owned()).answer(&door.clock);
+        return OAuthError::UnknownTenant(request.param("tenant").to_owned())
+            .answer(&request.head, &door.clock);
     }
     let key = door.directory.signing_key();
     let issuer = format!("{}/{}/v2.0", request.base_url(), door.directory.tenant_id());

@@ -4,7 +4,7 @@ use access::directory::GrantError;
 use base::Clock;
 use serde::Serialize;
 
-use crate::wire::{Malformed, Response};
+use crate::wire::{Head, Malformed, NO_CREDENTIALS, Refused, Response};
 
 #[derive(Debug)]
 pub(super) enum OAuthError {
@@ -109,12 +109,42 @@ impl OAuthError {
         }
     }
 
-    pub(super) fn answer(&self, clock: &Clock) -> Response {
+    /// An application is called by its id where that could be one: people paste secrets into the wrong place.
+    fn refused(&self) -> Option<Refused> {
+        let application =
+            |id: &str, why| Refused::policy(Some(id).filter(|id| uuid::Uuid::parse_str(id).is_ok()), why);
+        match self {
+            Self::MissingSecret => Some(Refused::stranger(NO_CREDENTIALS)),
+            Self::Grant(GrantError::UnknownApplication { client_id }) => {
+                Some(application(client_id, "no application has its client id"))
+            }
+            Self::Grant(GrantError::InvalidSecret { client_id }) => {
+                Some(application(client_id, "its client secret is wrong"))
+            }
+            Self::Grant(GrantError::ExpiredSecret { client_id }) => {
+                Some(application(client_id, "its client secret has expired"))
+            }
+            Self::Grant(GrantError::UnregisteredCertificate { client_id }) => {
+                Some(application(client_id, "its certificate is not registered"))
+            }
+            Self::Grant(GrantError::TooManyWrongSecrets { .. }) => {
+                Some(Refused::stranger("too many wrong client secrets came from its address"))
+            }
+            Self::Grant(GrantError::MalformedAssertion) => {
+                Some(Refused::stranger("its client assertion is no token"))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn answer(&self, head: &Head, clock: &Clock) -> Response {
         if let Self::Grant(GrantError::Store(error)) = self {
             tracing::error!(%error, "a token could not be issued");
         }
         let (status, error, number) = self.codes();
-        let (trace, correlation) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+        let trace = head.request_id.to_string();
+        let sent = head.header("client-request-id").and_then(|id| uuid::Uuid::parse_str(id).ok());
+        let correlation = sent.unwrap_or_else(uuid::Uuid::new_v4).to_string();
         let timestamp = format!("{}Z", clock.now().iso_seconds().replace('T', " "));
         let body = ErrorBody {
             error,
@@ -129,6 +159,10 @@ impl OAuthError {
             error_uri: format!("https://login.microsoftonline.com/error?code={number}"),
         };
         let response = Response::json(status, &body);
+        let response = match self.refused() {
+            Some(refused) => response.refusing(refused),
+            None => response,
+        };
         match self {
             Self::Grant(GrantError::TooManyWrongSecrets { retry_after }) => {
                 let seconds = retry_after.as_millis().div_ceil(1000);

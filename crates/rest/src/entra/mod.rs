@@ -26,6 +26,7 @@ pub struct Entra {
 
 impl Door for Entra {
     type Context = ();
+    const NAME: &'static str = "entra";
 
     fn routes() -> Routes<Self> {
         Routes::new()
@@ -56,7 +57,7 @@ impl Door for Entra {
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
         match fault {
-            Fault::Malformed(malformed) => OAuthError::Malformed(malformed).answer(&self.clock),
+            Fault::Malformed(malformed) => OAuthError::Malformed(malformed).answer(head, &self.clock),
             Fault::UnknownInstance | Fault::UnknownPath | Fault::NotBuilt { .. } => Response::empty(404),
             Fault::MethodNotAllowed => {
                 let has = |name: &str| head.segments.iter().any(|segment| segment.eq_ignore_ascii_case(name));
@@ -64,15 +65,18 @@ impl Door for Entra {
                 let accepted = if is_form { "POST" } else { "GET" };
                 let received = head.method.to_string();
                 let error = OAuthError::MethodNotAllowed { accepted, received };
-                error.answer(&self.clock)
+                error.answer(head, &self.clock)
             }
-            Fault::BodyTooLarge { max_bytes } => OAuthError::BodyTooLarge { max_bytes }.answer(&self.clock),
-            Fault::BodyIncomplete => OAuthError::MissingField("grant_type").answer(&self.clock),
+            Fault::BodyTooLarge { max_bytes } => {
+                OAuthError::BodyTooLarge { max_bytes }.answer(head, &self.clock)
+            }
+            Fault::BodyIncomplete => OAuthError::MissingField("grant_type").answer(head, &self.clock),
         }
     }
 
     /// Entra's answers must not be kept: they hold tokens, and discovery follows the address that was dialled.
-    fn finish(&self, _: &Head, response: Response) -> Response {
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        let response = response.header("x-ms-request-id", &head.request_id.to_string());
         response.header("cache-control", "no-store, no-cache").header("pragma", "no-cache")
     }
 }

@@ -11,7 +11,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// `POST /{tenant}/oauth2/v2.0/token`.
 pub(super) async fn v2(door: Entra, (): (), request: Request) -> Response {
-    answer(&door, issue(&door, &request).await.map(|(token, _)| numbers(&token)))
+    answer(&door, &request, issue(&door, &request).await.map(|(token, _)| numbers(&token)))
 }
 
 /// `POST /{tenant}/oauth2/token`. With `resource` the answer has v1's strings; MSAL sends `scope` here when the tenant is
@@ -21,22 +21,22 @@ pub(super) async fn v1(door: Entra, (): (), request: Request) -> Response {
         Asked::Resource(resource) => strings(&token, &resource),
         Asked::Scope(_) => numbers(&token),
     };
-    answer(&door, issue(&door, &request).await.map(write))
+    answer(&door, &request, issue(&door, &request).await.map(write))
 }
 
 /// `POST /{tenant}/oauth2/v2.0/devicecode`: the flow needs users, whom the tenant does not have.
 pub(super) async fn device_code(door: Entra, (): (), request: Request) -> Response {
     if let Err(error) = tenant(&door, &request) {
-        return error.answer(&door.clock);
+        return error.answer(&request.head, &door.clock);
     }
     let grant = "urn:ietf:params:oauth:grant-type:device_code".to_owned();
-    answer(&door, Err(OAuthError::UnsupportedGrantType(grant)))
+    answer(&door, &request, Err(OAuthError::UnsupportedGrantType(grant)))
 }
 
-fn answer(door: &Entra, result: Result<Value, OAuthError>) -> Response {
+fn answer(door: &Entra, request: &Request, result: Result<Value, OAuthError>) -> Response {
     match result {
         Ok(body) => Response::json(200, &body),
-        Err(error) => error.answer(&door.clock),
+        Err(error) => error.answer(&request.head, &door.clock),
     }
 }
 

@@ -6,7 +6,7 @@ use base::Timestamp;
 use serde_json::json;
 
 use crate::router::lacks;
-use crate::wire::{Head, Malformed, Response};
+use crate::wire::{Head, Malformed, NO_CREDENTIALS, Refused, Response};
 
 #[derive(Debug)]
 pub(super) enum GraphError {
@@ -38,7 +38,7 @@ impl GraphError {
             _ => {}
         }
         let (status, code) = self.status();
-        let request_id = uuid::Uuid::new_v4().to_string();
+        let request_id = head.request_id.to_string();
         let client_request_id = head.header("client-request-id").unwrap_or(&request_id);
         let body = json!({"error": {
             "code": code,
@@ -51,7 +51,13 @@ impl GraphError {
         }});
         let response = Response::json(status, &body);
         match status {
-            401 => response.header("www-authenticate", "Bearer"),
+            401 => {
+                let refused = match self {
+                    Self::Token(error) => Refused::token(error),
+                    _ => Refused::stranger(NO_CREDENTIALS),
+                };
+                response.header("www-authenticate", "Bearer").refusing(refused)
+            }
             503 => response.header("retry-after", "1"),
             _ => response,
         }

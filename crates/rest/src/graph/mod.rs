@@ -40,6 +40,7 @@ macro_rules! route {
 
 impl Door for Graph {
     type Context = Caller;
+    const NAME: &'static str = "graph";
 
     #[rustfmt::skip]
     fn routes() -> Routes<Self> {
@@ -75,7 +76,8 @@ impl Door for Graph {
         error.answer(head, self.clock.now())
     }
 
-    fn finish(&self, _: &Head, response: Response) -> Response {
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        let response = response.header("request-id", &head.request_id.to_string());
         response.header("cache-control", "no-cache").header("odata-version", "4.0")
     }
 }

@@ -3,16 +3,17 @@
 
 use access::Caller;
 use base::Timestamp;
-use base::secret::random_hex;
 use serde::Serialize;
 
 use crate::router::{Fault, lacks};
-use crate::wire::{Head, Response};
+use crate::wire::{Head, Refused, Response};
 
 /// What this door answers when it does not answer what was asked for.
 #[derive(Debug)]
 pub(super) enum Refusal {
     Hub(hub::Error),
+    /// Somebody who is not told why; the log is.
+    KeptOut(Refused),
     /// `api-version` is missing or not a version.
     InvalidProtocolVersion(String),
     /// The body is not what the operation takes.
@@ -78,6 +79,7 @@ impl Refusal {
     fn code(&self) -> u32 {
         match self {
             Self::Hub(error) => error.code(),
+            Self::KeptOut(_) => hub::Error::IotHubUnauthorizedAccess.code(),
             Self::InvalidProtocolVersion(_) => 400_001,
             Self::Malformed(_) => 400_004,
             Self::Incomplete => 400_000,
@@ -91,6 +93,7 @@ impl Refusal {
     fn name(&self) -> &'static str {
         match self {
             Self::Hub(error) => error.name(),
+            Self::KeptOut(_) => hub::Error::IotHubUnauthorizedAccess.name(),
             Self::InvalidProtocolVersion(_) => "InvalidProtocolVersion",
             Self::Malformed(_) => "ArgumentInvalid",
             Self::Incomplete => "GenericBadRequest",
@@ -113,6 +116,7 @@ impl Refusal {
                 )
             }
             Self::Hub(error) => error.to_string(),
+            Self::KeptOut(_) => hub::Error::IotHubUnauthorizedAccess.to_string(),
             Self::InvalidProtocolVersion(version) => format!("Invalid API version: '{version}'"),
             Self::Malformed(why) => format!("BadRequest: {why}"),
             Self::Incomplete => "The request body is incomplete.".to_owned(),
@@ -137,12 +141,16 @@ impl Refusal {
         match self {
             // Azure sends no Retry-After; it closes the connection.
             Self::Hub(hub::Error::ThrottlingException { .. }) => response.header("connection", "close"),
+            Self::Hub(hub::Error::PrincipalUnauthorized(denied)) => {
+                response.refusing(Refused::denied(denied))
+            }
+            Self::KeptOut(refused) => response.refusing(refused.clone()),
             _ => response,
         }
     }
 
     fn in_text(&self, head: &Head, caller: Option<&Caller>, now: Timestamp) -> Body {
-        let exception_message = format!("Tracking ID:{}", tracking_id(now));
+        let exception_message = format!("Tracking ID:{}", tracking_id(head, now));
         Body { message: format!("ErrorCode:{};{}", self.name(), self.text(head, caller)), exception_message }
     }
 
@@ -151,7 +159,7 @@ impl Refusal {
         let nested = Nested {
             error_code: self.code(),
             message: &message,
-            tracking_id: tracking_id(now),
+            tracking_id: tracking_id(head, now),
             timestamp_utc: now.iso7(),
             info: None,
         };
@@ -160,8 +168,9 @@ impl Refusal {
     }
 }
 
-fn tracking_id(now: Timestamp) -> String {
-    format!("{}-G2:-TimeStamp:{}", random_hex(16).to_uppercase(), now.iso7())
+/// The request's id, as Azure writes tracking ids.
+fn tracking_id(head: &Head, now: Timestamp) -> String {
+    format!("{:X}-G2:-TimeStamp:{}", head.request_id.simple(), now.iso7())
 }
 
 /// Direct methods and commands speak in the nested form, whatever went wrong; everything else in the one that Node understands.

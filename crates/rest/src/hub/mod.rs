@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use self::error::Refusal;
 use crate::json::{self, Reading};
 use crate::router::{Door, Fault, RouteInfo, Routes};
-use crate::wire::{Head, Request, Response};
+use crate::wire::{Head, NO_CREDENTIALS, NO_SIGNATURE, Refused, Request, Response};
 
 #[derive(Clone)]
 pub struct HubDoor {
@@ -52,6 +52,7 @@ impl HubAt {
 
 impl Door for HubDoor {
     type Context = HubAt;
+    const NAME: &'static str = "hub";
 
     fn routes() -> Routes<Self> {
         device::routes()
@@ -76,8 +77,8 @@ impl Door for HubDoor {
         Refusal::from(fault).answer(head, None, self.clock.now())
     }
 
-    fn finish(&self, _: &Head, response: Response) -> Response {
-        response.header("x-ms-request-id", &uuid::Uuid::new_v4().to_string())
+    fn finish(&self, head: &Head, response: Response) -> Response {
+        response.header("x-ms-request-id", &head.request_id.to_string())
     }
 }
 
@@ -86,20 +87,25 @@ impl HubDoor {
         let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
         let is_foreign = head.peer.remote.is_some_and(|address| !address.ip().is_loopback());
         if is_foreign && !hub.settings().public_network_access {
-            return Err(hub::Error::IotHubUnauthorizedAccess.into());
+            return Err(Refusal::KeptOut(Refused::stranger("its hub takes nobody from elsewhere")));
         }
         let caller = match (head.bearer(), head.authorization()) {
             (Some(token), _) => {
                 self.directory.authenticate_bearer(token, audiences::HUB).await.map_err(|error| {
                     tracing::debug!(%error, "a bearer token was refused");
-                    hub::Error::IotHubUnauthorizedAccess
+                    Refusal::KeptOut(Refused::token(&error))
                 })?
             }
             (None, Some(signature)) => {
-                let token = SasToken::parse(signature).map_err(|_| hub::Error::IotHubUnauthorizedAccess)?;
-                hub.authenticate_service(&head.host, &head.segments.join("/"), &token)?
+                let token = SasToken::parse(signature)
+                    .map_err(|_| Refusal::KeptOut(Refused::stranger(NO_SIGNATURE)))?;
+                let known = |name: &&str| hub.settings().policy(name).is_some();
+                let authenticated = hub.authenticate_service(&head.host, &head.segments.join("/"), &token);
+                authenticated.map_err(|refused| {
+                    Refusal::KeptOut(Refused::policy(token.key_name().filter(known), refused.why))
+                })?
             }
-            (None, None) => return Err(hub::Error::IotHubUnauthorizedAccess.into()),
+            (None, None) => return Err(Refusal::KeptOut(Refused::stranger(NO_CREDENTIALS))),
         };
         Ok(HubAt { hub, caller })
     }

@@ -5,7 +5,7 @@ use provisioning::Error;
 use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS};
 
 use crate::router::{Fault, lacks};
-use crate::wire::{Head, Response};
+use crate::wire::{Head, Refused, Response};
 
 /// Carries the tracking id of a refusal, and one of its own on every other answer.
 pub(super) const REQUEST_ID: &str = "x-ms-request-id";
@@ -14,6 +14,8 @@ pub(super) const REQUEST_ID: &str = "x-ms-request-id";
 #[derive(Debug)]
 pub(super) enum Refusal {
     Domain(Error),
+    /// Somebody who is not told why; the log is.
+    KeptOut(Refused),
     /// `api-version` is missing or not a version.
     ApiVersion(String),
     MediaType,
@@ -51,6 +53,7 @@ impl Refusal {
     fn code(&self) -> u32 {
         match self {
             Self::Domain(error) => error.code(),
+            Self::KeptOut(_) => Error::Unauthorized.code(),
             Self::ApiVersion(_) => 400_001,
             Self::Incomplete => 400_000,
             Self::UnknownPath | Self::NotBuilt(_) => 404_000,
@@ -63,6 +66,7 @@ impl Refusal {
     fn text(&self) -> String {
         match self {
             Self::Domain(error) => error.to_string(),
+            Self::KeptOut(_) => Error::Unauthorized.to_string(),
             Self::ApiVersion(version) if version.is_empty() => "The api-version is missing.".to_owned(),
             Self::ApiVersion(_) => "The api-version is not a version of the service.".to_owned(),
             Self::Incomplete => "The request body is incomplete.".to_owned(),
@@ -84,13 +88,18 @@ impl Refusal {
         }
     }
 
-    pub(super) fn answer(&self, now: Timestamp) -> Response {
+    pub(super) fn answer(&self, head: &Head, now: Timestamp) -> Response {
         let code = self.code();
-        let view = ErrorView::new(code, self.text(), now);
+        let view = ErrorView::tracked(head.request_id, code, self.text(), now);
         let status = u16::try_from(code / 1000).expect("every code has six digits");
         let response = Response::json(status, &view)
             .header(REQUEST_ID, &view.tracking_id)
             .header("x-ms-error-code", &code.to_string());
+        let response = match self {
+            Self::KeptOut(refused) => response.refusing(refused.clone()),
+            Self::Domain(Error::PrincipalUnauthorized(denied)) => response.refusing(Refused::denied(denied)),
+            _ => response,
+        };
         match self.retry_after_seconds() {
             Some(seconds) => response.header("retry-after", &seconds.to_string()),
             None => response,

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use self::error::Refusal;
 use crate::json::{self, Reading, Unreadable};
 use crate::router::{Door, Fault, RouteInfo, Routes};
-use crate::wire::{Head, Request, Response};
+use crate::wire::{Head, NO_CREDENTIALS, NO_SIGNATURE, Refused, Request, Response};
 
 #[derive(Clone)]
 pub struct ProvisioningDoor {
@@ -57,6 +57,7 @@ const OF_DEVICES: &str = "RuntimeRegistration_";
 
 impl Door for ProvisioningDoor {
     type Context = At;
+    const NAME: &'static str = "provisioning";
 
     fn routes() -> Routes<Self> {
         enrollment::routes().and(registration::routes()).and(device::routes())
@@ -68,20 +69,16 @@ impl Door for ProvisioningDoor {
         } else {
             self.back_end(head, route).await.map(At::BackEnd)
         };
-        entered.map_err(|refusal| refusal.answer(self.clock.now()))
+        entered.map_err(|refusal| refusal.answer(head, self.clock.now()))
     }
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
-        Refusal::of(fault, head).answer(self.clock.now())
+        Refusal::of(fault, head).answer(head, self.clock.now())
     }
 
-    fn finish(&self, _: &Head, response: Response) -> Response {
+    fn finish(&self, head: &Head, response: Response) -> Response {
         let response = response.header("strict-transport-security", "max-age=31536000; includeSubDomains");
-        match response.header_value(error::REQUEST_ID) {
-            // A refusal has said its tracking id already.
-            Some(_) => response,
-            None => response.header(error::REQUEST_ID, &uuid::Uuid::new_v4().to_string()),
-        }
+        response.header(error::REQUEST_ID, &head.request_id.to_string())
     }
 }
 
@@ -89,21 +86,23 @@ impl ProvisioningDoor {
     async fn back_end(&self, head: &Head, route: &RouteInfo) -> Result<BackEnd, Refusal> {
         let service = self.services.at_host(&head.host, head.local()).ok_or(Refusal::UnknownPath)?;
         check_network(&service, head)?;
-        let caller = match (head.bearer(), head.authorization()) {
-            (Some(token), _) => {
+        let caller = match head.bearer() {
+            Some(token) => {
                 self.directory.authenticate_bearer(token, audiences::PROVISIONING).await.map_err(|error| {
                     tracing::debug!(%error, "a bearer token was refused");
-                    Error::Unauthorized
+                    Refusal::KeptOut(Refused::token(&error))
                 })?
             }
-            (None, Some(_)) => {
-                service.authenticate_service(&head.host, &head.segments.join("/"), &signature(head)?)?
-            }
-            (None, None) => return Err(Error::Unauthorized.into()),
+            None => by_policy(&service, head)?,
         };
         let api_version = api_version(head)?;
         if let Some(permission) = route.permission {
-            service.require(&caller, permission)?;
+            service.require(&caller, permission).map_err(|error| match error {
+                Error::Unauthorized => {
+                    Refusal::KeptOut(Refused::caller(caller.object_id(), "its policy may not do this"))
+                }
+                error => error.into(),
+            })?;
         }
         Ok(BackEnd { service, caller, api_version, dialled: head.dialled() })
     }
@@ -112,16 +111,22 @@ impl ProvisioningDoor {
     async fn device(&self, head: &Head) -> Result<Device, Refusal> {
         let [id_scope, _, id, ..] = head.segments.as_slice() else { return Err(Refusal::UnknownPath) };
         let token = signature(head)?;
-        let service = self.services.by_id_scope(id_scope).ok_or(Error::Unauthorized)?;
+        let id = registration_id(id)?;
+        let kept_out = |why| Refusal::KeptOut(Refused::device(id.as_str(), why));
+        let service = self.services.by_id_scope(id_scope);
+        let service = service.ok_or_else(|| kept_out("no provisioning service has its id scope"))?;
         check_network(&service, head)?;
-        let attested = service.authenticate(&registration_id(id)?, Some(&token)).await;
-        let attested = attested.map_err(|refused| refused.error)?;
+        let attested = service.authenticate(&id, Some(&token)).await;
+        let attested = attested.map_err(|refused| match refused.error {
+            Error::Unauthorized => kept_out(refused.why),
+            error => error.into(),
+        })?;
         Ok(Device { service, attested, api_version: api_version(head)?, dialled: head.dialled() })
     }
 
     /// Writes an answer or its refusal.
-    fn answer(&self, result: Result<Response, Refusal>) -> Response {
-        result.unwrap_or_else(|refusal| refusal.answer(self.clock.now()))
+    fn answer(&self, head: &Head, result: Result<Response, Refusal>) -> Response {
+        result.unwrap_or_else(|refusal| refusal.answer(head, self.clock.now()))
     }
 }
 
@@ -135,7 +140,7 @@ macro_rules! from_back_end {
                 $crate::provisioning::At::BackEnd(at) => $operation(at, &request).await,
                 $crate::provisioning::At::Device(_) => Err(provisioning::Error::Unauthorized.into()),
             };
-            door.answer(result)
+            door.answer(&request.head, result)
         }
     };
 }
@@ -150,7 +155,7 @@ macro_rules! from_device {
                 $crate::provisioning::At::Device(at) => $operation(at, &request).await,
                 $crate::provisioning::At::BackEnd(_) => Err(provisioning::Error::Unauthorized.into()),
             };
-            door.answer(result)
+            door.answer(&request.head, result)
         }
     };
 }
@@ -159,14 +164,26 @@ use {from_back_end, from_device};
 fn check_network(service: &Service, head: &Head) -> Result<(), Refusal> {
     let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
     if is_outside && !service.settings().public_network_access {
-        return Err(Error::Unauthorized.into());
+        let why = "its provisioning service takes nobody from elsewhere";
+        return Err(Refusal::KeptOut(Refused::stranger(why)));
     }
     Ok(())
 }
 
+/// Whoever signs with a policy's key.
+fn by_policy(service: &Service, head: &Head) -> Result<Caller, Refusal> {
+    let token = signature(head)?;
+    let authenticated = service.authenticate_service(&head.host, &head.segments.join("/"), &token);
+    authenticated.map_err(|refused| {
+        let known = |name: &&str| service.settings().policy(name).is_some();
+        Refusal::KeptOut(Refused::policy(token.key_name().filter(known), refused.why))
+    })
+}
+
 fn signature(head: &Head) -> Result<SasToken, Refusal> {
-    let text = head.authorization().ok_or(Error::Unauthorized)?;
-    Ok(SasToken::parse(text).map_err(|_| Error::Unauthorized)?)
+    let kept_out = |why| Refusal::KeptOut(Refused::stranger(why));
+    let text = head.authorization().ok_or_else(|| kept_out(NO_CREDENTIALS))?;
+    SasToken::parse(text).map_err(|_| kept_out(NO_SIGNATURE))
 }
 
 /// Any well-formed date counts: installed SDKs ask for many.

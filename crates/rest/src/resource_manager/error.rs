@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_version;
 use crate::router::lacks;
-use crate::wire::{Head, Response};
+use crate::wire::{Head, NO_CREDENTIALS, Refused, Response};
 
 /// What the door itself refuses, and what the domain refuses.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ impl Refusal {
         }
         let message = self.message();
         let response = Response::json(status, &envelope(head, status, code, &message));
+        let response = match self.refused() {
+            Some(refused) => response.refusing(refused),
+            None => response,
+        };
         if status == 401 {
             let login = format!("{}/{tenant_id}", head.base_url());
             let challenge = format!(
@@ -53,6 +57,18 @@ impl Refusal {
             return response.header("www-authenticate", &challenge);
         }
         if status == 429 || status == 503 { response.header("retry-after", "1") } else { response }
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        match self {
+            Self::NoToken => Some(Refused::stranger(NO_CREDENTIALS)),
+            Self::Token(TokenError::Store(_)) => None,
+            Self::Token(error) => Some(Refused::token(error)),
+            Self::Domain(Error::Denied(denied) | Error::Role(RoleError::Denied(denied))) => {
+                Some(Refused::denied(denied))
+            }
+            _ => None,
+        }
     }
 
     fn message(&self) -> String {

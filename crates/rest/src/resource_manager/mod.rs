@@ -97,6 +97,7 @@ macro_rules! identity {
 
 impl Door for Management {
     type Context = At;
+    const NAME: &'static str = "resource_manager";
 
     fn routes() -> Routes<Self> {
         foundation_routes()

@@ -14,7 +14,7 @@ use crate::wire::{Head, Request, Response};
 
 /// The headers of every answer (`arm-and-auth.md` §1.2).
 pub(super) fn headers(head: &Head, response: Response, now: Timestamp) -> Response {
-    let request_id = uuid::Uuid::new_v4().to_string();
+    let request_id = head.request_id.to_string();
     let correlation = head.header("x-ms-correlation-request-id").unwrap_or(&request_id).to_owned();
     let at = now.iso_seconds().replace(['-', ':'], "");
     let (left, kind) = match head.method.as_str() {

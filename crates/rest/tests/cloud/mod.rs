@@ -15,7 +15,7 @@ use access::{Caller, Directory, roles};
 use base::hosts::{EveryName, Hosts, Machine};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
-use base::{Clock, Throttle, Timestamp};
+use base::{Clock, Refusals, Throttle, Timestamp};
 use bytes::Bytes;
 use hub::Hubs;
 
@@ -138,6 +138,7 @@ impl Cloud {
             resource_manager: mount(rest::resource_manager::Management { manager, directory }),
             // The front wants one; nothing here asks it anything.
             admin: entra.clone(),
+            refusals: Refusals::new(clock.clone()),
             entra,
         };
         let requests = Mutex::default();

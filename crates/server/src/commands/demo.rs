@@ -24,11 +24,19 @@ pub(crate) struct DemoArgs {
     /// End after the summary instead of serving on
     #[arg(long)]
     pub(crate) exit: bool,
+    /// How lines of the log are written, text or json [default: text]
+    #[arg(long, value_name = "text|json")]
+    pub(crate) log_format: Option<String>,
 }
 
 impl DemoArgs {
     pub(crate) fn layer(&self) -> Flags {
-        ServeArgs { data_dir: self.data_dir.clone(), ..ServeArgs::default() }.layer()
+        ServeArgs {
+            data_dir: self.data_dir.clone(),
+            log_format: self.log_format.clone(),
+            ..ServeArgs::default()
+        }
+        .layer()
     }
 }
 

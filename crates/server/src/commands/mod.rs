@@ -138,6 +138,9 @@ pub(crate) struct ServeArgs {
     /// full: acknowledged means synced; relaxed: for CI [default: full]
     #[arg(long, value_name = "full|relaxed")]
     durability: Option<String>,
+    /// How lines of the log are written, text or json; `log` says which [default: text]
+    #[arg(long, value_name = "text|json")]
+    pub(crate) log_format: Option<String>,
     /// Keep a marked block of the hosts file in sync while serving
     #[arg(long)]
     manage_hosts: bool,
@@ -154,6 +157,7 @@ impl ServeArgs {
             ("domain", "--domain", self.domain.clone()),
             ("store", "--store", self.store.clone()),
             ("durability", "--durability", self.durability.clone()),
+            ("log_format", "--log-format", self.log_format.clone()),
             ("manage_hosts", "--manage-hosts", self.manage_hosts.then(|| "true".to_owned())),
         ];
         let values = given.into_iter().filter_map(|(name, flag, value)| Some((name, flag, value?))).collect();

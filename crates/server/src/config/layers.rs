@@ -11,6 +11,7 @@ use resource_manager::endpoint::Mask;
 
 use super::{Config, Ports, Purpose};
 use crate::data_directory;
+use crate::logging::Format;
 
 /// What the command line gave: (setting, flag, value).
 #[derive(Default)]
@@ -75,6 +76,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("resource_manager.retry_after_seconds", "1"),
     ("resource_manager.mask", "stars"),
     ("log", "info"),
+    ("log_format", "text"),
     ("workers", "0"),
     ("test.allow_clock_control", "false"),
 ];
@@ -194,6 +196,7 @@ impl Layers {
             tls: self.tls()?,
             resource_manager: self.resource_manager()?,
             log: self.text("log").to_owned(),
+            log_format: self.log_format()?,
             workers: self.read("workers")?,
             allow_clock_control: self.read("test.allow_clock_control")?,
             purpose: Purpose::default(),
@@ -239,6 +242,14 @@ impl Layers {
             "full" => Ok(store::Durability::Full),
             "relaxed" => Ok(store::Durability::Relaxed),
             _ => Err(self.wrong("durability", "use full or relaxed")),
+        }
+    }
+
+    fn log_format(&self) -> Result<Format, ConfigError> {
+        match self.text("log_format") {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err(self.wrong("log_format", "use text or json")),
         }
     }
 

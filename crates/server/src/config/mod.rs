@@ -9,6 +9,7 @@ use base::hosts::Dialable;
 use server::out;
 
 use crate::Failure;
+use crate::logging::Format;
 
 mod layers;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     pub(crate) resource_manager: resource_manager::Settings,
     pub(crate) log: String,
+    pub(crate) log_format: Format,
     /// 0: as many as there are cores.
     pub(crate) workers: usize,
     /// For tests: `/_twinhub/clock` may move time.
