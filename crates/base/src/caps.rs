@@ -351,6 +351,11 @@ pub const BACKUP_TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const CLIENT_OPERATION_POLLS_MAX: usize = 60;
 /// ours: of what a service says that refuses outside of its envelope, shown to people.
 pub const CLIENT_REFUSAL_CHARACTERS_MAX: usize = 300;
+/// ours: names that a command shows of what is there, where it does not find the one that was asked for.
+pub const CLIENT_NAMES_SHOWN_MAX: usize = 5;
+/// ours: how long a token holds that a command makes for a device, unless told; what is copied in the morning works all day.
+pub const CLIENT_SAS_SECONDS: u64 = 24 * 3600;
+pub const CLIENT_SAS_SECONDS_MAX: u64 = 365 * 24 * 3600;
 pub const DEMO_REGISTRATION_POLLS_MAX: u32 = 30;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 /// ours: addresses that `twinhub run` tries before it makes do with the usual one.

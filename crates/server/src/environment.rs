@@ -149,6 +149,12 @@ fn shell_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
+/// [`shell_quoted`] where that is needed: plain ids and paths read better without.
+pub(crate) fn shell_word(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@%+,".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_plain) { value.to_owned() } else { shell_quoted(value) }
+}
+
 /// Double quotes, in which dotenv readers know these escapes; `$` would be expanded by some.
 fn dotenv_quoted(value: &str) -> String {
     if value.contains(['$', '`']) && !value.contains('\'') {

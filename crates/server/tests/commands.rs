@@ -6,6 +6,8 @@ use std::process::Command;
 
 use fixture::deadline;
 
+#[path = "commands/device.rs"]
+mod device;
 mod fixture;
 #[path = "commands/run.rs"]
 mod run;

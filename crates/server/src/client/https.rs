@@ -21,6 +21,7 @@ const TIMEOUT_SECONDS: u64 = 60;
 #[derive(Clone)]
 pub struct Https {
     trust: Trust,
+    timeout: Duration,
     connections: Arc<Mutex<Connections>>,
 }
 
@@ -48,7 +49,13 @@ impl Answer {
 
 impl Https {
     pub fn new(trust: Trust) -> Self {
-        Self { trust, connections: Arc::default() }
+        Self { trust, timeout: Duration::from_secs(TIMEOUT_SECONDS), connections: Arc::default() }
+    }
+
+    /// The same connections, where an answer may take so long instead of a minute.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
     }
 
     /// Sends a request and returns whatever the server answers, errors of the service included.
@@ -67,8 +74,8 @@ impl Https {
             self.connections.lock().idle.entry(key).or_default().push(sender);
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
-        let limit = Duration::from_secs(TIMEOUT_SECONDS);
-        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(TIMEOUT_SECONDS)))
+        let late = ClientError::Timeout(self.timeout.as_secs());
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(late))
     }
 
     /// Like [`Self::send`], but anything other than success is an error that shows what the server said.

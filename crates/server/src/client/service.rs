@@ -34,6 +34,16 @@ impl ServiceApi {
         })
     }
 
+    /// The same, where an answer may take so long instead of a minute.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { https: self.https.within(timeout), ..self.clone() }
+    }
+
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
     pub fn host(&self) -> &str {
         &self.host
     }

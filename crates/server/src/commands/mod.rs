@@ -3,6 +3,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod demo;
+pub(crate) mod device;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod hosts;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use backup::{BackupArgs, RestoreArgs};
 use clap::{Args, Parser, Subcommand};
 use demo::DemoArgs;
+use device::DeviceArgs;
 use env::EnvArgs;
 use events::EventsArgs;
 use models::ModelsCommand;
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
+    /// Make, show, use and remove devices of a running server.
+    Device(DeviceArgs),
     /// Print device messages and events of a running server.
     Events(EventsArgs),
     /// Look at DTDL models.
@@ -91,6 +95,7 @@ impl Command {
             Self::Guard(args) => run::guard::run(&args),
             Self::Wait(args) => wait::run(&args),
             Self::Env(args) => env::run(&args),
+            Self::Device(args) => device::run(&args),
             Self::Events(args) => events::run(&args),
             Self::Models { command: ModelsCommand::Check(args) } => models::check(&args),
             Self::Backup(args) => backup::backup(&args),
