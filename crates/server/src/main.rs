@@ -22,6 +22,7 @@ mod metrics;
 mod open_files;
 mod run_file;
 mod serve;
+mod service_manager;
 mod tls;
 mod warnings;
 

@@ -27,6 +27,7 @@ use crate::listeners::{CannotListen, Kind, Listeners};
 use crate::machine::ThisMachine;
 use crate::open_files::OpenFiles;
 use crate::run_file::RunFile;
+use crate::service_manager::ServiceManager;
 use crate::tls::Tls;
 use crate::{
     Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
@@ -71,6 +72,7 @@ struct Server {
     is_ready: Arc<AtomicBool>,
     hosts_file: Option<Arc<HostsFile>>,
     run_file: RunFile,
+    service_manager: ServiceManager,
     /// Held to the end: dropping the last clone closes the files and gives up the directory.
     store: Store,
     _claim: File,
@@ -152,12 +154,16 @@ impl Server {
         is_ready.store(true, Ordering::Relaxed);
         warnings::tell(config, ports, listeners.is_open(), &hosts);
         tell_start(config, &listeners, &run_file);
-        Ok(Self { config: config.clone(), tasks, is_ready, hosts_file, run_file, store, _claim: claim })
+        let service_manager = ServiceManager::of_environment();
+        service_manager.ready(&tasks);
+        let config = config.clone();
+        Ok(Self { config, tasks, is_ready, hosts_file, run_file, service_manager, store, _claim: claim })
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
     async fn stop(self, ending: &mut Ending) {
         tracing::info!("draining");
+        self.service_manager.stopping();
         self.is_ready.store(false, Ordering::Relaxed);
         let patience = Duration::from_secs(caps::DRAIN_SECONDS_MAX);
         let cut = tokio::select! {

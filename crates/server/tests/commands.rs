@@ -11,6 +11,9 @@ mod device;
 mod fixture;
 #[path = "commands/run.rs"]
 mod run;
+#[cfg(unix)]
+#[path = "commands/service_manager.rs"]
+mod service_manager;
 #[path = "commands/wait.rs"]
 mod wait;
 
