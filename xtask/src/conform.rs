@@ -107,7 +107,7 @@ fn python(server: &Server) -> Outcome {
     let python = python_environment("python", &requirements())?;
     let mut command = pytest(&python, &root().join("conformance/python"));
     server.clients("conformance: python", &mut command)?;
-    docs::run("python", &target().join("conform/pages"), |command| {
+    docs::run("python", &target().join("conform"), |command| {
         server.surround(command, Some(&python.join("bin")));
     })
 }
@@ -117,10 +117,10 @@ fn az(server: &Server) -> Outcome {
     let tests = root().join("conformance/az");
     let python = python_environment("az", &tests.join("requirements.txt"))?;
     server.clients("conformance: az", &mut pytest(&python, &tests))?;
-    let folder = target().join("conform/pages");
+    let folder = target().join("conform");
     docs::run("az", &folder, |command| {
         server.surround(command, Some(&python.join("bin")));
-        command.env("AZURE_CONFIG_DIR", folder.join("az")).env("AZURE_CORE_COLLECT_TELEMETRY", "false");
+        command.env("AZURE_CONFIG_DIR", folder.join("pages/az")).env("AZURE_CORE_COLLECT_TELEMETRY", "false");
     })
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod conform;
 mod demo;
+mod dist;
 mod docs;
 mod shell;
 mod test;
@@ -36,6 +37,11 @@ const VERBS: &[Verb] = &[
         "conform",
         "official clients and the pages of docs/, against the release binary [--binary PATH] [shell|python|node|sdk|az]",
         conform::run,
+    ),
+    (
+        "dist",
+        "what people install: binary, .deb, container image, licences, checksums [--binary PATH] [--output DIR] [--version V]",
+        dist::run,
     ),
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
     ("demo", "the main job on a fresh data directory", demo::run),

@@ -10,19 +10,21 @@ use super::all;
 use super::blocks::{Block, Marker};
 use crate::shell::{Outcome, root, step};
 
-/// Runs every block that belongs to `suite`, in `folder`, where a copy of the samples lies too. `surround` gives each script the
-/// environment of the suite.
-pub fn run(suite: &str, folder: &Path, surround: impl Fn(&mut Command)) -> Outcome {
+/// Runs every block that belongs to `suite`, in a new folder below `environment`, where a copy of the samples lies too. `surround`
+/// gives each script the variables of the suite.
+pub fn run(suite: &str, environment: &Path, surround: impl Fn(&mut Command)) -> Outcome {
     let blocks = all()?;
     let of_suite: Vec<_> =
         blocks.into_iter().filter(|block| block.marker == Marker::Run(suite.to_owned())).collect();
     if of_suite.is_empty() {
         return Err(format!("no block of docs/ is run by the suite {suite}"));
     }
-    lay_out_samples(folder)?;
+    let folder = environment.join("pages");
+    let _ = fs::remove_dir_all(&folder);
+    lay_out_samples(&folder)?;
     for page in of_suite.chunk_by(|one, next| one.page == next.page) {
         let mut command = Command::new("bash");
-        command.args(["-euo", "pipefail", "-c", &script(page)]).current_dir(folder);
+        command.args(["-euo", "pipefail", "-c", &script(page)]).current_dir(&folder);
         surround(&mut command);
         step(&format!("docs/{} ({suite}, {} blocks)", page[0].page, page.len()), &mut command)?;
     }
@@ -38,10 +40,8 @@ fn script(page: &[Block]) -> String {
     script
 }
 
-/// A copy, since Node and Maven look for packages beside a file and write there.
+/// A copy, since Node looks for packages in the folders above a file, and Maven writes beside it.
 fn lay_out_samples(folder: &Path) -> Outcome {
-    let samples = folder.join("samples");
-    let _ = fs::remove_dir_all(&samples);
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for path in crate::tidy::tracked(&["samples"]) {
         let to = folder.join(&path);
