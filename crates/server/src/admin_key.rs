@@ -12,7 +12,7 @@ fn path(data_dir: &Path) -> PathBuf {
 
 /// For commands that talk to a running server.
 pub(crate) fn read(data_dir: &Path) -> std::io::Result<Secret> {
-    Ok(Secret::new(std::fs::read_to_string(path(data_dir))?.trim()))
+    Ok(Secret::new(data_directory::read(&path(data_dir))?.trim()))
 }
 
 /// For the server: what is there, or a new one.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use server::client::{Https, Trust};
 
 use crate::run_file::RunFile;
-use crate::{Failure, admin_key};
+use crate::{Failure, admin_key, data_directory};
 
 pub(crate) struct Live {
     https: Https,
@@ -23,7 +23,7 @@ impl Live {
         let run = RunFile::of_running(data_dir)?;
         let key = admin_key::read(data_dir)?;
         let trust_file = run.environment.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
-        let https = Https::new(Trust::only(&std::fs::read_to_string(trust_file)?)?);
+        let https = Https::new(Trust::only(&data_directory::read(Path::new(trust_file))?)?);
         Ok(Self { https, authority: SocketAddr::new(run.address, run.https_port), key })
     }
 

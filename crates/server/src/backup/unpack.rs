@@ -10,6 +10,7 @@ use store::{Durability, Location, Options, Store, Streams};
 use tar::Archive;
 
 use super::{CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed};
+use crate::data_directory::at;
 use crate::{Failure, data_directory};
 
 /// Says in a directory that it is being restored. No server starts on half of its data.
@@ -34,12 +35,15 @@ pub(crate) fn claim(directory: &Path) -> Result<File, Failure> {
         return Ok(mark);
     }
     // A file system of its own is not quite empty.
-    if fs::read_dir(directory)?.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found")) {
+    if fs::read_dir(directory)
+        .map_err(at(directory))?
+        .any(|entry| entry.is_ok_and(|entry| entry.file_name() != "lost+found"))
+    {
         let directory = directory.display();
         return Err(format!("{directory} is not empty; give an empty directory with --data-dir").into());
     }
     let mark = data_directory::take_private(&directory.join(MARK))?;
-    mark.sync_all()?;
+    mark.sync_all().map_err(at(directory))?;
     sync_names(directory)?;
     Ok(mark)
 }
@@ -52,16 +56,19 @@ pub(crate) fn give_up(directory: &Path) -> Result<(), Failure> {
 
 pub(crate) fn release(directory: &Path) -> Result<(), Failure> {
     sync_names(directory)?;
-    fs::remove_file(directory.join(MARK))?;
+    let mark = directory.join(MARK);
+    fs::remove_file(&mark).map_err(at(&mark))?;
     Ok(sync_names(directory)?)
 }
 
 fn clear(directory: &Path) -> io::Result<()> {
     let beside = ["records.db-wal", "records.db-shm", "lock"];
     for name in KEPT.into_iter().chain([RECORDS]).chain(beside) {
-        ignore_absence(fs::remove_file(directory.join(name)))?;
+        let path = directory.join(name);
+        ignore_absence(fs::remove_file(&path)).map_err(at(&path))?;
     }
-    ignore_absence(fs::remove_dir_all(directory.join(LOG)))
+    let log = directory.join(LOG);
+    ignore_absence(fs::remove_dir_all(&log)).map_err(at(&log))
 }
 
 fn ignore_absence(done: io::Result<()>) -> io::Result<()> {
@@ -73,7 +80,11 @@ fn ignore_absence(done: io::Result<()>) -> io::Result<()> {
 
 fn sync_names(directory: &Path) -> io::Result<()> {
     // Directories cannot be opened as files there; NTFS journals names by itself.
-    if cfg!(windows) { Ok(()) } else { File::open(directory)?.sync_all() }
+    if cfg!(windows) {
+        Ok(())
+    } else {
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
+    }
 }
 
 /// Writes what is in the archive into a directory, synced. The path is for what is said of it.
@@ -128,9 +139,9 @@ fn take_out(content: &mut impl Read, name: &str, directory: &Path) -> Result<(),
         content.take(caps::BACKUP_TEXT_BYTES_MAX).read_to_string(&mut text)?;
         check_format(&text)?;
     } else if name == RECORDS || is_segment || KEPT.contains(&name) {
-        let mut file = data_directory::make_private(&directory.join(name))?;
-        io::copy(content, &mut file)?;
-        file.sync_all()?;
+        let path = directory.join(name);
+        let mut file = data_directory::make_private(&path)?;
+        io::copy(content, &mut file).and_then(|_| file.sync_all()).map_err(at(&path))?;
     } else {
         return Err(format!("there is {name} in the backup, which this version does not know").into());
     }

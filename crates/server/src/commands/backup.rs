@@ -12,6 +12,7 @@ use server::out;
 
 use super::DataDirArgs;
 use crate::backup::unpack;
+use crate::data_directory::at;
 use crate::live::Live;
 use crate::{Failure, config, data_directory};
 
@@ -40,7 +41,7 @@ pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
     let unfinished = beside(&args.file, "unfinished");
     let mut file = data_directory::take_private(&unfinished)?;
     if args.file.exists() {
-        fs::remove_file(&unfinished)?;
+        fs::remove_file(&unfinished).map_err(at(&unfinished))?;
         return Err(format!("{} is there already; give another name", args.file.display()).into());
     }
     let made = fetch(&live, &mut file).and_then(|()| look_into(&args.file, &mut file));
@@ -50,8 +51,8 @@ pub(crate) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
     for line in made? {
         out::line(line);
     }
-    fs::rename(&unfinished, &args.file)?;
-    sync_folder(&args.file)?;
+    fs::rename(&unfinished, &args.file).map_err(at(&args.file))?;
+    sync_folder(&args.file).map_err(at(&args.file))?;
     out::line(format_args!(
         "{} is complete and was read back. It holds secrets (keys, credentials, the certificate authority): keep it as safe as {}.",
         args.file.display(),
@@ -87,7 +88,7 @@ fn look_into(path: &Path, file: &mut File) -> Result<Vec<String>, Failure> {
     // Through the same handle: elsewhere than on Unix nobody else may read what is locked.
     file.rewind()?;
     let found = unpack::unpack(path, file.try_clone()?, &folder).and_then(|()| unpack::open_all(&folder));
-    fs::remove_dir_all(&folder)?;
+    fs::remove_dir_all(&folder).map_err(at(&folder))?;
     found
 }
 
@@ -99,7 +100,7 @@ fn sync_folder(file: &Path) -> std::io::Result<()> {
 
 pub(crate) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let data_dir = std::path::absolute(&args.data_dir)?;
-    let file = File::open(&args.file).map_err(|error| format!("{}: {error}", args.file.display()))?;
+    let file = File::open(&args.file).map_err(at(&args.file))?;
     let mark = unpack::claim(&data_dir)?;
     let restored = unpack::unpack(&args.file, file, &data_dir).and_then(|()| unpack::open_all(&data_dir));
     if restored.is_err() {

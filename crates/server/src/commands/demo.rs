@@ -10,7 +10,7 @@ use clap::Args;
 use server::demo::{self, Report, Target};
 use server::out;
 
-use super::ServeArgs;
+use super::{ReachArgs, ServeArgs};
 use crate::config::Flags;
 use crate::ending::Ending;
 use crate::run_file::RunFile;
@@ -21,6 +21,8 @@ pub(crate) struct DemoArgs {
     /// Where the demo keeps its data [default: beside the default data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
     /// End after the summary instead of serving on
     #[arg(long)]
     pub(crate) exit: bool,
@@ -33,6 +35,7 @@ impl DemoArgs {
     pub(crate) fn layer(&self) -> Flags {
         ServeArgs {
             data_dir: self.data_dir.clone(),
+            reach: self.reach.clone(),
             log_format: self.log_format.clone(),
             ..ServeArgs::default()
         }
@@ -52,7 +55,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         ending.with_terminal();
         serve::announce(&config, &run);
         let told = tokio::select! {
-            told = tell(&run, &data_dir) => told,
+            told = tell(&run, &data_dir, args.exit) => told,
             () = ending.told() => Err("told to end before everything was seen to work".into()),
         };
         match told {
@@ -70,11 +73,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-async fn tell(run: &RunFile, data_dir: &Path) -> Result<(), Failure> {
+async fn tell(run: &RunFile, data_dir: &Path, ends: bool) -> Result<(), Failure> {
     let trust_file = run.environment.get("TWINHUB_CA_FILE").map(String::as_str).unwrap_or_default();
     let target = Target {
         variables: run.environment.clone(),
-        trust_pem: std::fs::read_to_string(trust_file)?,
+        trust_pem: data_directory::read(Path::new(trust_file))?,
         admin_url: format!("https://{}:{}", run.address, run.https_port),
         admin_key: admin_key::read(data_dir)?.expose().to_owned(),
         mqtt_port: run.mqtt_port,
@@ -84,6 +87,12 @@ async fn tell(run: &RunFile, data_dir: &Path) -> Result<(), Failure> {
     let mut report = Report::new(clock.clone(), std::io::stdout().is_terminal());
     let summary = demo::run(&target, &clock, &mut report).await?;
     out::line(summary.text());
+    if ends {
+        // Addresses and a sample would be of a server that nobody can reach any more.
+        let data_dir = data_dir.display();
+        out::line(format_args!("Ended. Its data stays: twinhub serve --data-dir {data_dir}"));
+        return Ok(());
+    }
     out::line(addresses(run, data_dir));
     out::line(format_args!("One more device, with the official Python SDK:\n\n{}", summary.sample));
     Ok(())

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -110,7 +112,7 @@ fn readable(event: &Value) -> String {
     };
     let source = Some(text("source")).filter(|source| !source.is_empty()).unwrap_or("-");
     let body = match text("bodyEncoding") {
-        "base64" => format!("base64:{}", text("body")),
+        "base64" => as_text(text("body")).unwrap_or_else(|| format!("base64:{}", text("body"))),
         _ => event["body"].to_string(),
     };
     let properties = event["properties"].as_object().into_iter().flatten();
@@ -119,6 +121,21 @@ fn readable(event: &Value) -> String {
         let _ = write!(line, "  {name}={}", value.as_str().unwrap_or_default());
     }
     line
+}
+
+/// A body that is text, on one line and without what a terminal would obey; `None` where it is none.
+fn as_text(base64: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(base64).ok()?).ok()?;
+    // Bytes below a space are rare in texts and common in numbers: with one that is no white space it is no text.
+    let is_text = text.chars().all(|character| !character.is_control() || character.is_whitespace());
+    is_text.then(|| text.chars().flat_map(shown).collect())
+}
+
+/// A character, or its escape where it would break the line.
+fn shown(character: char) -> impl Iterator<Item = char> {
+    let escaped = character.is_control().then(|| character.escape_default());
+    let plain = escaped.is_none().then_some(character);
+    escaped.into_iter().flatten().chain(plain)
 }
 
 #[cfg(test)]
@@ -136,5 +153,15 @@ mod tests {
         assert_eq!(readable(&event), "2026-01-02T03:04:05.678Z  dev1  Telemetry  {\"t\":21.5}  unit=C");
         let module = json!({"deviceId": "d", "moduleId": "m", "body": "AA==", "bodyEncoding": "base64"});
         assert_eq!(readable(&module), "  d/m  -  base64:AA==");
+    }
+
+    #[test]
+    fn a_text_is_shown_as_text_on_one_line_and_anything_else_as_base64() {
+        assert_eq!(as_text(&STANDARD.encode("21,5 °C")), Some("21,5 °C".into()));
+        assert_eq!(as_text(&STANDARD.encode("a=1\r\nb=2\t")), Some("a=1\\r\\nb=2\\t".into()));
+        assert_eq!(as_text(""), Some(String::new()));
+        for bytes in [&b"\xff\xfe"[..], b"\x1b[2J", b"\x00\x01\x02\x03"] {
+            assert_eq!(as_text(&STANDARD.encode(bytes)), None, "{bytes:?}");
+        }
     }
 }

@@ -2,11 +2,13 @@
 //! become the topmost layer of the configuration.
 
 pub(crate) mod backup;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod hosts;
+pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod repair;
 pub(crate) mod run;
@@ -17,10 +19,12 @@ use std::process::ExitCode;
 
 use backup::{BackupArgs, RestoreArgs};
 use clap::{Args, Parser, Subcommand};
+use completions::CompletionsArgs;
 use demo::DemoArgs;
 use device::DeviceArgs;
 use env::EnvArgs;
 use events::EventsArgs;
+use man::ManArgs;
 use models::ModelsCommand;
 use repair::{LogCommand, RecordsCommand};
 use run::RunArgs;
@@ -31,7 +35,7 @@ use crate::{Failure, config, serve};
 
 /// IoT Hub, Device Provisioning, Digital Twins, Resource Manager and Entra endpoints on your own machine.
 #[derive(Parser)]
-#[command(name = "twinhub", version, disable_help_subcommand = true)]
+#[command(name = "twinhub", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -83,6 +87,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print what makes a shell complete the commands and flags of twinhub.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for every command into a directory.
+    Man(ManArgs),
 }
 
 impl Command {
@@ -110,13 +118,15 @@ impl Command {
             Self::Log { command: LogCommand::Repair(args) } => repair::run(&args, store::repair_log),
             Self::Hosts(args) => hosts::run(&args),
             Self::Config { command: ConfigCommand::Check(args) } => config::check(&args.layer()),
+            Self::Completions(args) => Ok(completions::run(&args)),
+            Self::Man(args) => man::run(&args),
         }
     }
 }
 
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Print every setting with its value and where it came from.
+    /// Print every setting with its value, where that came from, its variable and what it means.
     Check(ServeArgs),
 }
 
@@ -125,15 +135,8 @@ pub(crate) struct ServeArgs {
     /// Where everything is kept [default: the platform's place for application data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The address to listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    listen: Option<String>,
-    /// The host name or address at which clients reach this server [default: the one that each of them dialled]
-    #[arg(long, value_name = "HOST")]
-    advertise: Option<String>,
-    /// The domain below which instances have their host names [default: localhost]
-    #[arg(long, value_name = "NAME")]
-    domain: Option<String>,
+    #[command(flatten)]
+    reach: ReachArgs,
     /// A configuration file [default: twinhub.toml here or in the data directory]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -146,6 +149,20 @@ pub(crate) struct ServeArgs {
     /// How lines of the log are written, text or json; `log` says which [default: text]
     #[arg(long, value_name = "text|json")]
     pub(crate) log_format: Option<String>,
+}
+
+/// Where clients find what is served.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ReachArgs {
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    listen: Option<String>,
+    /// The host name or address at which clients reach this server [default: the one that each of them dialled]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// The domain below which instances have their host names [default: localhost]
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
     /// Keep a marked block of the hosts file in sync while serving
     #[arg(long)]
     manage_hosts: bool,
@@ -157,13 +174,13 @@ impl ServeArgs {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let given = [
             ("data_dir", "--data-dir", self.data_dir.as_ref().map(path)),
-            ("listen", "--listen", self.listen.clone()),
-            ("advertise", "--advertise", self.advertise.clone()),
-            ("domain", "--domain", self.domain.clone()),
+            ("listen", "--listen", self.reach.listen.clone()),
+            ("advertise", "--advertise", self.reach.advertise.clone()),
+            ("domain", "--domain", self.reach.domain.clone()),
             ("store", "--store", self.store.clone()),
             ("durability", "--durability", self.durability.clone()),
             ("log_format", "--log-format", self.log_format.clone()),
-            ("manage_hosts", "--manage-hosts", self.manage_hosts.then(|| "true".to_owned())),
+            ("manage_hosts", "--manage-hosts", self.reach.manage_hosts.then(|| "true".to_owned())),
         ];
         let values = given.into_iter().filter_map(|(name, flag, value)| Some((name, flag, value?))).collect();
         Flags { values, config_file: self.config.clone(), ..Flags::default() }

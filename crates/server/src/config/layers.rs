@@ -9,6 +9,7 @@ use base::caps;
 use base::hosts::Dialable;
 use resource_manager::endpoint::Mask;
 
+use super::settings::{self, PREFIX, SETTINGS, Setting};
 use super::{Config, Ports, Purpose};
 use crate::data_directory;
 use crate::logging::Format;
@@ -46,44 +47,18 @@ impl fmt::Display for Source {
 pub(crate) enum ConfigError {
     #[error("{setting} = {value:?} ({source_of_value}): {reason}")]
     Value { setting: &'static str, value: String, source_of_value: Source, reason: String },
-    #[error("{path}: {reason}")]
+    #[error("{}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
-    #[error("{path}: there is no setting {name:?}")]
-    UnknownInFile { path: PathBuf, name: String },
-    #[error("{variable}: there is no setting {name:?}")]
-    UnknownInEnvironment { variable: String, name: String },
+    #[error("{}: there is no setting {name:?}{}", path.display(), meant(nearest.as_deref()))]
+    UnknownInFile { path: PathBuf, name: String, nearest: Option<String> },
+    #[error("{variable}: there is no setting {name:?}{}", meant(nearest.as_deref()))]
+    UnknownInEnvironment { variable: String, name: String, nearest: Option<String> },
     #[error("no place for data is known on this system: give --data-dir")]
     NoDataDirectory,
 }
 
-/// Names and defaults of all settings; a dot stands for a level in the file and for `__` in the environment.
-const SETTINGS: &[(&str, &str)] = &[
-    ("data_dir", ""),
-    ("listen", "127.0.0.1"),
-    ("advertise", ""),
-    ("domain", "localhost"),
-    ("store", "sqlite://"),
-    ("durability", "full"),
-    ("indexed_paths", ""),
-    ("manage_hosts", "false"),
-    ("hosts_file", "/etc/hosts"),
-    ("ports.https", "8443"),
-    ("ports.https_standard", "443"),
-    ("ports.mqtt", "8883"),
-    ("ports.mqtt_plain", "0"),
-    ("tls.certificate", ""),
-    ("tls.key", ""),
-    ("resource_manager.retry_after_seconds", "1"),
-    ("resource_manager.mask", "stars"),
-    ("log", "info"),
-    ("log_format", "text"),
-    ("workers", "0"),
-    ("test.allow_clock_control", "false"),
-];
-
 /// Variables with our prefix that are no settings: `twinhub env` prints the first two, our tests read the third.
 const NOT_SETTINGS: &[&str] = &["TWINHUB_CA_FILE", "TWINHUB_MQTT_PORT", "TWINHUB_SHARED", "TWINHUB_CONFIG"];
-const PREFIX: &str = "TWINHUB_";
 const FILE_NAME: &str = "twinhub.toml";
 
 pub(crate) struct Layers(BTreeMap<&'static str, (String, Source)>);
@@ -97,7 +72,7 @@ impl Layers {
         let environment: BTreeMap<String, String> =
             environment.filter(|(n, _)| n.starts_with(PREFIX)).collect();
         let mut layers =
-            Self(SETTINGS.iter().map(|(n, v)| (*n, ((*v).to_owned(), Source::Default))).collect());
+            Self(SETTINGS.iter().map(|s| (s.name, (s.default.to_owned(), Source::Default))).collect());
         if let Some(directory) = data_directory::platform_default() {
             layers.set("data_dir", directory.to_string_lossy().into_owned(), Source::Default);
         }
@@ -107,8 +82,11 @@ impl Layers {
         let mut upper = Self(BTreeMap::new());
         for (variable, value) in environment.iter().filter(|(n, _)| !NOT_SETTINGS.contains(&n.as_str())) {
             let name = variable[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
-            let known = setting(&name)
-                .ok_or_else(|| ConfigError::UnknownInEnvironment { variable: variable.clone(), name })?;
+            let known = setting(&name).ok_or_else(|| ConfigError::UnknownInEnvironment {
+                variable: variable.clone(),
+                nearest: settings::nearest(&name).map(Setting::variable),
+                name,
+            })?;
             upper.set(known, value.clone(), Source::Environment(variable.clone()));
         }
         for (name, flag, value) in &flags.values {
@@ -134,19 +112,22 @@ impl Layers {
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| failed(error.to_string()))?;
         for (name, value) in flatten(&table, "") {
-            let known =
-                setting(&name).ok_or_else(|| ConfigError::UnknownInFile { path: path.to_owned(), name })?;
+            let known = setting(&name).ok_or_else(|| ConfigError::UnknownInFile {
+                path: path.to_owned(),
+                nearest: settings::nearest(&name).map(|setting| setting.name.to_owned()),
+                name,
+            })?;
             let text = scalar(&value).ok_or_else(|| failed(format!("{known} must be a single value")))?;
             self.set(known, text, Source::File(path.to_owned()));
         }
         Ok(())
     }
 
-    /// Every setting with its value and source, in the order of the table above.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &str, &Source)> {
-        SETTINGS.iter().map(|(name, _)| {
-            let (value, source) = &self.0[name];
-            (*name, value.as_str(), source)
+    /// Every setting with its value and source, in the order of the table.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
+        SETTINGS.iter().map(|setting| {
+            let (value, source) = &self.0[setting.name];
+            (setting, value.as_str(), source)
         })
     }
 
@@ -295,7 +276,14 @@ impl Layers {
 }
 
 fn setting(name: &str) -> Option<&'static str> {
-    SETTINGS.iter().map(|(known, _)| *known).find(|known| *known == name)
+    SETTINGS.iter().map(|setting| setting.name).find(|known| *known == name)
+}
+
+fn meant(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => "; twinhub config check lists them all".to_owned(),
+    }
 }
 
 /// `twinhub.toml` where we stand, else in the data directory.

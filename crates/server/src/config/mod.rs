@@ -12,10 +12,12 @@ use crate::Failure;
 use crate::logging::Format;
 
 mod layers;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use layers::{ConfigError, Flags, Layers};
+pub(crate) use settings::SETTINGS;
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
@@ -84,10 +86,11 @@ pub(crate) fn check(flags: &Flags) -> Result<ExitCode, Failure> {
         std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
     let layers = Layers::gather(flags, environment)?;
     let rows: Vec<_> = layers.rows().collect();
-    let width = rows.iter().map(|(name, value, _)| name.len() + value.len()).max().unwrap_or_default() + 3;
-    for (name, value, source) in rows {
-        let setting = format!("{name} = {value}");
-        out::line(format_args!("{setting:width$}  # {source}"));
+    let width = rows.iter().map(|(s, value, _)| s.name.len() + value.len()).max().unwrap_or_default() + 3;
+    for (setting, value, source) in rows {
+        let stands = format!("{} = {value}", setting.name);
+        out::line(format_args!("{stands:width$}  # {source}"));
+        out::line(format_args!("    {}: {}", setting.variable(), setting.meaning));
     }
     layers.config()?;
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn row(layers: &Layers, name: &str) -> (String, Source) {
-    let (_, value, source) = layers.rows().find(|(n, ..)| *n == name).unwrap();
+    let (_, value, source) = layers.rows().find(|(setting, ..)| setting.name == name).unwrap();
     (value.to_owned(), source.clone())
 }
 

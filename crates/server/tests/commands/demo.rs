@@ -1,0 +1,27 @@
+//! `twinhub demo` to its end, at the address that it was told.
+
+use std::process::Command;
+
+use crate::fixture::{deadline, own_address};
+
+#[test]
+fn a_demo_listens_where_it_is_told_and_gives_no_sample_for_a_server_that_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = own_address();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
+    command
+        .args(["demo", "--exit", "--listen", &address, "--domain", "plant.test", "--data-dir"])
+        .arg(directory.path())
+        .env("TWINHUB_PORTS__HTTPS_STANDARD", "0");
+    let output = deadline::output(&mut command);
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(printed.starts_with(&format!("twinhub is ready at https://{address}:8443")), "{printed}");
+    assert!(printed.contains("200 durable messages"), "{printed}");
+    assert!(printed.contains("direct method, there and back"), "{printed}");
+    for word in ["pip install", "eval", "IoT Hub "] {
+        assert!(!printed.contains(word), "of a server that is gone it tells {word}: {printed}");
+    }
+    let again = format!("twinhub serve --data-dir {}", directory.path().display());
+    assert!(printed.trim_end().ends_with(&again), "{printed}");
+}
