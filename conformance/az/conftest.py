@@ -13,7 +13,7 @@ SECONDS_MAX = 120
 
 class Az:
     def __init__(self, folder):
-        self.environment = dict(os.environ, AZURE_CONFIG_DIR=str(folder), AZURE_CORE_COLLECT_TELEMETRY="false")
+        self.environment = dict(os.environ, AZURE_CONFIG_DIR=folder, AZURE_CORE_COLLECT_TELEMETRY="false")
         self.environment["PATH"] = os.path.dirname(AZ) + os.pathsep + self.environment["PATH"]
 
     def run(self, *arguments):
@@ -39,9 +39,9 @@ class Az:
 
 
 @pytest.fixture(scope="session")
-def az(tmp_path_factory):
-    az = Az(tmp_path_factory.mktemp("az"))
+def az():
     binary, data = os.environ["CONFORM_BINARY"], os.environ["TWINHUB_DATA_DIR"]
+    az = Az(os.path.join(os.path.abspath(data), "az"))
     script = f'set -e; eval "$("{binary}" env --data-dir "{data}" --format az)"'
     subprocess.run(["bash", "-c", script], env=az.environment, check=True, timeout=SECONDS_MAX, capture_output=True)
     return az

@@ -12,6 +12,8 @@ mod config;
 mod demo;
 #[path = "commands/device.rs"]
 mod device;
+#[path = "commands/env.rs"]
+mod env;
 #[path = "commands/events.rs"]
 mod events;
 mod fixture;

@@ -11,11 +11,14 @@ mod registry;
 mod table;
 mod telemetry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::caps;
 use clap::{Args, Subcommand, ValueEnum};
+
+use hub::Hub;
+use identity::Identity;
 
 use super::ServeArgs;
 use crate::{Failure, config};
@@ -205,4 +208,12 @@ pub(crate) fn run(args: &DeviceArgs) -> Result<ExitCode, Failure> {
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The primary key of a device of the default hub, and its connection string.
+pub(crate) async fn credentials(data_dir: &Path, name: &str) -> Result<(String, String), Failure> {
+    let hub = Hub::find(&At { data_dir: Some(data_dir.to_owned()), ..At::default() }).await?;
+    let identity = Identity::find(&hub, name, None).await?;
+    let key = identity.key(KeyName::Primary)?;
+    Ok((key.text().to_owned(), identity.connection_string(&hub, KeyName::Primary)?))
 }
