@@ -101,7 +101,7 @@ fn rendered(path: &Path, name: &str) {
         return;
     }
     let mut man = Command::new("man");
-    man.args(["--warnings", "--encoding=UTF-8", "--local-file"]).arg(path);
+    man.args(["--warnings", "--no-justification", "--encoding=UTF-8", "--local-file"]).arg(path);
     let output = deadline::output(man.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "100"));
     assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
