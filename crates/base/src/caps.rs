@@ -366,6 +366,10 @@ pub const COMMAND_END_SECONDS_MAX: u64 = 10;
 pub const LEFT_RUNNING_MS_MAX: u64 = 2000;
 /// ours: what a run that was killed left behind is removed by the next one, not before it is so old.
 pub const ABANDONED_RUN_SECONDS_MIN: u64 = 60;
+/// ours: a seed is held in memory as a whole.
+pub const SEED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// ours: faults of a seed that are told at once.
+pub const SEED_FAULTS_TOLD_MAX: usize = 20;
 /// ours: how often `twinhub wait` looks.
 pub const WAIT_POLL_MS: u64 = 50;
 pub const ACTIVITY_FLUSH_SECONDS: u64 = 5;

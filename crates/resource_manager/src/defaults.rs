@@ -1,12 +1,13 @@
 //! What a first start makes: a subscription, a resource group, a hub, a provisioning service linked to it, a Digital Twins
 //! instance. Called by the server before its doors open; safe to repeat at every start.
 
-use access::Caller;
-use base::Secret;
+use access::{Caller, Right};
 use base::hosts::Service;
+use base::{Key, Secret};
 
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
+use crate::policy::{PolicyRequest, SharedAccessPolicy};
 use crate::provider::ResourceType;
 use crate::subscription::Subscription;
 use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service};
@@ -22,7 +23,12 @@ pub struct Defaults {
     pub hub: String,
     pub provisioning_service: String,
     pub digital_twins: String,
+    /// Keys of the policies of hub and provisioning service that are not made up.
+    pub keys: Option<PolicyKeys>,
 }
+
+/// Makes the keys of a policy from whose it is (`hub` or `dps`) and its name.
+pub type PolicyKeys = fn(&str, &str) -> (Key, Key);
 
 /// The ids of what [`ResourceManager::ensure_defaults`] made or found.
 #[derive(Clone, Debug)]
@@ -45,6 +51,7 @@ impl Defaults {
             hub: "hub".to_owned(),
             provisioning_service: "dps".to_owned(),
             digital_twins: "twins".to_owned(),
+            keys: None,
         }
     }
 
@@ -77,8 +84,8 @@ impl ResourceManager {
         let location = Some(defaults.location.clone());
         let put = group::Put { location: location.clone(), ..group::Put::default() };
         self.put_resource_group(&caller, &ids.resource_group, &put).await?;
-        self.ensure_default_hub(&caller, &ids.hub, location.clone()).await?;
-        self.ensure_default_service(&caller, &ids, location.clone()).await?;
+        self.ensure_default_hub(&caller, &ids.hub, location.clone(), defaults.keys).await?;
+        self.ensure_default_service(&caller, &ids, location.clone(), defaults.keys).await?;
         if self.stored(&ids.digital_twins).await?.is_none() {
             let put = instance::Put { location, ..instance::Put::default() };
             let accepted = self.put_digital_twins_instance(&caller, &ids.digital_twins, &put).await?;
@@ -93,12 +100,14 @@ impl ResourceManager {
         caller: &Caller,
         id: &ResourceId,
         location: Option<String>,
+        keys: Option<PolicyKeys>,
     ) -> Result<(), Error> {
         if self.stored(id).await?.is_some() {
             return Ok(());
         }
         let properties = iot_hub::PropertiesRequest {
             sku_name: Some("S1".to_owned()),
+            policies: keys.map(|keys| with_keys("hub", &iot_hub::default_policies(), keys)),
             ..iot_hub::PropertiesRequest::default()
         };
         let put = iot_hub::Put { location, properties, ..iot_hub::Put::default() };
@@ -111,6 +120,7 @@ impl ResourceManager {
         caller: &Caller,
         ids: &DefaultResources,
         location: Option<String>,
+        keys: Option<PolicyKeys>,
     ) -> Result<(), Error> {
         if self.stored(&ids.provisioning_service).await?.is_some() {
             return Ok(());
@@ -129,6 +139,7 @@ impl ResourceManager {
         };
         let properties = provisioning_service::PropertiesRequest {
             linked_hubs: vec![link],
+            policies: keys.map(|keys| with_keys("dps", &provisioning_service::default_policies(), keys)),
             ..provisioning_service::PropertiesRequest::default()
         };
         let put = provisioning_service::Put { location, properties, ..provisioning_service::Put::default() };
@@ -137,10 +148,24 @@ impl ResourceManager {
     }
 
     /// Does at once what would be left to the loop.
-    async fn finish_accepted(&self, accepted: &Accepted) -> Result<(), Error> {
+    pub async fn finish_accepted(&self, accepted: &Accepted) -> Result<(), Error> {
         match &accepted.operation {
             Some(operation) => self.finish_now(operation).await?,
             None => Ok(()),
         }
     }
+}
+
+/// The same policies with keys that are not made up.
+fn with_keys(whose: &str, policies: &[SharedAccessPolicy], keys: PolicyKeys) -> Vec<PolicyRequest> {
+    let request = |policy: &SharedAccessPolicy| {
+        let (primary, secondary) = keys(whose, &policy.key_name);
+        PolicyRequest {
+            key_name: policy.key_name.clone(),
+            primary_key: Some(Secret::from(&primary)),
+            secondary_key: Some(Secret::from(&secondary)),
+            rights: Right::write_list(&policy.rights),
+        }
+    };
+    policies.iter().map(request).collect()
 }

@@ -37,7 +37,7 @@ pub mod sections;
 pub mod subscription;
 pub mod user_assigned_identity;
 
-pub use defaults::{DefaultResources, Defaults};
+pub use defaults::{DefaultResources, Defaults, PolicyKeys};
 pub use error::Error;
 pub use id::{GroupId, ResourceId};
 pub use provider::ResourceType;

@@ -4,12 +4,12 @@
 use access::directory::{self, NewRoleAssignment, ServicePrincipal};
 use access::{Caller, Directory, roles};
 use base::Scope;
-use resource_manager::{Defaults, ResourceManager};
+use resource_manager::{Defaults, PolicyKeys, ResourceManager};
 
 use crate::Failure;
 
 /// The name of the principal that `twinhub env` logs in with.
-const PRINCIPAL: &str = "twinhub";
+pub(crate) const PRINCIPAL: &str = "twinhub";
 
 /// What the running server tells others of the defaults.
 #[derive(Clone)]
@@ -28,9 +28,14 @@ const DATA_ROLES: [&str; 4] = [
     roles::EVENT_HUBS_DATA_OWNER,
 ];
 
-pub(crate) async fn ensure(directory: &Directory, manager: &ResourceManager) -> Result<FirstStart, Failure> {
+pub(crate) async fn ensure(
+    directory: &Directory,
+    manager: &ResourceManager,
+    keys: Option<PolicyKeys>,
+) -> Result<FirstStart, Failure> {
     let principal = directory.ensure_service_principal(PRINCIPAL).await?;
     let defaults = Defaults::new(directory.subscription_id(), directory.tenant_id());
+    let defaults = Defaults { keys, ..defaults };
     manager.ensure_defaults(&defaults).await?;
     let subscription = format!("/subscriptions/{}", defaults.subscription_id);
     // Ownership comes last and tells that all roles were given: what was taken away later stays away. Only when nobody owns the

@@ -11,17 +11,18 @@ use access::{Certificates, Directory};
 use base::hosts::{Dialled, Hosts, Service};
 use base::outbound::NoOutbound;
 use base::tasks::{Stopping, Tasks};
-use base::{Clock, Refusals, Throttle, caps};
+use base::{Clock, Key, Refusals, Throttle, caps};
 use digital_twins::Instances;
 use events::Events;
-use hub::Hubs;
-use resource_manager::ResourceManager;
+use hub::{Hubs, SharedAccessPolicy};
+use resource_manager::{GroupId, PolicyKeys, ResourceManager};
 use rest::{AnyDoor, Front};
 use store::{Store, Streams};
 
 use crate::Failure;
 use crate::environment::{self, Facts, HubFacts, ProvisioningFacts};
 use crate::first_start::{self, FirstStart};
+use crate::seed;
 
 /// Tells of each step of the wall clock. Timers go by another one, and stamps and retention look for themselves.
 async fn watch_wall_clock(clock: Clock, mut stopping: Stopping) {
@@ -54,6 +55,8 @@ pub(crate) struct Ground {
     pub(crate) directory: Directory,
     pub(crate) refusals: Refusals,
     pub(crate) resource_manager: resource_manager::Settings,
+    /// Of policies that a first start makes, where they are not made up.
+    pub(crate) keys: Option<PolicyKeys>,
 }
 
 #[derive(Clone)]
@@ -73,8 +76,17 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
-        let Ground { store, streams, clock, hosts, tasks, directory, refusals, resource_manager: settings } =
-            ground;
+        let Ground {
+            store,
+            streams,
+            clock,
+            hosts,
+            tasks,
+            directory,
+            refusals,
+            resource_manager: settings,
+            keys,
+        } = ground;
         let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let events = Events::new(events::Context {
             store: store.clone(),
@@ -136,7 +148,7 @@ impl House {
         tasks.keep("clock", &clock, move || watch_wall_clock(watched.clone(), stopping.clone()));
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
-        let first_start = first_start::ensure(&directory, &manager).await?;
+        let first_start = first_start::ensure(&directory, &manager, keys).await?;
         manager.start();
         Ok(Self {
             clock,
@@ -196,6 +208,35 @@ impl House {
             admin,
             refusals: self.refusals.clone(),
         }
+    }
+
+    /// What a seed is applied to.
+    pub(crate) fn ground_for_seed(&self, well_known_keys: bool) -> seed::Ground {
+        let FirstStart { subscription_id, resource_group, .. } = &self.first_start;
+        seed::Ground {
+            manager: self.manager.clone(),
+            directory: self.directory.clone(),
+            hubs: self.hubs.clone(),
+            services: self.provisioning.clone(),
+            instances: self.instances.clone(),
+            group: GroupId::new(subscription_id, resource_group),
+            well_known_keys,
+        }
+    }
+
+    /// Whose (`hub`, `dps`), name and keys of every policy of the default instances.
+    pub(crate) fn policies(&self) -> Vec<(&'static str, String, [Key; 2])> {
+        let default = |service| self.hosts.default_instance(service);
+        let hub = default(Service::Hub).and_then(|name| self.hubs.find(&name));
+        let service = default(Service::Provisioning).and_then(|name| self.provisioning.find(&name));
+        let of_hub = hub.map(|hub| hub.policies()).unwrap_or_default();
+        let of_service = service.map(|service| service.settings().policies.clone()).unwrap_or_default();
+        let whose = |whose| {
+            move |policy: &SharedAccessPolicy| {
+                (whose, policy.key_name.clone(), [policy.primary_key.clone(), policy.secondary_key.clone()])
+            }
+        };
+        of_hub.iter().map(whose("hub")).chain(of_service.iter().map(whose("dps"))).collect()
     }
 
     pub(crate) fn tenant_id(&self) -> &str {

@@ -21,10 +21,12 @@ mod machine;
 mod metrics;
 mod open_files;
 mod run_file;
+mod seed;
 mod serve;
 mod service_manager;
 mod tls;
 mod warnings;
+mod well_known;
 
 use std::process::ExitCode;
 

@@ -31,7 +31,7 @@ use crate::service_manager::ServiceManager;
 use crate::tls::Tls;
 use crate::{
     Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
-    warnings,
+    warnings, well_known,
 };
 
 /// Runs until SIGTERM or SIGINT.
@@ -48,6 +48,7 @@ pub(crate) fn run_until(
     config: &Config,
     until: impl AsyncFnOnce(RunFile, &mut Ending) -> ExitCode,
 ) -> Result<ExitCode, Failure> {
+    well_known::refuse_elsewhere(config)?;
     logging::start(&config.log, config.log_format)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
@@ -113,8 +114,13 @@ impl Server {
             directory,
             refusals: refusals.clone(),
             resource_manager: config.resource_manager.clone(),
+            keys: config.well_known_keys.then_some(well_known::policy_keys),
         })
         .await?;
+        well_known::check(&house, config.well_known_keys)?;
+        if let Some(seed) = &config.seed {
+            seed.apply(&house.ground_for_seed(config.well_known_keys)).await?;
+        }
         let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
         let admin = rest::admin::Admin::new(rest::admin::Context {
             key,
@@ -152,6 +158,9 @@ impl Server {
             keep_run_file(config, &tasks, &clock, describe)?
         };
         is_ready.store(true, Ordering::Relaxed);
+        if config.well_known_keys {
+            well_known::warn();
+        }
         warnings::tell(config, ports, listeners.is_open(), &hosts);
         tell_start(config, &listeners, &run_file);
         let service_manager = ServiceManager::of_environment();

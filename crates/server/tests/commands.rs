@@ -21,6 +21,8 @@ mod fixture;
 mod help_texts;
 #[path = "commands/run.rs"]
 mod run;
+#[path = "commands/seed.rs"]
+mod seed;
 #[cfg(unix)]
 #[path = "commands/service_manager.rs"]
 mod service_manager;

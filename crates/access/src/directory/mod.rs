@@ -13,6 +13,7 @@ use crate::permission::Permission;
 use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError, SigningKeyRecord};
 use crate::token::{self, TokenError};
 
+mod application;
 mod callers;
 mod patience;
 mod record;
@@ -22,6 +23,7 @@ mod rules;
 mod tests;
 mod verified;
 
+pub use application::{Application, ApplicationError, EnsuredApplication};
 use callers::{Callers, Holder};
 use patience::{Guesser, Patience};
 use record::TenantRecord;

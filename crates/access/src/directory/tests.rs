@@ -455,3 +455,30 @@ fn a_scope_names_its_resource_in_every_way_that_clients_write_it() {
         assert_eq!(token::resource_of_scope(scope), resource, "{scope}");
     }
 }
+
+#[tokio::test]
+async fn an_application_is_ensured_as_its_operator_wants_it() {
+    let test = TestDirectory::new().await;
+    let wanted = |app_id: Option<&str>, secret: Option<&str>| Application {
+        display_name: "dashboard".into(),
+        app_id: app_id.map(str::to_owned),
+        secret: secret.map(Secret::new),
+    };
+    let ensure = async |app_id, secret| test.directory.ensure_application(&wanted(app_id, secret)).await;
+    let made = ensure(Some("AAAA"), Some("first")).await.unwrap();
+    assert!(made.is_new);
+    assert_eq!(made.principal.app_id, "aaaa");
+    let again = ensure(Some("aaaa"), Some("first")).await.unwrap();
+    assert!(!again.is_new && !again.is_changed);
+    assert_eq!(again.principal.secrets[0].key_id, made.principal.secrets[0].key_id);
+    let left_open = ensure(None, None).await.unwrap();
+    assert!(!left_open.is_changed);
+    let other = ensure(None, Some("second")).await.unwrap();
+    assert!(other.is_changed);
+    assert_eq!(other.principal.secrets.iter().map(|one| one.secret.expose()).collect::<Vec<_>>(), ["second"]);
+    let refused = ensure(Some("bbbb"), None).await.unwrap_err();
+    assert!(matches!(refused, ApplicationError::OtherClientId { .. }));
+    let taken = Application { display_name: "another".into(), ..wanted(Some("aaaa"), None) };
+    let refused = test.directory.ensure_application(&taken).await.unwrap_err();
+    assert!(matches!(refused, ApplicationError::ClientIdTaken(_)));
+}

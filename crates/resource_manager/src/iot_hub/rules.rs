@@ -42,7 +42,7 @@ pub fn tier(sku: &str) -> &'static str {
 }
 
 /// The five policies of a new hub.
-fn default_policies() -> Vec<SharedAccessPolicy> {
+pub(crate) fn default_policies() -> Vec<SharedAccessPolicy> {
     use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
     let policy = SharedAccessPolicy::generate;
     vec![

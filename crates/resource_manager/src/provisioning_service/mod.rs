@@ -8,6 +8,7 @@ use provisioning::HubConnectionString;
 use store::retry_on_conflict;
 
 pub use self::record::{AllocationPolicy, LinkedHub, Properties};
+pub(crate) use self::rules::default_policies;
 pub use self::rules::{LinkedHubRequest, PropertiesRequest};
 use crate::error::Error;
 use crate::id::ResourceId;

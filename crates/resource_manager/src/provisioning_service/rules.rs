@@ -42,7 +42,7 @@ const RIGHTS: &[Right] = &[
     Right::RegistrationStatusWrite,
 ];
 
-fn default_policies() -> Vec<SharedAccessPolicy> {
+pub(crate) fn default_policies() -> Vec<SharedAccessPolicy> {
     let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
     vec![SharedAccessPolicy::generate("provisioningserviceowner", &rights)]
 }

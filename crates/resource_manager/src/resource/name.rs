@@ -41,7 +41,7 @@ impl ResourceType {
     }
 
     /// What is wrong with a name, in the words of the live name check (`arm-and-auth.md` §2.1).
-    pub(crate) fn check_name(self, name: &str) -> Result<(), String> {
+    pub fn check_name(self, name: &str) -> Result<(), String> {
         let rule = self.name_rule();
         if rule.length.contains(&name.len()) && (rule.is_allowed)(name) {
             return Ok(());

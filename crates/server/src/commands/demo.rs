@@ -10,7 +10,7 @@ use clap::Args;
 use server::demo::{self, Report, Target};
 use server::out;
 
-use super::{ReachArgs, ServeArgs};
+use super::{ReachArgs, ServeArgs, StartArgs};
 use crate::config::Flags;
 use crate::ending::Ending;
 use crate::run_file::RunFile;
@@ -29,6 +29,8 @@ pub(crate) struct DemoArgs {
     /// How lines of the log are written, text or json [default: text]
     #[arg(long, value_name = "text|json")]
     pub(crate) log_format: Option<String>,
+    #[command(flatten)]
+    pub(crate) start: StartArgs,
 }
 
 impl DemoArgs {
@@ -49,7 +51,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         // Beside the real one, never in it: a demo must not leave its devices among somebody's own.
         args.data_dir = data_directory::platform_default().map(|path| path.with_file_name("twinhub-demo"));
     }
-    let config = config::load(&args.layer())?;
+    let mut config = config::load(&args.layer())?;
+    args.start.apply(&mut config)?;
     let data_dir = config.data_dir.clone();
     serve::run_until(&config, async |run: RunFile, ending: &mut Ending| {
         ending.with_terminal();

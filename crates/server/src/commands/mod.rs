@@ -16,6 +16,7 @@ pub(crate) mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use backup::{BackupArgs, RestoreArgs};
 use clap::{Args, Parser, Subcommand};
@@ -30,7 +31,8 @@ use repair::{LogCommand, RecordsCommand};
 use run::RunArgs;
 use wait::WaitArgs;
 
-use crate::config::Flags;
+use crate::config::{Config, Flags};
+use crate::seed::Seed;
 use crate::{Failure, config, serve};
 
 /// IoT Hub, Device Provisioning, Digital Twins, Resource Manager and Entra endpoints on your own machine.
@@ -44,7 +46,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run everything in the foreground until SIGTERM or SIGINT.
-    Serve(ServeArgs),
+    Serve(ServeCommand),
     /// Run the main job: devices, provisioning, twins and a graph, seen to work; then keep serving.
     Demo(DemoArgs),
     /// Run one command with a server of its own, which goes with it: twinhub run -- pytest.
@@ -96,7 +98,11 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Self::Serve(args) => serve::run(&config::load(&args.layer())?),
+            Self::Serve(args) => {
+                let mut config = config::load(&args.serve.layer())?;
+                args.start.apply(&mut config)?;
+                serve::run(&config)
+            }
             Self::Demo(args) => demo::run(&args),
             Self::Run(args) => Ok(run::run(&args)),
             #[cfg(unix)]
@@ -128,6 +134,33 @@ impl Command {
 pub(crate) enum ConfigCommand {
     /// Print every setting with its value, where that came from, its variable and what it means.
     Check(ServeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ServeCommand {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    start: StartArgs,
+}
+
+/// What a server shall have from the beginning.
+#[derive(Args, Clone)]
+pub(crate) struct StartArgs {
+    /// A file (.toml or .json) of hubs, devices, models, twins and the like that the server shall have
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+    /// Policies, and devices that the seed makes without keys, have keys that everybody knows: for development on this machine
+    #[arg(long)]
+    well_known_keys: bool,
+}
+
+impl StartArgs {
+    fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+        config.well_known_keys = self.well_known_keys;
+        config.seed = self.seed.as_deref().map(Seed::read).transpose()?.map(Arc::new);
+        Ok(())
+    }
 }
 
 #[derive(Args, Default)]

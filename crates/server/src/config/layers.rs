@@ -181,6 +181,8 @@ impl Layers {
             workers: self.read("workers")?,
             allow_clock_control: self.read("test.allow_clock_control")?,
             purpose: Purpose::default(),
+            seed: None,
+            well_known_keys: false,
             data_dir,
         })
     }

@@ -4,12 +4,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use base::hosts::Dialable;
 use server::out;
 
 use crate::Failure;
 use crate::logging::Format;
+use crate::seed::Seed;
 
 mod layers;
 mod settings;
@@ -44,6 +46,9 @@ pub(crate) struct Config {
     /// For tests: `/_twinhub/clock` may move time.
     pub(crate) allow_clock_control: bool,
     pub(crate) purpose: Purpose,
+    /// What the server shall have from the beginning. No setting, nor is the next: each start says so.
+    pub(crate) seed: Option<Arc<Seed>>,
+    pub(crate) well_known_keys: bool,
 }
 
 /// What a server is there for. No setting: each command knows.

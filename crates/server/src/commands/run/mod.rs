@@ -14,7 +14,7 @@ use clap::Args;
 
 use self::command::Command;
 use self::directory::Directory;
-use super::ServeArgs;
+use super::{ServeArgs, StartArgs};
 use crate::config::{Config, Flags, Purpose};
 use crate::{Failure, config, serve};
 
@@ -23,6 +23,8 @@ const NOT_STARTED: u8 = 125;
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    start: StartArgs,
     /// Keep the data, and say where it is
     #[arg(long)]
     keep: bool,
@@ -57,6 +59,7 @@ impl RunArgs {
 
     fn config(&self, directory: &Directory) -> Result<Config, Failure> {
         let mut config = config::load(&self.layer(directory))?;
+        self.start.apply(&mut config)?;
         config.purpose = Purpose::OneCommand { any_address: self.listen.is_none() };
         Ok(config)
     }
