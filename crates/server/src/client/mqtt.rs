@@ -40,7 +40,7 @@ impl MqttClient {
         port: u16,
         login: &Login<'_>,
     ) -> Result<Self, ClientError> {
-        Self::over(trust.connect(host, port).await?, login).await
+        limited(async { Self::over(trust.connect(host, port).await?, login).await }).await
     }
 }
 

@@ -272,3 +272,18 @@ fn what_is_gone_is_left_out() {
         assert!(!made.keys().any(|name| name.starts_with(gone)), "{gone}");
     }
 }
+
+#[test]
+fn the_page_for_readers_has_every_name_and_no_other() {
+    let page = include_str!("../../../../docs/environment.md");
+    let (_, page) = page.split_once("## Names").unwrap();
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let mut told: Vec<&str> = cells.flat_map(|cell| cell.split('`').step_by(2)).collect();
+    told.retain(|name| *name != "adfs");
+    told.sort_unstable();
+    let (device, registration) = (for_device("d", "k", "c"), for_registration("r", "k"));
+    let names = device.iter().chain(&registration).map(|(name, _)| *name);
+    let mut given: Vec<&str> = names.chain(NAMES.iter().copied()).collect();
+    given.sort_unstable();
+    assert_eq!(told, given);
+}

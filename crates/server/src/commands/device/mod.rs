@@ -78,7 +78,7 @@ enum DeviceCommand {
 struct NameArgs {
     /// The device
     name: String,
-    /// One of its modules
+    /// A module of it
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
 }
@@ -161,7 +161,7 @@ struct InvokeArgs {
 struct TwinArgs {
     /// The device
     name: String,
-    /// One of its modules
+    /// A module of it
     #[arg(long, value_name = "NAME", global = true)]
     module: Option<String>,
     #[command(subcommand)]

@@ -45,7 +45,9 @@ pub(super) async fn send(at: &At, args: &SendArgs) -> Result<(), Failure> {
         clean_session: false,
     };
     let connected = MqttClient::connect(&hub.trust, hub.device_host(), hub.mqtt_port, &connected).await;
-    let mut client = connected.map_err(|error| format!("{who} could not connect: {error}"))?;
+    let mut client = connected.map_err(|error| {
+        format!("{who} could not connect: {error}; the log of the server says why a device is refused")
+    })?;
     for number in 1..=args.count {
         let body = body.clone().unwrap_or_else(|| json!({"number": number}).to_string().into_bytes());
         let bag = property_bag(args, &body);
