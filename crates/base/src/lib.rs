@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod ids;
 pub mod json;
 pub mod json_patch;
+pub mod measure;
 pub mod meter;
 pub mod outbound;
 pub mod page;

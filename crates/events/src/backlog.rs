@@ -16,23 +16,40 @@ use crate::relay::Waiting;
 
 /// Clones share it.
 #[derive(Clone, Default)]
-pub struct Backlog(Arc<Mutex<HashMap<InstanceId, u64>>>);
+pub struct Backlog(Arc<Mutex<Measured>>);
+
+#[derive(Default)]
+struct Measured {
+    bytes: HashMap<InstanceId, u64>,
+    parked_bytes: u64,
+    endpoints: usize,
+}
 
 impl Backlog {
     /// Bytes of all events that wait, as last measured.
     pub fn bytes(&self) -> u64 {
-        self.0.lock().values().sum()
+        self.0.lock().bytes.values().sum()
     }
 
     /// Instances that are throttled for what waits.
     pub fn throttled(&self) -> usize {
-        self.0.lock().values().filter(|bytes| is_full(**bytes)).count()
+        self.0.lock().bytes.values().filter(|bytes| is_full(**bytes)).count()
     }
 
-    fn set(&self, measured: HashMap<InstanceId, u64>) {
+    /// Of the bytes that wait, those of events that are parked because their endpoint takes none.
+    pub fn parked_bytes(&self) -> u64 {
+        self.0.lock().parked_bytes
+    }
+
+    /// Endpoints for which events are parked.
+    pub fn endpoints_waiting(&self) -> usize {
+        self.0.lock().endpoints
+    }
+
+    fn set(&self, measured: Measured) {
         let mut known = self.0.lock();
-        for (instance, _) in measured.iter().filter(|(_, bytes)| is_full(**bytes)) {
-            if !known.get(instance).copied().is_some_and(is_full) {
+        for (instance, _) in measured.bytes.iter().filter(|(_, bytes)| is_full(**bytes)) {
+            if !known.bytes.get(instance).copied().is_some_and(is_full) {
                 tracing::warn!(%instance, "too many events wait: what would raise more is throttled");
             }
         }
@@ -46,7 +63,7 @@ fn is_full(bytes: u64) -> bool {
 
 impl Limits for Backlog {
     fn charge(&self, meter: Meter, instance: &InstanceId) -> Result<(), Throttled> {
-        if raises_events(meter) && self.0.lock().get(instance).copied().is_some_and(is_full) {
+        if raises_events(meter) && self.0.lock().bytes.get(instance).copied().is_some_and(is_full) {
             return Err(Throttled { retry_after: Duration::from_secs(caps::EVENTS_MEASURED_SECONDS) });
         }
         Ok(())
@@ -97,10 +114,12 @@ pub(crate) async fn keep_measuring(events: Events, waiting: Waiting, mut stoppin
 }
 
 pub(crate) async fn measure(events: &Events, waiting: &Waiting) -> Result<(), StoreError> {
-    let mut measured: HashMap<InstanceId, u64> =
-        events.context().store.outbox_bytes().await?.into_iter().collect();
+    let bytes = events.context().store.outbox_bytes().await?.into_iter().collect();
+    let mut measured = Measured { bytes, ..Measured::default() };
     for (instance, bytes) in waiting.lock().bytes() {
-        *measured.entry(instance).or_default() += bytes;
+        *measured.bytes.entry(instance).or_default() += bytes;
+        measured.parked_bytes += bytes;
+        measured.endpoints += 1;
     }
     events.backlog().set(measured);
     Ok(())

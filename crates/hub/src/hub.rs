@@ -11,6 +11,7 @@ use store::{Batch, Store, StreamId, Streams};
 
 use crate::error::Error;
 use crate::hubs::Context;
+use crate::measures::Measures;
 use crate::sessions::Sessions;
 use crate::settings::{HubSettings, SharedAccessPolicy};
 
@@ -27,6 +28,7 @@ struct Inner {
     partition_count: u32,
     settings: Current<HubSettings>,
     sessions: Sessions,
+    measures: Arc<Measures>,
     closed: AtomicBool,
 }
 
@@ -40,6 +42,7 @@ impl Hub {
             event_stream: StreamId::new(&first.instance, EVENT_STREAM),
             partition_count: first.partition_count.max(1),
             sessions: Sessions::new(context.clock.clone()),
+            measures: Arc::default(),
             settings,
             closed: AtomicBool::new(false),
             context,
@@ -95,6 +98,10 @@ impl Hub {
 
     pub fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    pub fn measures(&self) -> &Arc<Measures> {
+        &self.0.measures
     }
 
     pub(crate) fn context(&self) -> &Context {

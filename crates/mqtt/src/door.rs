@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::hosts::{Dialable, Dialled, Host, Hosts, Service};
+use base::measure::Traffic;
 use base::tasks::Tasks;
 use base::{Clock, Dismissal, Elapsed, Refusals, caps};
 use hub::{Hub, Hubs};
@@ -27,6 +28,7 @@ pub struct Context {
     pub clock: Clock,
     pub tasks: Tasks,
     pub refusals: Refusals,
+    pub traffic: Arc<Traffic>,
 }
 
 /// As the log and `/metrics` call this door.
@@ -77,7 +79,8 @@ impl Door {
         let (door, remote_address) = (self.clone(), peer.remote_address);
         let clock = &self.0.clock;
         let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
-        let link = Link::new(stream, clock, accepted_at, self.0.tasks.stopping());
+        let (traffic, stopping) = (self.0.traffic.clone(), self.0.tasks.stopping());
+        let link = Link::new(stream, clock, traffic, accepted_at, stopping);
         // Boxed because it takes more room than the connection that comes after it, and is given back before that.
         let greeting = Box::pin(async move { door.greet(link, peer).await });
         let door = self.clone();

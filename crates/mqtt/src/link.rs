@@ -3,9 +3,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use base::measure::Traffic;
 use base::tasks::Stopping;
 use base::{Clock, Elapsed, Timestamp, caps};
 use bytes::BytesMut;
@@ -67,6 +69,7 @@ pub(crate) enum Moved {
 pub(crate) struct Link<S> {
     wire: Wire<S>,
     clock: Clock,
+    traffic: Arc<Traffic>,
     heard_at: Elapsed,
     silence_max: Duration,
     leave_at: Option<Elapsed>,
@@ -78,11 +81,18 @@ pub(crate) struct Link<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// A connection of which nothing is known yet: it may hold little and not for long.
     /// What its handshake took counts as silence.
-    pub(crate) fn new(stream: S, clock: &Clock, accepted_at: Elapsed, mut stopping: Stopping) -> Self {
+    pub(crate) fn new(
+        stream: S,
+        clock: &Clock,
+        traffic: Arc<Traffic>,
+        accepted_at: Elapsed,
+        mut stopping: Stopping,
+    ) -> Self {
         let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
         let heard_at = accepted_at;
         Self {
             wire: Wire::new(stream),
+            traffic,
             heard_at,
             silence_max,
             leave_at: None,
@@ -137,12 +147,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.wire.is_clogged()
     }
 
+    /// Counts a publish that was written to [`Self::out`].
+    pub(crate) fn note_sent(&self) {
+        self.traffic.messages_out.add(1);
+    }
+
     pub(crate) fn out(&mut self) -> &mut BytesMut {
         self.wire.out()
     }
 
     pub(crate) fn next_packet(&mut self) -> Result<Option<Packet>, End> {
         let packet = self.wire.next_packet().map_err(End::Malformed)?;
+        if matches!(packet, Some(Packet::Publish(_))) {
+            self.traffic.messages_in.add(1);
+        }
         if packet.is_some() {
             self.heard_at = self.clock.elapsed();
             // The alarm is looked at only when there is nothing to read, and some peers never stop.

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod enrollment;
 mod error;
 mod ids;
+mod measures;
 pub mod registration;
 mod service;
 mod services;
@@ -21,6 +22,7 @@ pub use ca_certificate::{CaCertificate, CaCertificateDraft};
 pub use enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 pub use error::Error;
 pub use ids::RegistrationId;
+pub use measures::Measures;
 pub use registration::{
     Assignment, Attested, Registration, RegistrationOperation, RegistrationState, Substatus,
 };

@@ -12,6 +12,7 @@ use store::{Batch, CommitError, Committed, Key, Store, Stored};
 
 use crate::error::Error;
 use crate::ids::RegistrationId;
+use crate::measures::Measures;
 use crate::registration::{Assignment, Polls};
 use crate::services::Context;
 use crate::settings::{LinkedHub, ServiceSettings};
@@ -28,6 +29,7 @@ struct Inner {
     id_scope: String,
     settings: Current<ServiceSettings>,
     polls: Polls,
+    measures: Measures,
 }
 
 impl Service {
@@ -40,6 +42,7 @@ impl Service {
             id_scope: first.id_scope.clone(),
             settings,
             polls: Polls::default(),
+            measures: Measures::default(),
             context,
         }))
     }
@@ -47,6 +50,10 @@ impl Service {
     /// Tells of settings that were changed outside of [`crate::Services`].
     pub(crate) fn apply(&self, settings: Stored<ServiceSettings>) {
         self.0.settings.offer(settings);
+    }
+
+    pub fn measures(&self) -> &Measures {
+        &self.0.measures
     }
 
     pub fn instance(&self) -> &InstanceId {

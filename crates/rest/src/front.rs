@@ -13,6 +13,7 @@ use http::header::STRICT_TRANSPORT_SECURITY;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::counted::Counted;
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Refused, Response};
 
@@ -27,6 +28,8 @@ pub trait AnyDoor: Send + Sync {
     fn knows_beginning(&self, head: &Head) -> bool;
     fn routes(&self) -> Vec<RouteInfo>;
     fn refuse(&self, head: &Head, fault: Fault) -> Response;
+    /// What is counted of its answers.
+    fn counted(&self) -> Counted;
     fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a>;
 }
 
@@ -53,7 +56,13 @@ impl<D: Door> AnyDoor for Mounted<D> {
     }
 
     fn refuse(&self, head: &Head, fault: Fault) -> Response {
-        self.door.finish(head, self.door.refuse(head, fault))
+        let response = self.door.finish(head, self.door.refuse(head, fault));
+        self.routes.note_unknown(&response);
+        response
+    }
+
+    fn counted(&self) -> Counted {
+        self.routes.counted()
     }
 
     fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a> {
@@ -80,6 +89,20 @@ pub struct Front {
 }
 
 impl Front {
+    /// What is counted of each service's answers.
+    pub fn counted(&self) -> Vec<Counted> {
+        let doors = [
+            &self.hub,
+            &self.provisioning,
+            &self.digital_twins,
+            &self.resource_manager,
+            &self.entra,
+            &self.graph,
+            &self.admin,
+        ];
+        doors.iter().map(|door| door.counted()).collect()
+    }
+
     /// Answers one request whose body comes from `read_body`, which is told the most it may read.
     pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
         let is_everybodys = is_everybodys(&head.host);

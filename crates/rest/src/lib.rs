@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod connection;
+pub mod counted;
 pub mod digital_twins;
 pub mod entra;
 pub mod front;
@@ -17,6 +18,7 @@ mod test_wire;
 pub mod wire;
 
 pub use connection::Connection;
+pub use counted::Counted;
 pub use front::{AnyDoor, Front, Served, mount};
 pub use router::{Door, Fault, RouteInfo, Routes};
 pub use wire::{Head, Peer, Proof, Request, Response};

@@ -4,12 +4,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use access::Permission;
 use base::caps;
+use base::measure::{Histogram, REQUEST_MICROS, Stopwatch};
 use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 
+use crate::counted::{Answers, Counted};
 use crate::wire::{Head, Malformed, Request, Response};
 
 pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -85,6 +88,7 @@ struct Route<D: Door> {
     parts: Vec<Part>,
     /// `None`: the operation is not built.
     handler: Option<Handler<D>>,
+    answers: Arc<Answers>,
 }
 
 enum Part {
@@ -93,11 +97,17 @@ enum Part {
     Rest(&'static str),
 }
 
-pub struct Routes<D: Door>(Vec<Route<D>>);
+pub struct Routes<D: Door> {
+    all: Vec<Route<D>>,
+    /// Of requests for what there is not.
+    unknown: Arc<Answers>,
+    latency: Arc<Histogram>,
+}
 
 impl<D: Door> Default for Routes<D> {
     fn default() -> Self {
-        Self(Vec::new())
+        let latency = Arc::new(Histogram::new(REQUEST_MICROS));
+        Self { all: Vec::new(), unknown: Arc::default(), latency }
     }
 }
 
@@ -153,14 +163,14 @@ impl<D: Door> Routes<D> {
         if D::is_open(&info) {
             info.body_bytes_max = caps::UNAUTHENTICATED_BYTES_MAX;
         }
-        self.0.push(Route { info, parts, handler });
+        self.all.push(Route { info, parts, handler, answers: Arc::default() });
         self
     }
 
     /// Gives the route added last another cap on its body.
     #[must_use]
     pub fn body_max(mut self, bytes: usize) -> Self {
-        if let Some(route) = self.0.last_mut() {
+        if let Some(route) = self.all.last_mut() {
             route.info.body_bytes_max = bytes;
         }
         self
@@ -169,7 +179,7 @@ impl<D: Door> Routes<D> {
     /// Says what the route added last asks of its caller.
     #[must_use]
     pub fn requires(mut self, permission: Permission) -> Self {
-        if let Some(route) = self.0.last_mut() {
+        if let Some(route) = self.all.last_mut() {
             route.info.permission = Some(permission);
         }
         self
@@ -177,17 +187,17 @@ impl<D: Door> Routes<D> {
 
     #[must_use]
     pub fn and(mut self, more: Self) -> Self {
-        self.0.extend(more.0);
+        self.all.extend(more.all);
         self
     }
 
     pub fn describe(&self) -> impl Iterator<Item = RouteInfo> + '_ {
-        self.0.iter().map(|route| route.info)
+        self.all.iter().map(|route| route.info)
     }
 
     /// Whether some route has this path, whatever its method.
     pub fn knows_path(&self, segments: &[String]) -> bool {
-        self.0.iter().any(|route| route.matches(segments).is_some())
+        self.all.iter().any(|route| route.matches(segments).is_some())
     }
 
     /// Whether the path begins as some route does, and so can belong to no other service.
@@ -196,13 +206,14 @@ impl<D: Door> Routes<D> {
             (Some(Part::Word(word)), Some(first)) => first.eq_ignore_ascii_case(word),
             _ => false,
         };
-        self.0.iter().any(begins)
+        self.all.iter().any(begins)
     }
 
     /// The methods of a path, as `Allow` lists them.
     fn allowed(&self, segments: &[String]) -> String {
         let mut methods = Vec::new();
-        for route in self.0.iter().filter(|route| route.info.is_built && route.matches(segments).is_some()) {
+        for route in self.all.iter().filter(|route| route.info.is_built && route.matches(segments).is_some())
+        {
             if !methods.contains(&route.info.method) {
                 methods.push(route.info.method);
             }
@@ -215,7 +226,7 @@ impl<D: Door> Routes<D> {
             return Err(Fault::Malformed(malformed));
         }
         let mut fault = Fault::UnknownPath;
-        for route in &self.0 {
+        for route in &self.all {
             if let Some(params) = route.matches(&head.segments) {
                 if route.info.method == head.method.as_str() {
                     let not_built = Fault::NotBuilt { operation: route.info.operation };
@@ -227,8 +238,31 @@ impl<D: Door> Routes<D> {
         Err(fault)
     }
 
+    /// What is counted of them, for whoever looks while they serve.
+    pub(crate) fn counted(&self) -> Counted {
+        let operations = self.all.iter().map(|route| (route.info.operation, route.answers.clone())).collect();
+        Counted::new(D::NAME, operations, self.unknown.clone(), self.latency.clone())
+    }
+
+    /// Counts an answer that no route made.
+    pub(crate) fn note_unknown(&self, response: &Response) {
+        self.unknown.note(response.status);
+    }
+
     /// Routes, authenticates, reads the body and calls the handler. `read_body` is given the cap.
     pub(crate) async fn serve<R, Fut>(&self, door: &D, head: Head, read_body: R) -> Response
+    where
+        R: FnOnce(usize) -> Fut + Send,
+        Fut: Future<Output = Result<bytes::Bytes, Fault>> + Send,
+    {
+        let watch = Stopwatch::start();
+        let (response, answers) = self.answer(door, head, read_body).await;
+        answers.note(response.status);
+        self.latency.observe(watch.elapsed());
+        response
+    }
+
+    async fn answer<R, Fut>(&self, door: &D, head: Head, read_body: R) -> (Response, &Answers)
     where
         R: FnOnce(usize) -> Fut + Send,
         Fut: Future<Output = Result<bytes::Bytes, Fault>> + Send,
@@ -237,15 +271,17 @@ impl<D: Door> Routes<D> {
             Ok(found) => found,
             Err(fault) => {
                 let refusal = door.finish(&head, door.refuse(&head, fault));
-                return match refusal.status {
+                let refusal = match refusal.status {
                     StatusCode::METHOD_NOT_ALLOWED => refusal.header("allow", &self.allowed(&head.segments)),
                     _ => refusal,
                 };
+                return (refusal, &self.unknown);
             }
         };
+        let answers = &*route.answers;
         let context = match door.authenticate(&head, &route.info).await {
             Ok(context) => context,
-            Err(refusal) => return door.finish(&head, refusal),
+            Err(refusal) => return (door.finish(&head, refusal), answers),
         };
         if !D::is_open(&route.info) {
             head.peer.proof.give();
@@ -253,11 +289,11 @@ impl<D: Door> Routes<D> {
         let _turn = turn(&route.info).await;
         let body = match read_body(route.info.body_bytes_max).await {
             Ok(body) => body,
-            Err(fault) => return door.finish(&head, door.refuse(&head, fault)),
+            Err(fault) => return (door.finish(&head, door.refuse(&head, fault)), answers),
         };
         let request = Request { head: head.clone(), body, params };
         let response = handler(door.clone(), context, request).await;
-        door.finish(&head, response)
+        (door.finish(&head, response), answers)
     }
 }
 
@@ -307,7 +343,6 @@ pub fn is_known_method(method: &Method) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;

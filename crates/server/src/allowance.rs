@@ -1,21 +1,29 @@
 //! A socket that reads so many bytes and no more: what a peer may send in its TLS handshake, before anyone knows it.
-//! rustls alone would gather a message of 64 kB. Used by `connections`, which lifts the bound after the handshake.
+//! rustls alone would gather a message of 64 kB. It counts what comes and goes, too. Used by `connections`, which lifts the bound after the handshake.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use base::measure::Traffic;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) struct Allowance<S> {
     stream: S,
     /// `None`: no bound.
     left: Option<usize>,
+    traffic: Arc<Traffic>,
 }
 
 impl<S> Allowance<S> {
-    pub(crate) fn new(stream: S, bytes: usize) -> Self {
-        Self { stream, left: Some(bytes) }
+    pub(crate) fn new(stream: S, bytes: usize, traffic: Arc<Traffic>) -> Self {
+        Self { stream, left: Some(bytes), traffic }
+    }
+
+    /// Only counts.
+    pub(crate) fn without_bound(stream: S, traffic: Arc<Traffic>) -> Self {
+        Self { stream, left: None, traffic }
     }
 
     pub(crate) fn lift(&mut self) {
@@ -23,6 +31,7 @@ impl<S> Allowance<S> {
     }
 
     fn spend(&mut self, bytes: usize) -> io::Result<()> {
+        self.traffic.bytes_in.add(bytes as u64);
         if let Some(left) = &mut self.left {
             *left = left
                 .checked_sub(bytes)
@@ -46,7 +55,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Allowance<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Allowance<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.traffic.bytes_out.add(written as u64);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -54,7 +65,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Allowance<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.traffic.bytes_out.add(written as u64);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -79,7 +92,8 @@ mod tests {
     #[tokio::test]
     async fn the_last_byte_that_is_allowed_comes_and_the_next_does_not() {
         let (mut theirs, ours) = tokio::io::duplex(64);
-        let mut stream = Allowance::new(ours, 4);
+        let traffic = Arc::<Traffic>::default();
+        let mut stream = Allowance::new(ours, 4, traffic.clone());
         theirs.write_all(b"1234").await.unwrap();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 4);
         theirs.write_all(b"5").await.unwrap();
@@ -87,5 +101,7 @@ mod tests {
         stream.lift();
         theirs.write_all(b"6789").await.unwrap();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 4);
+        stream.write_all(b"abc").await.unwrap();
+        assert_eq!((traffic.bytes_in.get(), traffic.bytes_out.get()), (9, 3));
     }
 }

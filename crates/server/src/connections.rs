@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base::measure::Traffic;
 use base::tasks::{Part, Tasks};
 use base::{Clock, Dismissal, Refusals, caps};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub(crate) struct Counters {
     pub(crate) https_total: AtomicU64,
     pub(crate) mqtt_open: AtomicU64,
     pub(crate) mqtt_total: AtomicU64,
+    pub(crate) https: Arc<Traffic>,
+    pub(crate) mqtt: Arc<Traffic>,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) refused: AtomicU64,
 }
@@ -125,6 +128,7 @@ impl Connections {
             let _place = place;
             let _open = Open::new(&counters, Kind::Https);
             let accepted_at = clock.elapsed();
+            let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX, counters.https.clone());
             let handshake = handshake(tls, stream, local.ip(), Protocol::Https);
             let stream = match Box::pin(handshake).await {
                 Ok(stream) => stream,
@@ -147,6 +151,7 @@ impl Connections {
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.
+            let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX, counters.mqtt.clone());
             let handshake = handshake(tls, stream, local.ip(), Protocol::Mqtt);
             let stream = match Box::pin(handshake).await {
                 Ok(stream) => stream,
@@ -178,6 +183,7 @@ impl Connections {
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::MqttPlain);
+            let stream = Allowance::without_bound(stream, counters.mqtt.clone());
             let (local_address, remote_address) = (Some(local.ip()), Some(remote.ip()));
             let peer = mqtt::Peer { local_address, remote_address, ..mqtt::Peer::default() };
             match part {
@@ -196,12 +202,11 @@ impl Connections {
 
 async fn handshake(
     tls: Arc<Tls>,
-    stream: TcpStream,
+    stream: Allowance<TcpStream>,
     local: IpAddr,
     protocol: Protocol,
 ) -> Result<TlsStream<Allowance<TcpStream>>, Failed> {
     let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
-    let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX);
     let handshake = async {
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let configuration = tls.configuration(begun.client_hello(), local, protocol).await;

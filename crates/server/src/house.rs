@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use access::{Certificates, Directory};
 use base::hosts::{Dialled, Hosts, Service};
+use base::measure::Traffic;
 use base::outbound::NoOutbound;
 use base::tasks::{Stopping, Tasks};
 use base::{Clock, Key, Refusals, Throttle, caps};
@@ -66,6 +67,7 @@ pub(crate) struct House {
     tasks: Tasks,
     directory: Directory,
     pub(crate) refusals: Refusals,
+    pub(crate) throttle: Throttle,
     pub(crate) hubs: Hubs,
     pub(crate) events: Events,
     provisioning: provisioning::Services,
@@ -156,6 +158,7 @@ impl House {
             tasks,
             directory,
             refusals,
+            throttle,
             hubs,
             events,
             provisioning,
@@ -165,7 +168,15 @@ impl House {
         })
     }
 
-    pub(crate) fn mqtt_door(&self) -> mqtt::Door {
+    pub(crate) fn provisioning(&self) -> &provisioning::Services {
+        &self.provisioning
+    }
+
+    pub(crate) fn instances(&self) -> &Instances {
+        &self.instances
+    }
+
+    pub(crate) fn mqtt_door(&self, traffic: Arc<Traffic>) -> mqtt::Door {
         mqtt::Door::new(mqtt::Context {
             hubs: self.hubs.clone(),
             services: self.provisioning.clone(),
@@ -173,6 +184,7 @@ impl House {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             refusals: self.refusals.clone(),
+            traffic,
         })
     }
 

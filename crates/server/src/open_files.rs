@@ -31,6 +31,17 @@ pub(crate) fn raise_limit() -> Option<u64> {
     None
 }
 
+/// How many files the process may have open now.
+#[cfg(unix)]
+pub(crate) fn limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(unix))]
+pub(crate) fn limit() -> Option<u64> {
+    None
+}
+
 /// Decides which connections there are files for.
 pub(crate) struct OpenFiles {
     limit: Option<u64>,

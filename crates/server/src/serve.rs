@@ -122,6 +122,7 @@ impl Server {
             seed.apply(&house.ground_for_seed(config.well_known_keys)).await?;
         }
         let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
+        let services = metrics::Services::default();
         let admin = rest::admin::Admin::new(rest::admin::Context {
             key,
             clock: clock.clone(),
@@ -130,7 +131,14 @@ impl Server {
             hubs: house.hubs.clone(),
             events: house.events.clone(),
             tasks: tasks.clone(),
-            metrics: metrics::all(&counters, &clock, &health, &house),
+            metrics: metrics::all(&metrics::Sources {
+                counters: &counters,
+                clock: &clock,
+                health: &health,
+                house: &house,
+                services: &services,
+                places: &metrics::Places::of(config),
+            }),
             backup,
             is_ready: is_ready.clone(),
             troubles: Box::new({
@@ -139,10 +147,11 @@ impl Server {
             }),
         });
         let front = Arc::new(house.front(rest::mount(admin)));
+        services.set(front.counted());
         let connections = Connections {
             tls: Arc::new(Tls::new(certificates.clone(), clock.clone())),
             front,
-            mqtt: house.mqtt_door(),
+            mqtt: house.mqtt_door(counters.mqtt.clone()),
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(open_files.https_connections_max())),
             open_files,

@@ -31,6 +31,8 @@ mod wait;
 
 #[path = "commands/logs.rs"]
 mod logs;
+#[path = "commands/metrics.rs"]
+mod metrics;
 
 fn help(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use base::measure::{Distribution, Histogram, SYNC_MICROS};
 use base::{InstanceId, caps};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
@@ -81,6 +82,7 @@ struct Inner {
     checkpointer: Mutex<Option<JoinHandle<()>>>,
     outbox: watch::Receiver<u64>,
     commits_total: AtomicU64,
+    syncs: Arc<Histogram>,
     health: Health,
     #[cfg(test)]
     writer_for_test: Shared,
@@ -122,12 +124,14 @@ impl Store {
             log.watch(&mut writer.lock())?;
         }
         let outbox_done = Arc::new(Done::default());
+        let syncs = Arc::new(Histogram::new(SYNC_MICROS));
         let writer = Writer::new(
             writer,
             Arc::clone(&commits),
             Arc::clone(&outbox_done),
             outbox_written,
             log.clone().map(Keeper::new),
+            Arc::clone(&syncs),
         )?;
         let queries = Turns::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
@@ -151,6 +155,7 @@ impl Store {
             checkpointer: Mutex::new(checkpointer),
             outbox,
             commits_total: AtomicU64::new(0),
+            syncs,
             health: Health::default(),
             #[cfg(test)]
             writer_for_test,
@@ -242,6 +247,16 @@ impl Store {
     /// Batches made durable since the store was opened; for metrics.
     pub fn commits_total(&self) -> u64 {
         self.0.commits_total.load(Ordering::Relaxed)
+    }
+
+    /// How long it took what was committed together to become durable.
+    pub fn syncs(&self) -> Distribution {
+        self.0.syncs.read()
+    }
+
+    /// Queries that run, and those that wait for their turn.
+    pub fn queries(&self) -> (usize, usize) {
+        self.0.queries.counts()
     }
 
     /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.

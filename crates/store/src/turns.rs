@@ -79,6 +79,15 @@ impl Turns {
     }
 }
 
+impl Turns {
+    /// How many run and how many wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.0.state.lock();
+        let waiting = state.waiting.iter().filter(|waiting| !waiting.place.is_closed());
+        (state.running.len(), waiting.count())
+    }
+}
+
 impl Shared {
     /// Gives free places to those who wait.
     fn give(shared: &Arc<Self>) {

@@ -20,6 +20,11 @@ pub use component::Component;
 pub use record::DigitalTwin;
 
 impl Instance {
+    /// How many there are, for whoever runs the server.
+    pub async fn digital_twin_count(&self) -> Result<i64, Error> {
+        Ok(self.store().counter(&record::count(self.id())).await?)
+    }
+
     /// `DigitalTwins_GetById`.
     pub async fn get_digital_twin(&self, caller: &Caller, id: &DigitalTwinId) -> Result<DigitalTwin, Error> {
         caller.require(Permission::DigitalTwinRead, self.scope())?;

@@ -19,6 +19,11 @@ pub struct ServiceStatistics {
 }
 
 impl Hub {
+    /// Registered devices, for whoever runs the server.
+    pub async fn device_count(&self) -> Result<i64, Error> {
+        Ok(self.store().counter(&self.devices()).await?)
+    }
+
     /// `Statistics_GetDeviceStatistics`.
     pub async fn registry_statistics(&self, caller: &Caller) -> Result<RegistryStatistics, Error> {
         caller.require(Permission::HubStatisticsRead, self.scope())?;

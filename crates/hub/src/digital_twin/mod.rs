@@ -34,10 +34,13 @@ impl From<&DeviceTwin> for DigitalTwinView {
 impl Hub {
     /// `DigitalTwin_GetDigitalTwin`.
     pub async fn get_digital_twin(&self, caller: &Caller, id: &DeviceId) -> Result<DigitalTwinView, Error> {
-        caller.require(Permission::TwinRead, self.scope())?;
-        self.charge(Meter::TwinRead)?;
-        let twin = self.twin(&IdentityId::device(id.clone())).await?;
-        Ok(DigitalTwinView::from(&twin.record))
+        let done = async {
+            caller.require(Permission::TwinRead, self.scope())?;
+            self.charge(Meter::TwinRead)?;
+            let twin = self.twin(&IdentityId::device(id.clone())).await?;
+            Ok(DigitalTwinView::from(&twin.record))
+        };
+        self.measures().twin_reads_by_services.note(done.await)
     }
 
     /// `DigitalTwin_UpdateDigitalTwin`: writes desired properties. Answers with the twin's new tag.
@@ -48,16 +51,19 @@ impl Hub {
         operations: &[Operation],
         if_match: &IfMatch,
     ) -> Result<TwinEtag, Error> {
-        caller.require(Permission::TwinWrite, self.scope())?;
-        self.charge(Meter::TwinUpdate)?;
-        let id = IdentityId::device(id.clone());
-        retry_on_conflict(async || {
-            let old = self.twin_if(&id, if_match).await?;
-            let desired = Change::Merge(patch::desired(&old.record, operations)?);
-            let patch = TwinPatch { tags: Change::Keep, desired };
-            Ok(self.apply_patch(old, &patch).await?.etag)
-        })
-        .await
+        let done = async {
+            caller.require(Permission::TwinWrite, self.scope())?;
+            self.charge(Meter::TwinUpdate)?;
+            let id = IdentityId::device(id.clone());
+            retry_on_conflict(async || {
+                let old = self.twin_if(&id, if_match).await?;
+                let desired = Change::Merge(patch::desired(&old.record, operations)?);
+                let patch = TwinPatch { tags: Change::Keep, desired };
+                Ok(self.apply_patch(old, &patch).await?.etag)
+            })
+            .await
+        };
+        self.measures().twin_updates_by_services.note(done.await)
     }
 
     /// `DigitalTwin_InvokeRootLevelCommand`, `DigitalTwin_InvokeComponentCommand`. The device hears a direct method; one of a component

@@ -50,6 +50,21 @@ impl Hub {
         id: &IdentityId,
         request: MethodRequest,
     ) -> Result<MethodResponse, Error> {
+        let measures = self.measures();
+        let bytes =
+            |payload: &Option<Box<RawValue>>| payload.as_ref().map_or(0, |raw| raw.get().len() as u64);
+        measures.method_request_bytes.add(bytes(&request.payload));
+        let response = measures.methods.note(self.call_method(caller, id, request).await)?;
+        measures.method_response_bytes.add(bytes(&response.payload));
+        Ok(response)
+    }
+
+    async fn call_method(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        request: MethodRequest,
+    ) -> Result<MethodResponse, Error> {
         caller.require(Permission::DirectMethodInvoke, self.scope())?;
         self.charge(Meter::DirectMethod)?;
         let timeouts = check(&request)?;

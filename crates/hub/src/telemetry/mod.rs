@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use base::caps;
 use base::ids::IdentityId;
 use bytes::Bytes;
@@ -117,6 +119,7 @@ impl Hub {
     ) -> Result<(), Error> {
         let (partition, record) = self.accept_telemetry(session, message, body)?;
         self.streams().append(self.event_stream(), partition, vec![record]).await?;
+        self.measures().telemetry_stored.add(1);
         Ok(())
     }
 
@@ -132,7 +135,13 @@ impl Hub {
         match self.accept_telemetry(session, message, body) {
             Err(error) => done(Err(error)),
             Ok((partition, record)) => {
-                let done = |result: Result<_, StoreError>| done(result.map(drop).map_err(Error::from));
+                let measures = Arc::clone(self.measures());
+                let done = move |result: Result<_, StoreError>| {
+                    if result.is_ok() {
+                        measures.telemetry_stored.add(1);
+                    }
+                    done(result.map(drop).map_err(Error::from));
+                };
                 self.streams().append_with(self.event_stream(), partition, vec![record], done);
             }
         }
@@ -154,7 +163,10 @@ impl Hub {
         mut message: Message,
         body: Bytes,
     ) -> Result<(u32, NewRecord), Error> {
-        self.charge(base::Meter::DeviceToCloud)?;
+        let measures = self.measures();
+        measures.telemetry_attempts.add(1);
+        measures.telemetry_bytes.add(body.len() as u64);
+        self.charge(base::Meter::DeviceToCloud).inspect_err(|_| measures.telemetry_throttled.add(1))?;
         message.grow(body.len())?;
         session.touch();
         let Stamp { device_id, partition, .. } = &session.stamp;

@@ -47,10 +47,13 @@ impl DevicePropertiesView {
 impl Hub {
     /// `Devices_GetTwin`, `Modules_GetTwin`.
     pub async fn get_twin(&self, caller: &Caller, id: &IdentityId) -> Result<TwinView, Error> {
-        caller.require(Permission::TwinRead, self.scope())?;
-        self.charge(Meter::TwinRead)?;
-        let twin = self.twin(id).await?;
-        self.twin_view(twin.record).await
+        let done = async {
+            caller.require(Permission::TwinRead, self.scope())?;
+            self.charge(Meter::TwinRead)?;
+            let twin = self.twin(id).await?;
+            self.twin_view(twin.record).await
+        };
+        self.measures().twin_reads_by_services.note(done.await)
     }
 
     /// `Devices_UpdateTwin`, `Modules_UpdateTwin`: merges tags and desired properties.
@@ -61,14 +64,17 @@ impl Hub {
         patch: &TwinPatch,
         if_match: &IfMatch,
     ) -> Result<TwinView, Error> {
-        caller.require(Permission::TwinWrite, self.scope())?;
-        self.charge(Meter::TwinUpdate)?;
-        let twin = retry_on_conflict(async || {
-            let old = self.twin_if(id, if_match).await?;
-            self.apply_patch(old, patch).await
-        })
-        .await?;
-        self.twin_view(twin).await
+        let done = async {
+            caller.require(Permission::TwinWrite, self.scope())?;
+            self.charge(Meter::TwinUpdate)?;
+            let twin = retry_on_conflict(async || {
+                let old = self.twin_if(id, if_match).await?;
+                self.apply_patch(old, patch).await
+            })
+            .await?;
+            self.twin_view(twin).await
+        };
+        self.measures().twin_updates_by_services.note(done.await)
     }
 
     /// `Devices_ReplaceTwin`, `Modules_ReplaceTwin`: tags and desired properties become what is given.
@@ -79,15 +85,18 @@ impl Hub {
         replacement: &TwinReplacement,
         if_match: &IfMatch,
     ) -> Result<TwinView, Error> {
-        caller.require(Permission::TwinWrite, self.scope())?;
-        self.charge(Meter::TwinUpdate)?;
-        let twin = retry_on_conflict(async || {
-            let old = self.twin_if(id, if_match).await?;
-            let applied = rules::replace(&old.record, replacement, self.now())?;
-            self.commit_twin(old, applied, event::Change::Replace).await
-        })
-        .await?;
-        self.twin_view(twin).await
+        let done = async {
+            caller.require(Permission::TwinWrite, self.scope())?;
+            self.charge(Meter::TwinUpdate)?;
+            let twin = retry_on_conflict(async || {
+                let old = self.twin_if(id, if_match).await?;
+                let applied = rules::replace(&old.record, replacement, self.now())?;
+                self.commit_twin(old, applied, event::Change::Replace).await
+            })
+            .await?;
+            self.twin_view(twin).await
+        };
+        self.measures().twin_updates_by_services.note(done.await)
     }
 
     /// The device's read of its own twin.
@@ -96,13 +105,16 @@ impl Hub {
         caller: &Caller,
         id: &IdentityId,
     ) -> Result<DevicePropertiesView, Error> {
-        caller.require_identity(id, self.scope())?;
-        self.charge(Meter::TwinRead)?;
-        let properties = self.twin(id).await?.record.properties;
-        Ok(DevicePropertiesView {
-            desired: properties.desired.without_metadata(),
-            reported: properties.reported.without_metadata(),
-        })
+        let done = async {
+            caller.require_identity(id, self.scope())?;
+            self.charge(Meter::TwinRead)?;
+            let properties = self.twin(id).await?.record.properties;
+            Ok(DevicePropertiesView {
+                desired: properties.desired.without_metadata(),
+                reported: properties.reported.without_metadata(),
+            })
+        };
+        self.measures().twin_reads_by_devices.note(done.await)
     }
 
     /// The device's patch of its reported properties, as JSON text. Answers with their new version.
@@ -113,18 +125,21 @@ impl Hub {
         patch: &[u8],
         expected_version: Option<u64>,
     ) -> Result<u64, Error> {
-        caller.require_identity(id, self.scope())?;
-        self.charge(Meter::TwinUpdate)?;
-        let Value::Object(patch) = rules::parse(patch)? else {
-            return Err(rules::not_an_object("properties.reported"));
+        let done = async {
+            caller.require_identity(id, self.scope())?;
+            self.charge(Meter::TwinUpdate)?;
+            let Value::Object(patch) = rules::parse(patch)? else {
+                return Err(rules::not_an_object("properties.reported"));
+            };
+            let twin = retry_on_conflict(async || {
+                let old = self.twin(id).await?;
+                let applied = rules::apply_reported(&old.record, &patch, expected_version, self.now())?;
+                self.commit_twin(old, applied, event::Change::Update).await
+            })
+            .await?;
+            Ok(twin.properties.reported.version)
         };
-        let twin = retry_on_conflict(async || {
-            let old = self.twin(id).await?;
-            let applied = rules::apply_reported(&old.record, &patch, expected_version, self.now())?;
-            self.commit_twin(old, applied, event::Change::Update).await
-        })
-        .await?;
-        Ok(twin.properties.reported.version)
+        self.measures().twin_updates_by_devices.note(done.await)
     }
 
     /// For provisioning, which moves a twin between hubs.

@@ -120,6 +120,13 @@ struct State {
     will: Option<Box<Will>>,
 }
 
+/// Whether a device's publish is answered with one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    WithPublish,
+    WithNone,
+}
+
 enum Woken {
     Moved,
     Command(Command),
@@ -221,7 +228,12 @@ impl State {
         link: &mut Link<S>,
     ) -> Result<(), End> {
         match packet {
-            Packet::Publish(publish) => self.publish(publish, session, link.out()).await,
+            Packet::Publish(publish) => {
+                if self.publish(publish, session, link.out()).await? == Answered::WithPublish {
+                    link.note_sent();
+                }
+                Ok(())
+            }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe, session, link.out()).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe, session, link.out()).await,
             Packet::PingReq => {
@@ -319,7 +331,9 @@ impl State {
             return Ok(());
         }
         let written = codec::write_publish(link.out(), Delivery::AtMostOnce, false, &topic, &payload);
-        written.map_err(|_| End::Violation("a publish that does not fit"))
+        written.map_err(|_| End::Violation("a publish that does not fit"))?;
+        link.note_sent();
+        Ok(())
     }
 }
 

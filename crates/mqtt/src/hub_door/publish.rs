@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use hub::Error;
 use hub::sessions::Session;
 
-use super::{State, telemetry, wire};
+use super::{Answered, State, telemetry, wire};
 use crate::codec::{self, Delivery, Packet, PacketId, Publish};
 use crate::link::End;
 use crate::topic::from_device::telemetry_bag;
@@ -17,13 +17,14 @@ impl State {
         publish: Publish,
         session: &Session,
         out: &mut BytesMut,
-    ) -> Result<(), End> {
+    ) -> Result<Answered, End> {
         let packet_id = to_acknowledge(&publish)?;
         let topic = FromDevice::parse(&publish.topic, session.identity());
         match topic.map_err(|_| End::Violation("a topic that is not the device's"))? {
             FromDevice::Telemetry { bag } => {
                 session.hub().room_for_telemetry().await;
-                self.send_telemetry(&publish, bag, packet_id, session)
+                self.send_telemetry(&publish, bag, packet_id, session)?;
+                Ok(Answered::WithNone)
             }
             FromDevice::GetTwin { request_id } => {
                 let caller = &session.authentication().caller;
@@ -34,14 +35,14 @@ impl State {
             FromDevice::PatchReported { request_id, expected_version } => {
                 let patched = patch_reported(session, &publish.payload, expected_version).await;
                 self.acknowledge(packet_id, out);
-                let Some(request_id) = request_id else { return Ok(()) };
+                let Some(request_id) = request_id else { return Ok(Answered::WithNone) };
                 let answer = patched.map(|version| (204, Some(version), Bytes::new()));
                 self.answer_twin(request_id, answer, session, out)
             }
             FromDevice::MethodResponse { status, request_id } => {
                 complete_method(session, status, request_id, publish.payload.clone());
                 self.acknowledge(packet_id, out);
-                Ok(())
+                Ok(Answered::WithNone)
             }
         }
     }
@@ -86,19 +87,20 @@ impl State {
         answer: Result<(u16, Option<u64>, Bytes), Error>,
         session: &Session,
         out: &mut BytesMut,
-    ) -> Result<(), End> {
+    ) -> Result<Answered, End> {
         let (status, version, body) = answer.unwrap_or_else(|error| {
             (status_of(error.code()), None, wire::error_body(&error, session.hub().now()))
         });
         let topic = ToDevice::TwinResponse { status, request_id, version }.text();
         if !self.subscriptions.cover(&topic) {
-            return Ok(());
+            return Ok(Answered::WithNone);
         }
         let mut written = Ok(());
         self.owed.answer(out, |out| {
             written = codec::write_publish(out, Delivery::AtMostOnce, false, &topic, &body);
         });
-        written.map_err(|_| End::Violation("a request id that does not fit an answer"))
+        written.map_err(|_| End::Violation("a request id that does not fit an answer"))?;
+        Ok(Answered::WithPublish)
     }
 }
 

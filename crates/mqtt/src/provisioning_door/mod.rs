@@ -192,7 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Qos::AtLeastOnce | Qos::ExactlyOnce => self.next_delivery()?,
         };
         let written = codec::write_publish(self.link.out(), delivery, false, &topic.text(), body);
-        written.map_err(|_| End::Violation("a request id that does not fit a response"))
+        written.map_err(|_| End::Violation("a request id that does not fit a response"))?;
+        self.link.note_sent();
+        Ok(())
     }
 
     fn next_delivery(&mut self) -> Result<Delivery, End> {

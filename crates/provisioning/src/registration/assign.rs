@@ -87,7 +87,10 @@ impl Service {
             return Ok((None, RegistrationState::Disabled));
         }
         Ok(match self.try_assign(begun, &device).await? {
-            Ok((assignment, substatus)) => (Some(assignment), RegistrationState::Assigned { substatus }),
+            Ok((assignment, substatus)) => {
+                self.measures().assignments.add(1);
+                (Some(assignment), RegistrationState::Assigned { substatus })
+            }
             Err(reason) => (None, RegistrationState::Failed { reason }),
         })
     }

@@ -46,46 +46,50 @@ impl Service {
         registration_id: &RegistrationId,
         token: Option<&SasToken>,
     ) -> Result<Attested, Refused<Error>> {
-        let refused = |why| Refused::new(Error::Unauthorized, why);
-        let token = token.ok_or_else(|| refused("it presented no token"))?;
-        let resource = token.resource();
-        let expected = format!("{}/registrations/{registration_id}", self.id_scope());
-        let is_ours = resource.eq_ignore_ascii_case(&expected)
-            || base_decoded(&resource).eq_ignore_ascii_case(&expected);
-        if !is_ours {
-            return Err(refused("the token is made out to another registration"));
-        }
-        if token.key_name().is_some_and(|name| name != "registration") {
-            return Err(refused("the token names a policy instead of `registration`"));
-        }
-        if token.is_expired(self.now()) {
-            return Err(refused("the token has expired"));
-        }
-        if let Some(individual) = self.enrollment(EnrollmentKind::Individual, registration_id).await? {
-            let Attestation::SymmetricKey { primary_key, secondary_key } = &individual.record.attestation
-            else {
-                return Err(refused("its enrollment does not attest by symmetric key"));
-            };
-            let keys = ProvedKeys { primary_key: primary_key.clone(), secondary_key: secondary_key.clone() };
-            return attested(registration_id, individual.record, keys, token)
-                .ok_or_else(|| refused("the token is signed with another key than its enrollment's"));
-        }
-        for group in self.groups().await? {
-            let Attestation::SymmetricKey { primary_key, secondary_key } = &group.attestation else {
-                continue;
-            };
-            // Devices hash the id as they were given it, which need not be how they write it now.
-            for id in [registration_id.as_str(), &registration_id.folded()] {
-                let keys = ProvedKeys {
-                    primary_key: primary_key.derive(id),
-                    secondary_key: secondary_key.derive(id),
+        let done = async {
+            let refused = |why| Refused::new(Error::Unauthorized, why);
+            let token = token.ok_or_else(|| refused("it presented no token"))?;
+            let resource = token.resource();
+            let expected = format!("{}/registrations/{registration_id}", self.id_scope());
+            let is_ours = resource.eq_ignore_ascii_case(&expected)
+                || base_decoded(&resource).eq_ignore_ascii_case(&expected);
+            if !is_ours {
+                return Err(refused("the token is made out to another registration"));
+            }
+            if token.key_name().is_some_and(|name| name != "registration") {
+                return Err(refused("the token names a policy instead of `registration`"));
+            }
+            if token.is_expired(self.now()) {
+                return Err(refused("the token has expired"));
+            }
+            if let Some(individual) = self.enrollment(EnrollmentKind::Individual, registration_id).await? {
+                let Attestation::SymmetricKey { primary_key, secondary_key } = &individual.record.attestation
+                else {
+                    return Err(refused("its enrollment does not attest by symmetric key"));
                 };
-                if let Some(attested) = attested(registration_id, group.clone(), keys, token) {
-                    return Ok(attested);
+                let keys =
+                    ProvedKeys { primary_key: primary_key.clone(), secondary_key: secondary_key.clone() };
+                return attested(registration_id, individual.record, keys, token)
+                    .ok_or_else(|| refused("the token is signed with another key than its enrollment's"));
+            }
+            for group in self.groups().await? {
+                let Attestation::SymmetricKey { primary_key, secondary_key } = &group.attestation else {
+                    continue;
+                };
+                // Devices hash the id as they were given it, which need not be how they write it now.
+                for id in [registration_id.as_str(), &registration_id.folded()] {
+                    let keys = ProvedKeys {
+                        primary_key: primary_key.derive(id),
+                        secondary_key: secondary_key.derive(id),
+                    };
+                    if let Some(attested) = attested(registration_id, group.clone(), keys, token) {
+                        return Ok(attested);
+                    }
                 }
             }
-        }
-        Err(refused("it has no enrollment, and the token is signed with no enrollment group's key"))
+            Err(refused("it has no enrollment, and the token is signed with no enrollment group's key"))
+        };
+        self.measures().attestations.note(done.await)
     }
 
     /// `RuntimeRegistration_RegisterDevice`. The assignment is under way when this returns, and usually done.
@@ -94,29 +98,32 @@ impl Service {
         device: &Attested,
         api_version: &ApiVersion,
     ) -> Result<RegistrationOperation, Error> {
-        self.charge(Meter::DeviceRegistration)?;
-        let begun = retry_on_conflict(async || {
-            let enrollment = device.enrollment.key();
-            if self.store().get::<Enrollment>(&enrollment).await?.is_none() {
-                return Err(Error::Unauthorized);
-            }
-            let old = self.registration(&device.registration_id).await?;
-            let new = begin(self, device, old.as_ref().map(|old| &old.record), api_version.is_sticky());
-            let mut batch = Batch::default();
-            // An enrollment that is deleted meanwhile must not leave a registration behind.
-            batch.guard_exists::<Enrollment>(enrollment);
-            if let Some(old) = &old {
-                batch.replace(old, &new);
-            } else {
-                batch.insert(&new);
-                batch.add(self.registration_count(), 1, caps::REGISTRATIONS_MAX);
-            }
-            self.commit(batch).await?;
-            Ok::<_, Error>(new)
-        })
-        .await?;
-        self.assign(&begun).await?;
-        Ok(RegistrationOperation { operation_id: begun.operation_id.clone(), registration: begun })
+        let done = async {
+            self.charge(Meter::DeviceRegistration)?;
+            let begun = retry_on_conflict(async || {
+                let enrollment = device.enrollment.key();
+                if self.store().get::<Enrollment>(&enrollment).await?.is_none() {
+                    return Err(Error::Unauthorized);
+                }
+                let old = self.registration(&device.registration_id).await?;
+                let new = begin(self, device, old.as_ref().map(|old| &old.record), api_version.is_sticky());
+                let mut batch = Batch::default();
+                // An enrollment that is deleted meanwhile must not leave a registration behind.
+                batch.guard_exists::<Enrollment>(enrollment);
+                if let Some(old) = &old {
+                    batch.replace(old, &new);
+                } else {
+                    batch.insert(&new);
+                    batch.add(self.registration_count(), 1, caps::REGISTRATIONS_MAX);
+                }
+                self.commit(batch).await?;
+                Ok::<_, Error>(new)
+            })
+            .await?;
+            self.assign(&begun).await?;
+            Ok(RegistrationOperation { operation_id: begun.operation_id.clone(), registration: begun })
+        };
+        self.measures().registrations.note(done.await)
     }
 
     /// `RuntimeRegistration_OperationStatusLookup`.

@@ -23,7 +23,7 @@ mod metrics;
 mod tests;
 
 pub use backup::Pieces;
-pub use metrics::{Kind, Metric};
+pub use metrics::{Family, Kind, Samples};
 
 /// What the door is given of the server.
 pub struct Context {
@@ -35,7 +35,7 @@ pub struct Context {
     pub hubs: Hubs,
     pub events: Events,
     pub tasks: Tasks,
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<Family>,
     /// Begins a backup, or says why there is none.
     pub backup: Box<dyn Fn() -> Result<Pieces, String> + Send + Sync>,
     /// Set while every listener accepts and shutdown has not begun.

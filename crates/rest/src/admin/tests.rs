@@ -64,15 +64,11 @@ impl TestAdmin {
         let hub = hubs.ensure(HubSettings { is_default: true, ..settings }).await.unwrap();
         let is_ready = Arc::new(AtomicBool::new(false));
         let metrics = vec![
-            Metric::new(
-                Kind::Gauge,
-                "twinhub_connections",
-                "protocol=\"https\"",
-                "Open connections.",
-                || 2.0,
-            ),
-            Metric::new(Kind::Gauge, "twinhub_connections", "protocol=\"mqtt\"", "Open connections.", || 3.0),
-            Metric::new(Kind::Counter, "twinhub_commits_total", "", "Durable commits.", || 7.0),
+            Family::new(Kind::Gauge, "twinhub_connections", "Open connections.", |samples| {
+                samples.add(&[("protocol", "https")], 2.0);
+                samples.add(&[("protocol", "mqtt")], 3.0);
+            }),
+            Family::one(Kind::Counter, "twinhub_commits_total", "Durable commits.", || 7.0),
         ];
         let key = Secret::new("key");
         let (ready, time) = (is_ready.clone(), clock.clone());

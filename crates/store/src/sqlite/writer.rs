@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::caps;
+use base::measure::Histogram;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -67,6 +68,8 @@ pub(crate) struct Writer {
     done: Arc<Done>,
     outbox: watch::Sender<u64>,
     keeper: Option<Keeper>,
+    /// How long transactions took to become durable.
+    syncs: Arc<Histogram>,
     next_revision: u64,
     reserved: u64,
 }
@@ -78,12 +81,13 @@ impl Writer {
         done: Arc<Done>,
         outbox: watch::Sender<u64>,
         keeper: Option<Keeper>,
+        syncs: Arc<Histogram>,
     ) -> Result<Self, StoreError> {
         let text = "SELECT value FROM meta WHERE name = 'revisions_reserved'";
         let reserved: String = connection.lock().query_row(text, [], |row| row.get(0))?;
         let reserved =
             reserved.parse().map_err(|_| StoreError::Corrupt("the reserved revision is no number".into()))?;
-        Ok(Self { connection, queue, done, outbox, keeper, next_revision: reserved, reserved })
+        Ok(Self { connection, queue, done, outbox, keeper, syncs, next_revision: reserved, reserved })
     }
 
     pub(crate) fn run(mut self) {
@@ -155,7 +159,7 @@ impl Writer {
         if let Some(error) = failure {
             return Err(error);
         }
-        execute(connection, "COMMIT")?;
+        self.syncs.time(|| execute(connection, "COMMIT"))?;
         if reserve {
             self.reserved = reserve_to;
         }

@@ -165,7 +165,7 @@ impl Appender {
         if self.group.answers.is_empty() || self.broken.is_some() {
             return;
         }
-        if let Err(error) = self.write_durably() {
+        if let Err(error) = self.log.syncs.time(|| self.write_durably()) {
             tracing::error!(%error, requests = self.group.answers.len(), "an append to the log failed");
             self.log.health.note(Err(&error));
             self.group.fail(&error);

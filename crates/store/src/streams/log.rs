@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base::caps;
+use base::measure::{Histogram, SYNC_MICROS};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -24,6 +25,8 @@ pub(crate) struct Log {
     /// By their base, the segments in which damage was seen, and how many records it took at most.
     damaged: Mutex<BTreeMap<u64, u64>>,
     pub(crate) health: Health,
+    /// How long groups took to be written and synced.
+    pub(crate) syncs: Histogram,
 }
 
 pub(crate) struct State {
@@ -58,7 +61,8 @@ impl Log {
     pub(crate) fn new(medium: Medium, lanes: Lanes, segments: Vec<Arc<Segment>>, active: Index) -> Self {
         let state = State { lanes, segments, active, end: 0, tails: HashMap::new() };
         let (indexed, damaged) = (Mutex::default(), Mutex::default());
-        Self { medium, state: RwLock::new(state), indexed, damaged, health: Health::default() }
+        let (health, syncs) = (Health::default(), Histogram::new(SYNC_MICROS));
+        Self { medium, state: RwLock::new(state), indexed, damaged, health, syncs }
     }
 
     pub(crate) fn partition(&self, partition: &Partition) -> Option<PartitionState> {

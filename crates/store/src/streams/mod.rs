@@ -25,6 +25,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use base::measure::Distribution;
 use base::{InstanceId, Timestamp, caps};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -277,6 +278,11 @@ impl Streams {
     /// Files that the log holds open.
     pub fn open_files(&self) -> u64 {
         self.0.log.state.read().segments.len() as u64
+    }
+
+    /// How long it took to write and sync what was appended together.
+    pub fn syncs(&self) -> Distribution {
+        self.0.log.syncs.read()
     }
 
     /// Whether the last write failed of the disk.
