@@ -347,7 +347,7 @@ pub const REFUSALS_TOLD_SECONDS: u64 = 60;
 pub const BACKUP_PIECES_MAX: usize = 8;
 /// ours: texts in a backup are short.
 pub const BACKUP_TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// ours: polls of one operation of Resource Manager by our own client, and of one registration by the demo.
+/// ours: polls of one operation of Resource Manager by our own client.
 pub const CLIENT_OPERATION_POLLS_MAX: usize = 60;
 /// ours: of what a service says that refuses outside of its envelope, shown to people.
 pub const CLIENT_REFUSAL_CHARACTERS_MAX: usize = 300;
@@ -356,7 +356,26 @@ pub const CLIENT_NAMES_SHOWN_MAX: usize = 5;
 /// ours: how long a token holds that a command makes for a device, unless told; what is copied in the morning works all day.
 pub const CLIENT_SAS_SECONDS: u64 = 24 * 3600;
 pub const CLIENT_SAS_SECONDS_MAX: u64 = 365 * 24 * 3600;
-pub const DEMO_REGISTRATION_POLLS_MAX: u32 = 30;
+/// ours: polls of one registration by a device of the demo or of `twinhub simulate`.
+pub const CLIENT_REGISTRATION_POLLS_MAX: u32 = 30;
+/// ours: devices of `twinhub simulate`.
+pub const SIMULATED_DEVICES_MAX: usize = 50_000;
+/// ours: handshakes that simulated devices have under way at the same time.
+pub const SIMULATED_HANDSHAKES_MAX: usize = 64;
+/// ours: how often a simulated device tries to register.
+pub const SIMULATED_REGISTRATIONS_MAX: u32 = 5;
+/// ours: the longest pause between two attempts of a simulated device.
+pub const SIMULATED_PAUSE_SECONDS_MAX: u64 = 16;
+/// ours: messages of one simulated device that may wait for their acknowledgement; while they do it sends no more.
+pub const SIMULATED_IN_FLIGHT_MAX: usize = 16;
+/// ours: how long simulated devices wait at their end for what has not been acknowledged.
+pub const SIMULATED_DRAIN_SECONDS_MAX: u64 = 5;
+/// ours: how long a simulated device believes in a server that says nothing; one that is there answers pings.
+pub const SIMULATED_SILENCE_SECONDS_MAX: u64 = 60;
+/// ours: about eighteen minutes; longer latencies count as that.
+pub const LATENCY_MICROSECONDS_MAX: u64 = 1 << 30;
+/// ours: different reasons for failures that a simulation counts apart.
+pub const SIMULATED_REASONS_MAX: usize = 24;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 /// ours: addresses that `twinhub run` tries before it makes do with the usual one.
 pub const FREE_ADDRESSES_TRIED_MAX: usize = 16;

@@ -26,6 +26,8 @@ mod seed;
 #[cfg(unix)]
 #[path = "commands/service_manager.rs"]
 mod service_manager;
+#[path = "commands/simulate.rs"]
+mod simulate;
 #[path = "commands/wait.rs"]
 mod wait;
 

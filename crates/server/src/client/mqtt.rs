@@ -113,12 +113,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttClient<S> {
         Ok(())
     }
 
-    /// Publishes with QoS 1 and waits for the PUBACK, which means: durable.
-    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), ClientError> {
+    /// Publishes with QoS 1; the PUBACK with the id that is given back comes by [`Self::receive`].
+    pub async fn send_publish(
+        &mut self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<PacketId, ClientError> {
         let packet_id = self.next_packet_id();
         let delivery = Delivery::AtLeastOnce { packet_id, is_duplicate: false };
         let publish = Publish { delivery, retain: false, topic: text(topic)?, payload: payload.into() };
         self.send(&Packet::Publish(publish)).await?;
+        Ok(packet_id)
+    }
+
+    /// Publishes with QoS 0.
+    pub async fn send_at_most_once(
+        &mut self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), ClientError> {
+        let (delivery, payload) = (Delivery::AtMostOnce, payload.into());
+        self.send(&Packet::Publish(Publish { delivery, retain: false, topic: text(topic)?, payload })).await
+    }
+
+    /// Publishes with QoS 1 and waits for the PUBACK, which means: durable.
+    pub async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) -> Result<(), ClientError> {
+        let packet_id = self.send_publish(topic, payload).await?;
         self.until(|packet| matches!(packet, Packet::PubAck(id) if *id == packet_id).then_some(())).await
     }
 

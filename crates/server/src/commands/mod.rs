@@ -12,6 +12,7 @@ pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod repair;
 pub(crate) mod run;
+pub(crate) mod simulate;
 pub(crate) mod wait;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use man::ManArgs;
 use models::ModelsCommand;
 use repair::{LogCommand, RecordsCommand};
 use run::RunArgs;
+use simulate::SimulateArgs;
 use wait::WaitArgs;
 
 use crate::config::{Config, Flags};
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Device(DeviceArgs),
     /// Print device messages and events of a running server.
     Events(EventsArgs),
+    /// Let a fleet of simulated devices register, send, report and answer against a running server.
+    Simulate(SimulateArgs),
     /// Look at DTDL models.
     Models {
         #[command(subcommand)]
@@ -111,6 +115,7 @@ impl Command {
             Self::Env(args) => env::run(&args),
             Self::Device(args) => device::run(&args),
             Self::Events(args) => events::run(&args),
+            Self::Simulate(args) => simulate::run(&args),
             Self::Models { command: ModelsCommand::Check(args) } => models::check(&args),
             Self::Backup(args) => backup::backup(&args),
             Self::Restore(args) => backup::restore(&args),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Fault;
 use super::cloud::{self, Cloud};
+use crate::fleet::Fault;
 
 const FLOORS: usize = 4;
 const ROOMS_PER_FLOOR: usize = 5;

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, ConnectionString, Key};
+use base::{Clock, ConnectionString};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{Fault, Target};
+use super::Target;
 use crate::client::{self, Answer, ClientError, Https, Management, ServiceApi};
+use crate::fleet::{Fault, Group, Provisioning};
 
 const TWINS_VERSION: &str = "2023-10-31";
 const TWINS_AUDIENCE: &str = "https://digitaltwins.azure.net";
 const HUB_VERSION: &str = "2021-04-12";
-const PROVISIONING_VERSION: &str = "2021-10-01";
 const ENDPOINTS_VERSION: &str = "2023-01-31";
 const EVENT_HUBS_VERSION: &str = "2024-01-01";
 /// The Digital Twins instance that every first start makes.
@@ -42,13 +42,6 @@ struct SignedIn {
 pub(super) struct Route {
     pub endpoint: String,
     pub event_hub: String,
-}
-
-pub(super) struct Group {
-    pub id: String,
-    pub key: Key,
-    pub id_scope: String,
-    pub host: String,
 }
 
 impl Cloud {
@@ -149,17 +142,9 @@ impl Cloud {
 
     /// An enrollment group whose key makes every device's key.
     pub(super) async fn enroll_group(&self, run_id: &str) -> Result<Group, Fault> {
-        let id = format!("demo-{run_id}");
-        let key = Key::generate(64);
-        let body = json!({
-            "enrollmentGroupId": id,
-            "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key.text(), "secondaryKey": key.text()}},
-            "initialTwin": {"tags": {"fleet": id}, "properties": {"desired": {"intervalSeconds": 60}}},
-        });
-        let path = format!("/enrollmentGroups/{id}?api-version={PROVISIONING_VERSION}");
-        self.service("PROVISIONING_CONNECTION_STRING")?.call("PUT", &path, &[], &body).await?;
-        let (id_scope, host) = (self.variable("PROVISIONING_IDSCOPE")?, self.variable("PROVISIONING_HOST")?);
-        Ok(Group { id, key, id_scope: id_scope.to_owned(), host: host.to_owned() })
+        let variables = &self.target.variables;
+        let provisioning = Provisioning::new(variables, self.https.clone(), self.clock.clone())?;
+        provisioning.make_group(&format!("demo-{run_id}"), &json!({"intervalSeconds": 60})).await
     }
 
     /// A call to the hub's service API.

@@ -1,70 +1,51 @@
 //! All devices of the demo, working at the same time, with their times taken.
 
-use std::time::Duration;
-
-use base::{Clock, Key};
+use base::Key;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::cloud::{Cloud, Group};
-use super::device::Device;
-use super::{Fault, Target};
-use crate::client::Trust;
+use super::cloud::Cloud;
+use crate::fleet::{Device, Fault, Group, Latencies, Site};
 
 pub(super) struct Fleet {
     devices: Vec<Device>,
     /// A module of the first device; modules have twins of their own.
     module: Option<Device>,
-    trust: Trust,
-    port: u16,
-    clock: Clock,
+    site: Site,
     times: Times,
 }
 
 #[derive(Default)]
 struct Times {
-    register: Vec<Duration>,
-    connect: Vec<Duration>,
-    report: Vec<Duration>,
-    desired: Vec<Duration>,
-    method: Vec<Duration>,
-    telemetry: Vec<Duration>,
+    register: Latencies,
+    connect: Latencies,
+    report: Latencies,
+    desired: Latencies,
+    method: Latencies,
+    telemetry: Latencies,
 }
 
 const MODULE: &str = "climate";
 
 impl Fleet {
-    pub(super) async fn register(
-        target: &Target,
-        trust: &Trust,
-        clock: &Clock,
-        group: &Group,
-        ids: &[String],
-    ) -> Result<Self, Fault> {
+    pub(super) async fn register(site: &Site, group: &Group, ids: &[String]) -> Result<Self, Fault> {
         let mut tasks = JoinSet::new();
         for id in ids {
-            let (id, trust, clock, port) = (id.clone(), trust.clone(), clock.clone(), target.mqtt_port);
-            let group = Group {
-                id: group.id.clone(),
-                key: group.key.clone(),
-                id_scope: group.id_scope.clone(),
-                host: group.host.clone(),
-            };
+            let (id, site, group) = (id.clone(), site.clone(), group.clone());
             tasks.spawn(async move {
-                let begun_at = clock.elapsed();
-                let device = Device::register(&id, &group, &trust, port, &clock).await?;
-                Ok::<_, Fault>((device, clock.elapsed().since(begun_at)))
+                let begun_at = site.clock.elapsed();
+                let device = Device::register(&id, &group, &site, None).await?;
+                Ok::<_, Fault>((device, site.clock.elapsed().since(begun_at)))
             });
         }
         let (mut devices, mut times) = (Vec::new(), Times::default());
         while let Some(done) = tasks.join_next().await {
             let (device, time) = done.map_err(|error| Fault::unexpected(error.to_string()))??;
             devices.push(device);
-            times.register.push(time);
+            times.register.add(time);
         }
         devices.sort_by(|a, b| a.identity.cmp(&b.identity));
-        let (trust, clock) = (trust.clone(), clock.clone());
-        Ok(Self { devices, module: None, trust, port: target.mqtt_port, clock, times })
+        Ok(Self { devices, module: None, site: site.clone(), times })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,25 +57,25 @@ impl Fleet {
     }
 
     /// Lets every device do `work` at the same time; returns the time each took.
-    async fn all<F>(&mut self, work: F) -> Result<Vec<Duration>, Fault>
+    async fn all<F>(&mut self, work: F) -> Result<Latencies, Fault>
     where
         F: for<'a> Fn(&'a mut Device, usize) -> Work<'a> + Send + Sync + Clone + 'static,
     {
         let mut tasks = JoinSet::new();
         for (index, mut device) in std::mem::take(&mut self.devices).into_iter().enumerate() {
-            let (work, clock) = (work.clone(), self.clock.clone());
+            let (work, clock) = (work.clone(), self.site.clock.clone());
             tasks.spawn(async move {
                 let begun_at = clock.elapsed();
                 let result = work(&mut device, index).await;
                 (device, result.map(|()| clock.elapsed().since(begun_at)))
             });
         }
-        let mut times = Vec::new();
+        let mut times = Latencies::default();
         let mut fault = None;
         while let Some(done) = tasks.join_next().await {
             let (device, result) = done.map_err(|error| Fault::unexpected(error.to_string()))?;
             match result {
-                Ok(time) => times.push(time),
+                Ok(time) => times.add(time),
                 Err(error) => fault = Some(Fault::unexpected(format!("{}: {error}", device.identity))),
             }
             self.devices.push(device);
@@ -104,10 +85,10 @@ impl Fleet {
     }
 
     pub(super) async fn connect(&mut self) -> Result<(), Fault> {
-        let (trust, port, clock) = (self.trust.clone(), self.port, self.clock.clone());
+        let site = self.site.clone();
         let times = self.all(move |device, _| {
-            let (trust, clock) = (trust.clone(), clock.clone());
-            Box::pin(async move { device.connect(&trust, port, &clock).await })
+            let site = site.clone();
+            Box::pin(async move { device.connect(&site).await })
         });
         self.times.connect = times.await?;
         Ok(())
@@ -121,7 +102,7 @@ impl Fleet {
             })
             .await?;
         self.add_module(cloud).await?;
-        let (cloud_of, clock) = (cloud.clone(), self.clock.clone());
+        let (cloud_of, clock) = (cloud.clone(), self.site.clock.clone());
         let times = self.all(move |device, index| {
             let cloud = cloud_of.clone();
             Box::pin(async move {
@@ -141,7 +122,7 @@ impl Fleet {
         let patch = json!({"tags": {"role": MODULE}, "properties": {"desired": {"mode": "eco"}}});
         cloud.hub("PATCH", &path, &[("if-match", &etag)], &patch).await?;
         module.await_desired("mode", &json!("eco")).await?;
-        self.times.desired.push(clock.elapsed().since(begun_at));
+        self.times.desired.add(clock.elapsed().since(begun_at));
         module.report(&json!({"mode": {"value": "eco", "ac": 200}})).await?;
         let twin = module.read_twin().await?;
         if twin["reported"]["mode"]["value"] != "eco" || twin["desired"]["mode"] != "eco" {
@@ -160,7 +141,7 @@ impl Fleet {
         });
         cloud.hub("PUT", &format!("/devices/{device_id}/modules/{MODULE}"), &[], &body).await?;
         let mut module = owner.module(MODULE, key)?;
-        module.connect(&self.trust, self.port, &self.clock).await?;
+        module.connect(&self.site).await?;
         self.module = Some(module);
         Ok(())
     }
@@ -195,11 +176,11 @@ impl Fleet {
             Box::pin(async move { device.send(&body).await })
         });
         let times = times.await?;
-        self.times.telemetry.extend(times);
+        self.times.telemetry.merge(&times);
         Ok(())
     }
 
-    pub(super) fn latencies(&self) -> Vec<(&'static str, Vec<Duration>)> {
+    pub(super) fn latencies(&self) -> Vec<(&'static str, Latencies)> {
         let times = &self.times;
         vec![
             ("register through provisioning (TLS, MQTT)", times.register.clone()),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::Report;
 use super::building::Building;
 use super::cloud::{self, Cloud};
 use super::fleet::Fleet;
-use super::{Fault, Report};
+use crate::fleet::Fault;
 
 const ROUNDS: usize = 10;
 

@@ -3,7 +3,6 @@
 
 mod building;
 mod cloud;
-mod device;
 mod fleet;
 mod function_app;
 mod report;
@@ -13,11 +12,12 @@ use std::collections::BTreeMap;
 use base::Clock;
 
 use building::Building;
-use cloud::{Cloud, Group, Route};
+use cloud::{Cloud, Route};
 use fleet::Fleet;
 use function_app::Carried;
 
-use crate::client::{ClientError, Https, Trust};
+use crate::client::{Https, Trust};
+use crate::fleet::{Fault, Group, Site};
 pub use report::{Report, Summary};
 
 /// Where the platform is and who we are: what `twinhub env` prints, and what live control needs.
@@ -39,21 +39,6 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// What went wrong inside a chapter.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("{0}")]
-    Unexpected(String),
-}
-
-impl Fault {
-    fn unexpected(what: impl Into<String>) -> Self {
-        Self::Unexpected(what.into())
-    }
-}
-
 /// Runs every chapter and reports as it goes. `Ok` only when everything was seen to work.
 pub async fn run(target: &Target, clock: &Clock, report: &mut Report) -> Result<Summary, Failure> {
     let mut chapter = "reach the platform";
@@ -62,16 +47,15 @@ pub async fn run(target: &Target, clock: &Clock, report: &mut Report) -> Result<
         let cloud = Cloud::new(target.clone(), Https::new(trust.clone()), clock.clone());
         // A run's own names, so that the demo works again on the same data directory.
         let run_id = base::secret::random_hex(3);
-        Story { target, trust, clock, cloud, run_id, report, chapter: &mut chapter }.run().await
+        let site = Site { trust, mqtt_port: target.mqtt_port, clock: clock.clone() };
+        Story { site, cloud, run_id, report, chapter: &mut chapter }.run().await
     };
     let told = story.await;
     told.map_err(|fault: Fault| Failure { chapter, reason: fault.to_string() })
 }
 
 struct Story<'a> {
-    target: &'a Target,
-    trust: Trust,
-    clock: &'a Clock,
+    site: Site,
     cloud: Cloud,
     run_id: String,
     report: &'a mut Report,
@@ -136,7 +120,7 @@ impl Story<'_> {
 
     async fn connect(&mut self, group: &Group, building: &Building) -> Result<Fleet, Fault> {
         self.begin("register devices through provisioning");
-        let mut fleet = Fleet::register(self.target, &self.trust, self.clock, group, &building.rooms).await?;
+        let mut fleet = Fleet::register(&self.site, group, &building.rooms).await?;
         self.report.done(&format!("{} devices assigned to {}", fleet.len(), fleet.hub_host()));
 
         self.begin("connect the devices to their hub");

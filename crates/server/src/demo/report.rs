@@ -1,10 +1,8 @@
 //! Live progress for people, and the summary at the end.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use base::{Clock, Elapsed};
 
+use crate::fleet::{Latencies, latencies, readable};
 use crate::out;
 
 /// Writes a line per chapter. On a terminal the running chapter's line changes as work proceeds.
@@ -53,7 +51,7 @@ pub struct Summary {
     pub twin_updates: usize,
     pub twin_events: usize,
     /// Name and measured times of each kind of step.
-    pub latencies: Vec<(&'static str, Vec<Duration>)>,
+    pub latencies: Vec<(&'static str, Latencies)>,
     /// A complete program that connects one more device.
     pub sample: String,
 }
@@ -64,35 +62,8 @@ impl Summary {
             "\n{} devices, {} digital twins with {} relationships, {} durable messages, {} twin updates, {} twin events\n\n",
             self.devices, self.twins, self.relationships, self.messages, self.twin_updates, self.twin_events
         );
-        let _ = writeln!(out, "  {:<44} {:>7} {:>10} {:>10}", "", "count", "median", "99 %");
-        for (name, times) in &self.latencies {
-            let mut times = times.clone();
-            times.sort_unstable();
-            let at = |share: f64| times.get(index(times.len(), share)).copied().unwrap_or_default();
-            let (median, p99) = (readable(at(0.5)), readable(at(0.99)));
-            let _ = writeln!(out, "  {name:<44} {:>7} {median:>10} {p99:>10}", times.len());
-        }
+        let rows: Vec<_> = self.latencies.iter().map(|(name, times)| (*name, times)).collect();
+        out.push_str(&latencies::table(&rows));
         out
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a small count"
-)]
-fn index(count: usize, share: f64) -> usize {
-    ((count.saturating_sub(1)) as f64 * share).round() as usize
-}
-
-fn readable(time: Duration) -> String {
-    let millis = time.as_secs_f64() * 1000.0;
-    if millis < 10.0 {
-        format!("{millis:.2} ms")
-    } else if millis < 1000.0 {
-        format!("{millis:.0} ms")
-    } else {
-        format!("{:.1} s", millis / 1000.0)
     }
 }

@@ -1,22 +1,21 @@
-//! One simulated device: registers, connects, and does what its firmware would do.
+//! One device: registers, connects, and does one thing after the other. What goes on at the same time is in [`super::session`].
 
 use base::caps;
 use std::time::Duration;
 
 use base::ids::IdentityId;
-use base::{Clock, Key, sas};
+use base::{Key, sas};
 use mqtt::codec::Qos;
 use mqtt::topic::from_device::ToProvisioning;
 use mqtt::topic::{FromDevice, ToDevice};
 use serde_json::{Value, json};
 
-use super::Fault;
-use super::cloud::Group;
-use crate::client::{Login, MqttClient, Trust};
+use super::{Fault, Group, Site};
+use crate::client::{Login, MqttClient};
 
-const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+pub(super) const TOKEN_LIFE: Duration = Duration::from_hours(1);
 
-pub(super) struct Device {
+pub struct Device {
     pub identity: IdentityId,
     key: Key,
     hub: String,
@@ -24,29 +23,28 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Registers over MQTT with the key derived from the group's.
-    pub(super) async fn register(
+    /// Registers over MQTT with the key derived from the group's; tells the model that it is of, where it is of one.
+    pub async fn register(
         id: &str,
         group: &Group,
-        trust: &Trust,
-        port: u16,
-        clock: &Clock,
+        site: &Site,
+        model_id: Option<&str>,
     ) -> Result<Self, Fault> {
+        let device_id = id.parse().map_err(|error| Fault::unexpected(format!("{id}: {error}")))?;
         let key = group.key.derive(id);
         let resource = format!("{}/registrations/{id}", group.id_scope);
-        let token = sas::build(&resource, &key, clock.now().plus(TOKEN_LIFE), Some("registration"));
-        let user_name = format!("{resource}/api-version=2019-03-31&ClientVersion=twinhub-demo");
+        let token = sas::build(&resource, &key, site.clock.now().plus(TOKEN_LIFE), Some("registration"));
+        let user_name = format!("{resource}/api-version=2019-03-31&ClientVersion=twinhub");
         let login = Login { client_id: id, user_name: &user_name, password: &token, clean_session: true };
-        let mut client = MqttClient::connect(trust, &group.host, port, &login).await?;
+        let mut client = MqttClient::connect(&site.trust, &group.host, site.mqtt_port, &login).await?;
         client.subscribe("$dps/registrations/res/#", Qos::AtLeastOnce).await?;
-        client
-            .publish(
-                &ToProvisioning::Register { request_id: "1" }.text(),
-                json!({"registrationId": id}).to_string(),
-            )
-            .await?;
+        let mut ask = json!({"registrationId": id});
+        if let Some(model_id) = model_id {
+            ask["payload"] = json!({"modelId": model_id});
+        }
+        client.publish(&ToProvisioning::Register { request_id: "1" }.text(), ask.to_string()).await?;
         let mut answer = provisioning_answer(&mut client, "1").await?;
-        for poll in 2..caps::DEMO_REGISTRATION_POLLS_MAX {
+        for poll in 2..caps::CLIENT_REGISTRATION_POLLS_MAX {
             if answer["status"] != "assigning" {
                 break;
             }
@@ -59,49 +57,53 @@ impl Device {
             tokio::time::sleep(Duration::from_millis(50 * u64::from(poll))).await;
         }
         client.disconnect().await?;
-        let hub = answer["registrationState"]["assignedHub"].as_str();
-        let hub =
-            hub.ok_or_else(|| Fault::unexpected(format!("{id} was not assigned: {answer}")))?.to_owned();
-        let device_id = id.parse().map_err(|_| Fault::unexpected("the device's id is not valid"))?;
-        Ok(Self { identity: IdentityId::device(device_id), key, hub, connection: None })
+        let state = &answer["registrationState"];
+        let hub = state["assignedHub"].as_str().ok_or_else(|| {
+            let why = state["errorMessage"].as_str().or(answer["status"].as_str()).unwrap_or("no status");
+            Fault::unexpected(format!("registration ended without a hub: {why}"))
+        })?;
+        Ok(Self { identity: IdentityId::device(device_id), key, hub: hub.to_owned(), connection: None })
     }
 
     /// A module of the device, with a key of its own.
-    pub(super) fn module(&self, module_id: &str, key: Key) -> Result<Self, Fault> {
+    pub(crate) fn module(&self, module_id: &str, key: Key) -> Result<Self, Fault> {
         let module_id = module_id.parse().map_err(|_| Fault::unexpected("the module's id is not valid"))?;
         let identity = IdentityId::module(self.identity.device_id.clone(), module_id);
         Ok(Self { identity, key, hub: self.hub.clone(), connection: None })
     }
 
-    pub(super) fn hub(&self) -> &str {
+    pub(crate) fn hub(&self) -> &str {
         &self.hub
     }
 
     /// Connects to the assigned hub and subscribes as the SDKs do.
-    pub(super) async fn connect(&mut self, trust: &Trust, port: u16, clock: &Clock) -> Result<(), Fault> {
+    pub(crate) async fn connect(&mut self, site: &Site) -> Result<(), Fault> {
+        self.connection = Some(self.open(site, None).await?);
+        Ok(())
+    }
+
+    /// A connection for a caller with a loop of its own.
+    pub(super) async fn open(&self, site: &Site, model_id: Option<&str>) -> Result<MqttClient, Fault> {
         let (device, module) = (&self.identity.device_id, &self.identity.module_id);
         let path = match module {
             None => format!("{device}"),
             Some(module) => format!("{device}/modules/{module}"),
         };
-        let token = sas::build(
-            &format!("{}/devices/{path}", self.hub),
-            &self.key,
-            clock.now().plus(TOKEN_LIFE),
-            None,
-        );
+        let resource = format!("{}/devices/{path}", self.hub);
+        let token = sas::build(&resource, &self.key, site.clock.now().plus(TOKEN_LIFE), None);
         let client_id = self.identity.to_string();
-        let user_name = format!("{}/{client_id}/?api-version=2021-04-12", self.hub);
+        let escaped = |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+        let model = model_id.map(|id| format!("&model-id={}", escaped(id))).unwrap_or_default();
+        let user_name = format!("{}/{client_id}/?api-version=2021-04-12{model}", self.hub);
         let login =
             Login { client_id: &client_id, user_name: &user_name, password: &token, clean_session: false };
-        let mut client = MqttClient::connect(trust, &self.hub, port, &login).await?;
+        let mut client = MqttClient::connect(&site.trust, &self.hub, site.mqtt_port, &login).await?;
         for filter in
             ["$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#", "$iothub/methods/POST/#"]
         {
             client.subscribe(filter, Qos::AtMostOnce).await?;
         }
-        self.connection = Some(client);
-        Ok(())
+        Ok(client)
     }
 
     fn connection(&mut self) -> Result<&mut MqttClient, Fault> {
@@ -109,14 +111,14 @@ impl Device {
     }
 
     /// Sends one message; returns once it is durable.
-    pub(super) async fn send(&mut self, body: &Value) -> Result<(), Fault> {
+    pub(crate) async fn send(&mut self, body: &Value) -> Result<(), Fault> {
         let topic =
             FromDevice::Telemetry { bag: "%24.ct=application%2Fjson&%24.ce=utf-8" }.text(&self.identity);
         Ok(self.connection()?.publish(&topic, body.to_string()).await?)
     }
 
     /// Reports properties and insists on 204.
-    pub(super) async fn report(&mut self, patch: &Value) -> Result<(), Fault> {
+    pub(crate) async fn report(&mut self, patch: &Value) -> Result<(), Fault> {
         let ask = FromDevice::PatchReported { request_id: Some("report"), expected_version: None }
             .text(&self.identity);
         self.connection()?.publish(&ask, patch.to_string()).await?;
@@ -128,7 +130,7 @@ impl Device {
         }
     }
 
-    pub(super) async fn read_twin(&mut self) -> Result<Value, Fault> {
+    pub(crate) async fn read_twin(&mut self) -> Result<Value, Fault> {
         let ask = FromDevice::GetTwin { request_id: "get" }.text(&self.identity);
         self.connection()?.publish(&ask, "").await?;
         let (status, body) = self.twin_answer("get").await?;
@@ -150,7 +152,7 @@ impl Device {
     }
 
     /// Waits for a desired change that shows `member` with `value`.
-    pub(super) async fn await_desired(&mut self, member: &str, value: &Value) -> Result<(), Fault> {
+    pub(crate) async fn await_desired(&mut self, member: &str, value: &Value) -> Result<(), Fault> {
         let seen = self.connection()?.expect(|publish| {
             let topic = ToDevice::parse(publish.topic.as_str());
             let body: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
@@ -160,7 +162,7 @@ impl Device {
     }
 
     /// Waits for one direct method and answers it with what it was asked.
-    pub(super) async fn answer_method(&mut self) -> Result<(), Fault> {
+    pub(crate) async fn answer_method(&mut self) -> Result<(), Fault> {
         let request = self.connection()?.expect(|publish| match ToDevice::parse(publish.topic.as_str()) {
             Ok(ToDevice::Method { request_id, .. }) => {
                 let asked: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
@@ -174,7 +176,7 @@ impl Device {
         Ok(self.connection()?.publish(&answer, json!({"done": asked}).to_string()).await?)
     }
 
-    pub(super) async fn disconnect(self) {
+    pub(crate) async fn disconnect(self) {
         if let Some(connection) = self.connection {
             // The demo is over; a connection that is gone already is as good.
             let _ = connection.disconnect().await;
@@ -191,8 +193,8 @@ async fn provisioning_answer(client: &mut MqttClient, wanted: &str) -> Result<Va
     });
     let (status, body) = answer.await?;
     if status < 300 {
-        Ok(body)
-    } else {
-        Err(Fault::unexpected(format!("registration answered {status}: {body}")))
+        return Ok(body);
     }
+    let message = body["message"].as_str().unwrap_or_default().to_owned();
+    Err(Fault::Answered { what: "registration", status, message })
 }
