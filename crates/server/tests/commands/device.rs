@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use base::Timestamp;
 use base::sas::SasToken;
+use base::{Clock, ConnectionString, Timestamp};
 use mqtt::codec::Qos;
 use mqtt::topic::ToDevice;
 use serde_json::{Value, json};
-use server::client::{Login, MqttClient, Trust};
+use server::client::{Login, MqttClient, ServiceApi, Trust};
 
 use crate::fixture::deadline::{self, Deadline};
 use crate::fixture::{Server, client, log_in, twinhub};
@@ -57,6 +58,13 @@ impl Desk {
         events.filter(|event| event["source"] == "Telemetry").collect()
     }
 
+    /// The registry of the default hub, for what the commands do not do.
+    async fn registry(&self) -> ServiceApi {
+        let (variables, _) = log_in(self.path()).await;
+        let connection = ConnectionString::new(&variables["IOTHUB_CONNECTION_STRING"]);
+        ServiceApi::new(&connection, client(self.path()), Clock::system()).unwrap()
+    }
+
     fn trust(&self) -> Trust {
         Trust::only(&std::fs::read_to_string(self.path().join("ca.pem")).unwrap()).unwrap()
     }
@@ -74,16 +82,22 @@ impl Desk {
         MqttClient::connect(&self.trust(), text("host"), port, &login).await.unwrap()
     }
 
-    /// Puts a hub of the server through Resource Manager and waits until it is there.
-    async fn put_hub(&self, name: &str, properties: Value) {
+    /// The URL of a hub at Resource Manager, and a token for it.
+    async fn hub(&self, name: &str) -> (String, String) {
         let (variables, token) = log_in(self.path()).await;
         let path = format!(
             "/subscriptions/{}/resourceGroups/twinhub/providers/Microsoft.Devices/IotHubs/{name}?api-version=2023-06-30",
             variables["AZURE_SUBSCRIPTION_ID"]
         );
+        (self.server.url(&path), token)
+    }
+
+    /// Puts a hub of the server and waits until it is there.
+    async fn put_hub(&self, name: &str, properties: Value) {
+        let (url, token) = self.hub(name).await;
         let body =
             json!({"location": "eastus", "sku": {"name": "S1", "capacity": 1}, "properties": properties});
-        let (https, url) = (client(self.path()), self.server.url(&path));
+        let https = client(self.path());
         let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
         https.ask("PUT", &url, &headers, body.to_string()).await.unwrap();
         let settled = async {
@@ -93,8 +107,13 @@ impl Desk {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(30), settled).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), settled).await.unwrap();
     }
+}
+
+/// The path of a device in the registry.
+fn path_of(name: &str) -> String {
+    format!("/devices/{name}?api-version=2021-04-12")
 }
 
 /// The words of a printed command, as the shell itself takes them apart.
@@ -359,7 +378,7 @@ async fn keys_are_shown_and_made_anew_and_the_old_one_opens_nothing() {
 fn a_token_holds_as_long_as_it_was_asked_to() {
     let desk = Desk::new();
     desk.device(&["create", "dev1"]);
-    let now = base::Clock::system().now().unix_seconds();
+    let now = Clock::system().now().unix_seconds();
     for (arguments, seconds) in [(&["sas", "dev1"][..], 24 * 3600), (&["sas", "dev1", "--ttl", "60"][..], 60)]
     {
         let told = desk.json(arguments);
@@ -492,12 +511,7 @@ async fn who_may_not_is_told_which_right_is_missing() {
         let refused = desk.refused(arguments);
         refused.contains(&format!("does not let its policy iothubowner do this: it wants the right {right}."))
     };
-    let in_time = async {
-        while !twinhub(desk.path(), &["device", "show", "dev1"]).0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), in_time).await.unwrap();
+    soon(&desk, &["show", "dev1"], |worked, _| worked).await;
     assert!(told(&["create", "dev2"], "RegistryWrite"));
     assert!(told(&["delete", "dev1"], "RegistryWrite"));
     assert!(told(&["create", "dev1", "--module", "m"], "RegistryWrite"));
@@ -527,13 +541,74 @@ async fn a_connected_device_is_taken_over_with_a_word_and_a_disabled_one_stays_o
 
     let mut body = desk.json(&["show", "dev1"]);
     body["status"] = json!("disabled");
-    let (variables, _) = log_in(desk.path()).await;
-    let connection = base::ConnectionString::new(&variables["IOTHUB_CONNECTION_STRING"]);
-    let clock = base::Clock::system();
-    let hub = server::client::ServiceApi::new(&connection, client(desk.path()), clock).unwrap();
-    let path = "/devices/dev1?api-version=2021-04-12";
-    hub.call("PUT", path, &[("if-match", "*")], &body).await.unwrap();
+    desk.registry().await.call("PUT", &path_of("dev1"), &[("if-match", "*")], &body).await.unwrap();
     assert!(desk.refused(&["send", "dev1"]).contains("device dev1 is disabled and may not connect"));
+}
+
+/// Waits for what a command is going to say: the server writes changes down for its commands within seconds.
+async fn soon(desk: &Desk, arguments: &[&str], wanted: impl Fn(bool, &str) -> bool) {
+    let all = [&["device"], arguments].concat();
+    let in_time = async {
+        loop {
+            let (worked, _, complaint) = twinhub(desk.path(), &all);
+            if wanted(worked, &complaint) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), in_time).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_default_hub_another_is_asked_for() {
+    let desk = Desk::new();
+    let (url, token) = desk.hub("hub").await;
+    client(desk.path()).ask("DELETE", &url, &[("authorization", &token)], "").await.unwrap();
+    soon(&desk, &["list"], |_, complaint| {
+        complaint.contains("this server has no default hub any more") && complaint.contains("--hub NAME")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_without_keys_says_what_it_has_instead() {
+    let desk = Desk::new();
+    let thumbprint = "A".repeat(40);
+    let thumbprints = json!({"primaryThumbprint": thumbprint, "secondaryThumbprint": thumbprint});
+    let body =
+        json!({"deviceId": "dev1", "authentication": {"type": "selfSigned", "x509Thumbprint": thumbprints}});
+    desk.registry().await.call("PUT", &path_of("dev1"), &[], &body).await.unwrap();
+    for arguments in [
+        &["keys", "dev1"][..],
+        &["sas", "dev1"],
+        &["send", "dev1"],
+        &["keys", "dev1", "--regenerate", "primary"],
+    ] {
+        let refused = desk.refused(arguments);
+        assert!(refused.contains("device dev1 has no keys: it authenticates by selfSigned"), "{refused}");
+    }
+    assert!(desk.device(&["list"]).contains("selfSigned"));
+}
+
+#[tokio::test]
+async fn a_list_that_is_cut_says_so() {
+    let desk = Desk::new();
+    let registry = desk.registry().await;
+    let put = |worker: usize| {
+        let registry = registry.clone();
+        async move {
+            for number in (worker..1003).step_by(8) {
+                let name = format!("dev{number}");
+                let body = json!({"deviceId": name, "authentication": {"type": "sas"}});
+                registry.call("PUT", &path_of(&name), &[], &body).await.unwrap();
+            }
+        }
+    };
+    futures_util::future::join_all((0..8).map(put)).await;
+    let (worked, list, note) = twinhub(desk.path(), &["device", "list"]);
+    assert!(worked && list.lines().count() == 1001);
+    assert_eq!(note, "twinhub: these are 1000 of 1003 devices, as many as the service lists\n");
 }
 
 /// The README's minute, as it stands there.
