@@ -19,15 +19,13 @@ pub(super) enum Directory {
 
 impl Directory {
     pub(super) fn open(given: Option<&Path>, keep: bool) -> Result<Self, Failure> {
-        let make = |prefix| {
-            let made = tempfile::Builder::new().prefix(prefix).tempdir();
-            let place = std::env::temp_dir();
-            made.map_err(|error| format!("no directory can be made in {}: {error}", place.display()))
-        };
         Ok(match given {
             Some(path) => Self::Kept(std::path::absolute(path)?),
-            None if keep => Self::Kept(make(KEPT)?.keep()),
-            None => Self::Removed(make(REMOVED)?),
+            None if keep => Self::Kept(make(&std::env::temp_dir(), KEPT)?.keep()),
+            None => Self::Removed(match in_memory().map(|place| make(&place, REMOVED)) {
+                Some(Ok(made)) => made,
+                Some(Err(_)) | None => make(&std::env::temp_dir(), REMOVED)?,
+            }),
         })
     }
 
@@ -66,9 +64,22 @@ impl Directory {
     }
 }
 
+fn make(place: &Path, prefix: &str) -> Result<TempDir, Failure> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(place);
+    made.map_err(|error| format!("no directory can be made in {}: {error}", place.display()).into())
+}
+
+/// Where what is soon removed never meets a disk, which would take longer over the few keys there than all else takes. Not where
+/// somebody says which place to take.
+fn in_memory() -> Option<PathBuf> {
+    let is_told = std::env::var_os("TMPDIR").is_some_and(|place| !place.is_empty());
+    (cfg!(target_os = "linux") && !is_told).then(|| PathBuf::from("/dev/shm"))
+}
+
 /// Removes what runs left behind that could not do so, as when everything was killed at once. Best effort.
 pub(super) fn remove_abandoned() {
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
+    let places = [Some(std::env::temp_dir()), in_memory()];
+    let entries = places.into_iter().flatten().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
     for entry in entries.flatten() {
         let is_run = entry.file_name().to_str().is_some_and(|name| name.starts_with(REMOVED));
         if is_run && is_abandoned(&entry.path()) {
