@@ -1,5 +1,5 @@
 //! Questions about a graph, one client after another answer: twinhub over HTTPS with a token, beside PostgreSQL with the same
-//! documents as JSONB over plain TCP, and beside Kùzu in a process of its own. Every side is given the indexes that the question wants,
+//! documents as JSONB over TLS too, and beside Kùzu in a process of its own. Every side is given the indexes that the question wants,
 //! and PostgreSQL the leanest statement: it joins no twin of which nothing is asked.
 
 mod data;
@@ -154,7 +154,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     let cluster = Cluster::create(&bench.directory("graph-postgres")?).await?;
     let mut postgres = cluster.start().await?;
     progress("loading PostgreSQL");
-    let (sql, connection) = postgres::connect(postgres.at).await?;
+    let (sql, connection) = postgres::connect(&postgres.at).await?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     load_postgres(&sql, plant).await?;
@@ -224,7 +224,7 @@ fn comparisons(plant: Plant, load: Vec<Metric>, measured: &[[Series; 4]]) -> Vec
         anchor: None,
         metrics: load,
     };
-    let mut all = vec![loading, of("PostgreSQL (plain TCP)", 1)];
+    let mut all = vec![loading, of("PostgreSQL (TLS)", 1)];
     if measured.iter().any(|series| !series[2].0.is_empty()) {
         all.push(of("Kùzu (in process)", 2));
     }

@@ -1,6 +1,7 @@
 //! The benchmark program (`cargo xtask bench`): starts twinhub and what it is compared with, runs them in turn, and prints
 //! ratios with medians and spread. A tool: nothing in the house may use it, and it reaches servers through the wire only.
 
+mod certificate;
 mod clock;
 mod disk;
 mod graph;

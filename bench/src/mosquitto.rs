@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use server::client::Trust;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::Failure;
+use crate::certificate::{CERTIFICATE, KEY, ROOT, certify};
 use crate::clock::now;
 use crate::load::{DeviceLogin, Listener};
 use crate::loopback;
@@ -31,7 +31,7 @@ pub(crate) struct Mosquitto {
 impl Mosquitto {
     pub(crate) async fn start(directory: &Path) -> Result<Self, Failure> {
         let [plain, encrypted] = loopback::free_ports()?;
-        let root = certify(directory, encrypted)?;
+        let root = certify(directory, encrypted.ip())?;
         let config = directory.join("mosquitto.conf");
         std::fs::write(&config, configuration(directory, plain, encrypted)?)?;
         let mut command = Command::new(program());
@@ -86,24 +86,8 @@ fn configuration(directory: &Path, plain: SocketAddr, encrypted: SocketAddr) -> 
     text.push_str("max_inflight_messages 0\nset_tcp_nodelay true\nlog_dest stderr\nlog_type error\n");
     writeln!(text, "listener {} {}", plain.port(), plain.ip())?;
     writeln!(text, "listener {} {}", encrypted.port(), encrypted.ip())?;
-    for (setting, file) in [("certfile", "certificate.pem"), ("keyfile", "key.pem"), ("cafile", "ca.pem")] {
+    for (setting, file) in [("certfile", CERTIFICATE), ("keyfile", KEY), ("cafile", ROOT)] {
         writeln!(text, "{setting} {}", directory.join(file).display())?;
     }
     Ok(text)
-}
-
-/// Writes a certificate for the listener, of the kind that twinhub makes (ECDSA P-256); hands back its root.
-fn certify(directory: &Path, at: SocketAddr) -> Result<String, Failure> {
-    let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut root = CertificateParams::new(Vec::new())?;
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root_pem = root.self_signed(&root_key)?.pem();
-    let issuer = Issuer::new(root, root_key);
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut leaf = CertificateParams::new(Vec::new())?;
-    leaf.subject_alt_names = vec![SanType::IpAddress(at.ip())];
-    std::fs::write(directory.join("certificate.pem"), leaf.signed_by(&key, &issuer)?.pem())?;
-    std::fs::write(directory.join("key.pem"), key.serialize_pem())?;
-    std::fs::write(directory.join("ca.pem"), &root_pem)?;
-    Ok(root_pem)
 }

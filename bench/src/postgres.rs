@@ -6,20 +6,32 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use server::client::{Trust, dial};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
 
 use crate::Failure;
+use crate::certificate::{CERTIFICATE, KEY, certify};
 use crate::clock::now;
 use crate::loopback;
 use crate::process::Process;
 
 const START_SECONDS_MAX: u64 = 60;
+/// A length of 8 and the code 80877103, by which a client asks for TLS.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// Where it listens, and whom its clients believe.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    pub(crate) at: SocketAddr,
+    trust: Trust,
+}
 
 pub(crate) struct Postgres {
     pub(crate) process: Process,
-    pub(crate) at: SocketAddr,
+    pub(crate) at: Listener,
     /// From its start to the first connection that may ask.
     pub(crate) ready_after: Duration,
 }
@@ -65,12 +77,22 @@ impl Cluster {
 
     pub(crate) async fn start(&self) -> Result<Postgres, Failure> {
         let [at] = loopback::free_ports()?;
+        let root = certify(&self.directory, at.ip())?;
+        if let Some(owner) = self.owner {
+            let key = self.directory.join(KEY);
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+            chown(key, Some(owner.user), Some(owner.group))?;
+        }
+        let at = Listener { at, trust: Trust::only_with_aes_128_gcm(&root)? };
         let mut command = self.command("postgres")?;
         command.arg("-D").arg(&self.directory);
         for setting in [
-            format!("listen_addresses={}", at.ip()),
-            format!("port={}", at.port()),
+            format!("listen_addresses={}", at.at.ip()),
+            format!("port={}", at.at.port()),
             "unix_socket_directories=".to_owned(),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={CERTIFICATE}"),
+            format!("ssl_key_file={KEY}"),
         ] {
             command.arg("-c").arg(setting);
         }
@@ -79,7 +101,7 @@ impl Cluster {
         let log = self.directory.with_extension("log");
         let (process, _) = Process::start(command, &log)?;
         let mut process = process.stopped_with(Signal::INT);
-        while connect(at).await.is_err() {
+        while connect(&at).await.is_err() {
             process.check().map_err(|error| format!("postgres: {error}; see {}", log.display()))?;
             if start.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
                 return Err("postgres does not accept connections".into());
@@ -124,12 +146,19 @@ pub(crate) fn open_to_all(directory: &Path) -> Result<(), Failure> {
     Ok(std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?)
 }
 
-/// A connection, and what must be polled for it to make progress.
+/// A connection over TLS, as twinhub's are, and what must be polled for it to make progress.
 pub(crate) async fn connect(
-    at: SocketAddr,
+    Listener { at, trust }: &Listener,
 ) -> Result<(Client, impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static), Failure> {
+    let host = at.ip().to_string();
+    let mut tcp = dial(&host, at.port()).await?;
+    tcp.write_all(&SSL_REQUEST).await?;
+    if tcp.read_u8().await? != b'S' {
+        return Err("postgres does not speak TLS".into());
+    }
+    let stream = trust.over(tcp, &host, at.port()).await?;
     let mut config = tokio_postgres::Config::new();
-    config.host(at.ip().to_string()).port(at.port()).user("bench").dbname("postgres");
-    config.ssl_mode(SslMode::Disable).connect_timeout(Duration::from_secs(5));
-    Ok(config.connect(NoTls).await?)
+    // What is below is encrypted already.
+    config.user("bench").dbname("postgres").ssl_mode(SslMode::Disable);
+    Ok(config.connect_raw(stream, NoTls).await?)
 }

@@ -1,9 +1,8 @@
 //! Durable changes of twins per second: desired properties by PATCH over HTTPS, and reported properties by devices over MQTT,
-//! beside an UPDATE of a PostgreSQL table with the same document as JSONB. Each client waits for its answer, which over HTTPS
-//! and from PostgreSQL carries the whole new document. twinhub checks a token, speaks TLS, keeps metadata with every property
-//! and writes an event with every change; PostgreSQL's connection is plain and trusted, and it keeps the document alone.
+//! beside an UPDATE of a PostgreSQL table with the same document as JSONB, over TLS too. Each client waits for its answer, which
+//! over HTTPS and from PostgreSQL carries the whole new document. twinhub checks a token, keeps metadata with every property and
+//! writes an event with every change; PostgreSQL trusts its clients and keeps the document alone.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mqtt::codec::{Delivery, Packet, Publish, Qos, Text};
@@ -37,7 +36,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     let document = twinhub.hub.client().twin(&device_id(0)).await?;
     let cluster = Cluster::create(&bench.directory("patches-postgres")?).await?;
     let mut postgres = cluster.start().await?;
-    fill_postgres(postgres.at, &document).await?;
+    fill_postgres(&postgres.at, &document).await?;
     let (mut desired, mut reported, mut anchor) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=bench.rounds {
         progress(&format!("round {number} of {}", bench.rounds));
@@ -59,7 +58,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     let comparison = |what, twins: usize, subject, measured: &[Measured]| Comparison {
         title: format!("{what}: {CLIENTS} clients, {twins} twins of {bytes} bytes"),
         subject,
-        anchor: Some("PostgreSQL (plain TCP)"),
+        anchor: Some("PostgreSQL (TLS)"),
         metrics: throughput_metrics(["patched", "patched per server CPU"], measured, &anchor),
     };
     Ok(vec![
@@ -175,7 +174,7 @@ async fn report(client: &mut MqttClient, number: u64) -> Result<(), Failure> {
 }
 
 /// Gives every row the document that twinhub holds, so that both sides change and return the same bytes.
-async fn fill_postgres(at: SocketAddr, document: &Value) -> Result<(), Failure> {
+async fn fill_postgres(at: &postgres::Listener, document: &Value) -> Result<(), Failure> {
     let (client, connection) = postgres::connect(at).await?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);
@@ -188,11 +187,11 @@ async fn fill_postgres(at: SocketAddr, document: &Value) -> Result<(), Failure> 
 }
 
 async fn patch_postgres(window: Window, disk: &Disk, postgres: &mut Postgres) -> Result<Measured, Failure> {
-    let at = postgres.at;
+    let at = postgres.at.clone();
     let connect = async move |gate: Gate| {
         let mut clients: Clients = JoinSet::new();
         for index in 0..CLIENTS {
-            let (client, connection) = postgres::connect(at).await?;
+            let (client, connection) = postgres::connect(&at).await?;
             // It ends when its client is dropped; what goes wrong with it shows at the client.
             tokio::task::spawn_local(connection);
             let update = client.prepare(UPDATE).await?;
@@ -227,10 +226,10 @@ mod tests {
         postgres::open_to_all(directory.path()).unwrap();
         let cluster = Cluster::create(&directory.path().join("data")).await.unwrap();
         let mut postgres = cluster.start().await.unwrap();
-        fill_postgres(postgres.at, &filling()).await.unwrap();
+        fill_postgres(&postgres.at, &filling()).await.unwrap();
         let window = Window { warm_up: Duration::from_millis(50), measured: Duration::from_millis(300) };
         let measured = patch_postgres(window, &Disk::default(), &mut postgres).await.unwrap();
-        let (client, connection) = postgres::connect(postgres.at).await.unwrap();
+        let (client, connection) = postgres::connect(&postgres.at).await.unwrap();
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let query = "SELECT sum(version - 1)::float8, count(*) FILTER (WHERE version > 1 \

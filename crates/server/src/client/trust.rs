@@ -53,7 +53,16 @@ impl Trust {
 
     /// Opens a TLS connection to a host whose certificate we believe.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, ClientError> {
-        let tcp = dial(host, port).await?;
+        self.over(dial(host, port).await?, host, port).await
+    }
+
+    /// The same over a connection that is open, for protocols that begin in plain text.
+    pub async fn over(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        port: u16,
+    ) -> Result<TlsStream<TcpStream>, ClientError> {
         let name =
             ServerName::try_from(host.to_owned()).map_err(|_| ClientError::Address(host.to_owned()))?;
         let stream = TlsConnector::from(self.0.clone()).connect(name, tcp).await;
