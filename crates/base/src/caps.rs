@@ -252,6 +252,8 @@ pub const OPERATION_KEPT_SECONDS: u64 = 24 * 3600;
 // Store (foundations.md A).
 /// Batches that one commit carries at most.
 pub const COMMIT_BATCHES_MAX: usize = 512;
+/// ours: counts of records that the writer remembers, of about 100 bytes each; it counts again what it forgot.
+pub const COUNTS_KEPT_MAX: usize = 50_000;
 pub const COMMIT_QUEUE_MAX: usize = 4096;
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 /// Threads for scans and queries, and as many connections for point reads.

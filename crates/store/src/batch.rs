@@ -13,12 +13,32 @@ use crate::table::Table;
 pub struct Counter {
     pub(crate) instance: String,
     pub(crate) name: String,
+    pub(crate) counted: Option<Counted>,
+}
+
+/// Records of one instance: all of a table, or those that share a value of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Counted {
+    pub(crate) table: &'static str,
+    pub(crate) column: Option<(&'static str, String)>,
 }
 
 impl Counter {
     /// `Counter::new(&hub, "modules/dev1")`. It starts at 0 and its row goes when it is 0 again.
     pub fn new(instance: &InstanceId, name: impl Into<String>) -> Self {
-        Self { instance: instance.as_str().to_owned(), name: name.into() }
+        Self { instance: instance.as_str().to_owned(), name: name.into(), counted: None }
+    }
+
+    /// A counter that says how many records there are, all or those with this value of a column or key part. Whoever makes or
+    /// deletes one adds to it as to any other; an engine that can see all records when it judges keeps no number of its own.
+    pub fn of<R: Record>(
+        instance: &InstanceId,
+        name: impl Into<String>,
+        column: Option<(&'static str, &str)>,
+    ) -> Self {
+        let column = column.map(|(column, value)| (column, value.to_owned()));
+        let counted = Some(Counted { table: R::TABLE.name, column });
+        Self { counted, ..Self::new(instance, name) }
     }
 }
 

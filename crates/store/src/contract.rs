@@ -250,6 +250,100 @@ async fn a_counter_is_judged_when_it_is_committed() {
     }
 }
 
+fn red(id: &str) -> Thing {
+    Thing { color: Some("red".into()), ..thing(id, 1) }
+}
+
+/// How many red things there are.
+fn reds() -> Counter {
+    Counter::of::<Thing>(&instance(), "reds", Some(("color", "red")))
+}
+
+#[tokio::test]
+async fn a_counter_of_records_says_how_many_there_are_and_is_judged_as_any_other() {
+    for engine in engines() {
+        let all = || Counter::of::<Thing>(&instance(), "all", None);
+        engine.put(&[thing("grey", 1), Thing { instance: "j".into(), ..red("another's") }]).await;
+        engine.commit(|batch| batch.expect_zero(reds())).await.unwrap();
+        for id in ["1", "2"] {
+            let add = |batch: &mut Batch| {
+                batch.insert(&red(id));
+                batch.add(reds(), 1, 2);
+                batch.add(all(), 1, 10);
+            };
+            engine.commit(add).await.unwrap();
+        }
+        // One that stays out of the store stays out of the count.
+        let again = engine.commit(|batch| {
+            batch.add(reds(), 1, 10);
+            batch.insert(&red("1"));
+        });
+        assert_eq!(again.await, Err(CommitError::Conflict));
+        let third = engine.commit(|batch| {
+            batch.insert(&red("3"));
+            batch.add(reds(), 1, 2);
+        });
+        assert_eq!(third.await, Err(CommitError::CounterLimit { counter: "reds".into(), max: 2 }));
+        assert_eq!(engine.get("3").await, None);
+        assert_eq!(engine.commit(|batch| batch.expect_zero(reds())).await, Err(CommitError::Conflict));
+        let count = async |engine: &Engine| {
+            (engine.store.counter(&reds()).await.unwrap(), engine.store.counter(&all()).await.unwrap())
+        };
+        assert_eq!(count(&engine).await, (2, 3));
+        for id in ["1", "2"] {
+            let old = engine.get(id).await.unwrap();
+            let remove = |batch: &mut Batch| {
+                batch.delete(&old);
+                batch.add(reds(), -1, 0);
+            };
+            engine.commit(remove).await.unwrap();
+        }
+        engine.commit(|batch| batch.expect_zero(reds())).await.unwrap();
+        assert_eq!(count(&engine).await, (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_inserts_never_pass_the_limit_of_what_is_counted() {
+    for engine in engines() {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..100 {
+            let store = engine.store.clone();
+            tasks.spawn(async move {
+                let mut batch = Batch::default();
+                batch.insert(&red(&number.to_string()));
+                batch.add(reds(), 1, 60);
+                store.commit(batch).await
+            });
+        }
+        let results = tasks.join_all().await;
+        let limit = CommitError::CounterLimit { counter: "reds".into(), max: 60 };
+        assert_eq!(results.iter().filter(|result| result.as_ref() == Err(&limit)).count(), 40);
+        assert_eq!(engine.store.counter(&reds()).await, Ok(60));
+        // What is counted after a start is what was there before it.
+        let Some(engine) = engine.reopened() else { continue };
+        let more = engine.commit(|batch| {
+            batch.insert(&red("more"));
+            batch.add(reds(), 1, 60);
+        });
+        assert_eq!(more.await, Err(limit));
+    }
+}
+
+#[tokio::test]
+async fn what_a_removed_instance_had_is_not_counted_any_more() {
+    for engine in engines() {
+        let add = |batch: &mut Batch| {
+            batch.insert(&red("1"));
+            batch.add(reds(), 1, 1);
+        };
+        engine.commit(add).await.unwrap();
+        engine.store.remove_instance(&instance()).await.unwrap();
+        engine.commit(|batch| batch.expect_zero(reds())).await.unwrap();
+        engine.commit(add).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_adds_never_pass_the_limit_and_never_conflict() {
     for engine in engines() {
@@ -528,6 +622,53 @@ async fn removing_an_instance_leaves_its_neighbours() {
         let counter = Counter::new(&InstanceId::from_stored("j"), "n");
         assert_eq!(engine.store.counter(&counter).await.unwrap(), 1);
         assert_eq!(engine.store.outbox(0, 10).await.unwrap(), []);
+    }
+}
+
+/// A record of a table in which documents lie beside their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Edge {
+    instance: String,
+    source: String,
+    target: String,
+    document: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Record for Edge {
+    const TABLE: Table = table::RELATIONSHIP;
+
+    fn key(&self) -> Key {
+        Key::new([&self.instance, &self.source, &self.target])
+    }
+
+    fn columns(&self) -> Vec<Option<String>> {
+        vec![Some(self.target.clone()), Some("feeds".to_owned())]
+    }
+}
+
+#[tokio::test]
+async fn records_beside_their_keys_are_written_replaced_and_removed_like_others() {
+    for engine in engines() {
+        let edge = |instance: &str, target: String| Edge {
+            instance: instance.to_owned(),
+            source: "s".to_owned(),
+            target,
+            document: serde_json::Map::from_iter([("note".to_owned(), "n".repeat(3000).into())]),
+        };
+        for chunk in 0..3 {
+            let targets = (chunk * 500..(chunk + 1) * 500).map(|number| format!("{number:04}"));
+            engine.commit(|batch| targets.for_each(|to| batch.insert(&edge("i", to)))).await.unwrap();
+        }
+        engine.commit(|batch| batch.put(&edge("j", "0000".into()))).await.unwrap();
+        let key = Key::new(["i", "s", "0007"]);
+        let old = engine.store.get::<Edge>(&key).await.unwrap().unwrap();
+        assert_eq!(old.record, edge("i", "0007".into()));
+        let new = Edge { document: serde_json::Map::new(), ..old.record.clone() };
+        engine.commit(|batch| batch.replace(&old, &new)).await.unwrap();
+        assert_eq!(engine.commit(|batch| batch.replace(&old, &new)).await, Err(CommitError::Conflict));
+        assert_eq!(engine.store.get::<Edge>(&key).await.unwrap().unwrap().record, new);
+        engine.store.remove_instance(&instance()).await.unwrap();
+        assert_eq!(engine.store.count::<Edge>(&Key::all()).await, Ok(1));
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Queried {
     pub(crate) indexes: &'static [Index],
     /// About how many rows a large instance has, for the engine's planner.
     pub(crate) rows: u64,
+    /// Whether documents lie beside their keys. For small ones: a write then touches one tree less.
+    pub(crate) is_clustered: bool,
 }
 
 /// The index of an extra column.
@@ -43,6 +45,7 @@ pub(crate) const QUERIED: &[Queried] = &[
             shared: &[1_000_000, 20_000, 1],
         }],
         rows: 1_000_000,
+        is_clustered: false,
     },
     Queried {
         table: &RELATIONSHIP,
@@ -59,6 +62,7 @@ pub(crate) const QUERIED: &[Queried] = &[
             },
         ],
         rows: 1_500_000,
+        is_clustered: true,
     },
 ];
 
@@ -213,6 +217,11 @@ pub const REGISTRATION: Table =
 #[cfg(test)]
 pub(crate) const THING: Table =
     Table { name: "thing", keys: &["instance", "id", "part"], columns: &["color", "owner"] };
+
+/// One of [`ALL`].
+pub(crate) fn named(name: &str) -> &'static Table {
+    ALL.iter().find(|table| table.name == name).expect("every table is listed in ALL")
+}
 
 pub const ALL: &[&Table] = &[
     &ENDPOINT,

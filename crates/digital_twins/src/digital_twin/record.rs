@@ -8,6 +8,7 @@ use serde_json::Value;
 use store::{Counter, Key, Record, Table, table};
 
 use crate::DigitalTwinId;
+use crate::relationship::Relationship;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DigitalTwin {
@@ -68,15 +69,15 @@ pub(crate) fn key(instance: &InstanceId, id: &DigitalTwinId) -> Key {
 
 /// How many twins the instance has.
 pub(crate) fn count(instance: &InstanceId) -> Counter {
-    Counter::new(instance, "digital_twins")
+    Counter::of::<DigitalTwin>(instance, "digital_twins", None)
 }
 
 /// How many relationships start at the twin.
 pub(crate) fn outgoing(instance: &InstanceId, id: &DigitalTwinId) -> Counter {
-    Counter::new(instance, format!("outgoing/{id}"))
+    Counter::of::<Relationship>(instance, format!("outgoing/{id}"), Some(("source", id.as_str())))
 }
 
 /// How many relationships end at the twin.
 pub(crate) fn incoming(instance: &InstanceId, id: &DigitalTwinId) -> Counter {
-    Counter::new(instance, format!("incoming/{id}"))
+    Counter::of::<Relationship>(instance, format!("incoming/{id}"), Some(("target", id.as_str())))
 }

@@ -419,8 +419,10 @@ async fn a_source_time_is_a_time_wherever_it_is_written() {
 async fn an_instance_holds_so_many_twins_and_no_more() {
     let fixture = Fixture::with_models().await;
     let max = caps::DIGITAL_TWINS_PER_INSTANCE_MAX;
+    // Millions are too many for a test: the store is told of them once it has counted the one that is there.
+    fixture.room("first").await;
     let mut batch = store::Batch::default();
-    batch.add(super::record::count(fixture.instance.id()), max - 1, max);
+    batch.add(super::record::count(fixture.instance.id()), max - 2, max);
     fixture.store.commit(batch).await.unwrap();
     fixture.listen().await;
     fixture.room("last").await;

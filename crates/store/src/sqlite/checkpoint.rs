@@ -20,7 +20,7 @@ use crate::error::StoreError;
 /// How long pages that few commits wrote stay in the log alone.
 const PAUSE: Duration = Duration::from_secs(5);
 /// So much is moved at once under load.
-pub(crate) const STEP_BYTES: u64 = LOG_BYTES_MAX / 4;
+pub(crate) const STEP_BYTES: u64 = LOG_BYTES_MAX / 2;
 /// The length that the log has at most while no query holds it.
 #[cfg(not(test))]
 pub(crate) const LOG_BYTES_MAX: u64 = caps::WAL_CHECKPOINT_BYTES;

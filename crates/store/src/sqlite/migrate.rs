@@ -6,12 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::{declared, sql, statistics};
 use crate::declared::DeclaredPath;
 use crate::error::StoreError;
-use crate::table;
+use crate::table::{self, Table};
 
 type Step = fn(&Transaction) -> Result<(), StoreError>;
 
 /// Step `n` (counted from 0) takes version `n + 1` to `n + 2`.
-const STEPS: &[Step] = &[keep_documents_in_binary];
+const STEPS: &[Step] = &[keep_documents_in_binary, count_instead_of_keeping];
 
 pub(crate) fn run(connection: &mut Connection, paths: &[DeclaredPath]) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -78,23 +78,39 @@ fn create_missing(transaction: &Transaction) -> Result<(), StoreError> {
 /// the graph needs.
 fn keep_documents_in_binary(transaction: &Transaction) -> Result<(), StoreError> {
     for table in table::QUERIED.iter().map(|queried| queried.table) {
-        let name = table.name;
-        for column in table.columns {
-            let index = sql::index_name(table, column);
-            transaction.execute_batch(&format!("DROP INDEX {index}"))?;
-        }
-        transaction.execute_batch(&format!("ALTER TABLE {name} RENAME TO {name}_before"))?;
-        let (create, indexes) = sql::create_in_two(table);
-        transaction.execute_batch(&create)?;
-        let columns = sql::columns_of(table).join(", ");
-        let values = columns.replace("doc", "jsonb(doc)");
-        transaction.execute_batch(&format!(
-            "INSERT INTO {name} ({columns}) SELECT {values} FROM {name}_before ORDER BY rowid;
-             DROP TABLE {name}_before;
-             {indexes}"
-        ))?;
+        make_anew(transaction, table, "jsonb(doc)")?;
     }
     create_missing(transaction)
+}
+
+/// Version 3: relationships lie beside their keys, and numbers that can be counted are not kept.
+fn count_instead_of_keeping(transaction: &Transaction) -> Result<(), StoreError> {
+    make_anew(transaction, &table::RELATIONSHIP, "doc")?;
+    transaction.execute_batch(
+        "DELETE FROM counter WHERE instance IN (SELECT DISTINCT instance FROM digital_twin)
+            AND (name = 'digital_twins' OR name LIKE 'outgoing/%' OR name LIKE 'incoming/%')",
+    )?;
+    create_missing(transaction)
+}
+
+/// Makes a table as it is defined now, of the rows of the one that is there.
+fn make_anew(transaction: &Transaction, table: &Table, doc: &str) -> Result<(), StoreError> {
+    let name = table.name;
+    for column in table.columns {
+        let index = sql::index_name(table, column);
+        transaction.execute_batch(&format!("DROP INDEX {index}"))?;
+    }
+    transaction.execute_batch(&format!("ALTER TABLE {name} RENAME TO {name}_before"))?;
+    let (create, indexes) = sql::create_in_two(table);
+    transaction.execute_batch(&create)?;
+    let columns = sql::columns_of(table).join(", ");
+    let (values, order) = (columns.replace("doc", doc), sql::order_when_copied(table));
+    transaction.execute_batch(&format!(
+        "INSERT INTO {name} ({columns}) SELECT {values} FROM {name}_before ORDER BY {order};
+         DROP TABLE {name}_before;
+         {indexes}"
+    ))?;
+    Ok(())
 }
 
 /// A table that was added without a step fails here, at start, and not at its first use.

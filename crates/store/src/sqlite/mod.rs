@@ -2,6 +2,7 @@
 //! Called by `store.rs`; nothing outside this crate may see a connection.
 
 pub(crate) mod checkpoint;
+mod counts;
 mod declared;
 mod migrate;
 pub(crate) mod read;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use base::caps;
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::declared::DeclaredPath;
@@ -56,7 +58,7 @@ const READER_CACHE_KIB: i64 = 8 * 1024;
 
 pub(crate) fn open_memory(paths: &[DeclaredPath]) -> Result<Connections, StoreError> {
     let connection = Connection::open_in_memory()?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    prepare_once(&connection)?;
     let writer = Arc::new(Mutex::new(connection));
     migrate::run(&mut writer.lock(), paths)?;
     let same = || vec![Arc::clone(&writer)];
@@ -108,8 +110,16 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(caps::WAL_WRITER_WAITS_SECONDS_MAX))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    prepare_once(&connection)?;
     Ok(connection)
+}
+
+/// A statement is compiled once and kept. Without the guarantee that plans do not look at bound values, one that compares with
+/// expressions of indexes would be compiled again each time that a value is bound.
+fn prepare_once(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn reader(path: &Path) -> Result<Shared, StoreError> {

@@ -6,10 +6,10 @@ use base::InstanceId;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 
 use super::sql;
-use crate::batch::{Counter, OutboxRow};
+use crate::batch::{Counted, Counter, OutboxRow};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::table::Table;
+use crate::table::{self, Table};
 
 /// A document and its revision, not parsed yet: parsing happens on the asker's thread, not under the connection.
 pub(crate) type Raw = (String, u64);
@@ -96,10 +96,36 @@ pub(crate) fn outbox_bytes(
 }
 
 pub(crate) fn counter(connection: &Connection, counter: &Counter) -> Result<i64, StoreError> {
+    if let Some(counted) = &counter.counted {
+        return count_of(connection, &counter.instance, counted, i64::MAX);
+    }
     let mut statement =
         connection.prepare_cached("SELECT value FROM counter WHERE instance = ?1 AND name = ?2")?;
     let value = statement.query_row([&counter.instance, &counter.name], |row| row.get(0)).optional()?;
     Ok(value.unwrap_or(0))
+}
+
+/// How many of these records there are; at most `limit`.
+pub(crate) fn count_of(
+    connection: &Connection,
+    instance: &str,
+    counted: &Counted,
+    limit: i64,
+) -> Result<i64, StoreError> {
+    let table = table::named(counted.table);
+    let column = counted.column.as_ref().map(|(column, _)| *column);
+    if column.is_some_and(|column| !table.keys.contains(&column) && !table.columns.contains(&column)) {
+        return Err(StoreError::Refused(format!(
+            "a column of {} that is not declared is counted",
+            table.name
+        )));
+    }
+    let mut statement = connection.prepare_cached(&sql::count_of(table, column))?;
+    let count = match &counted.column {
+        Some((_, value)) => statement.query_row((instance, value, limit), |row| row.get(0)),
+        None => statement.query_row((instance, limit), |row| row.get(0)),
+    };
+    Ok(count?)
 }
 
 pub(crate) fn outbox(

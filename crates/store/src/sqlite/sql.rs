@@ -51,7 +51,7 @@ impl Statements {
             (table.keys.len()..names.len()).map(|at| format!("{} = {}", names[at], value(at))).collect();
         let replace =
             format!("UPDATE {name} SET {} WHERE {key} AND revision = ?{}", set.join(", "), names.len() + 1);
-        let first = table.keys[0];
+        let (first, row) = (table.keys[0], if is_clustered(table) { &keys } else { "rowid" });
         let behind = table.keys.len() + 1;
         let rewrite = format!(
             "UPDATE {name} SET doc = {}, revision = ?{} WHERE {key} AND revision = ?{}",
@@ -69,7 +69,7 @@ impl Statements {
             delete: format!("DELETE FROM {name} WHERE {key} AND revision = ?{behind}"),
             remove: format!("DELETE FROM {name} WHERE {key}"),
             purge: format!(
-                "DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {first} = ?1 LIMIT ?2)"
+                "DELETE FROM {name} WHERE ({row}) IN (SELECT {row} FROM {name} WHERE {first} = ?1 LIMIT ?2)"
             ),
         }
     }
@@ -78,6 +78,11 @@ impl Statements {
 /// Whether documents are kept in the engine's binary form.
 fn is_binary(table: &Table) -> bool {
     table.queried().is_some()
+}
+
+/// Whether documents lie in the key's own tree.
+pub(crate) fn is_clustered(table: &Table) -> bool {
+    table.queried().is_some_and(|queried| queried.is_clustered)
 }
 
 /// A document as text.
@@ -91,8 +96,8 @@ pub(crate) fn create(table: &Table) -> String {
     table + &indexes
 }
 
-/// The same, the indexes apart: a table is filled faster without them. An ordinary rowid table: a write that keeps the key then
-/// touches one page, and a document of about 1 KB does not swell the key's tree.
+/// The same, the indexes apart: a table is filled faster without them. Most are ordinary rowid tables: a write that keeps the key
+/// then touches one page, and a document of about 1 KB does not swell the key's tree.
 pub(crate) fn create_in_two(table: &Table) -> (String, String) {
     let name = table.name;
     let mut columns: Vec<_> = table.keys.iter().map(|key| format!("{key} TEXT NOT NULL")).collect();
@@ -100,9 +105,10 @@ pub(crate) fn create_in_two(table: &Table) -> (String, String) {
     let doc = if is_binary(table) { "BLOB" } else { "TEXT" };
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {name} ({}, doc {doc} NOT NULL, revision INTEGER NOT NULL, \
-         PRIMARY KEY ({})) STRICT;\n",
+         PRIMARY KEY ({})) STRICT{};\n",
         columns.join(", "),
-        list(table.keys)
+        list(table.keys),
+        if is_clustered(table) { ", WITHOUT ROWID" } else { "" }
     );
     let mut indexes = String::new();
     for index in table.indexes() {
@@ -110,6 +116,11 @@ pub(crate) fn create_in_two(table: &Table) -> (String, String) {
         let _ = writeln!(indexes, "CREATE INDEX IF NOT EXISTS {by} ON {name} ({});", list(&index.columns));
     }
     (create, indexes)
+}
+
+/// The order in which rows are added fastest.
+pub(crate) fn order_when_copied(table: &Table) -> String {
+    if is_clustered(table) { list(table.keys) } else { "rowid".to_owned() }
 }
 
 pub(crate) fn index_name(table: &Table, column: &str) -> String {
@@ -153,6 +164,14 @@ pub(crate) fn count(table: &Table, prefix: usize) -> String {
     let conditions: Vec<String> =
         if prefix == 0 { Vec::new() } else { vec![equal(&table.keys[..prefix], 1)] };
     format!("SELECT count(*) FROM {}{}", table.name, filter(&conditions))
+}
+
+/// How many rows of an instance there are, or of those with a value of a column; at most so many.
+pub(crate) fn count_of(table: &Table, column: Option<&str>) -> String {
+    let columns: Vec<&str> = table.keys.iter().take(1).copied().chain(column).collect();
+    let (name, limit) = (table.name, columns.len() + 1);
+    let condition = equal(&columns, 1);
+    format!("SELECT count(*) FROM (SELECT 1 FROM {name} WHERE {condition} LIMIT ?{limit})")
 }
 
 /// Bytes of the documents under a prefix.

@@ -56,13 +56,17 @@ fn stored(transaction: &Transaction) -> rusqlite::Result<Vec<Row>> {
 fn rows(paths: &[DeclaredPath]) -> Vec<Row> {
     let mut rows = vec![
         row("meta", Some("sqlite_autoindex_meta_1".to_owned()), 10, &[1]),
-        // Without a rowid the table is its own index.
+        // Without a rowid a table is its own index.
         row("counter", Some("counter".to_owned()), 3_000_000, &[3_000_000, 1]),
         row("outbox", None, 1000, &[]),
     ];
     for table in table::ALL {
         let all = table.queried().map_or(ROWS, |queried| queried.rows);
-        let key = format!("sqlite_autoindex_{}_1", table.name);
+        let key = if sql::is_clustered(table) {
+            table.name.to_owned()
+        } else {
+            format!("sqlite_autoindex_{}_1", table.name)
+        };
         rows.push(row(table.name, Some(key), all, &of_key(table, all)));
         for index in table.indexes() {
             let shared = if index.shared.is_empty() {

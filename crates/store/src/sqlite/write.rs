@@ -3,6 +3,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
+use super::counts::{Changes, Counts};
 use super::{read, sql};
 use crate::batch::{Batch, Check, Counter, OutboxEntry, Row, Write};
 use crate::error::{CommitError, StoreError};
@@ -11,19 +12,32 @@ use crate::table::Table;
 
 /// What a batch left behind.
 #[derive(Default)]
-pub(crate) struct Applied {
+pub(super) struct Applied {
     /// The id of the last outbox row it wrote.
-    pub(crate) outbox_id: Option<u64>,
+    pub(super) outbox_id: Option<u64>,
+    /// How many records there are of those that it made or deleted.
+    pub(super) counts: Vec<(Counter, i64)>,
 }
 
-pub(crate) fn apply(connection: &Connection, batch: &Batch, revision: u64) -> Result<Applied, CommitError> {
+pub(super) fn apply(
+    connection: &Connection,
+    batch: &Batch,
+    revision: u64,
+    counts: &Counts,
+) -> Result<Applied, CommitError> {
     for check in &batch.checks {
-        require(holds(connection, check)?)?;
+        require(holds(connection, check, counts)?)?;
     }
-    let mut applied = Applied::default();
+    let (mut applied, mut changes) = (Applied::default(), Changes::default());
     for write in &batch.writes {
-        one(connection, write, revision, &mut applied)?;
+        match write {
+            Write::Add { counter: counter @ Counter { counted: Some(counted), .. }, delta, max } => {
+                changes.add(counter, counted, *delta, *max);
+            }
+            write => one(connection, write, revision, &mut applied)?,
+        }
     }
+    applied.counts = counts.judge(connection, &changes)?;
     Ok(applied)
 }
 
@@ -31,14 +45,17 @@ fn require(holds: bool) -> Result<(), CommitError> {
     if holds { Ok(()) } else { Err(CommitError::Conflict) }
 }
 
-fn holds(connection: &Connection, check: &Check) -> Result<bool, StoreError> {
+fn holds(connection: &Connection, check: &Check, counts: &Counts) -> Result<bool, StoreError> {
     Ok(match check {
         Check::Revision { table, key, revision } => {
             revision_of(connection, table, key)? == Some(revision.get())
         }
         Check::Exists { table, key } => revision_of(connection, table, key)?.is_some(),
         Check::Absent { table, key } => revision_of(connection, table, key)?.is_none(),
-        Check::Zero(counter) => read::counter(connection, counter)? == 0,
+        Check::Zero(counter) => match &counter.counted {
+            Some(counted) => counts.is_zero(connection, counter, counted)?,
+            None => read::counter(connection, counter)? == 0,
+        },
     })
 }
 

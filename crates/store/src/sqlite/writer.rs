@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::checkpoint::Keeper;
+use super::counts::Counts;
 use super::{Shared, write};
 use crate::batch::{Batch, Committed};
 use crate::error::{CommitError, StoreError};
@@ -70,6 +71,7 @@ pub(crate) struct Writer {
     keeper: Option<Keeper>,
     /// How long transactions took to become durable.
     syncs: Arc<Histogram>,
+    counts: Counts,
     next_revision: u64,
     reserved: u64,
 }
@@ -87,7 +89,8 @@ impl Writer {
         let reserved: String = connection.lock().query_row(text, [], |row| row.get(0))?;
         let reserved =
             reserved.parse().map_err(|_| StoreError::Corrupt("the reserved revision is no number".into()))?;
-        Ok(Self { connection, queue, done, outbox, keeper, syncs, next_revision: reserved, reserved })
+        let (counts, next_revision) = (Counts::default(), reserved);
+        Ok(Self { connection, queue, done, outbox, keeper, syncs, counts, next_revision, reserved })
     }
 
     pub(crate) fn run(mut self) {
@@ -125,6 +128,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, batches = outcomes.len(), "a group commit failed");
+                self.counts.forget();
                 for outcome in outcomes {
                     outcome.fail(&error);
                 }
@@ -181,8 +185,9 @@ impl Writer {
                     return Ok(Outcome::Commit(answer, Ok(committed)));
                 }
                 self.next_revision += 1;
-                match in_savepoint(connection, &batch, revision) {
+                match in_savepoint(connection, &batch, revision, &self.counts) {
                     Ok(Ok(applied)) => {
+                        self.counts.set(applied.counts);
                         *last_outbox_id = applied.outbox_id.or(*last_outbox_id);
                         Ok(Outcome::Commit(answer, Ok(committed)))
                     }
@@ -192,6 +197,7 @@ impl Writer {
             }
             Request::Purge { answer, .. } if skip => Ok(Outcome::Purge(answer, 0)),
             Request::Purge { place, instance, limit, answer } => {
+                self.counts.forget();
                 match write::purge(connection, &place, &instance, limit) {
                     Ok(count) => Ok(Outcome::Purge(answer, count)),
                     Err(error) => Err((Outcome::Purge(answer, 0), error)),
@@ -224,9 +230,10 @@ fn in_savepoint(
     connection: &Connection,
     batch: &Batch,
     revision: u64,
+    counts: &Counts,
 ) -> Result<Result<write::Applied, CommitError>, StoreError> {
     execute(connection, "SAVEPOINT batch")?;
-    let applied = write::apply(connection, batch, revision);
+    let applied = write::apply(connection, batch, revision, counts);
     match applied {
         Ok(applied) => {
             execute(connection, "RELEASE batch")?;

@@ -346,6 +346,27 @@ fn steps(query: &str) -> Vec<String> {
         .unwrap()
 }
 
+#[test]
+fn a_query_of_a_form_that_was_asked_before_is_not_compiled_again() {
+    for query in [
+        "SELECT * FROM DIGITALTWINS WHERE serial = '?'",
+        "SELECT B.$dtId FROM DIGITALTWINS B JOIN R RELATED B.contains WHERE R.$dtId = '?'",
+    ] {
+        let [first, second] =
+            ["a", "b"].map(|value| super::rows(&compile(&query.replace('?', value)), "i", None, 100));
+        assert_eq!(first.sql, second.sql);
+        let compiled_again = INDEXED.read(move |connection| {
+            let mut statement = connection.prepare_cached(&first.sql)?;
+            for parameters in [first.parameters, second.parameters] {
+                let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+                while rows.next()?.is_some() {}
+            }
+            Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
+        });
+        assert_eq!(RUNTIME.block_on(compiled_again), Ok(0), "{query}");
+    }
+}
+
 /// Like [`STORE`], with paths that are declared.
 static INDEXED: LazyLock<Store> = LazyLock::new(|| {
     let declared_paths = ["DIGITALTWINS.serial", "DIGITALTWINS.tags.building", "RELATIONSHIPS.lane"];

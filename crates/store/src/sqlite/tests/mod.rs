@@ -346,3 +346,11 @@ async fn a_change_that_nobody_listens_to_writes_one_page_and_touches_no_index() 
     assert!((4096..4200).contains(&page), "{page} bytes");
     assert!(written("blue").await > page, "a column that changes moves its entry");
 }
+
+/// Nothing in the engine tells, but whoever forgets it pays with a second write at each commit.
+#[cfg(unix)]
+#[test]
+fn the_engine_is_compiled_to_sync_data_alone() {
+    let flags = option_env!("LIBSQLITE3_FLAGS").unwrap_or_default();
+    assert!(flags.contains("-DHAVE_FDATASYNC=1"), "see .cargo/config.toml: {flags:?}");
+}
