@@ -378,6 +378,10 @@ pub const SIMULATED_SILENCE_SECONDS_MAX: u64 = 60;
 pub const LATENCY_MICROSECONDS_MAX: u64 = 1 << 30;
 /// ours: different reasons for failures that a simulation counts apart.
 pub const SIMULATED_REASONS_MAX: usize = 24;
+/// ours: names that `twinhub doctor` looks up; a server with more has them all right or all wrong.
+pub const DOCTOR_NAMES_MAX: usize = 6;
+/// ours: what it keeps of what a tool says.
+pub const DOCTOR_TOOL_SAID_BYTES_MAX: u64 = 16 * 1024;
 pub const DRAIN_SECONDS_MAX: u64 = 10;
 /// ours: addresses that `twinhub run` tries before it makes do with the usual one.
 pub const FREE_ADDRESSES_TRIED_MAX: usize = 16;

@@ -27,6 +27,12 @@ impl Live {
         Ok(Self { https, authority: SocketAddr::new(run.address, run.https_port), key })
     }
 
+    /// A whole answer of JSON; what the server has against it is the error.
+    pub(crate) async fn json(&self, method: &str, path: &str) -> Result<Value, Failure> {
+        let body = self.follow(method, path).await?.collect().await?.to_bytes();
+        Ok(serde_json::from_slice(&body)?)
+    }
+
     /// The answer as it comes; what the server has against it is the error.
     pub(crate) async fn follow(&self, method: &str, path: &str) -> Result<Incoming, Failure> {
         let url = format!("https://{}{path}", self.authority);

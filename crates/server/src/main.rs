@@ -24,6 +24,7 @@ mod run_file;
 mod seed;
 mod serve;
 mod service_manager;
+mod status;
 mod tls;
 mod warnings;
 mod well_known;

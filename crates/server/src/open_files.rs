@@ -31,6 +31,17 @@ pub(crate) fn raise_limit() -> Option<u64> {
     None
 }
 
+/// The most that a server can take without the system's leave.
+#[cfg(unix)]
+pub(crate) fn hard_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+}
+
+#[cfg(not(unix))]
+pub(crate) fn hard_limit() -> Option<u64> {
+    None
+}
+
 /// How many files the process may have open now.
 #[cfg(unix)]
 pub(crate) fn limit() -> Option<u64> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use access::{Certificates, Directory};
 use base::hosts::{self, Hosts};
 use base::tasks::Tasks;
-use base::{Clock, Refusals, caps};
+use base::{Clock, Refusals, Secret, caps};
 use rest::admin::Pieces;
 use server::out;
 use store::{Store, StoreError, Streams};
@@ -28,6 +28,7 @@ use crate::machine::ThisMachine;
 use crate::open_files::OpenFiles;
 use crate::run_file::RunFile;
 use crate::service_manager::ServiceManager;
+use crate::status::Report;
 use crate::tls::Tls;
 use crate::{
     Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
@@ -123,28 +124,18 @@ impl Server {
         }
         let (counters, is_ready) = (Arc::new(Counters::default()), Arc::new(AtomicBool::new(false)));
         let services = metrics::Services::default();
-        let admin = rest::admin::Admin::new(rest::admin::Context {
+        let admin = admin_door(AdminParts {
             key,
-            clock: clock.clone(),
-            allow_clock_control: config.allow_clock_control,
-            hosts: hosts.clone(),
-            hubs: house.hubs.clone(),
-            events: house.events.clone(),
-            tasks: tasks.clone(),
-            metrics: metrics::all(&metrics::Sources {
-                counters: &counters,
-                clock: &clock,
-                health: &health,
-                house: &house,
-                services: &services,
-                places: &metrics::Places::of(config),
-            }),
+            config,
+            clock: &clock,
+            hosts: &hosts,
+            house: &house,
+            health: &health,
+            counters: &counters,
+            services: &services,
+            listeners: &listeners,
+            is_ready: &is_ready,
             backup,
-            is_ready: is_ready.clone(),
-            troubles: Box::new({
-                let health = health.clone();
-                move || health.troubles()
-            }),
         });
         let front = Arc::new(house.front(rest::mount(admin)));
         services.set(front.counted());
@@ -204,6 +195,43 @@ impl Server {
         }
         tracing::info!("ended");
     }
+}
+
+/// What live control looks at.
+struct AdminParts<'a> {
+    key: Secret,
+    config: &'a Config,
+    clock: &'a Clock,
+    hosts: &'a Hosts,
+    house: &'a House,
+    health: &'a Health,
+    counters: &'a Arc<Counters>,
+    services: &'a metrics::Services,
+    listeners: &'a Arc<Listeners>,
+    is_ready: &'a Arc<AtomicBool>,
+    backup: Box<dyn Fn() -> Result<Pieces, String> + Send + Sync>,
+}
+
+fn admin_door(parts: AdminParts<'_>) -> rest::admin::Admin {
+    let AdminParts { config, clock, house, health, counters, services, .. } = parts;
+    let places = &metrics::Places::of(config);
+    let metrics = metrics::all(&metrics::Sources { counters, clock, health, house, services, places });
+    let report = Report::new(config, clock, house, counters, parts.listeners);
+    let troubled = health.clone();
+    rest::admin::Admin::new(rest::admin::Context {
+        key: parts.key,
+        clock: clock.clone(),
+        allow_clock_control: config.allow_clock_control,
+        hosts: parts.hosts.clone(),
+        hubs: house.hubs.clone(),
+        events: house.events.clone(),
+        tasks: health.tasks.clone(),
+        metrics,
+        backup: parts.backup,
+        is_ready: parts.is_ready.clone(),
+        troubles: Box::new(move || troubled.troubles()),
+        report: Box::new(move || report.make()),
+    })
 }
 
 /// Tells the other commands of us, now and whenever an instance comes or goes.
@@ -379,10 +407,7 @@ fn explain(failure: &CannotListen, https: u16) {
 
 /// What whoever reads a log of long ago wants to know first.
 fn tell_start(config: &Config, listeners: &Listeners, run: &RunFile) {
-    let durability = match config.durability {
-        store::Durability::Full => "full",
-        store::Durability::Relaxed => "relaxed",
-    };
+    let durability = config.durability_name();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %config.data_dir.display(),

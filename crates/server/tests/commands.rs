@@ -12,6 +12,8 @@ mod config;
 mod demo;
 #[path = "commands/device.rs"]
 mod device;
+#[path = "commands/doctor.rs"]
+mod doctor;
 #[path = "commands/env.rs"]
 mod env;
 #[path = "commands/events.rs"]
@@ -28,6 +30,8 @@ mod seed;
 mod service_manager;
 #[path = "commands/simulate.rs"]
 mod simulate;
+#[path = "commands/status.rs"]
+mod status;
 #[path = "commands/wait.rs"]
 mod wait;
 

@@ -1,6 +1,7 @@
 //! Health, metrics and live control: `/healthz`, `/readyz`, `/metrics`, and `/_twinhub/…` with the admin key of the data
 //! directory. Nothing here is Azure's.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use base::tasks::Tasks;
 use base::{Clock, Secret};
 use hub::Hubs;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::router::{Door, Fault, RouteInfo, Routes, lacks};
 use crate::wire::{Head, Refused, Request, Response};
@@ -42,7 +43,11 @@ pub struct Context {
     pub is_ready: Arc<AtomicBool>,
     /// What keeps the server from doing what it is for, in words that anyone may read.
     pub troubles: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What the server tells of itself: members of the object that `/_twinhub/status` answers.
+    pub report: Box<dyn Fn() -> Report + Send + Sync>,
 }
+
+pub type Report = Pin<Box<dyn Future<Output = Value> + Send>>;
 
 #[derive(Clone)]
 pub struct Admin(Arc<Context>);
@@ -62,6 +67,7 @@ impl Door for Admin {
             .on("GET", "/healthz", "Health_Get", |_, (), _| async { Response::text(200, "ok\n") })
             .on("GET", "/readyz", "Readiness_Get", readiness)
             .on("GET", "/metrics", "Metrics_Get", metrics::get)
+            .on("GET", "/_twinhub/status", "Status_Get", status)
             .on("GET", "/_twinhub/instances", "Instances_List", instances)
             .on("GET", "/_twinhub/events", "Events_Read", events::get)
             .on("POST", "/_twinhub/backup", "Backup_Make", backup::make)
@@ -124,8 +130,26 @@ async fn readiness(door: Admin, (): (), _: Request) -> Response {
     }
 }
 
-/// Every instance with its own name and the host that answers carry.
+/// Everything that `twinhub status` shows, in one answer.
+async fn status(door: Admin, (): (), request: Request) -> Response {
+    let context = &door.0;
+    let troubles = (context.troubles)();
+    let is_ready = context.is_ready.load(Ordering::Relaxed) && troubles.is_empty();
+    let LogDamage { segments, records_lost } = context.events.log_damage();
+    let mut body = (context.report)().await;
+    body["ready"] = is_ready.into();
+    body["troubles"] = troubles.into();
+    body["log"] = json!({"damagedSegments": segments, "eventsLostAtMost": records_lost});
+    body["instances"] = all_instances(context, &request.head).into();
+    Response::json(200, &body)
+}
+
 async fn instances(door: Admin, (): (), request: Request) -> Response {
+    Response::json(200, &json!({ "instances": all_instances(&door.0, &request.head) }))
+}
+
+/// Every instance with its own name and the host that answers carry.
+fn all_instances(context: &Context, head: &Head) -> Vec<Value> {
     let kind = |service| match service {
         Service::Hub => "hub",
         Service::Provisioning => "provisioning",
@@ -133,8 +157,7 @@ async fn instances(door: Admin, (): (), request: Request) -> Response {
         Service::EventHubs => "eventHubs",
     };
     let row = |(service, name, host, advertised): (Service, String, String, String)| json!({"kind": kind(service), "name": name, "host": host, "advertisedHost": advertised});
-    let all: Vec<_> = door.0.hosts.all(&request.head.dialled()).into_iter().map(row).collect();
-    Response::json(200, &json!({ "instances": all }))
+    context.hosts.all(&head.dialled()).into_iter().map(row).collect()
 }
 
 async fn clock(door: Admin, (): (), _: Request) -> Response {

@@ -84,6 +84,7 @@ impl TestAdmin {
             backup: Box::new(|| Ok(backup())),
             is_ready: ready,
             troubles: Box::new(Vec::new),
+            report: Box::new(|| Box::pin(async { serde_json::json!({"version": "1"}) })),
         };
         Self { door: mount(Admin::new(context)), events, hub, clock, is_ready }
     }

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod device;
+pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod hosts;
@@ -13,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod repair;
 pub(crate) mod run;
 pub(crate) mod simulate;
+pub(crate) mod status;
 pub(crate) mod wait;
 
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use completions::CompletionsArgs;
 use demo::DemoArgs;
 use device::DeviceArgs;
+use doctor::DoctorArgs;
 use env::EnvArgs;
 use events::EventsArgs;
 use man::ManArgs;
@@ -31,6 +34,7 @@ use models::ModelsCommand;
 use repair::{LogCommand, RecordsCommand};
 use run::RunArgs;
 use simulate::SimulateArgs;
+use status::StatusArgs;
 use wait::WaitArgs;
 
 use crate::config::{Config, Flags};
@@ -59,6 +63,10 @@ pub(crate) enum Command {
     Guard(run::guard::GuardArgs),
     /// Wait until a server is ready.
     Wait(WaitArgs),
+    /// Show what a running server serves, who is connected, what waits and whom it refused last.
+    Status(StatusArgs),
+    /// Look for what would stop a client on this machine, and say what to do about it.
+    Doctor(DoctorArgs),
     /// Print what a client needs to reach a running server: eval "$(twinhub env)".
     Env(EnvArgs),
     /// Make, show, use and remove devices of a running server.
@@ -112,6 +120,8 @@ impl Command {
             #[cfg(unix)]
             Self::Guard(args) => run::guard::run(&args),
             Self::Wait(args) => wait::run(&args),
+            Self::Status(args) => status::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Env(args) => env::run(&args),
             Self::Device(args) => device::run(&args),
             Self::Events(args) => events::run(&args),

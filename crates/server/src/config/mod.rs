@@ -61,6 +61,16 @@ pub(crate) enum Purpose {
     OneCommand { any_address: bool },
 }
 
+impl Config {
+    /// As the setting spells it.
+    pub(crate) fn durability_name(&self) -> &'static str {
+        match self.durability {
+            store::Durability::Full => "full",
+            store::Durability::Relaxed => "relaxed",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ports {
     /// HTTPS on a port that needs no rights; it must be free.

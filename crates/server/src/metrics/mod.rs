@@ -17,7 +17,7 @@ use crate::connections::Counters;
 use crate::health::Health;
 use crate::house::House;
 
-pub(crate) use disk::Places;
+pub(crate) use disk::{Places, free_bytes};
 pub(crate) use services::Services;
 
 /// What is read.
