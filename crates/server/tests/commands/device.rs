@@ -611,6 +611,32 @@ async fn a_list_that_is_cut_says_so() {
     assert_eq!(note, "twinhub: these are 1000 of 1003 devices, as many as the service lists\n");
 }
 
+/// A shell that finds the program that is tested.
+fn shell(script: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_twinhub")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", script]).env("PATH", path);
+    shell
+}
+
+#[tokio::test]
+async fn every_next_step_that_is_printed_works() {
+    let desk = Desk::new();
+    desk.put_hub("second", json!({})).await;
+    for (arguments, steps) in [
+        (&["create", "it's"][..], 3),
+        (&["create", "it's", "--module", "m"], 2),
+        (&["create", "dev1", "--hub", "second"], 2),
+    ] {
+        let said = desk.device(arguments);
+        let (_, next) = said.split_once("\nNext:\n").unwrap();
+        assert_eq!(next.lines().count(), steps, "{said}");
+        let output = deadline::output(&mut shell(next));
+        assert!(output.status.success(), "{next}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// The README's minute, as it stands there.
 #[test]
 fn the_minute_of_the_readme_is_as_it_says() {
@@ -618,11 +644,7 @@ fn the_minute_of_the_readme_is_as_it_says() {
     let readme = include_str!("../../../../README.md");
     let (_, section) = readme.split_once("## A device in a minute\n\n```sh\n").unwrap();
     let (script, _) = section.split_once("```").unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_twinhub")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("sh");
-    shell.args(["-e", "-c", script]).env("PATH", path).env("TWINHUB_DATA_DIR", desk.path());
-    let output = deadline::output(&mut shell);
+    let output = deadline::output(shell(script).env("TWINHUB_DATA_DIR", desk.path()));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for wanted in [

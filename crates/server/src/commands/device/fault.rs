@@ -88,22 +88,23 @@ async fn missing(hub: &Hub, id: &IdentityId, doing: Doing) -> Failure {
     };
     let there = named(hub, &list, member).await;
     if doing == Doing::Remove {
-        return format!("{what}: it has {there}").into();
+        return format!("{what}{there}").into();
     }
     let remedy = hub.command(&format!("device create {}", arguments(&missing)));
-    format!("{what}: it has {there}. Make it with: {remedy}").into()
+    format!("{what}{there}. Make it with: {remedy}").into()
 }
 
-/// `a, b and c`, a few of what a list holds.
+/// `: it has a, b, c`, a few of what a list holds; nothing where it cannot be read.
 async fn named(hub: &Hub, path: &str, member: &str) -> String {
-    let list = hub.get(path).await.unwrap_or_default();
+    let Ok(list) = hub.get(path).await else { return String::new() };
     let all = list.as_array().map_or(&[][..], Vec::as_slice);
     let names: Vec<&str> = all.iter().filter_map(|item| item[member].as_str()).collect();
     if names.is_empty() {
-        return "none".to_owned();
+        return ": it has none".to_owned();
     }
     let shown = names.iter().take(caps::CLIENT_NAMES_SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > caps::CLIENT_NAMES_SHOWN_MAX { format!("{shown} and more") } else { shown }
+    let more = if names.len() > caps::CLIENT_NAMES_SHOWN_MAX { " and more" } else { "" };
+    format!(": it has {shown}{more}")
 }
 
 fn exists(hub: &Hub, id: &IdentityId) -> Failure {

@@ -52,6 +52,11 @@ impl Hub {
         self.api.policy()
     }
 
+    /// Whether it was asked for by its name.
+    pub(super) fn is_named(&self) -> bool {
+        self.at.hub.is_some()
+    }
+
     pub(super) fn prints_json(&self) -> bool {
         self.at.json
     }

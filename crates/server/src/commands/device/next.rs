@@ -100,7 +100,7 @@ impl<'a> Next<'a> {
              Send a message with mosquitto:\n  {publish}\n\n\
              Hear direct methods and desired properties (one connection at a time for each device):\n  {subscribe}\n\n\
              Shared access signature, the password of both, until {ends_at}; {sas} makes a new one:\n  {token}\n\n\
-             Next:\n  {send}\n  {events}\n  {variables}\n",
+             Next:\n  {send}\n  {events}\n{variables}",
             made = capitalized(&spoken(&identity.id)),
             hub_name = hub.name,
             subscribe = self.subscribe_line(),
@@ -113,10 +113,13 @@ impl<'a> Next<'a> {
         )
     }
 
-    /// Modules and devices of other hubs have no variables.
+    /// Nothing for modules and for devices of a hub that was named, which `twinhub env` does not know.
     fn variables(&self) -> String {
+        if self.identity.id.module_id.is_some() || self.hub.is_named() {
+            return String::new();
+        }
         let line = self.hub.command(&format!("env --device {}", arguments(&self.identity.id)));
-        format!("eval \"$({line})\"")
+        format!("  eval \"$({line})\"\n")
     }
 }
 
