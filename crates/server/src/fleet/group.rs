@@ -14,6 +14,8 @@ pub struct Provisioning {
     api: ServiceApi,
     id_scope: String,
     host: String,
+    /// The hub that is asked about the fleet's devices, and so the one that they are given: others may be linked too.
+    hub: String,
 }
 
 /// Its key makes every device's key.
@@ -32,6 +34,7 @@ impl Provisioning {
             api: ServiceApi::new(&connection, https, clock)?,
             id_scope: variable(variables, "PROVISIONING_IDSCOPE")?.to_owned(),
             host: variable(variables, "PROVISIONING_HOST")?.to_owned(),
+            hub: variable(variables, "IOTHUB_HOSTNAME")?.to_owned(),
         })
     }
 
@@ -42,6 +45,8 @@ impl Provisioning {
             "enrollmentGroupId": id,
             "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key.text(), "secondaryKey": key.text()}},
             "initialTwin": {"tags": {"fleet": id}, "properties": {"desired": desired}},
+            "allocationPolicy": "static",
+            "iotHubs": [self.hub],
         });
         let path = format!("/enrollmentGroups/{id}?api-version={API_VERSION}");
         self.api.call("PUT", &path, &[], &body).await?;
