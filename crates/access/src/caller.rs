@@ -43,6 +43,8 @@ pub struct Denied {
     pub name: String,
     pub object_id: String,
     pub action: &'static str,
+    /// What the holder of a policy's key lacks; `None` for others, and where no policy can have it.
+    pub right: Option<Right>,
     pub scope: Scope,
 }
 
@@ -136,7 +138,8 @@ impl Caller {
             _ => self.object_id().to_owned(),
         };
         let object_id = self.object_id().to_owned();
-        Denied { name, object_id, action: permission.action(), scope: scope.clone() }
+        let right = permission.right().filter(|_| self.is_policy());
+        Denied { name, object_id, action: permission.action(), right, scope: scope.clone() }
     }
 }
 

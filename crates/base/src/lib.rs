@@ -27,7 +27,7 @@ pub use etag::{IfMatch, IfNoneMatch};
 pub use ids::{DeviceId, InstanceId, ModuleId};
 pub use meter::{Meter, Throttle};
 pub use page::{Continuation, Page};
-pub use refusals::{Dismissal, Refusals, Who};
+pub use refusals::{Dismissal, Lacks, Refusals, Who};
 pub use refused::Refused;
 pub use scope::Scope;
 pub use secret::{Key, Secret};

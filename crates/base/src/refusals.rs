@@ -23,6 +23,17 @@ pub enum Who {
     Stranger,
 }
 
+/// The permission that somebody known does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacks {
+    /// Azure's name of it, as roles list it.
+    pub action: &'static str,
+    /// The right that a shared access policy would need for it; `None`: no policy can have it.
+    pub right: Option<&'static str>,
+    /// Where it is wanted.
+    pub scope: String,
+}
+
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dismissal {
@@ -34,8 +45,7 @@ pub struct Dismissal {
     /// `None`: this machine.
     pub peer: Option<IpAddr>,
     pub why: &'static str,
-    /// What it lacks the permission for.
-    pub action: Option<&'static str>,
+    pub lacks: Option<Lacks>,
     /// As the answer tells it.
     pub request_id: Option<String>,
     /// What the caller calls the work that the request belongs to.
@@ -54,7 +64,7 @@ impl Dismissal {
             who: Who::Stranger,
             peer,
             why,
-            action: None,
+            lacks: None,
             request_id: None,
             correlation_id: None,
         }
@@ -129,12 +139,13 @@ impl Refusals {
 
     fn note(&self, dismissal: &Dismissal) -> Telling {
         let now = self.0.clock.elapsed();
-        let Dismissal { door, service, who, peer, why, .. } = dismissal;
+        let Dismissal { door, service, who, peer, why, lacks, .. } = dismissal;
         let minute = Duration::from_secs(caps::REFUSAL_TOLD_SECONDS);
         let is_recent = |at: &Elapsed| now.since(*at) < minute;
         // Whoever has a name is one, wherever it calls from.
         let address = (*who == Who::Stranger).then_some(peer);
-        let identity = self.0.hashes.hash_one((service, who, address, why));
+        let identity =
+            self.0.hashes.hash_one((service, who, address, why, lacks.as_ref().map(|lacks| lacks.action)));
         let mut state = self.0.state.lock();
         if state.totals.len() < caps::REFUSAL_REASONS_MAX || state.totals.contains_key(&(*door, *why)) {
             *state.totals.entry((*door, *why)).or_default() += 1;
@@ -162,7 +173,8 @@ impl Refusals {
 }
 
 fn log(dismissal: &Dismissal) {
-    let Dismissal { door, service, why, action, request_id, .. } = dismissal;
+    let Dismissal { door, service, why, lacks, request_id, .. } = dismissal;
+    let lacks = lacks.as_ref();
     let (name, peer) = (dismissal.name(), dismissal.peer_text());
     let (request_id, correlation_id) = (request_id.as_deref(), dismissal.correlation_id.as_deref());
     match dismissal.who {
@@ -191,7 +203,9 @@ fn log(dismissal: &Dismissal) {
             caller = name,
             peer,
             reason = why,
-            action,
+            action = lacks.map(|lacks| lacks.action),
+            right = lacks.and_then(|lacks| lacks.right),
+            scope = lacks.map(|lacks| lacks.scope.as_str()),
             request_id,
             correlation_id,
             "a caller was refused"

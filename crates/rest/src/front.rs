@@ -159,7 +159,7 @@ impl Front {
             who: refused.who.clone(),
             peer: None,
             why: refused.why,
-            action: refused.action,
+            lacks: refused.lacks.clone(),
             request_id: Some(request_id),
             correlation_id,
         }

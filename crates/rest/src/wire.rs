@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use access::{Denied, TokenError};
+use access::{Denied, Right, TokenError};
 use base::hosts::Dialled;
-use base::{IfMatch, Who};
+use base::{IfMatch, Lacks, Who};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -247,17 +247,16 @@ pub(crate) const NO_SIGNATURE: &str = "what it presented is no shared access sig
 pub struct Refused {
     pub who: Who,
     pub why: &'static str,
-    /// What the caller lacks the permission for.
-    pub action: Option<&'static str>,
+    pub lacks: Option<Lacks>,
 }
 
 impl Refused {
     pub fn stranger(why: &'static str) -> Self {
-        Self { who: Who::Stranger, why, action: None }
+        Self { who: Who::Stranger, why, lacks: None }
     }
 
     pub fn caller(name: &str, why: &'static str) -> Self {
-        Self { who: Who::Caller(name.to_owned()), why, action: None }
+        Self { who: Who::Caller(name.to_owned()), why, lacks: None }
     }
 
     /// The holder of a policy's key, where there is a policy of the name.
@@ -271,13 +270,15 @@ impl Refused {
     }
 
     pub fn device(id: &str, why: &'static str) -> Self {
-        Self { who: Who::Device(id.to_owned()), why, action: None }
+        Self { who: Who::Device(id.to_owned()), why, lacks: None }
     }
 
     /// Somebody known who may not do this.
     pub fn denied(denied: &Denied) -> Self {
         let name = if denied.name.is_empty() { &denied.object_id } else { &denied.name };
-        Self { action: Some(denied.action), ..Self::caller(name, "it lacks the permission") }
+        let right = denied.right.map(Right::name);
+        let lacks = Lacks { action: denied.action, right, scope: denied.scope.to_string() };
+        Self { lacks: Some(lacks), ..Self::caller(name, "it lacks the permission") }
     }
 }
 

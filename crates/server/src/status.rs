@@ -103,7 +103,9 @@ fn refusal((at, dismissal): &(Timestamp, Dismissal)) -> Value {
         "who": dismissal.name(),
         "peer": dismissal.peer_text(),
         "reason": dismissal.why,
-        "action": dismissal.action,
+        "action": dismissal.lacks.as_ref().map(|lacks| lacks.action),
+        "right": dismissal.lacks.as_ref().and_then(|lacks| lacks.right),
+        "scope": dismissal.lacks.as_ref().map(|lacks| &lacks.scope),
         "requestId": dismissal.request_id,
     })
 }

@@ -117,6 +117,43 @@ async fn every_refused_caller_is_in_the_log_once_with_the_id_that_its_answer_car
 }
 
 #[tokio::test]
+async fn a_caller_that_lacks_permissions_is_told_with_each_the_right_that_gives_it_and_where() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path(), &["--log-format", "json"]);
+    let (variables, token) = crate::fixture::log_in(data.path()).await;
+    let hub = format!(
+        "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Devices/IotHubs/hub",
+        variables["AZURE_SUBSCRIPTION_ID"], variables["AZURE_RESOURCE_GROUP"]
+    );
+    // Scopes are compared without case, and kept so.
+    let scope = hub.to_ascii_lowercase();
+    let https = client(data.path());
+    let keys = server.url(&format!("{hub}/IotHubKeys/service/listkeys?api-version=2023-06-30"));
+    let keys = https.ask("POST", &keys, &[("authorization", &token)], "").await.unwrap().json();
+    let key: base::Key = keys["primaryKey"].as_str().unwrap().parse().unwrap();
+    let soon = base::Clock::system().now().plus(std::time::Duration::from_hours(1));
+    let service = base::sas::build(&server.address, &key, soon, Some("service"));
+    for (method, body) in [("GET", ""), ("PUT", "{\"deviceId\": \"d\"}"), ("GET", "")] {
+        let url = server.url(&format!("/devices/d?{VERSION}"));
+        let headers = [("authorization", service.as_str()), ("content-type", "application/json")];
+        assert_eq!(https.send(method, &url, &headers, body).await.unwrap().status, 401, "{method}");
+    }
+    let lines = objects(&server.said());
+    let told: Vec<_> = with(&lines, "a caller was refused")
+        .into_iter()
+        .map(|line| {
+            ["caller", "reason", "action", "right", "scope"].map(|name| line[name].as_str().unwrap_or("-"))
+        })
+        .collect();
+    let lacks = "it lacks the permission";
+    let wanted = [
+        ["service", lacks, "Microsoft.Devices/IotHubs/devices/read", "RegistryRead", scope.as_str()],
+        ["service", lacks, "Microsoft.Devices/IotHubs/devices/write", "RegistryWrite", scope.as_str()],
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[tokio::test]
 async fn the_body_of_a_refusal_names_the_request_too() {
     let data = tempfile::tempdir().unwrap();
     let server = serve(data.path(), &[]);
