@@ -7,6 +7,9 @@ device="$1" folder="$2" port="${3:-1883}"
 made="$(twinhub env --format json)"
 value() { jq -r ".$1" <<<"$made"; }
 mkdir -p "$folder"
+folder="$(cd "$folder" && pwd)"
+# A broker that root starts goes on as the user mosquitto, who reads nothing in the data directory.
+install -m 644 "$(value TWINHUB_CA_FILE)" "$folder/ca.pem"
 cat >"$folder/bridge.conf" <<END
 listener $port 127.0.0.1
 allow_anonymous true
@@ -14,7 +17,7 @@ log_type error
 log_type warning
 connection hub
 address $(value IOTHUB_HOSTNAME):$(value TWINHUB_MQTT_PORT)
-bridge_cafile $(value TWINHUB_CA_FILE)
+bridge_cafile $folder/ca.pem
 bridge_protocol_version mqttv311
 remote_clientid $device
 remote_username $(value IOTHUB_HOSTNAME)/$device/?api-version=2021-04-12

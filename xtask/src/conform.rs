@@ -13,7 +13,7 @@ use crate::shell::{self, Outcome, cargo, root, step, target};
 /// The suites that run at every change.
 pub const USUAL: &[&str] = &["shell", "python", "node", "sdk"];
 /// Those, and the ones that take long to install or to run.
-pub const ALL: &[&str] = &["shell", "python", "node", "sdk", "az"];
+pub const ALL: &[&str] = &["shell", "python", "node", "sdk", "az", "java", "go"];
 
 /// What a run of the suites may do otherwise, for who writes them.
 #[derive(Default)]
@@ -65,6 +65,8 @@ fn run_as_wished(wishes: Wishes, suites: &[&str]) -> Outcome {
             "node" => node(&server)?,
             "sdk" => sdk(&server)?,
             "az" => az(&server)?,
+            "java" => with_toolchain(&server, "java", "mvn")?,
+            "go" => with_toolchain(&server, "go", "go")?,
             other => return Err(format!("unknown suite {other}; known: {}", ALL.join(", "))),
         }
     }
@@ -79,6 +81,15 @@ fn in_a_shell(server: &Server) -> Outcome {
         shell::ensure_debian(program, package)?;
     }
     docs::run("shell", &target().join("conform/shell"), |command| server.surround(command, None))
+}
+
+/// The pages of a language whose compiler is asked for and not installed: where it is not there, nothing was run.
+fn with_toolchain(server: &Server, suite: &str, program: &str) -> Outcome {
+    if !shell::exists(program) {
+        eprintln!("hint: {program} is missing, so the pages of {suite} were not run");
+        return Ok(());
+    }
+    docs::run(suite, &target().join("conform").join(suite), |command| server.surround(command, None))
 }
 
 fn requirements() -> PathBuf {

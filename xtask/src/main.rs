@@ -8,6 +8,7 @@ mod conform;
 mod demo;
 mod dist;
 mod docs;
+mod first_hour;
 mod shell;
 mod test;
 mod tidy;
@@ -35,13 +36,18 @@ const VERBS: &[Verb] = &[
     }),
     (
         "conform",
-        "official clients and the pages of docs/, against the release binary [--binary PATH] [shell|python|node|sdk|az]",
+        "official clients and the pages of docs/, against the release binary [--binary PATH] [shell|python|node|sdk|az|java|go]",
         conform::run,
     ),
     (
         "dist",
         "what people install: binary, .deb, container image, licences, checksums [--binary PATH] [--output DIR] [--version V]",
         dist::run,
+    ),
+    (
+        "first-hour",
+        "five people who have just heard of twinhub, from nothing to their first success [--binary PATH] [PERSON…]",
+        first_hour::run,
     ),
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
     ("demo", "the main job on a fresh data directory", demo::run),
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
     let Some((_, _, run)) = VERBS.iter().find(|(name, _, _)| *name == verb) else {
         eprintln!("usage: cargo xtask VERB\n");
         for (name, what, _) in VERBS {
-            eprintln!("  {name:<8} {what}");
+            eprintln!("  {name:<10} {what}");
         }
         return if verb.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };

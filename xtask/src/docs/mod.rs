@@ -77,8 +77,10 @@ fn samples_that_no_page_runs(blocks: &[Block]) -> Vec<String> {
         path.rsplit_once('.').is_some_and(|(_, extension)| programs.contains(&extension))
     };
     let is_named = |path: &String| {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let names = |block: &Block| block.text.contains(path.as_str()) || block.text.contains(folder);
+        // A project is named by its folder: samples/java, not what lies in it.
+        let folder: String = path.split('/').take(2).collect::<Vec<_>>().join("/");
+        let is_project = |text: &str| text.split(&folder).skip(1).any(|rest| !rest.starts_with('/'));
+        let names = |block: &Block| block.text.contains(path.as_str()) || is_project(&block.text);
         blocks.iter().any(|block| !matches!(block.marker, Marker::File(_)) && names(block))
     };
     let unnamed = tracked.iter().filter(is_program).filter(|path| !is_named(path));
