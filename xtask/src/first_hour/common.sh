@@ -12,3 +12,6 @@ serve() {
   twinhub wait
   reached "the server is ready"
 }
+
+# Not --quiet: who leaves a pipe early has the one before fail.
+seen() { twinhub events "$@" | grep Telemetry >/dev/null; }

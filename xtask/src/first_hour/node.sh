@@ -7,7 +7,7 @@ eval "$(twinhub env)"
 export IOTHUB_DEVICE_CONNECTION_STRING="$(twinhub device create thermostat --json | jq -r .connectionString)"
 reached "a device is made"
 node device.mjs & device=$!
-until twinhub events | grep --quiet Telemetry; do sleep 0.05; done
+until seen; do sleep 0.05; done
 reached "its message is seen"
 node service.mjs thermostat
 wait $device

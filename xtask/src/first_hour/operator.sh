@@ -34,7 +34,7 @@ within twinhub wait --data-dir /var/lib/twinhub
 reached "the service's command serves"
 within twinhub device create thermostat --data-dir /var/lib/twinhub --json >made.json
 within twinhub device send thermostat --data-dir /var/lib/twinhub
-within twinhub events --data-dir /var/lib/twinhub | grep --quiet Telemetry
+within twinhub events --data-dir /var/lib/twinhub | grep Telemetry >/dev/null
 reached "a message is seen"
 
 within twinhub backup /tmp/backup.tar --data-dir /var/lib/twinhub
