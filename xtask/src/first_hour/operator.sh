@@ -1,19 +1,19 @@
 # Somebody who installs the package for others, in a root of its own above this machine's (OVERLAY is the folder for it): dpkg, the
 # service, a backup, back from it, the next version in place. DEB and NEXT_DEB are the packages.
 if [ -z "${INSIDE:-}" ]; then
-  mkdir -p root
+  mkdir -p above
   INSIDE=yes exec unshare --mount bash -c "$(declare -f reached serve); set -euo pipefail; $SCRIPT"
 fi
 # The upper layer lies in memory: an overlay above an overlay cannot be.
-mount -t tmpfs tmpfs root
-mkdir root/upper root/work root/all
-mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/root/upper,workdir=$PWD/root/work" root/all
-mount -t proc proc root/all/proc
-mount --rbind /dev root/all/dev
-cp "$DEB" root/all/tmp/twinhub.deb
-cp "$NEXT_DEB" root/all/tmp/next.deb
-root=(chroot "$PWD/root/all" /usr/bin/env --unset TWINHUB_DATA_DIR PATH=/usr/sbin:/usr/bin:/sbin:/bin)
-within() { "${root[@]}" "$@"; }
+mount -t tmpfs tmpfs above
+mkdir above/upper above/work above/all
+mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/above/upper,workdir=$PWD/above/work" above/all
+mount -t proc proc above/all/proc
+mount --rbind /dev above/all/dev
+cp "$DEB" above/all/tmp/twinhub.deb
+cp "$NEXT_DEB" above/all/tmp/next.deb
+inside=(chroot "$PWD/above/all" /usr/bin/env --unset TWINHUB_DATA_DIR PATH=/usr/sbin:/usr/bin:/sbin:/bin)
+within() { "${inside[@]}" "$@"; }
 
 within dpkg --install /tmp/twinhub.deb
 reached "the package is installed"
@@ -23,7 +23,7 @@ command="$(within sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/twinhub.serv
 within sed -i 's/^# listen = .*/listen = "'"$LISTEN"'"/' /etc/twinhub/twinhub.toml
 start() {
   # shellcheck disable=SC2086
-  "${root[@]}" setpriv --reuid twinhub --regid twinhub --clear-groups --inh-caps -all,+net_bind_service \
+  "${inside[@]}" setpriv --reuid twinhub --regid twinhub --clear-groups --inh-caps -all,+net_bind_service \
     --ambient-caps -all,+net_bind_service --bounding-set -all,+net_bind_service $command "$@" >>serve.log 2>&1 &
   server=$!
 }
