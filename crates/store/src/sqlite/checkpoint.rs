@@ -13,7 +13,6 @@ use base::caps;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::PAGE_BYTES;
 use super::wal::FRAME_HEADER_BYTES;
 use crate::error::StoreError;
 
@@ -54,8 +53,9 @@ impl Log {
     /// The engine says after each commit how many pages the log has.
     pub(crate) fn watch(self: &Arc<Self>, writer: &mut Connection) -> rusqlite::Result<()> {
         let log = Arc::clone(self);
+        let page: u64 = writer.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let frame = page + FRAME_HEADER_BYTES as u64;
         writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
-            let frame = (PAGE_BYTES + FRAME_HEADER_BYTES) as u64;
             log.bytes.store(u64::try_from(pages).unwrap_or(0) * frame, Ordering::Relaxed);
             Ok(())
         }))

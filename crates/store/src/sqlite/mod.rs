@@ -49,8 +49,8 @@ pub(crate) struct Connections {
 pub(crate) const DATABASE: &str = "records.db";
 /// `SQLite` keeps it beside the database.
 pub(crate) const LOG: &str = "records.db-wal";
-/// A changed record of about 1 KB costs one page in the log.
-const PAGE_BYTES: usize = 4096;
+/// A changed record of about 1 KB costs one page in the log. Databases of earlier versions keep their pages of 4096 bytes.
+const PAGE_BYTES: usize = 2048;
 const STATEMENTS_CACHED: usize = 256;
 /// Page caches grow to this; the operating system's cache is behind them.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use super::PAGE_BYTES;
+use super::{DATABASE, PAGE_BYTES};
 
 pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
@@ -124,16 +124,33 @@ pub(crate) fn survey(path: &Path) -> io::Result<Option<Survey>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    read(&mut BufReader::with_capacity(BUFFER_BYTES, file))
+    let page_bytes = page_bytes(&path.with_file_name(DATABASE));
+    read(&mut BufReader::with_capacity(BUFFER_BYTES, file), page_bytes)
 }
 
-/// The header is synced before any frame behind it is written, so one that is cut short has no frames.
-pub(crate) fn read(log: &mut impl Read) -> io::Result<Option<Survey>> {
+/// What the database's header says; what this program writes, where there is none.
+fn page_bytes(database: &Path) -> usize {
+    let mut bytes = [0; 18];
+    let is_there = File::open(database).and_then(|mut file| file.read_exact(&mut bytes)).is_ok();
+    let size = match u16::from_be_bytes([bytes[16], bytes[17]]) {
+        1 => 65_536,
+        size => usize::from(size),
+    };
+    if is_there && may_be_of_pages(size) { size } else { PAGE_BYTES }
+}
+
+fn may_be_of_pages(bytes: usize) -> bool {
+    bytes.is_power_of_two() && (512..=65_536).contains(&bytes)
+}
+
+/// The header is synced before any frame behind it is written, so one that is cut short has no frames. A header that cannot be
+/// believed is taken for one of pages of `page_bytes`.
+pub(crate) fn read(log: &mut impl Read, page_bytes: usize) -> io::Result<Option<Survey>> {
     let mut bytes = [0; HEADER_BYTES];
     if !fill(log, &mut bytes)? {
         return Ok(None);
     }
-    let header = Header::parse(&bytes);
+    let header = Header::parse(&bytes, page_bytes);
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
     let mut walk = Walk::new(&header);
     while fill(log, &mut frame)? {
@@ -162,21 +179,21 @@ struct Header {
 }
 
 impl Header {
-    fn parse(bytes: &[u8; HEADER_BYTES]) -> Self {
+    fn parse(bytes: &[u8; HEADER_BYTES], page_bytes: usize) -> Self {
         let field = |at| u32_at(bytes, at);
         let order = if field(0) & 1 == 1 { Order::Big } else { Order::Little };
         let stored = Sum(field(24), field(28));
         let computed = Sum(0, 0).over(order, &bytes[..24]);
         let size = field(8) as usize;
-        let is_sane = field(0) & !1 == MAGIC && field(4) == VERSION && size.is_power_of_two();
-        if is_sane && (512..=65_536).contains(&size) && stored == computed {
+        let is_sane = field(0) & !1 == MAGIC && field(4) == VERSION && may_be_of_pages(size);
+        if is_sane && stored == computed {
             let salt = Some(salt_of(&bytes[16..24]));
             return Self { is_whole: true, order, page_bytes: size, salt, sums: [stored; 2] };
         }
         // What this program would have written.
         let order = if cfg!(target_endian = "big") { Order::Big } else { Order::Little };
         let computed = Sum(0, 0).over(order, &bytes[..24]);
-        Self { is_whole: false, order, page_bytes: PAGE_BYTES, salt: None, sums: [stored, computed] }
+        Self { is_whole: false, order, page_bytes, salt: None, sums: [stored, computed] }
     }
 }
 
