@@ -1,6 +1,7 @@
 //! The benchmark program (`cargo xtask bench`): starts twinhub and what it is compared with, runs them in turn, and prints
 //! ratios with medians and spread. A tool: nothing in the house may use it, and it reaches servers through the wire only.
 
+mod azurite;
 mod certificate;
 mod clock;
 mod disk;
@@ -63,6 +64,9 @@ struct Arguments {
     /// A Python with the package kuzu, to have the graph's questions answered by it too
     #[arg(long, value_name = "PATH")]
     kuzu: Option<PathBuf>,
+    /// The main.js of Azurite's blob service, to have starts measured beside it too
+    #[arg(long, value_name = "PATH")]
+    azurite: Option<PathBuf>,
     /// Which benchmarks [default: all]
     #[arg(value_enum)]
     names: Vec<Name>,
@@ -118,6 +122,7 @@ struct Bench {
     /// Of the graph.
     twins: usize,
     kuzu: Option<PathBuf>,
+    azurite: Option<PathBuf>,
 }
 
 impl Bench {
@@ -136,6 +141,7 @@ impl Bench {
             profile: arguments.profile,
             twins: arguments.twins as usize,
             kuzu: arguments.kuzu.clone(),
+            azurite: arguments.azurite.clone(),
         })
     }
 

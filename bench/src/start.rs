@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::azurite::Azurite;
 use crate::mosquitto::Mosquitto;
 use crate::postgres::Cluster;
 use crate::process::Process;
@@ -39,7 +40,7 @@ fn megabytes(bytes: u64) -> f64 {
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     let (mut first, mut again) = (Seen::default(), Seen::default());
-    let (mut mosquitto, mut postgres) = (Seen::default(), Seen::default());
+    let (mut mosquitto, mut postgres, mut azurite) = (Seen::default(), Seen::default(), Seen::default());
     let cluster = Cluster::create(&bench.directory("start-postgres")?).await?;
     let directory = bench.directory("start-mosquitto")?;
     for number in 1..=bench.rounds {
@@ -51,12 +52,20 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
         mosquitto.add(server.ready_after, server.process).await?;
         let server = cluster.start().await?;
         postgres.add(server.ready_after, server.process).await?;
+        if let Some(program) = &bench.azurite {
+            let server = Azurite::start(program, &bench.directory("start-azurite")?).await?;
+            azurite.add(server.ready_after, server.process).await?;
+        }
     }
-    Ok(vec![
+    let beside_azurite = comparison("Start beside Azurite", &again, Some(("Azurite (blobs)", &azurite)));
+    Ok([
         comparison("First start, in an empty data directory", &first, None),
         comparison("Start beside mosquitto", &again, Some(("mosquitto", &mosquitto))),
         comparison("Start beside PostgreSQL", &again, Some(("PostgreSQL", &postgres))),
-    ])
+    ]
+    .into_iter()
+    .chain(bench.azurite.is_some().then_some(beside_azurite))
+    .collect())
 }
 
 pub(crate) async fn start_twinhub(bench: &Bench, data_dir: &Path, seen: &mut Seen) -> Result<(), Failure> {

@@ -14,11 +14,11 @@ pub fn ensure_anchors() -> Outcome {
     ensure_debian("postgres", "postgresql")
 }
 
-/// Whether the graph's questions will be asked: all benchmarks are run unless some are named.
-fn is_of_graph(arguments: &[String]) -> bool {
-    let names = ["start", "idle_memory", "models", "telemetry", "twin_patches"];
-    let names_another = arguments.iter().any(|argument| names.contains(&argument.as_str()));
-    !names_another || arguments.iter().any(|argument| argument == "graph")
+/// Whether a benchmark will be run: all are, unless some are named.
+fn is_asked(name: &str, arguments: &[String]) -> bool {
+    let names = ["start", "idle_memory", "models", "telemetry", "twin_patches", "graph"];
+    let names_any = arguments.iter().any(|argument| names.contains(&argument.as_str()));
+    !names_any || arguments.iter().any(|argument| argument == name)
 }
 
 /// A Python with the embedded graph database Kùzu. Without a way to `PyPI` the graph is measured beside PostgreSQL alone.
@@ -41,6 +41,22 @@ fn ensure_kuzu() -> Result<Option<PathBuf>, String> {
     Ok(Some(python).filter(has_kuzu))
 }
 
+/// The blob service of Azurite. Without a way to npm's registry starts are not measured beside it.
+fn ensure_azurite() -> Option<PathBuf> {
+    let folder = target().join("bench-azurite");
+    let program = folder.join("node_modules/azurite/dist/src/blob/main.js");
+    if !program.is_file() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).arg(AZURITE);
+        if let Err(why) = step("Azurite", &mut npm) {
+            println!("not beside Azurite: {why}");
+        }
+    }
+    Some(program).filter(|program| program.is_file())
+}
+
+const AZURITE: &str = "azurite@3.35.0";
+
 /// The last version that its makers published.
 const KUZU: &str = "kuzu==0.11.3";
 
@@ -52,10 +68,14 @@ pub fn run(arguments: &[String]) -> Outcome {
     )?;
     let results = target().join("bench");
     std::fs::create_dir_all(&results).map_err(|error| error.to_string())?;
-    let kuzu = if is_of_graph(arguments) { ensure_kuzu()? } else { None };
+    let kuzu = if is_asked("graph", arguments) { ensure_kuzu()? } else { None };
+    let azurite = if is_asked("start", arguments) { ensure_azurite() } else { None };
     let mut command = Command::new(target().join("release/bench"));
     if let Some(python) = kuzu {
         command.arg("--kuzu").arg(python);
+    }
+    if let Some(program) = azurite {
+        command.arg("--azurite").arg(program);
     }
     command
         .arg("--server")
