@@ -368,12 +368,26 @@ async fn ask_over_http2(run: &Run) {
 }
 
 /// No answer holds it, so it is read where a server that has ended leaves it.
-fn signing_key(data: &Path) -> String {
-    let records = std::fs::read(data.join("records.db")).unwrap();
-    let records = String::from_utf8_lossy(&records);
-    let key = records.split(r#""pkcs8":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+async fn signing_key(data: &Path) -> String {
+    let location = store::Location::File(data.to_owned());
+    let store = store::Store::open(&store::Options::new(location, store::Durability::Relaxed)).unwrap();
+    let tenants = store.scan::<Tenant>(store::Scan::new(store::Key::all(), 10)).await.unwrap();
+    let text = tenants[0].record.0.to_string();
+    let key = text.split(r#""pkcs8":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(STANDARD.decode(key).unwrap().len() > 1000, "the whole of an RSA key");
     key.to_owned()
+}
+
+/// The tenant as it is stored, unread.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Tenant(Value);
+
+impl store::Record for Tenant {
+    const TABLE: store::Table = store::table::TENANT;
+
+    fn key(&self) -> store::Key {
+        store::Key::new(["tenant"])
+    }
 }
 
 #[tokio::test]
@@ -388,7 +402,7 @@ async fn no_secret_of_a_run_stands_in_its_log_at_any_level() {
     let Run { server, mut secrets, .. } = run;
     // Not on this thread, which the client of HTTP/2 needs to take its leave.
     assert!(tokio::task::spawn_blocking(|| server.terminate()).await.unwrap().success());
-    secrets.0.insert(signing_key(&directory.path().join("data")), "token signing key".to_owned());
+    secrets.0.insert(signing_key(&directory.path().join("data")).await, "token signing key".to_owned());
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(
         log.contains("DEBUG") && log.contains("signed with another key"),
