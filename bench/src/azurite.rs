@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{ChildStdout, Command};
 
 use crate::Failure;
 use crate::clock::now;
@@ -19,6 +19,8 @@ pub(crate) struct Azurite {
     pub(crate) process: Process,
     /// From its start to its first answer.
     pub(crate) ready_after: Duration,
+    /// It ends when nobody hears what it says.
+    pub(crate) said: ChildStdout,
 }
 
 impl Azurite {
@@ -26,10 +28,10 @@ impl Azurite {
     pub(crate) async fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
         let [at] = loopback::free_ports()?;
         let mut command = Command::new("node");
-        command.arg(program).args(["--silent", "--skipApiVersionCheck", "--location"]).arg(directory);
+        command.arg(program).args(["--silent", "--disableTelemetry", "--location"]).arg(directory);
         command.arg("--blobHost").arg(at.ip().to_string()).arg("--blobPort").arg(at.port().to_string());
         let start = now();
-        let (mut process, _) = Process::start(command, &directory.join("azurite.log"))?;
+        let (mut process, said) = Process::start(command, &directory.join("azurite.log"))?;
         while answer(at).await.is_err() {
             process.check()?;
             if start.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
@@ -37,7 +39,7 @@ impl Azurite {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(Self { process, ready_after: start.elapsed() })
+        Ok(Self { process, ready_after: start.elapsed(), said })
     }
 }
 

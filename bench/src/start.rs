@@ -53,8 +53,10 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
         let server = cluster.start().await?;
         postgres.add(server.ready_after, server.process).await?;
         if let Some(program) = &bench.azurite {
-            let server = Azurite::start(program, &bench.directory("start-azurite")?).await?;
-            azurite.add(server.ready_after, server.process).await?;
+            let directory = bench.directory("start-azurite")?;
+            let Azurite { process, ready_after, said } = Azurite::start(program, &directory).await?;
+            azurite.add(ready_after, process).await?;
+            drop(said);
         }
     }
     let beside_azurite = comparison("Start beside Azurite", &again, Some(("Azurite (blobs)", &azurite)));
