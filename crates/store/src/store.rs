@@ -193,9 +193,22 @@ impl Store {
         self.read(move |connection| read::count(connection, &R::TABLE, &prefix)).await
     }
 
+    /// Whether a counter is 0: a point read, however many records it would count.
     #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
+    pub async fn is_zero(&self, counter: &Counter) -> Result<bool, StoreError> {
+        self.point(|connection| match &counter.counted {
+            Some(counted) => Ok(read::count_of(connection, &counter.instance, counted, 1)? == 0),
+            None => Ok(read::counter(connection, counter)? == 0),
+        })
+    }
+
+    /// A number that is kept is a point read; records that are counted may be millions, which is a reader's work.
     pub async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
-        self.point(|connection| read::counter(connection, counter))
+        if counter.counted.is_none() {
+            return self.point(|connection| read::counter(connection, counter));
+        }
+        let counter = counter.clone();
+        self.read(move |connection| read::counter(connection, &counter)).await
     }
 
     /// Applies a batch. When it returns `Ok`, the change and its outbox rows are durable and every later read sees them.

@@ -103,7 +103,7 @@ impl Instance {
             let old = self.digital_twin(id).await?;
             check(if_match, old.record.etag())?;
             let (outgoing, incoming) = (record::outgoing(self.id(), id), record::incoming(self.id(), id));
-            if self.store().counter(&outgoing).await? != 0 || self.store().counter(&incoming).await? != 0 {
+            if !self.store().is_zero(&outgoing).await? || !self.store().is_zero(&incoming).await? {
                 return Err(Error::RelationshipsNotDeleted(id.to_string()));
             }
             let mut batch = Batch::default();
