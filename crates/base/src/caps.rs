@@ -272,6 +272,16 @@ pub const WAL_WRITER_WAITS_SECONDS_MAX: u64 = 10;
 pub const WAL_END_WAIT_SECONDS_MAX: u64 = 5;
 /// Faults that a check of the records tells; a damaged tree can have thousands.
 pub const RECORDS_FAULTS_SHOWN_MAX: usize = 20;
+/// ours: how long the database may take to answer before its connection is given up.
+pub const DATABASE_ANSWER_SECONDS_MAX: u64 = 5;
+/// ours: how long a start waits for another server that changes the tables.
+pub const DATABASE_CHANGE_SECONDS_MAX: u64 = 600;
+/// ours: how often it is looked whether the database still keeps what it acknowledges.
+pub const DATABASE_LOOK_SECONDS: u64 = 60;
+/// ours: connections to the database for reads. With those for commits and streams about 15 a server.
+pub const DATABASE_READERS: usize = 8;
+/// How often a group of commits is judged again after others were faster, before its batches go one by one (cluster.md §5.1).
+pub const COMMIT_JUDGED_MAX: usize = 3;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 /// What those appends hold in memory; messages have up to 256 KiB.

@@ -4,7 +4,7 @@
 const CAPS: &str = "crates/base/src/caps.rs";
 
 /// Where SQL may stand.
-const SQL: &[&str] = &["crates/store/src/render/", "crates/store/src/sqlite/"];
+const SQL: &[&str] = &["crates/store/src/postgres/", "crates/store/src/render/", "crates/store/src/sqlite/"];
 /// Beginnings of statements that no query language of a service has.
 const STATEMENTS: &[&str] = &[
     "INSERT INTO ",

@@ -1,0 +1,128 @@
+//! The engine on PostgreSQL (`docs/adr`): any number of servers may share one database. Everything is read from the primary; commits
+//! run in groups over connections of their own. No statement here is anything but plain SQL: no triggers, procedures, advisory locks
+//! or notifications.
+
+mod checks;
+mod config;
+mod connection;
+mod failure;
+mod reactor;
+mod schema;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::caps;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Timeouts};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+pub(crate) use self::checks::Condition;
+pub(crate) use self::config::Config;
+pub(crate) use self::connection::Connection;
+use self::connection::Connector;
+use self::reactor::Reactor;
+use crate::error::StoreError;
+
+/// One server's part of a database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Postgres(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    node: i32,
+    readers: Pool,
+    condition: Arc<Mutex<Condition>>,
+    /// Dropped last: the others' connections live on it.
+    reactor: Reactor,
+}
+
+impl Postgres {
+    /// Connects, looks whether the database keeps what it acknowledges, and brings its tables up to date. Blocks the thread.
+    pub(crate) fn open(config: Config) -> Result<Self, StoreError> {
+        let reactor = Reactor::start()?;
+        let (handle, own) = (reactor.handle().clone(), config.clone());
+        let (node, condition) = reactor.wait_for(async move { prepare(&own, &handle).await })??;
+        let readers = readers(&config, reactor.handle())?;
+        let condition = Arc::new(Mutex::new(condition));
+        reactor.handle().spawn(watch(config.clone(), reactor.handle().clone(), Arc::downgrade(&condition)));
+        Ok(Self(Arc::new(Inner { config, node, readers, condition, reactor })))
+    }
+
+    /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
+    pub(crate) async fn reader(&self) -> Result<Object, StoreError> {
+        self.0.readers.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(_) => StoreError::Busy,
+            PoolError::Closed => StoreError::Closed,
+            other => StoreError::Unavailable(other.to_string()),
+        })
+    }
+
+    /// A connection of one's own, to write over.
+    pub(crate) async fn connect(&self) -> Result<Connection, StoreError> {
+        Connection::open(&self.0.config, self.0.reactor.handle()).await
+    }
+
+    /// What names this opening of the database among all that there are and ever were: rows of `node` and of `commit_mark`.
+    pub(crate) fn node(&self) -> i32 {
+        self.0.node
+    }
+
+    /// The runtime of connections, for tasks that write over one.
+    pub(crate) fn handle(&self) -> &Handle {
+        self.0.reactor.handle()
+    }
+
+    /// How well the database kept things when it was last looked at.
+    pub(crate) fn condition(&self) -> Condition {
+        self.0.condition.lock().clone()
+    }
+}
+
+async fn prepare(config: &Config, handle: &Handle) -> Result<(i32, Condition), StoreError> {
+    let mut client = connection::plain(config, handle).await?;
+    let condition = checks::look(&client, config.durability).await?;
+    let (one, other) = (Connection::open(config, handle).await?, Connection::open(config, handle).await?);
+    checks::refuse_pooler(&one, &other).await?;
+    schema::run(&mut client).await?;
+    let text = "INSERT INTO node (version) VALUES ($1) RETURNING id";
+    let row = client.query_one(text, &[&env!("CARGO_PKG_VERSION")]).await?;
+    if !condition.has_standby {
+        tracing::warn!("the database has no synchronous standby: what is acknowledged is on one disk");
+    }
+    Ok((row.get(0), condition))
+}
+
+fn readers(config: &Config, handle: &Handle) -> Result<Pool, StoreError> {
+    let connector = Connector { config: config.clone(), handle: handle.clone() };
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_connect(config.database.clone(), connector, recycling);
+    let wait = Some(Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX));
+    Pool::builder(manager)
+        .max_size(caps::DATABASE_READERS)
+        .timeouts(Timeouts { wait, create: wait, recycle: wait })
+        .runtime(deadpool_postgres::Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+/// Looks every minute, until the store is gone. A database that has become unsafe is told of, and goes on: a commit on it is as good
+/// as its operator made it, and refusing them all would be a second failure.
+async fn watch(config: Config, handle: Handle, condition: std::sync::Weak<Mutex<Condition>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(caps::DATABASE_LOOK_SECONDS)).await;
+        let Some(condition) = condition.upgrade() else { return };
+        let looked = async {
+            let client = Connection::open(&config, &handle).await?;
+            checks::look(&client, config.durability).await
+        };
+        match looked.await {
+            Ok(found) => *condition.lock() = found,
+            Err(error) => tracing::error!(%error, "the database is not as it must be"),
+        }
+    }
+}

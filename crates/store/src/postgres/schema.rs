@@ -1,0 +1,82 @@
+//! An empty database gets today's tables, in a schema of their own; an older one gets there by numbered steps. All in one
+//! transaction under the lock of one row, so that of several servers that start at once one does it and the others wait.
+//! A step is never edited after a release.
+
+use std::time::Duration;
+
+use base::caps;
+use tokio_postgres::{Client, Transaction};
+
+use super::failure::{Kind, kind};
+use super::tables;
+use crate::error::StoreError;
+use crate::table;
+
+/// SQL that takes format `n + 1` (counted from 0) to `n + 2`.
+const STEPS: &[&str] = &[];
+
+const BEGINNING: &str = "
+CREATE SCHEMA IF NOT EXISTS twinhub;
+CREATE TABLE IF NOT EXISTS twinhub.meta (name text NOT NULL PRIMARY KEY, value text NOT NULL);
+INSERT INTO twinhub.meta VALUES ('product', 'twinhub'), ('format', '0') ON CONFLICT DO NOTHING";
+
+pub(super) async fn run(client: &mut Client) -> Result<(), StoreError> {
+    begin(client).await?;
+    let transaction = client.transaction().await?;
+    let format = format(&transaction).await?;
+    let current = STEPS.len() + 1;
+    if format > current {
+        return Err(StoreError::Version(format!(
+            "the database has format {format}, this server knows up to {current}"
+        )));
+    }
+    let steps = match format.checked_sub(1) {
+        None => create_all(),
+        Some(done) => STEPS[done..].join(";\n"),
+    };
+    if format < current {
+        transaction.batch_execute(&steps).await?;
+        let text = "UPDATE meta SET value = $1 WHERE name = 'format'";
+        transaction.execute(text, &[&current.to_string()]).await?;
+    }
+    check_tables(&transaction).await?;
+    transaction.commit().await.map_err(Into::into)
+}
+
+/// `IF NOT EXISTS` does not keep two servers from making the same at once: one of them fails, and finds it made.
+async fn begin(client: &Client) -> Result<(), StoreError> {
+    let mut failures = 0;
+    loop {
+        match client.batch_execute(BEGINNING).await {
+            Ok(()) => return Ok(()),
+            Err(error) if failures < caps::COMMIT_JUDGED_MAX && kind(&error) == Kind::Again => failures += 1,
+            Err(error) => return Err(StoreError::from(error)),
+        }
+    }
+}
+
+async fn format(transaction: &Transaction<'_>) -> Result<usize, StoreError> {
+    // Others wait here while one of them changes the tables, which may take longer than an answer usually does.
+    let wait = Duration::from_secs(caps::DATABASE_CHANGE_SECONDS_MAX);
+    transaction.batch_execute(&format!("SET LOCAL lock_timeout = '{}s'", wait.as_secs())).await?;
+    let text = "SELECT value FROM meta WHERE name = 'format' FOR UPDATE";
+    let row = transaction.query_one(text, &[]).await?;
+    let format: String = row.get(0);
+    format.parse().map_err(|_| StoreError::Corrupt("the database's format version is not a number".into()))
+}
+
+fn create_all() -> String {
+    let tables: String = table::ALL.iter().map(|table| tables::create(table)).collect();
+    tables + tables::OTHERS
+}
+
+/// A table that was added without a step fails here, at start, and not at its first use.
+async fn check_tables(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let probe = |table: &&table::Table| {
+        format!("SELECT {} FROM {} LIMIT 0;", tables::columns_of(table).join(", "), table.name)
+    };
+    let probes: String = table::ALL.iter().map(probe).collect();
+    transaction.batch_execute(&probes).await.map_err(|error| {
+        StoreError::Version(format!("a table is not as this server expects it: {}", StoreError::from(error)))
+    })
+}

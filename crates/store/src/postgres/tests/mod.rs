@@ -1,0 +1,54 @@
+//! What is special to this engine: its tables, what it refuses at the start, and several servers on one database.
+
+use test_postgres::Database;
+
+use super::{Config, Postgres};
+use crate::error::StoreError;
+use crate::store::Durability;
+use crate::table;
+
+fn open(database: &Database) -> Result<Postgres, StoreError> {
+    Postgres::open(Config::parse(&database.url(), Durability::Relaxed).unwrap())
+}
+
+#[test]
+fn several_servers_that_start_at_once_make_every_table_once() {
+    let Some(database) = test_postgres::database() else { return };
+    let nodes: Vec<i32> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| open(&database).unwrap().node())).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let different: std::collections::BTreeSet<_> = nodes.iter().collect();
+    assert_eq!(different.len(), 4, "{nodes:?}");
+    let tables = database.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'twinhub'");
+    assert!(tables.parse::<usize>().unwrap() > table::ALL.len());
+    assert_eq!(database.query("SELECT value FROM twinhub.meta WHERE name = 'format'"), "1");
+}
+
+#[test]
+fn a_database_of_a_later_version_is_left_alone() {
+    let Some(database) = test_postgres::database() else { return };
+    drop(open(&database).unwrap());
+    database.query("UPDATE twinhub.meta SET value = '9999' WHERE name = 'format'");
+    let Err(StoreError::Version(why)) = open(&database) else { panic!("it was opened") };
+    assert!(why.contains("9999"), "{why}");
+}
+
+#[test]
+fn a_database_that_does_not_keep_its_promises_is_refused_unless_that_is_wanted() {
+    let Some(database) = test_postgres::database() else { return };
+    let strict = Config::parse(&database.url(), Durability::Full).unwrap();
+    let Err(StoreError::Refused(why)) = Postgres::open(strict).map(drop) else { panic!("it does not sync") };
+    assert!(why.contains("fsync"), "{why}");
+    let condition = open(&database).unwrap().condition();
+    assert!(!condition.has_standby);
+}
+
+#[tokio::test]
+async fn readers_look_into_the_stores_own_schema() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database).unwrap();
+    let reader = postgres.reader().await.unwrap();
+    let row = reader.query_one("SELECT current_schema()", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "twinhub");
+}

@@ -1,0 +1,252 @@
+//! One server in a temporary directory, reached by a unix socket. It dies with the thread that started it, which never ends before
+//! the process does, and a process beside it removes what it leaves. Never runs as root: as root it runs as user postgres.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Database;
+
+const START_SECONDS: u32 = 60;
+const PORT: &str = "5432";
+
+/// Fast and forgetful, unless a test says otherwise: a test's data need not survive a power cut.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=",
+    "fsync=off",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "autovacuum_naptime=10s",
+    "log_min_messages=warning",
+];
+
+/// A running server. Clones share it; the last one to go ends it.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    programs: PathBuf,
+    owner: Option<Owner>,
+    directory: PathBuf,
+    settings: Vec<String>,
+    running: Mutex<u32>,
+    /// Removes the directory when its standard input ends, which it does with this process, however that ends.
+    remover: Mutex<Child>,
+}
+
+/// PostgreSQL refuses to run as root, so under root it runs as the package's user.
+#[derive(Clone, Copy)]
+struct Owner {
+    user: u32,
+    group: u32,
+}
+
+impl Owner {
+    fn find() -> Option<Self> {
+        if !rustix::process::getuid().is_root() {
+            return None;
+        }
+        let accounts = std::fs::read_to_string("/etc/passwd").expect("accounts can be read");
+        let line = accounts.lines().find_map(|line| line.strip_prefix("postgres:"));
+        let mut numbers = line.expect("there is a user postgres, as the package makes it").split(':').skip(1);
+        let mut number =
+            || numbers.next().and_then(|text| text.parse().ok()).expect("an account has numbers");
+        Some(Self { user: number(), group: number() })
+    }
+}
+
+impl Server {
+    /// A server of one test's own, with more settings such as `fsync=on`. None where PostgreSQL is missing.
+    ///
+    /// # Panics
+    /// When PostgreSQL is there and does not work.
+    pub fn start(settings: &[&str]) -> Option<Self> {
+        let programs = crate::programs()?;
+        let owner = Owner::find();
+        let directory = tempfile::Builder::new().prefix("twinhub-postgres-").tempdir().expect("a directory");
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("it is ours");
+        if let Some(Owner { user, group }) = owner {
+            chown(directory.path(), Some(user), Some(group)).expect("root may give it away");
+        }
+        let directory = directory.keep();
+        let remover = remover(&directory);
+        let settings = SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
+        let (running, remover) = (Mutex::new(0), Mutex::new(remover));
+        let inner = Inner { programs, owner, directory, settings, running, remover };
+        inner.make();
+        let server = Self(Arc::new(inner));
+        server.start_again();
+        Some(server)
+    }
+
+    pub fn database(&self) -> Database {
+        Database::create(self)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Its process: the parent of all that serve connections.
+    pub fn process(&self) -> u32 {
+        *self.0.running.lock()
+    }
+
+    /// Where a database of it is found.
+    pub fn url(&self, database: &str) -> String {
+        let folder = self.0.directory.to_str().expect("a temporary directory is text").replace('/', "%2F");
+        format!("postgresql://postgres@{folder}:{PORT}/{database}")
+    }
+
+    /// Ends it at once, as a crash does, with all that serve its connections.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        // Those that serve connections end when they see that their parent has.
+        let is_gone = || self.try_query("postgres", "SELECT 1").is_err() && !self.0.is_in_memory();
+        assert!(within(START_SECONDS, is_gone), "a killed server is still there");
+    }
+
+    /// Stops it in its tracks, or lets it go on: `Signal::STOP` and `Signal::CONT` of its main process alone.
+    pub fn signal(&self, signal: Signal) {
+        let process = i32::try_from(self.process()).ok().and_then(Pid::from_raw).expect("it runs");
+        kill_process(process, signal).expect("a process of ours");
+    }
+
+    /// Starts it again after [`Self::kill`], and waits until it answers.
+    pub fn start_again(&self) {
+        let _ = std::fs::remove_file(self.0.directory.join("data/postmaster.pid"));
+        *self.0.running.lock() = self.0.run();
+        let answers = || self.try_query("postgres", "SELECT 1").is_ok();
+        assert!(within(START_SECONDS, answers), "PostgreSQL does not answer:\n{}", self.log());
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.0.directory.join("log")).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub(crate) fn query(&self, database: &str, sql: &str) -> String {
+        self.try_query(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs a statement and gives its rows, or what the server said against it.
+    pub fn try_query(&self, database: &str, sql: &str) -> Result<String, String> {
+        let output = Command::new(self.0.programs.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "postgres",
+                "-p",
+                PORT,
+                "-d",
+                database,
+            ])
+            .args([OsStr::new("-h"), self.0.directory.as_os_str(), OsStr::new("-c"), OsStr::new(sql)])
+            .output()
+            .expect("psql is beside the server");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+        }
+    }
+}
+
+impl Inner {
+    fn make(&self) {
+        let mut command = self.command(&["initdb"]);
+        command.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "--no-sync"]);
+        let output = command.arg("-D").arg(self.directory.join("data")).output().expect("initdb is there");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A program of the package as the user that it may run as, killed when the thread that starts it ends.
+    fn command(&self, program: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(Owner { user, group }) = self.owner {
+            command.args(["--reuid", &user.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
+        }
+        command.arg("--").arg(self.programs.join(program[0])).args(&program[1..]);
+        command.current_dir(&self.directory).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the server and gives its process.
+    fn run(&self) -> u32 {
+        let mut command = self.command(&["postgres"]);
+        command.arg("-D").arg(self.directory.join("data"));
+        command.arg("-c").arg(format!("unix_socket_directories={}", self.directory.display()));
+        for setting in &self.settings {
+            command.arg("-c").arg(setting);
+        }
+        let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log"));
+        let log = log.expect("the directory is writable");
+        command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
+        let (started, process) = mpsc::sync_channel(1);
+        // The kernel ends the server with the thread that started it, so that thread stays until the server has ended.
+        std::thread::spawn(move || {
+            let child = command.spawn();
+            let _ = started.send(child.as_ref().map(Child::id).map_err(ToString::to_string));
+            let _ = child.map(|mut child| child.wait());
+        });
+        process.recv().expect("the thread answers").expect("setpriv of util-linux is there")
+    }
+
+    /// Whether a process of the server still has its directory as its own.
+    fn is_in_memory(&self) -> bool {
+        let data = self.directory.join("data");
+        let processes = std::fs::read_dir("/proc").expect("processes are listed");
+        processes.flatten().any(|process| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|directory| directory == data)
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let process = *self.running.lock();
+        if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(process, Signal::KILL);
+        }
+        let mut remover = self.remover.lock();
+        // The end of its standard input.
+        drop(remover.stdin.take());
+        let _ = remover.wait();
+    }
+}
+
+/// Waits for the end of its standard input and then removes the directory, for a while, since a dying server may still write.
+fn remover(directory: &Path) -> Child {
+    let script = "cat >/dev/null; for i in 1 2 3 4 5; do rm -rf \"$0\" 2>/dev/null && exit; sleep 1; done";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(directory).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // In a group of its own, so that a key that ends the tests does not end it.
+    command.process_group(0).spawn().expect("there is a shell")
+}
+
+/// Whether something becomes true in time.
+pub(crate) fn within(seconds: u32, is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..seconds * 100 {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    is_so()
+}
