@@ -9,7 +9,7 @@ use crate::record::{Record, Revision, Stored};
 use crate::table::Table;
 
 /// A number kept beside the records, changed by commutative additions so that writers of one set do not fight.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Counter {
     pub(crate) instance: String,
     pub(crate) name: String,
@@ -17,7 +17,7 @@ pub struct Counter {
 }
 
 /// Records of one instance: all of a table, or those that share a value of a column.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Counted {
     pub(crate) table: &'static str,
     pub(crate) column: Option<(&'static str, String)>,
