@@ -4,12 +4,14 @@
 mod batch;
 mod compiled;
 mod declared;
+mod engine;
 mod error;
 mod health;
 pub mod instances;
 #[allow(dead_code, reason = "the engines that judge in our process come after it")]
 mod judge;
 mod key;
+pub mod leases;
 #[allow(dead_code, reason = "the store opens it through the seam between engines, which is being cut")]
 mod postgres;
 mod queue;
@@ -17,6 +19,7 @@ mod record;
 mod render;
 mod report;
 mod retry;
+pub mod sessions;
 mod sqlite;
 mod store;
 pub mod streams;
@@ -43,3 +46,5 @@ pub use table::Table;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_sessions;

@@ -21,6 +21,7 @@ use crate::queue::Queue;
 use crate::record::{Record, Revision, Stored};
 use crate::sqlite::checkpoint::{self, Keeper, Log};
 use crate::sqlite::read::{self, Range, Raw};
+use crate::sqlite::sessions::Live;
 use crate::sqlite::snapshot::Snapshot;
 use crate::sqlite::writer::{Done, Request, Writer};
 use crate::sqlite::{self, Connections, Shared};
@@ -74,6 +75,7 @@ struct Inner {
     readers: Workers<Shared>,
     /// One place less than readers: queries may take long, and lists must not wait behind them.
     queries: Turns,
+    live: Live,
     commits: Arc<Queue<Request>>,
     outbox_done: Arc<Done>,
     /// None in memory.
@@ -116,6 +118,7 @@ impl Store {
         let (directory, lock) = place.unzip();
         let Connections { writer, points, readers, checkpointer } = connections;
         let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
+        let live = Live::open(&writer.lock())?;
         #[cfg(test)]
         let writer_for_test = Arc::clone(&writer);
         let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
@@ -148,6 +151,7 @@ impl Store {
             next_point,
             readers,
             queries,
+            live,
             commits,
             outbox_done,
             log,
@@ -287,7 +291,7 @@ impl Store {
                 }
             }
         }
-        Ok(())
+        self.sessions().remove_instance(instance).await
     }
 
     /// Outbox rows with greater ids than `after` that nobody is done with, in order.
@@ -368,6 +372,11 @@ impl Store {
     /// Whose compiled query runs next.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.queries
+    }
+
+    /// Nodes, sessions and leases.
+    pub(crate) fn live(&self) -> &Live {
+        &self.0.live
     }
 
     /// None in memory.

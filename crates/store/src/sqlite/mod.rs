@@ -7,6 +7,7 @@ mod declared;
 mod migrate;
 pub(crate) mod read;
 pub(crate) mod repair;
+pub(crate) mod sessions;
 pub(crate) mod snapshot;
 mod sql;
 mod statistics;
