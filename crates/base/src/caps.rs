@@ -282,6 +282,20 @@ pub const DATABASE_LOOK_SECONDS: u64 = 60;
 pub const DATABASE_READERS: usize = 8;
 /// How often a group of commits is judged again after others were faster, before its batches go one by one (cluster.md §5.1).
 pub const COMMIT_JUDGED_MAX: usize = 3;
+/// ours: how often one of those.
+pub const COMMIT_JUDGED_ALONE_MAX: usize = 16;
+/// Connections that a server commits over, and so the groups that it has under way (cluster.md §5.1).
+pub const COMMITTERS: i32 = 2;
+/// What one group writes at most, but for a single batch that is larger; and what may wait (cluster.md §5.1, §10).
+pub const COMMIT_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long it is asked what became of a commit whose answer was lost (cluster.md §5.5), and the pause between questions.
+pub const DATABASE_UNKNOWN_SECONDS_MAX: u64 = 20;
+pub const DATABASE_PAUSE_MILLIS: u64 = 100;
+/// ours: how long a read may take that counts what there is of an instance.
+pub const DATABASE_COUNT_SECONDS_MAX: u64 = 30;
+/// Lanes of the outbox (cluster.md §4). Rows that wait are in them: never change it without moving those.
+pub const OUTBOX_LANES: u16 = 64;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 /// What those appends hold in memory; messages have up to 256 KiB.

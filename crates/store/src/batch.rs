@@ -219,6 +219,19 @@ impl Batch {
         self.checks.len() + self.writes.len()
     }
 
+    /// About what it has in it, for queues and groups that are bounded by that.
+    pub(crate) fn bytes(&self) -> usize {
+        let write = |write: &Write| match write {
+            Write::Insert(row) | Write::Replace(row, _) | Write::Rewrite(row, _) | Write::Put(row) => {
+                row.doc.len()
+            }
+            Write::Outbox(entry, _) => entry.payload.len(),
+            _ => 0,
+        };
+        // Beside documents and events an operation is a key or two.
+        self.len() * 100 + self.writes.iter().map(write).sum::<usize>()
+    }
+
     fn row<R: Record>(&mut self, record: &R) -> Option<Row> {
         let key = self.key::<R>(record.key())?;
         let columns = record.columns();

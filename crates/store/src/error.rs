@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Nobody ensured the stream, or it was removed meanwhile. Nothing was appended.
     #[error("there is no stream {0}")]
     NoStream(String),
+    /// Whether the change was kept could not be learned in time: it may be there, or not.
+    #[error("what became of a commit is not known: {0}")]
+    Unknown(String),
     #[error("the store is closed")]
     Closed,
 }

@@ -12,6 +12,8 @@ pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     filled: Condvar,
     room: Notify,
+    /// For takers that may not block.
+    arrived: Notify,
     capacity: usize,
     bytes_max: usize,
     weigh: fn(&T) -> usize,
@@ -36,8 +38,9 @@ impl<T> Queue<T> {
     /// go over that.
     pub(crate) fn weighing(capacity: usize, bytes_max: usize, weigh: fn(&T) -> usize) -> Self {
         let state = State { items: VecDeque::new(), bytes: 0, sleeping: 0, closed: false };
-        let (state, filled, room) = (Mutex::new(state), Condvar::new(), Notify::new());
-        Self { state, filled, room, capacity, bytes_max, weigh }
+        let (state, filled, room, arrived) =
+            (Mutex::new(state), Condvar::new(), Notify::new(), Notify::new());
+        Self { state, filled, room, arrived, capacity, bytes_max, weigh }
     }
 
     fn is_full(&self, state: &State<T>) -> bool {
@@ -59,6 +62,7 @@ impl<T> Queue<T> {
         if wake {
             self.filled.notify_one();
         }
+        self.arrived.notify_one();
         Ok(())
     }
 
@@ -118,6 +122,48 @@ impl<T> Queue<T> {
         Some(taken)
     }
 
+    /// The same for a task: waits until something does, and takes no more than `bytes_max`, but for a single item.
+    pub(crate) async fn taken(&self, max: usize, bytes_max: usize) -> Option<Vec<T>> {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            let (taken, is_closed) = self.take_waiting(max, bytes_max);
+            if !taken.is_empty() {
+                return Some(taken);
+            }
+            if is_closed {
+                return None;
+            }
+            arrived.await;
+        }
+    }
+
+    /// What waits now, and whether the queue is closed.
+    fn take_waiting(&self, max: usize, bytes_max: usize) -> (Vec<T>, bool) {
+        let mut state = self.state.lock();
+        let was_full = self.is_full(&state);
+        let (mut count, mut bytes) = (0, 0);
+        for item in state.items.iter().take(max) {
+            bytes += (self.weigh)(item);
+            if count > 0 && bytes > bytes_max {
+                break;
+            }
+            count += 1;
+        }
+        let taken: Vec<T> = state.items.drain(..count).collect();
+        state.bytes = state.items.iter().map(self.weigh).sum();
+        let (is_closed, is_left) = (state.closed, !state.items.is_empty());
+        drop(state);
+        if was_full && count > 0 {
+            self.room.notify_waiters();
+        }
+        if is_left {
+            self.arrived.notify_one();
+        }
+        (taken, is_closed)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
@@ -126,6 +172,7 @@ impl<T> Queue<T> {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
+        self.arrived.notify_waiters();
         self.room.notify_waiters();
     }
 }
@@ -146,6 +193,28 @@ mod tests {
         assert!(matches!(queue.push(0), Err(Rejected(0, StoreError::Busy))));
         assert_eq!(queue.take(usize::MAX), Some(vec![10]));
         assert!(queue.has_room());
+    }
+
+    #[tokio::test]
+    async fn several_tasks_take_what_waits_by_weight_until_the_end() {
+        let queue = Queue::weighing(100, 100, |item: &usize| *item);
+        for item in [4, 4, 4, 20, 1] {
+            assert!(queue.push(item).is_ok());
+        }
+        assert_eq!(queue.taken(10, 8).await, Some(vec![4, 4]));
+        assert_eq!(queue.taken(1, 8).await, Some(vec![4]));
+        assert_eq!(queue.taken(10, 8).await, Some(vec![20]), "larger than any group");
+        let one = async { queue.taken(10, 8).await };
+        let other = async { queue.taken(10, 8).await };
+        let push = async {
+            tokio::task::yield_now().await;
+            assert!(queue.push(2).is_ok());
+            tokio::task::yield_now().await;
+            queue.close();
+        };
+        let (one, other, ()) = tokio::join!(one, other, push);
+        assert_eq!((one, other), (Some(vec![1]), Some(vec![2])));
+        assert_eq!(queue.taken(10, 8).await, None);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::faults::Fault;
 use crate::error::StoreError;
 use crate::store::Durability;
 
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(super) tls: MakeRustlsConnect,
     /// `Relaxed` takes a server that does not sync.
     pub(super) durability: Durability,
+    /// For tests.
+    pub(super) fault: Option<Fault>,
 }
 
 impl Config {
@@ -57,7 +60,12 @@ impl Config {
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX));
         }
-        Ok(Self { database, tls: MakeRustlsConnect::new(tls(needs_tls, roots.as_deref())?), durability })
+        Ok(Self {
+            database,
+            tls: MakeRustlsConnect::new(tls(needs_tls, roots.as_deref())?),
+            durability,
+            fault: None,
+        })
     }
 }
 

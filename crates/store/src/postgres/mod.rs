@@ -3,11 +3,18 @@
 //! or notifications.
 
 mod checks;
+mod committer;
 mod config;
 mod connection;
+mod document;
 mod failure;
+mod faults;
+mod lane;
+mod line;
 mod reactor;
+mod records;
 mod schema;
+mod sql;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -16,16 +23,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::caps;
+use base::measure::{Distribution, Histogram, SYNC_MICROS};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Timeouts};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub(crate) use self::checks::Condition;
+use self::committer::{Committer, Desk, Request};
 pub(crate) use self::config::Config;
 pub(crate) use self::connection::Connection;
 use self::connection::Connector;
 use self::reactor::Reactor;
-use crate::error::StoreError;
+use crate::batch::{Batch, Committed};
+use crate::error::{CommitError, StoreError};
+use crate::queue::Queue;
 
 /// One server's part of a database. Clones share it.
 #[derive(Clone)]
@@ -33,9 +46,10 @@ pub(crate) struct Postgres(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    node: i32,
     readers: Pool,
     condition: Arc<Mutex<Condition>>,
+    desk: Arc<Desk>,
+    committers: Mutex<Vec<JoinHandle<()>>>,
     /// Dropped last: the others' connections live on it.
     reactor: Reactor,
 }
@@ -49,7 +63,17 @@ impl Postgres {
         let readers = readers(&config, reactor.handle())?;
         let condition = Arc::new(Mutex::new(condition));
         reactor.handle().spawn(watch(config.clone(), reactor.handle().clone(), Arc::downgrade(&condition)));
-        Ok(Self(Arc::new(Inner { config, node, readers, condition, reactor })))
+        let desk = Arc::new(Desk {
+            config: config.clone(),
+            handle: reactor.handle().clone(),
+            node,
+            queue: Queue::weighing(caps::COMMIT_QUEUE_MAX, caps::COMMIT_QUEUE_BYTES_MAX, Request::bytes),
+            syncs: Arc::new(Histogram::new(SYNC_MICROS)),
+            outbox: watch::Sender::new(0),
+        });
+        let committer = |slot| reactor.handle().spawn(Committer::new(Arc::clone(&desk), slot).run());
+        let committers = Mutex::new((0..caps::COMMITTERS).map(committer).collect());
+        Ok(Self(Arc::new(Inner { config, readers, condition, desk, committers, reactor })))
     }
 
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
@@ -69,7 +93,7 @@ impl Postgres {
 
     /// What names this opening of the database among all that there are and ever were: rows of `node` and of `commit_mark`.
     pub(crate) fn node(&self) -> i32 {
-        self.0.node
+        self.0.desk.node
     }
 
     /// The runtime of connections, for tasks that write over one.
@@ -77,9 +101,56 @@ impl Postgres {
         self.0.reactor.handle()
     }
 
+    /// All of the batch or nothing, durable when it returns.
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        let (request, answered) = Request::new(batch);
+        self.0.desk.queue.push_when_room(request).await?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    pub(crate) fn syncs(&self) -> Distribution {
+        self.0.desk.syncs.read()
+    }
+
+    /// Changes with every commit of this store that wrote to the outbox; a hint, since other stores write too.
+    pub(crate) fn outbox_written(&self) -> watch::Receiver<u64> {
+        self.0.desk.outbox.subscribe()
+    }
+
+    /// Takes no commit any more and finishes those that wait. Reads go on. Blocks the thread.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
     /// How well the database kept things when it was last looked at.
     pub(crate) fn condition(&self) -> Condition {
         self.0.condition.lock().clone()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.desk.queue.close();
+        let committers = std::mem::take(&mut *self.committers.lock());
+        if committers.is_empty() {
+            return;
+        }
+        let ended = self.reactor.wait_for(async move {
+            for committer in committers {
+                if committer.await.is_err() {
+                    tracing::error!("a committer panicked");
+                }
+            }
+        });
+        if ended.is_err() {
+            tracing::error!("the database's runtime ended before its commits");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -1,0 +1,130 @@
+//! Reads of records and counters, each over a connection of the pool, and the deletion of an instance.
+
+use std::time::Duration;
+
+use base::{InstanceId, caps};
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::failure::{Kind, kind};
+use super::{Postgres, document, sql};
+use crate::batch::Counter;
+use crate::error::StoreError;
+use crate::key::Key;
+use crate::table::Table;
+
+type Raw = (String, u64);
+
+const ANSWER: Duration = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
+/// For what may go over all of an instance.
+const LONG_ANSWER: Duration = Duration::from_secs(caps::DATABASE_COUNT_SECONDS_MAX);
+
+impl Postgres {
+    pub(crate) async fn get(&self, table: Table, key: &Key) -> Result<Option<Raw>, StoreError> {
+        let parts: Vec<_> = key.parts().iter().map(|part| document::text(part)).collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
+        let rows = self.rows(&sql::of(table.name).get, &parameters, ANSWER).await?;
+        Ok(rows.first().map(|row| raw(&table, row)))
+    }
+
+    pub(crate) async fn count(&self, table: Table, prefix: &Key) -> Result<u64, StoreError> {
+        self.number(&sql::count(&table, prefix.parts().len()), prefix).await
+    }
+
+    pub(crate) async fn bytes(&self, table: Table, prefix: &Key) -> Result<u64, StoreError> {
+        self.number(&sql::bytes(&table, prefix.parts().len()), prefix).await
+    }
+
+    async fn number(&self, text: &str, prefix: &Key) -> Result<u64, StoreError> {
+        let parts: Vec<_> = prefix.parts().iter().map(|part| document::text(part)).collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
+        let rows = self.rows(text, &parameters, LONG_ANSWER).await?;
+        Ok(rows.first().map_or(0, |row| unsigned(row.get(0))))
+    }
+
+    /// The number that is kept; of records that nobody added to yet, how many there are.
+    pub(crate) async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
+        let (instance, name) = (document::text(&counter.instance), sql::counter_name(counter));
+        let kept = self.rows(sql::COUNTER, &[&instance, &name], ANSWER).await?;
+        let Some(counted) = &counter.counted else { return Ok(kept.first().map_or(0, |row| row.get(0))) };
+        if let Some(row) = kept.first() {
+            return Ok(row.get(0));
+        }
+        sql::check(counted)?;
+        let value = counted.column.as_ref().map(|(_, value)| document::text(value));
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&instance];
+        parameters.extend(value.iter().map(|value| value as &(dyn ToSql + Sync)));
+        let rows = self.rows(&sql::count_of(counted, 1, 2), &parameters, LONG_ANSWER).await?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
+    }
+
+    pub(crate) async fn is_zero(&self, counter: &Counter) -> Result<bool, StoreError> {
+        Ok(self.counter(counter).await? == 0)
+    }
+
+    /// In pieces, each a commit of its own. The counters go last, so that whoever makes records anew counts from nothing.
+    pub(crate) async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        let limit = i64::try_from(caps::PURGE_ROWS_MAX).unwrap_or(i64::MAX);
+        let instance = document::text(instance.as_str());
+        for place in sql::purges() {
+            let connection = self.connect().await?;
+            let statement = connection.prepare(&place).await?;
+            loop {
+                let notices = connection.notices();
+                let deleted =
+                    timeout(LONG_ANSWER, connection.execute(&statement, &[&instance, &limit])).await;
+                let deleted = deleted.map_err(|_| no_answer())??;
+                if connection.notices() != notices {
+                    return Err(StoreError::Unavailable("the database warned of a deletion".into()));
+                }
+                if deleted < caps::PURGE_ROWS_MAX as u64 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a read, once more where a connection had ended unseen, as all do when another server becomes the primary.
+    pub(super) async fn rows(
+        &self,
+        text: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        patience: Duration,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut ended = 0;
+        loop {
+            let reader = self.reader().await?;
+            let read = async {
+                let statement = reader.prepare_cached(text).await?;
+                reader.query(&statement, parameters).await
+            };
+            match timeout(patience, read).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(error)) if kind(&error) == Kind::Gone && ended < caps::DATABASE_READERS => {
+                    ended += 1;
+                    drop(deadpool_postgres::Object::take(reader));
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => {
+                    // Its answer may still come, to nobody.
+                    drop(deadpool_postgres::Object::take(reader));
+                    return Err(no_answer());
+                }
+            }
+        }
+    }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unavailable("the database does not answer".into())
+}
+
+fn raw(table: &Table, row: &Row) -> Raw {
+    (document::from_column(table, row.get(0)), unsigned(row.get(1)))
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
