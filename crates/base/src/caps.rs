@@ -113,6 +113,13 @@ pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;
 /// ours: commands waiting for one connection (desired notifications, method requests).
 pub const SESSION_QUEUE_MAX: usize = 64;
+/// ours: how often the owner of a connection is looked for, where it was taken over on the way.
+pub const DELIVERY_TRIES_MAX: usize = 2;
+/// ours: a node that cannot be reached is told of the end of a session again after that, and so often; by then its lease is over.
+pub const CLOSE_RETRY_MS: u64 = 250;
+pub const CLOSE_TRIES_MAX: usize = 240;
+/// ours: how often who waits for a device looks whether it has come to another node.
+pub const LISTENER_LOOK_MS: u64 = 250;
 /// ours: records of activity that one commit carries.
 pub const ACTIVITY_FLUSH_PAGE: usize = 256;
 /// ours: records that one read of a whole table takes at a time.

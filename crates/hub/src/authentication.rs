@@ -5,9 +5,9 @@ use base::ids::IdentityId;
 use base::sas::SasToken;
 use base::{Key, Refused, Timestamp};
 
-use crate::device::{Authentication, Identity, identity_key};
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::identity::{Authentication, Identity, identity_key};
 use crate::settings::SharedAccessPolicy;
 
 /// A device or module that has proved who it is, or a policy that acts for it.

@@ -7,12 +7,14 @@ use base::hosts::{Dialled, Host, Service, strip_port};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
 use store::instances::Current;
+use store::sessions::Node;
 use store::{Batch, Store, StreamId, Streams};
 
+use crate::bus::Bus;
+use crate::context::{Context, Surroundings};
 use crate::error::Error;
-use crate::hubs::Context;
+use crate::mailbox::Mailboxes;
 use crate::measures::Measures;
-use crate::sessions::Sessions;
 use crate::settings::{HubSettings, SharedAccessPolicy};
 
 /// Clones share it.
@@ -20,41 +22,42 @@ use crate::settings::{HubSettings, SharedAccessPolicy};
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    context: Context,
+    surroundings: Surroundings,
     instance: InstanceId,
     name: String,
     scope: Scope,
     event_stream: StreamId,
     partition_count: u32,
     settings: Current<HubSettings>,
-    sessions: Sessions,
+    /// Of the devices that are connected to this node.
+    mailboxes: Mailboxes,
     measures: Arc<Measures>,
     closed: AtomicBool,
 }
 
 impl Hub {
-    pub(crate) fn start(context: Context, settings: Current<HubSettings>) -> Self {
+    pub(crate) fn start(surroundings: Surroundings, settings: Current<HubSettings>) -> Self {
         let first = settings.get();
-        let hub = Self(Arc::new(Inner {
+        let mailboxes = Mailboxes::new(surroundings.context.clock.clone());
+        let number = surroundings.node().number;
+        surroundings.bus.attach(number, &first.instance, Arc::new(mailboxes.clone()));
+        Self(Arc::new(Inner {
             instance: first.instance.clone(),
             name: first.name.clone(),
             scope: first.scope.clone(),
             event_stream: StreamId::new(&first.instance, EVENT_STREAM),
             partition_count: first.partition_count.max(1),
-            sessions: Sessions::new(context.clock.clone()),
+            mailboxes,
             measures: Arc::default(),
             settings,
             closed: AtomicBool::new(false),
-            context,
-        }));
-        hub.start_flushing_activity();
-        hub
+            surroundings,
+        }))
     }
 
-    /// Refuses whatever comes from now on and cuts every session.
-    pub(crate) fn close(&self) {
+    /// Refuses whatever comes from now on.
+    pub(crate) fn refuse_everybody(&self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.sessions.close_all();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -76,7 +79,12 @@ impl Hub {
 
     /// The host that an answer to `dialled` carries.
     pub fn host_name(&self, dialled: &Dialled) -> String {
-        self.0.context.hosts.advertised(Service::Hub, self.name(), &self.settings().location, dialled)
+        self.0.surroundings.context.hosts.advertised(
+            Service::Hub,
+            self.name(),
+            &self.settings().location,
+            dialled,
+        )
     }
 
     pub fn settings(&self) -> Arc<HubSettings> {
@@ -96,8 +104,17 @@ impl Hub {
         self.0.partition_count
     }
 
-    pub fn sessions(&self) -> &Sessions {
-        &self.0.sessions
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.0.mailboxes
+    }
+
+    /// Where the connections of this process are.
+    pub(crate) fn node(&self) -> Node {
+        self.0.surroundings.node()
+    }
+
+    pub(crate) fn bus(&self) -> &dyn Bus {
+        &*self.0.surroundings.bus
     }
 
     pub fn measures(&self) -> &Arc<Measures> {
@@ -105,24 +122,24 @@ impl Hub {
     }
 
     pub(crate) fn context(&self) -> &Context {
-        &self.0.context
+        &self.0.surroundings.context
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.0.context.store
+        &self.0.surroundings.context.store
     }
 
     pub(crate) fn streams(&self) -> &Streams {
-        &self.0.context.streams
+        &self.0.surroundings.context.streams
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.context.clock
+        &self.0.surroundings.context.clock
     }
 
     /// The time that this hub stamps on what it stores and tells.
     pub fn now(&self) -> Timestamp {
-        self.0.context.clock.stamp()
+        self.0.surroundings.context.clock.stamp()
     }
 
     /// An event that reaches the hub's event stream if, and only if, the batch commits; in order per device.
@@ -143,14 +160,14 @@ impl Hub {
         if self.is_closed() {
             return Err(Error::IotHubNotFound);
         }
-        let charged = self.0.context.throttle.charge(meter, &self.0.instance);
+        let charged = self.0.surroundings.context.throttle.charge(meter, &self.0.instance);
         charged.map_err(|throttled| Error::ThrottlingException { retry_after: throttled.retry_after, meter })
     }
 
     /// The host names that a token may be made out to: the hub's own, and the one the caller used when it names no instance
     /// of ours (a gateway or a cloud name that was pointed here).
     pub(crate) fn audiences(&self, presented_host: &str) -> Vec<String> {
-        let hosts = &self.0.context.hosts;
+        let hosts = &self.0.surroundings.context.hosts;
         let mut names = hosts.names_of(Service::Hub, &self.0.name);
         if hosts.resolve(presented_host, None) == Host::Unnamed {
             names.push(strip_port(presented_host).to_owned());
@@ -164,7 +181,7 @@ impl Hub {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        self.0.context.tasks.spawn(async move { drop(answer.send(work.await)) });
+        self.0.surroundings.context.tasks.spawn(async move { drop(answer.send(work.await)) });
         answered.await.unwrap_or(Err(Error::ServerBusy))
     }
 }

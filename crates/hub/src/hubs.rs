@@ -2,72 +2,76 @@
 //! `store::instances`; here is what a hub does at its turns.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
-use base::hosts::{Host, Hosts, Service};
-use base::tasks::Tasks;
-use base::{Clock, InstanceId, Throttle};
-use events::{EventStreamSettings, Events};
+use base::InstanceId;
+use base::hosts::{Host, Service};
+use events::EventStreamSettings;
+use store::StoreError;
 use store::instances::{Current, Instances, Kind};
-use store::{Store, StoreError, Streams};
+use store::sessions::Node;
 
+use crate::bus::{Bus, InProcess};
+use crate::context::{Context, Surroundings};
 use crate::hub::{EVENT_STREAM, Hub};
 use crate::settings::HubSettings;
 
-/// What a hub is given of its surroundings.
-#[derive(Clone)]
-pub struct Context {
-    pub store: Store,
-    pub streams: Streams,
-    /// Knows the hubs' event streams, relays into them and forgets what is past its time.
-    pub events: Events,
-    pub clock: Clock,
-    pub throttle: Throttle,
-    pub hosts: Hosts,
-    pub tasks: Tasks,
-}
-
 /// Clones share the hubs.
 #[derive(Clone)]
-pub struct Hubs(Instances<Context>);
+pub struct Hubs(Instances<Surroundings>);
 
-impl Kind for Context {
+impl Kind for Surroundings {
     type Settings = HubSettings;
     type Instance = Hub;
 
     async fn prepare(&self, settings: &HubSettings) -> Result<(), StoreError> {
-        self.events.ensure_stream(event_stream(settings)).await.map(drop)
+        self.context.events.ensure_stream(event_stream(settings)).await.map(drop)
     }
 
     fn start(&self, settings: Current<HubSettings>) -> Hub {
-        Hub::start(self.clone(), settings)
+        let hub = Hub::start(self.clone(), settings);
+        hub.start_flushing_activity();
+        hub
     }
 
     async fn drain(&self, hub: &Hub) {
-        hub.close();
+        hub.refuse_everybody();
+        hub.close_all_sessions().await;
+        self.bus.detach(self.node().number, hub.instance());
     }
 
     async fn remove_streams(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        self.events.remove_instance(instance).await
+        self.context.events.remove_instance(instance).await
     }
 }
 
 impl Deref for Hubs {
-    type Target = Instances<Context>;
+    type Target = Instances<Surroundings>;
 
-    fn deref(&self) -> &Instances<Context> {
+    fn deref(&self) -> &Instances<Surroundings> {
         &self.0
     }
 }
 
 impl Hubs {
+    /// Those of a server that is alone.
     pub fn new(context: Context) -> Self {
-        let (store, hosts) = (context.store.clone(), context.hosts.clone());
-        Self(Instances::new(context, store, hosts))
+        Self::start(Surroundings { context, node: None, bus: Arc::new(InProcess::default()) })
+    }
+
+    /// Those of one node of several, which reach each other over a bus.
+    pub fn on_bus(context: Context, node: Node, bus: Arc<dyn Bus>) -> Self {
+        Self::start(Surroundings { context, node: Some(node), bus })
+    }
+
+    fn start(surroundings: Surroundings) -> Self {
+        let (store, hosts) = (surroundings.context.store.clone(), surroundings.context.hosts.clone());
+        Self(Instances::new(surroundings, store, hosts))
     }
 
     /// The hub of an instance that a host name stands for; at an unnamed host, the default one.
     pub fn at_host(&self, host: &str, local: Option<std::net::IpAddr>) -> Option<Hub> {
-        let hosts = &self.kind().hosts;
+        let hosts = &self.kind().context.hosts;
         match hosts.resolve(host, local) {
             Host::Instance(Service::Hub, name) => self.find(&name),
             Host::Unnamed => self.find(&hosts.default_instance(Service::Hub)?),

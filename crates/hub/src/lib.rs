@@ -2,14 +2,19 @@
 //! Called by the doors, by provisioning and by Resource Manager. It knows no protocol, no HTTP and no storage engine.
 
 mod authentication;
+pub mod bus;
+mod context;
 pub mod device;
 pub mod digital_twin;
 pub mod direct_method;
 mod error;
 mod hub;
 mod hubs;
+mod identity;
+mod mailbox;
 mod measures;
-pub mod sessions;
+mod presence;
+mod sessions;
 mod settings;
 mod subscription;
 pub mod telemetry;
@@ -18,9 +23,13 @@ mod testing;
 pub mod twin;
 
 pub use authentication::DeviceAuthentication;
+pub use bus::CloseReason;
+pub use context::Context;
 pub use error::Error;
 pub use hub::{EVENT_STREAM, Hub};
-pub use hubs::{Context, Hubs};
+pub use hubs::Hubs;
+pub use mailbox::Command;
 pub use measures::Measures;
-pub use sessions::{CloseReason, Command, Session};
+pub use presence::Connection;
+pub use sessions::Session;
 pub use settings::{HubSettings, SharedAccessPolicy};

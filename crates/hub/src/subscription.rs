@@ -5,9 +5,9 @@ use base::{InstanceId, caps};
 use serde::{Deserialize, Serialize};
 use store::{Batch, CommitError, Key, Record, Table, table};
 
-use crate::device::{Identity, identity_key};
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::identity::{Identity, identity_key};
 use crate::sessions::Session;
 
 /// The filters of one identity's stored session, with the quality of service granted to each.
@@ -15,7 +15,7 @@ use crate::sessions::Session;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscription {
     pub(crate) instance: InstanceId,
-    #[serde(flatten, with = "crate::device::flat_identity")]
+    #[serde(flatten, with = "crate::identity::flat_identity")]
     pub(crate) id: IdentityId,
     pub(crate) filters: Vec<(String, u8)>,
 }
@@ -29,10 +29,9 @@ impl Record for Subscription {
 }
 
 impl Hub {
-    /// `None`: there is no stored session. What an earlier connection was storing when it was displaced is waited for: it must
-    /// not land behind what this one reads or writes.
+    /// `None`: there is no stored session. What an earlier connection was storing when it was displaced has landed or never will:
+    /// its end was confirmed before this one began.
     pub async fn stored_filters(&self, session: &Session) -> Result<Option<Vec<(String, u8)>>, Error> {
-        self.sessions().filters_settled(session.identity()).await;
         let key = identity_key(self.instance(), session.identity());
         let stored = self.store().get::<Subscription>(&key).await?;
         Ok(stored.map(|stored| stored.record.filters))
@@ -43,7 +42,7 @@ impl Hub {
         if filters.iter().map(|(filter, _)| filter.len()).sum::<usize>() > caps::SUBSCRIPTION_BYTES_MAX {
             return Err(Error::invalid("The subscriptions are too long."));
         }
-        let leave = self.sessions().store_filters(session).ok_or(Error::DeviceConnectionClosedRemotely)?;
+        let leave = session.leave_to_write().ok_or(Error::DeviceConnectionClosedRemotely)?;
         let id = session.identity().clone();
         let subscription = Subscription { instance: self.instance().clone(), id, filters };
         let mut batch = Batch::default();
@@ -61,7 +60,7 @@ impl Hub {
 
     /// Refused like [`Self::store_filters`].
     pub async fn remove_filters(&self, session: &Session) -> Result<(), Error> {
-        let _leave = self.sessions().store_filters(session).ok_or(Error::DeviceConnectionClosedRemotely)?;
+        let _leave = session.leave_to_write().ok_or(Error::DeviceConnectionClosedRemotely)?;
         let mut batch = Batch::default();
         batch.remove::<Subscription>(identity_key(self.instance(), session.identity()));
         Ok(self.store().commit(batch).await.map(drop)?)

@@ -37,8 +37,11 @@ impl std::ops::Deref for TestHub {
 }
 
 pub(crate) fn context() -> Context {
+    context_on(Store::open(&Options::memory()).unwrap())
+}
+
+pub(crate) fn context_on(store: Store) -> Context {
     let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
-    let store = Store::open(&Options::memory()).unwrap();
     let streams = Streams::open(&Options::memory()).unwrap();
     let hosts = Hosts::new("localhost", 443, NoMachine);
     let tasks = Tasks::new();

@@ -46,6 +46,7 @@ impl End {
             Self::Closed(hub::CloseReason::DeviceDisabled) => Some("its device was disabled"),
             Self::Closed(hub::CloseReason::DeviceDeleted) => Some("it was deleted"),
             Self::Closed(hub::CloseReason::HubRemoved) => Some("its hub was removed"),
+            Self::Closed(hub::CloseReason::NodeLost) => Some("this server had lost its hold on the store"),
             Self::Closed(hub::CloseReason::QueueFull) => Some("it did not take what was sent to it"),
             Self::Closed(hub::CloseReason::TakenOver | hub::CloseReason::Ended)
             | Self::Disconnect

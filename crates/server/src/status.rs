@@ -88,7 +88,7 @@ impl Report {
         for hub in self.house.hubs.all() {
             // A store that fails is told among the troubles.
             let registered = hub.device_count().await.ok();
-            let connected = hub.sessions().connected_devices();
+            let connected = hub.connected_devices().await.ok();
             hubs.push(json!({"name": hub.name(), "devices": registered, "devicesConnected": connected}));
         }
         hubs

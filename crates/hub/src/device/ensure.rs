@@ -6,9 +6,10 @@ use base::ids::IdentityId;
 use store::retry_on_conflict;
 
 use super::rules::{self, Subject};
-use super::{Authentication, AuthenticationSpec, DeviceSpec, Identity};
+use super::{AuthenticationSpec, DeviceSpec};
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::identity::{Authentication, Identity};
 
 /// The device as it now is.
 #[derive(Clone, Debug, PartialEq)]

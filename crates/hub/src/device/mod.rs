@@ -3,7 +3,6 @@
 
 mod ensure;
 mod module;
-mod record;
 pub mod rules;
 mod statistics;
 #[cfg(test)]
@@ -16,15 +15,15 @@ use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
 
 pub use self::ensure::Ensured;
 pub use self::module::ModuleSpec;
-pub(crate) use self::record::flat_identity;
-pub use self::record::{Activity, Authentication, Identity, Status, identity_key};
-use self::record::{DEVICE, MODULE};
 pub use self::rules::{AuthenticationKind, AuthenticationSpec, ScopeSpec};
 use self::rules::{PutMode, Subject};
 pub use self::statistics::{RegistryStatistics, ServiceStatistics};
+use crate::bus::CloseReason;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::sessions::{CloseReason, Connection, from_record};
+use crate::identity::DEVICE;
+pub use crate::identity::{Authentication, Identity, Status};
+use crate::presence::{Activity, Connection, shown};
 use crate::settings::HubSettings;
 use crate::subscription::Subscription;
 use crate::twin::rules::InitialTwin;
@@ -133,8 +132,7 @@ impl Hub {
                 hub.remove_device(&device).await
             })
             .await?;
-            hub.sessions().close_device(&device_id, CloseReason::DeviceDeleted);
-            Ok(())
+            hub.close_device(&device_id, CloseReason::DeviceDeleted).await
         })
         .await
     }
@@ -179,10 +177,10 @@ impl Hub {
         let (hub, updated) = (self.clone(), device.clone());
         self.to_the_end(async move {
             hub.commit_identities(batch, &updated.id.device_id).await?;
-            if !updated.is_enabled() {
-                hub.sessions().close_device(&updated.id.device_id, CloseReason::DeviceDisabled);
+            if updated.is_enabled() {
+                return Ok(());
             }
-            Ok(())
+            hub.close_device(&updated.id.device_id, CloseReason::DeviceDisabled).await
         })
         .await?;
         Ok(device)
@@ -311,16 +309,18 @@ impl Hub {
         let identities = self.store().scan::<Identity>(Scan::new(prefix.clone(), limit)).await?;
         // Every identity has at most one record of activity, so the first of these belong to the first of those.
         let activities = self.store().scan::<Activity>(Scan::new(prefix, limit)).await?;
-        let mut activities = activities.iter().peekable();
-        let mut view = |identity: Identity| {
-            while activities.next_if(|a| a.record.id < identity.id).is_some() {}
-            let stored = activities.next_if(|a| a.record.id == identity.id);
-            let live = self.sessions().connection(&identity.id, &identity.generation_id);
-            let stored = || stored.map_or(Connection::NEVER, |stored| from_record(stored, &identity));
-            let connection = live.unwrap_or_else(stored);
+        let ids: Vec<_> = identities.iter().map(|stored| stored.record.id.clone()).collect();
+        let owners = self.store().sessions().owners(self.instance(), &ids).await?;
+        let mut activities = activities.iter().map(|stored| &stored.record).peekable();
+        let view = |(stored, owner): (Stored<Identity>, _)| {
+            let identity = stored.record;
+            while activities.next_if(|activity| activity.id < identity.id).is_some() {}
+            let activity = activities.next_if(|activity| activity.id == identity.id);
+            let known = self.mailboxes().known(&identity.id, &identity.generation_id);
+            let connection = shown(&identity, owner, known.as_ref(), activity);
             IdentityView { identity, connection }
         };
-        Ok(identities.into_iter().map(|stored| view(stored.record)).collect())
+        Ok(identities.into_iter().zip(owners).map(view).collect())
     }
 
     pub(crate) fn identities(&self) -> Counter {

@@ -6,10 +6,11 @@ use base::{DeviceId, IfMatch, Meter, ModuleId, caps};
 use store::{Batch, Key, Scan, Stored, retry_on_conflict};
 
 use super::rules::{self, PutMode, Subject};
-use super::{AuthenticationSpec, Identity, IdentityView, MODULE};
+use super::{AuthenticationSpec, IdentityView};
+use crate::bus::CloseReason;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::sessions::CloseReason;
+use crate::identity::{Identity, MODULE};
 use crate::twin::DeviceTwin;
 
 const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
@@ -103,8 +104,7 @@ impl Hub {
                 Ok::<_, Error>(hub.store().commit(batch).await?)
             })
             .await?;
-            hub.sessions().close(&id, CloseReason::DeviceDeleted);
-            Ok(())
+            hub.close_session(&id, CloseReason::DeviceDeleted).await
         })
         .await
     }

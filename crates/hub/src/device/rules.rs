@@ -3,8 +3,8 @@
 
 use base::{DeviceId, IfMatch, Key, Secret, caps};
 
-use crate::device::record::{Authentication, Identity};
 use crate::error::{ETAG_MISSING, ETAG_STALE, Error};
+use crate::identity::{Authentication, Identity};
 
 const KEY_BYTES: usize = 32;
 const SCOPE_PREFIX: &str = "ms-azure-iot-edge://";

@@ -35,9 +35,9 @@ impl Hub {
     }
 
     /// `Statistics_GetServiceStatistics`.
-    pub fn service_statistics(&self, caller: &Caller) -> Result<ServiceStatistics, Error> {
+    pub async fn service_statistics(&self, caller: &Caller) -> Result<ServiceStatistics, Error> {
         caller.require(Permission::HubConnectionStatisticsRead, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
-        Ok(ServiceStatistics { connected_devices: self.sessions().connected_devices() })
+        Ok(ServiceStatistics { connected_devices: self.connected_devices().await? })
     }
 }

@@ -298,8 +298,8 @@ async fn lists_are_in_the_order_of_ids_and_capped() {
         assert_eq!(hub.list_devices(&system(), Some(out_of_range)).await.unwrap_err().code(), 400_004);
     }
     let views = hub.list_devices(&system(), None).await.unwrap();
-    assert_ne!(views[3].connection, crate::sessions::Connection::NEVER);
-    assert_eq!(views[2].connection, crate::sessions::Connection::NEVER);
+    assert_ne!(views[3].connection, crate::Connection::NEVER);
+    assert_eq!(views[2].connection, crate::Connection::NEVER);
 }
 
 #[tokio::test]
@@ -319,7 +319,7 @@ async fn statistics_count_devices_by_status_and_connections() {
     hub.delete_device(&system(), &"dev3".parse().unwrap(), &IfMatch::Any).await.unwrap();
     assert_eq!(count().await, (2, 2, 0));
     let _sessions = [hub.connect("dev1").await, hub.connect("dev1/mod1").await];
-    assert_eq!(hub.service_statistics(&system()).unwrap().connected_devices, 1);
+    assert_eq!(hub.service_statistics(&system()).await.unwrap().connected_devices, 1);
 }
 
 #[tokio::test]

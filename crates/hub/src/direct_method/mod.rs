@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use access::{Caller, Permission};
 use base::ids::IdentityId;
-use base::{Meter, caps};
+use base::{Elapsed, Meter, caps};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::bus::{CloseReason, Delivery, Reply};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::sessions::{Delivery, MethodAnswer, Session};
+use crate::mailbox::MethodAnswer;
+use crate::sessions::Session;
 
 /// What a service asks for. Times as it wrote them.
 #[derive(Clone, Debug)]
@@ -69,19 +71,39 @@ impl Hub {
         self.charge(Meter::DirectMethod)?;
         let timeouts = check(&request)?;
         self.require_registered(id).await?;
-        let place = self.sessions().method_place(id);
-        let deadline = self.clock().elapsed().plus(timeouts.response);
+        let place = self.mailboxes().method_place(id);
+        let asked_at = self.clock().elapsed();
         let _place = place.ok_or_else(|| Error::DeviceMaximumInflightMethodExceeded(id.to_string()))?;
-        self.wait_for_listener(id, timeouts.connect).await?;
-        let (answer, answered) = oneshot::channel();
-        let payload =
-            request.payload.map_or_else(Bytes::new, |raw| Bytes::from(String::from(Box::<str>::from(raw))));
-        let delivery = Delivery::Method { name: request.name, payload, answer };
-        self.sessions().deliver(id, delivery).map_err(|_| Error::DeviceNotOnline)?;
+        let deadline = asked_at.plus(timeouts.response);
         tokio::select! {
             biased;
-            answer = answered => self.response(id, answer.ok()),
+            reply = self.offer(id, request, asked_at.plus(timeouts.connect), deadline) => response(reply?),
             () = self.clock().sleep_until(deadline) => Err(Error::GatewayTimeout),
+        }
+    }
+
+    /// Offers the method to the device once it listens, on whatever node that is, and waits for what becomes of it. The device gets
+    /// it once at the most.
+    async fn offer(
+        &self,
+        id: &IdentityId,
+        request: MethodRequest,
+        comes_before: Elapsed,
+        deadline: Elapsed,
+    ) -> Result<Reply, Error> {
+        let payload =
+            request.payload.map_or_else(Bytes::new, |raw| Bytes::from(String::from(Box::<str>::from(raw))));
+        loop {
+            // Before the look, so that nobody comes unseen between it and the wait.
+            let line = self.mailboxes().line(id);
+            let left = deadline.since(self.clock().elapsed()).as_millis();
+            let timeout_ms = u64::try_from(left).unwrap_or(u64::MAX);
+            let (name, payload) = (request.name.clone(), payload.clone());
+            match self.deliver(id, Delivery::Method { name, payload, timeout_ms }).await? {
+                Reply::NotListening | Reply::NotMine => {}
+                reply => return Ok(reply),
+            }
+            self.wait_for_listener(line, comes_before).await?;
         }
     }
 
@@ -109,37 +131,48 @@ impl Hub {
         }
     }
 
-    async fn wait_for_listener(&self, id: &IdentityId, patience: Duration) -> Result<(), Error> {
+    /// Until the device may have come: to this node, which tells at once, or to another, which is asked again and again.
+    async fn wait_for_listener(
+        &self,
+        line: oneshot::Receiver<()>,
+        comes_before: Elapsed,
+    ) -> Result<(), Error> {
         let mut stopping = self.context().tasks.stopping();
+        let now = self.clock().elapsed();
+        let look_again = now.plus(Duration::from_millis(caps::LISTENER_LOOK_MS)).min(comes_before);
         tokio::select! {
             biased;
-            () = self.sessions().listening(id) => Ok(()),
+            // An error means that the line was dissolved; look again.
+            _ = line => return Ok(()),
             // No device will come any more. Nothing was sent, so whoever tries again does no harm.
-            () = stopping.wait() => Err(Error::ServerBusy),
-            () = self.clock().sleep(patience) => Err(Error::DeviceNotOnline),
+            () = stopping.wait() => return Err(Error::ServerBusy),
+            () = self.clock().sleep_until(look_again) => {}
         }
+        if self.clock().elapsed() < comes_before { Ok(()) } else { Err(Error::DeviceNotOnline) }
     }
+}
 
-    /// `None`: the session ended before it answered.
-    fn response(&self, id: &IdentityId, answer: Option<MethodAnswer>) -> Result<MethodResponse, Error> {
-        let (status, payload) = match answer {
-            Some(MethodAnswer::Sent { status, payload }) => (status, payload),
-            Some(MethodAnswer::Declined) => return Err(Error::DeviceNotOnline),
-            None if self.sessions().is_connected(id) => {
-                return Err(Error::ConnectionForcefullyClosedOnNewConnection);
-            }
-            None => return Err(Error::DeviceConnectionClosedRemotely),
-        };
-        if payload.len() > caps::METHOD_PAYLOAD_BYTES_MAX {
-            return Err(Error::BadGateway("The device's response is larger than a direct method allows."));
+fn response(reply: Reply) -> Result<MethodResponse, Error> {
+    let (status, payload) = match reply {
+        Reply::Answered { status, payload } => (status, payload),
+        Reply::TimedOut => return Err(Error::GatewayTimeout),
+        Reply::Closed(CloseReason::TakenOver) => {
+            return Err(Error::ConnectionForcefullyClosedOnNewConnection);
         }
-        if payload.iter().all(u8::is_ascii_whitespace) {
-            return Ok(MethodResponse { status, payload: None });
+        Reply::Closed(_) => return Err(Error::DeviceConnectionClosedRemotely),
+        Reply::Declined | Reply::NotListening | Reply::NotMine | Reply::Taken => {
+            return Err(Error::DeviceNotOnline);
         }
-        let payload = serde_json::from_slice(&payload)
-            .map_err(|_| Error::BadGateway("The device's response is not valid JSON."))?;
-        Ok(MethodResponse { status, payload: Some(payload) })
+    };
+    if payload.len() > caps::METHOD_PAYLOAD_BYTES_MAX {
+        return Err(Error::BadGateway("The device's response is larger than a direct method allows."));
     }
+    if payload.iter().all(u8::is_ascii_whitespace) {
+        return Ok(MethodResponse { status, payload: None });
+    }
+    let payload = serde_json::from_slice(&payload)
+        .map_err(|_| Error::BadGateway("The device's response is not valid JSON."))?;
+    Ok(MethodResponse { status, payload: Some(payload) })
 }
 
 fn check(request: &MethodRequest) -> Result<Timeouts, Error> {

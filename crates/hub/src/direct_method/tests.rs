@@ -224,7 +224,7 @@ async fn a_wall_clock_that_is_set_ends_no_method_and_keeps_none() {
             hub.clock.step(step);
             hub.clock.advance(Duration::from_secs(29));
             tokio::task::yield_now().await;
-            assert!(hub.sessions().is_connected(&"dev1".parse().unwrap()));
+            assert!(hub.is_connected(&"dev1".parse().unwrap()).await.unwrap());
             hub.clock.advance(Duration::from_secs(1));
         };
         let started = hub.clock.elapsed();

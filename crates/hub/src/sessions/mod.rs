@@ -1,89 +1,38 @@
-//! Connections of devices and modules: one session per identity, a newer one takes over by its greater epoch.
-//! Doors open sessions and drain their commands; operations send through `deliver` and nothing else. It knows no protocol.
+//! Connections of devices and modules: one session per identity on all nodes, a newer one takes over by its greater epoch.
+//! Doors open sessions and drain their commands. It knows no protocol, and not which operations make use of a session.
 
-mod activity;
-mod mailbox;
+mod stamp;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_houses;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use base::ids::IdentityId;
-use base::{Clock, Meter, Timestamp, caps};
-use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use base::{Meter, caps};
+use store::sessions::Owner;
 
-pub use self::activity::Connection;
-pub(crate) use self::activity::from_record;
-pub use self::mailbox::{CloseReason, Command, MethodAnswer};
-use self::mailbox::{Mailbox, Refused};
+pub(crate) use self::stamp::Stamp;
 use crate::authentication::DeviceAuthentication;
+use crate::bus::CloseReason;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::telemetry::Stamp;
-
-/// The live sessions of one hub. Clones share them.
-#[derive(Clone)]
-pub struct Sessions(Arc<Shared>);
-
-struct Shared {
-    clock: Clock,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    last_epoch: u64,
-    live: HashMap<IdentityId, Arc<Mailbox>>,
-    /// Sessions that ended and whose last activity is not in the store yet.
-    ended: HashMap<IdentityId, Ended>,
-    /// Direct methods that wait for a device to come.
-    waiting: HashMap<IdentityId, Vec<oneshot::Sender<()>>>,
-    methods_in_flight: HashMap<IdentityId, usize>,
-    /// Identities whose filters are being written, and the newer sessions that wait for the end of that.
-    storing_filters: HashMap<IdentityId, Vec<oneshot::Sender<()>>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Ended {
-    generation_id: String,
-    at: Timestamp,
-    last_activity: Timestamp,
-}
-
-/// What can be sent to a connected device.
-pub enum Delivery {
-    /// Changed desired properties as JSON with `$version`, in whatever order the changes were committed.
-    Desired {
-        version: u64,
-        patch: Bytes,
-    },
-    Method {
-        name: String,
-        payload: Bytes,
-        answer: oneshot::Sender<MethodAnswer>,
-    },
-}
-
-/// There is no session, or it does not take this kind of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the device is not connected or does not listen")]
-pub struct NotListening;
+use crate::mailbox::{Command, Mailbox, MethodAnswer, UnderWay};
 
 /// An open connection, held by its door. Dropping it ends the session.
 pub struct Session {
     hub: Hub,
     mailbox: Arc<Mailbox>,
-    pub(crate) authentication: DeviceAuthentication,
-    pub(crate) stamp: Stamp,
+    authentication: DeviceAuthentication,
+    stamp: Stamp,
 }
 
 impl Hub {
-    /// Opens a session and takes over the identity's earlier one, which is told to close. `model_id` is what the device
-    /// announced, if anything; the twin keeps it.
+    /// Opens a session and takes over the identity's earlier one, wherever it is; that one is told to close before this returns.
+    /// `model_id` is what the device announced, if anything; the twin keeps it.
     pub async fn open_session(
         &self,
         authentication: DeviceAuthentication,
@@ -92,9 +41,16 @@ impl Hub {
         let id = authentication.identity.clone();
         authentication.caller.require_identity(&id, self.scope())?;
         self.charge(Meter::DeviceConnect)?;
-        let mailbox = self.sessions().open(&id, &authentication.generation_id);
+        let opening = self.mailboxes().announce(&id);
+        let (node, since) = (self.node(), self.now());
+        let begun = self.store().sessions().begin(node, self.instance(), &id, since).await?;
+        let owner = Owner { node, epoch: begun.epoch, since };
+        let mailbox = self.mailboxes().enter(&opening, &authentication.generation_id, owner);
         let stamp = Stamp::of(&authentication, model_id, self.partition_count());
         let session = Session { hub: self.clone(), mailbox, authentication, stamp };
+        if let Some(previous) = begun.previous {
+            self.displace(id.clone(), previous).await;
+        }
         // Whoever disabled or removed the identity since it proved itself found no session to cut.
         let identity = self.connectable(&id).await.map_err(|refused| refused.error)?;
         if identity.generation_id != session.authentication.generation_id || self.is_closed() {
@@ -104,6 +60,31 @@ impl Hub {
             self.keep_model_id(&id, model_id).await?;
         }
         Ok(session)
+    }
+
+    /// A node that cannot be reached is told behind the connection that took over: nobody finds its session any more.
+    async fn displace(&self, id: IdentityId, previous: Owner) {
+        if self.bus().close(self.address(&id, previous), CloseReason::TakenOver).await.is_ok() {
+            return;
+        }
+        let hub = self.clone();
+        self.context().tasks.spawn(async move {
+            if let Err(error) = hub.close_confirmed(&id, previous, CloseReason::TakenOver).await {
+                tracing::warn!(identity = %id, %error, "a displaced session was not closed");
+            }
+        });
+    }
+
+    /// A row that stays behind a session shows a device as connected that is not.
+    async fn end_session(self, id: IdentityId, epoch: u64) {
+        for _ in 0..caps::CLOSE_TRIES_MAX {
+            match self.store().sessions().end(self.instance(), &id, epoch).await {
+                Ok(_) | Err(store::StoreError::Closed) => return,
+                Err(error) => tracing::debug!(identity = %id, %error, "the end of a session was not stored"),
+            }
+            self.clock().sleep(Duration::from_millis(caps::CLOSE_RETRY_MS)).await;
+        }
+        tracing::warn!(identity = %id, "the end of a session could not be stored");
     }
 }
 
@@ -122,6 +103,10 @@ impl Session {
 
     pub fn authentication(&self) -> &DeviceAuthentication {
         &self.authentication
+    }
+
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
     }
 
     /// The next thing to do for the connection. After `Close` there is nothing else. May be dropped while it waits.
@@ -162,179 +147,28 @@ impl Session {
     pub fn listen_to_methods(&self, listens: bool) {
         self.mailbox.listen_to_methods(listens);
         if listens {
-            self.hub.sessions().wake(self.identity());
+            self.hub.mailboxes().wake(self.identity());
         }
     }
 
     pub(crate) fn answer_method(&self, request_id: u64, answer: MethodAnswer) -> bool {
         self.mailbox.answer_method(request_id, answer)
     }
+
+    /// Leave to write what a successor reads. `None`: there is a successor already, or the session was closed.
+    pub(crate) fn leave_to_write(&self) -> Option<UnderWay> {
+        self.hub.mailboxes().leave_to_write(&self.mailbox)
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.hub.sessions().end(&self.mailbox);
-    }
-}
-
-impl Sessions {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self(Arc::new(Shared { clock, state: Mutex::default() }))
-    }
-
-    /// Sends to a device: the one way to do so.
-    pub fn deliver(&self, id: &IdentityId, delivery: Delivery) -> Result<(), NotListening> {
-        let mailbox = self.0.state.lock().live.get(id).cloned().ok_or(NotListening)?;
-        mailbox.offer(delivery).map_err(|Refused| NotListening)
-    }
-
-    pub fn is_connected(&self, id: &IdentityId) -> bool {
-        self.0.state.lock().live.get(id).is_some_and(|mailbox| mailbox.closed().is_none())
-    }
-
-    pub fn connected_devices(&self) -> u64 {
-        let state = self.0.state.lock();
-        state.live.keys().filter(|id| id.module_id.is_none()).count() as u64
-    }
-
-    /// Cuts the session of one identity, if there is one.
-    pub fn close(&self, id: &IdentityId, reason: CloseReason) {
-        if let Some(mailbox) = self.0.state.lock().live.get(id) {
-            mailbox.close(reason);
+        self.hub.mailboxes().end(&self.mailbox);
+        let end = self.hub.clone().end_session(self.identity().clone(), self.epoch());
+        let mut end = Box::pin(end);
+        // An engine in this process is done at once, and nothing need outlive the connection.
+        if end.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.hub.context().tasks.spawn(end);
         }
-    }
-
-    /// Cuts the sessions of a device and of all its modules.
-    pub(crate) fn close_device(&self, device_id: &base::DeviceId, reason: CloseReason) {
-        let state = self.0.state.lock();
-        let of_device = state.live.iter().filter(|(id, _)| id.device_id == *device_id);
-        of_device.for_each(|(_, mailbox)| mailbox.close(reason));
-    }
-
-    pub(crate) fn close_all(&self) {
-        self.0.state.lock().live.values().for_each(|mailbox| mailbox.close(CloseReason::HubRemoved));
-    }
-
-    fn open(&self, id: &IdentityId, generation_id: &str) -> Arc<Mailbox> {
-        let now = self.0.clock.stamp();
-        let mut state = self.0.state.lock();
-        state.last_epoch += 1;
-        let mailbox = Arc::new(Mailbox::new(id.clone(), generation_id, state.last_epoch, now));
-        state.ended.remove(id);
-        if let Some(displaced) = state.live.insert(id.clone(), Arc::clone(&mailbox)) {
-            displaced.close(CloseReason::TakenOver);
-        }
-        mailbox
-    }
-
-    /// Ends a session, unless a newer one has taken its place already.
-    fn end(&self, mailbox: &Arc<Mailbox>) {
-        mailbox.close(CloseReason::Ended);
-        let mut state = self.0.state.lock();
-        if state.live.get(&mailbox.id).is_some_and(|live| live.epoch == mailbox.epoch) {
-            state.live.remove(&mailbox.id);
-            let (at, last_activity) = (self.0.clock.stamp(), mailbox.last_activity());
-            let ended = Ended { generation_id: mailbox.generation_id.clone(), at, last_activity };
-            state.ended.insert(mailbox.id.clone(), ended);
-        }
-    }
-
-    /// Resolves when the identity next comes to listen to methods; at once if it does already.
-    pub(crate) async fn listening(&self, id: &IdentityId) {
-        while let Some(woken) = self.wait_in_line(id) {
-            // An error means that the line was dissolved; look again.
-            let _ = woken.await;
-        }
-    }
-
-    fn wait_in_line(&self, id: &IdentityId) -> Option<oneshot::Receiver<()>> {
-        let mut state = self.0.state.lock();
-        if state.live.get(id).is_some_and(|mailbox| mailbox.listens_to_methods()) {
-            return None;
-        }
-        let (wake, woken) = oneshot::channel();
-        let waiting = state.waiting.entry(id.clone()).or_default();
-        waiting.retain(|other| !other.is_closed());
-        waiting.push(wake);
-        Some(woken)
-    }
-
-    fn wake(&self, id: &IdentityId) {
-        let waiting = self.0.state.lock().waiting.remove(id);
-        for wake in waiting.into_iter().flatten() {
-            // Nobody waits any more: fine.
-            let _ = wake.send(());
-        }
-    }
-
-    /// Leave to write the stored filters of an identity. `None`: the session is not, or no longer, the one in place. A newer
-    /// one waits with [`Self::filters_settled`] before it reads them, and so at most one writes at a time.
-    pub(crate) fn store_filters(&self, session: &Session) -> Option<StoringFilters> {
-        let mailbox = &session.mailbox;
-        let mut state = self.0.state.lock();
-        let is_in_place = state.live.get(&mailbox.id).is_some_and(|live| live.epoch == mailbox.epoch);
-        if !is_in_place || mailbox.closed().is_some() {
-            return None;
-        }
-        state.storing_filters.insert(mailbox.id.clone(), Vec::new());
-        Some(StoringFilters { sessions: self.clone(), id: mailbox.id.clone() })
-    }
-
-    /// Resolves when no displaced session writes the filters of an identity any more.
-    pub(crate) async fn filters_settled(&self, id: &IdentityId) {
-        let settled = {
-            let mut state = self.0.state.lock();
-            let Some(waiting) = state.storing_filters.get_mut(id) else { return };
-            let (wake, settled) = oneshot::channel();
-            waiting.retain(|other: &oneshot::Sender<()>| !other.is_closed());
-            waiting.push(wake);
-            settled
-        };
-        // An error means the same: the write is over.
-        let _ = settled.await;
-    }
-
-    /// Takes one of the places for direct methods of an identity. `None`: all are taken.
-    pub(crate) fn method_place(&self, id: &IdentityId) -> Option<MethodPlace> {
-        let mut state = self.0.state.lock();
-        let in_flight = state.methods_in_flight.entry(id.clone()).or_insert(0);
-        if *in_flight >= caps::METHODS_IN_FLIGHT_PER_DEVICE_MAX {
-            return None;
-        }
-        *in_flight += 1;
-        Some(MethodPlace { sessions: self.clone(), id: id.clone() })
-    }
-}
-
-/// The leave to write an identity's filters, given back when dropped.
-pub(crate) struct StoringFilters {
-    sessions: Sessions,
-    id: IdentityId,
-}
-
-impl Drop for StoringFilters {
-    fn drop(&mut self) {
-        // Whoever waits hears of it as its sender goes.
-        self.sessions.0.state.lock().storing_filters.remove(&self.id);
-    }
-}
-
-/// One of the places for direct methods of an identity, given back when dropped.
-pub(crate) struct MethodPlace {
-    sessions: Sessions,
-    id: IdentityId,
-}
-
-impl Drop for MethodPlace {
-    fn drop(&mut self) {
-        let mut state = self.sessions.0.state.lock();
-        let left = state.methods_in_flight.get(&self.id).map_or(0, |count| count - 1);
-        if left > 0 {
-            state.methods_in_flight.insert(self.id.clone(), left);
-            return;
-        }
-        // The last one takes the line of those who waited with it.
-        state.methods_in_flight.remove(&self.id);
-        state.waiting.remove(&self.id);
     }
 }

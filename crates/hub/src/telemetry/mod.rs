@@ -7,48 +7,14 @@ mod tests;
 use std::sync::Arc;
 
 use base::caps;
-use base::ids::IdentityId;
 use bytes::Bytes;
 use store::{NewRecord, StoreError};
 
-use crate::authentication::DeviceAuthentication;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::sessions::Session;
+use crate::sessions::{Session, Stamp};
 pub use events::headers::{self, SystemProperty};
 pub use events::stream::partition_of;
-
-/// What the hub writes into every message of one connection, encoded once.
-#[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    headers: Vec<u8>,
-    device_id: String,
-    partition: u32,
-}
-
-impl Stamp {
-    pub(crate) fn of(
-        authentication: &DeviceAuthentication,
-        model_id: Option<&str>,
-        partition_count: u32,
-    ) -> Self {
-        let IdentityId { device_id, module_id } = &authentication.identity;
-        let mut headers = headers::begin();
-        let mut push = |property, value: &str| headers::push_system(&mut headers, property, value);
-        push(SystemProperty::ConnectionDeviceId, device_id.as_str());
-        if let Some(module_id) = module_id {
-            push(SystemProperty::ConnectionModuleId, module_id.as_str());
-        }
-        push(SystemProperty::ConnectionAuthGenerationId, &authentication.generation_id);
-        push(SystemProperty::ConnectionAuthMethod, &authentication.auth_method);
-        push(SystemProperty::MessageSource, "Telemetry");
-        if let Some(model_id) = model_id {
-            push(SystemProperty::DataSchema, model_id);
-        }
-        let device_id = device_id.as_str().to_owned();
-        Self { headers, partition: partition_of(&device_id, partition_count), device_id }
-    }
-}
 
 /// A message being put together. Properties are encoded as they come, so that nothing is copied twice.
 pub struct Message {
@@ -59,7 +25,7 @@ pub struct Message {
 impl Session {
     /// A message of this connection, with the hub's stamps in it.
     pub fn message(&self) -> Message {
-        Message { headers: self.stamp.headers.clone(), size_bytes: 0 }
+        Message { headers: self.stamp().headers.clone(), size_bytes: 0 }
     }
 }
 
@@ -169,7 +135,7 @@ impl Hub {
         self.charge(base::Meter::DeviceToCloud).inspect_err(|_| measures.telemetry_throttled.add(1))?;
         message.grow(body.len())?;
         session.touch();
-        let Stamp { device_id, partition, .. } = &session.stamp;
+        let Stamp { device_id, partition, .. } = session.stamp();
         let (key, headers) = (device_id.clone(), message.headers.into());
         Ok((*partition, NewRecord { time: self.now(), key, headers, body }))
     }

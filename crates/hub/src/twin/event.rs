@@ -2,13 +2,13 @@
 //! Pushed into the batch of the change they tell of, so that neither exists without the other.
 
 use base::Timestamp;
+use events::headers::{self, SystemProperty};
 use serde_json::{Value, json};
 use store::Batch;
 
 use super::DeviceTwin;
 use super::rules::Applied;
 use crate::hub::Hub;
-use crate::telemetry::headers::{self, SystemProperty};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {

@@ -17,10 +17,11 @@ use store::{Batch, Stored, retry_on_conflict};
 pub use self::record::{DeviceTwin, Properties, Section, TwinEtag};
 use self::rules::Applied;
 pub use self::rules::{Change, InitialTwin, TwinPatch, TwinReplacement};
-use crate::device::{Identity, identity_key};
+use crate::bus::{Delivery, Reply};
 use crate::error::{ETAG_STALE, Error};
 use crate::hub::Hub;
-use crate::sessions::{Connection, Delivery, NotListening};
+use crate::identity::{Identity, identity_key};
+use crate::presence::Connection;
 
 /// A twin with what it shows of its identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,11 +208,9 @@ impl Hub {
             hub.store().commit(batch).await?;
             let version = twin.properties.desired.version;
             let patch = Bytes::from(Value::Object(notification).to_string());
-            match hub.sessions().deliver(&twin.identity, Delivery::Desired { version, patch }) {
-                Ok(()) => {}
-                Err(NotListening) => {
-                    tracing::trace!(identity = %twin.identity, "not connected; it reads its twin later");
-                }
+            match hub.deliver(&twin.identity, Delivery::Desired { version, patch }).await {
+                Ok(Reply::Taken) => {}
+                missed => tracing::trace!(identity = %twin.identity, ?missed, "it reads its twin later"),
             }
             Ok(twin)
         })

@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 use store::{Key, Record, Table, table};
 
-use crate::device::identity_key;
+use crate::identity::identity_key;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceTwin {
     pub instance: InstanceId,
-    #[serde(flatten, with = "crate::device::flat_identity")]
+    #[serde(flatten, with = "crate::identity::flat_identity")]
     pub identity: IdentityId,
     pub etag: TwinEtag,
     /// Rises with every change of tags, desired or reported.

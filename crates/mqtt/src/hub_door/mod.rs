@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use base::{Dismissal, Refused, caps};
 use bytes::{Bytes, BytesMut};
-use hub::sessions::{CloseReason, Command, Session};
-use hub::{Error, Hub};
+use hub::{CloseReason, Command, Error, Hub, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use hub::Error;
-use hub::sessions::Session;
+use hub::Session;
 
 use super::{Answered, State, telemetry, wire};
 use crate::codec::{self, Delivery, Packet, PacketId, Publish};

@@ -1,7 +1,7 @@
 //! Telemetry: the property bag's keys and the publish's flags become the properties of a message (`iothub-device.md` §2.4, §3.3).
 //! What a message may hold and how large it may be is the hub's to say.
 
-use hub::sessions::Session;
+use hub::Session;
 use hub::telemetry::{Message, SystemProperty};
 
 use crate::codec::{Delivery, Publish, Will};

@@ -64,7 +64,7 @@ async fn what_is_not_allowed_ends_the_connection_and_changes_nothing() {
         let _ = client.send_bytes(&bytes).await;
         assert!(closed(&mut client).await.is_empty(), "{what}");
         assert!(fixture.messages().await.is_empty(), "{what}");
-        assert!(!fixture.hub.sessions().is_connected(&device.identity), "{what}");
+        assert!(!fixture.is_connected(&device.identity).await, "{what}");
     }
 }
 
@@ -80,7 +80,7 @@ async fn a_newer_connection_takes_over_and_a_failed_one_does_not() {
     assert!(closed(&mut old).await.is_empty(), "without a packet");
     assert!(has_one_will(&fixture).await);
     new.publish(TELEMETRY, b"here").await.unwrap();
-    assert!(fixture.hub.sessions().is_connected(&device.identity));
+    assert!(fixture.is_connected(&device.identity).await);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_silent_connection_ends_after_one_and_a_half_keep_alives() {
     client.send(&Packet::PingReq).await.unwrap();
     assert_eq!(client.receive().await.unwrap(), Packet::PingResp);
     fixture.advance(89).await;
-    assert!(fixture.hub.sessions().is_connected(&device.identity));
+    assert!(fixture.is_connected(&device.identity).await);
     fixture.advance(1).await;
     assert!(closed(&mut client).await.is_empty());
     assert!(has_one_will(&fixture).await);
@@ -118,7 +118,7 @@ async fn a_packet_from_the_server_keeps_a_connection_alive_too() {
     fixture.patch_desired("dev1", json!({"a": 1})).await;
     client.next_publish().await.unwrap();
     fixture.advance(89).await;
-    assert!(fixture.hub.sessions().is_connected(&device.identity));
+    assert!(fixture.is_connected(&device.identity).await);
     fixture.advance(1).await;
     closed(&mut client).await;
 }
@@ -131,7 +131,7 @@ async fn no_keep_alive_and_a_very_long_one_mean_the_longest() {
         let connect = Connect { keep_alive_seconds, ..device.connect_packet() };
         let mut client = fixture.connect(connect).await.unwrap();
         fixture.advance(1766).await;
-        assert!(fixture.hub.sessions().is_connected(&device.identity));
+        assert!(fixture.is_connected(&device.identity).await);
         fixture.advance(1).await;
         closed(&mut client).await;
     }
@@ -149,7 +149,7 @@ async fn a_live_connection_is_cut_ten_minutes_after_its_token_expired() {
         client.publish(TELEMETRY, b"x").await.unwrap();
     }
     fixture.advance(99).await;
-    assert!(fixture.hub.sessions().is_connected(&device.identity));
+    assert!(fixture.is_connected(&device.identity).await);
     fixture.advance(1).await;
     closed(&mut client).await;
     assert!(has_one_will(&fixture).await);
@@ -163,7 +163,7 @@ async fn a_goodbye_leaves_no_will_and_a_broken_stream_does() {
     client.disconnect().await.unwrap();
     assert!(fixture.messages().await.is_empty());
     drop(fixture.connect(with_will(device.connect_packet())).await.unwrap());
-    while fixture.hub.sessions().is_connected(&device.identity) {
+    while fixture.is_connected(&device.identity).await {
         tokio::task::yield_now().await;
     }
     assert!(has_one_will(&fixture).await);
@@ -271,6 +271,6 @@ async fn a_wall_clock_that_is_set_keeps_no_stranger_and_cuts_no_device() {
         fixture.clock.step(-step);
         fixture.advance(1).await;
         client.publish(TELEMETRY, b"and here").await.unwrap();
-        assert!(fixture.hub.sessions().is_connected(&device.identity));
+        assert!(fixture.is_connected(&device.identity).await);
     }
 }

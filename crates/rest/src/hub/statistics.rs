@@ -28,7 +28,7 @@ async fn devices(at: &HubAt, _: &Request) -> Result<Response, Refusal> {
 }
 
 async fn service(at: &HubAt, _: &Request) -> Result<Response, Refusal> {
-    let ServiceStatistics { connected_devices } = at.hub.service_statistics(&at.caller)?;
+    let ServiceStatistics { connected_devices } = at.hub.service_statistics(&at.caller).await?;
     Ok(Response::json(200, &ServiceBody { connected_device_count: connected_devices }))
 }
 

@@ -41,7 +41,7 @@ fn connected(hubs: &Hubs) -> Family {
     let hubs = hubs.clone();
     Family::new(Kind::Gauge, "twinhub_hub_devices_connected", HELP, move |samples| {
         for hub in hubs.all() {
-            samples.count(&[("hub", hub.name())], hub.sessions().connected_devices());
+            samples.count(&[("hub", hub.name())], hub.devices_here());
         }
     })
 }

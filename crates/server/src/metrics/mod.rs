@@ -193,7 +193,7 @@ fn failures(health: &Health) -> [Family; 2] {
 fn devices(house: &House) -> Family {
     let hubs = house.hubs.clone();
     gauge("twinhub_devices_connected", "Devices with a session.", move || {
-        hubs.all().iter().map(|hub| hub.sessions().connected_devices()).sum()
+        hubs.all().iter().map(hub::Hub::devices_here).sum()
     })
 }
 

@@ -1,5 +1,5 @@
-//! The stored shapes of an identity (a device or a module) and of its activity.
-//! An identity changes only by registry operations; activity is flushed now and then and is never needed to be exact.
+//! The stored shape of an identity, a device or a module. It changes only by operations of the registry, `device`; whatever hangs
+//! on an identity lies under the same key.
 
 use base::ids::IdentityId;
 use base::{InstanceId, Key as SharedKey, Timestamp};
@@ -10,7 +10,7 @@ use store::{Key, Record, Table, table};
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     pub instance: InstanceId,
-    #[serde(flatten, with = "crate::device::flat_identity")]
+    #[serde(flatten, with = "crate::identity::flat_identity")]
     pub id: IdentityId,
     /// .NET ticks of the creation: another identity of the same name has another generation.
     pub generation_id: String,
@@ -97,29 +97,8 @@ impl Record for Identity {
     }
 }
 
-/// When an identity was last heard of. Tied to a generation, so that a late flush never shows on a successor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Activity {
-    pub instance: InstanceId,
-    #[serde(flatten, with = "crate::device::flat_identity")]
-    pub id: IdentityId,
-    pub generation_id: String,
-    pub connected: bool,
-    pub connection_state_updated_time: Timestamp,
-    pub last_activity_time: Timestamp,
-}
-
-impl Record for Activity {
-    const TABLE: Table = table::ACTIVITY;
-
-    fn key(&self) -> Key {
-        identity_key(&self.instance, &self.id)
-    }
-}
-
 /// Devices and modules lie apart, so that either can be listed alone.
-pub fn identity_key(instance: &InstanceId, id: &IdentityId) -> Key {
+pub(crate) fn identity_key(instance: &InstanceId, id: &IdentityId) -> Key {
     let kind = if id.module_id.is_some() { MODULE } else { DEVICE };
     Key::new([instance.as_str(), kind, id.device_id.as_str(), id.module_key()])
 }

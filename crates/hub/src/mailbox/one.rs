@@ -1,17 +1,18 @@
 //! What waits for one connection: a bounded queue of commands that takes no memory while it is empty, the direct methods that
-//! wait for an answer, and the order of desired properties. Called by the sessions beside it; it must never block.
+//! wait for an answer, and the order of desired properties. Called by the registry beside it; it must never block.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use base::ids::IdentityId;
 use base::{Timestamp, caps};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use store::sessions::Node;
 use tokio::sync::oneshot;
 
-use super::Delivery;
+use crate::bus::{CloseReason, Delivery};
 
 /// What a door does for its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,38 +31,36 @@ pub enum Command {
     Close(CloseReason),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// 400027: a newer connection of the same identity.
-    TakenOver,
-    DeviceDisabled,
-    DeviceDeleted,
-    HubRemoved,
-    /// The connection does not take what is sent to it; the device comes back and reads its twin.
-    QueueFull,
-    /// The door itself has let the session go.
-    Ended,
-}
-
-/// What became of a direct method.
+/// What became of a direct method at its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MethodAnswer {
+pub(crate) enum MethodAnswer {
     /// What the device sent back.
     Sent { status: i32, payload: Bytes },
     /// The device listens to other methods only.
     Declined,
 }
 
+/// What an offer was taken for.
+#[derive(Debug)]
+pub(super) enum Offered {
+    Taken,
+    /// Resolves with the device's answer; with an error when the session ends before it.
+    Awaits(oneshot::Receiver<MethodAnswer>),
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refused;
 
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     pub(super) id: IdentityId,
     pub(super) generation_id: String,
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
+    pub(super) node: Node,
     pub(super) connected_at: Timestamp,
     last_activity_ticks: AtomicI64,
     flushed_ticks: AtomicI64,
+    /// Of the record of activity, when it holds what this session wrote last; 0 when that is not known.
+    pub(super) activity_revision: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -91,19 +90,21 @@ enum Desired {
 }
 
 impl Mailbox {
-    pub(super) fn new(id: IdentityId, generation_id: &str, epoch: u64, now: Timestamp) -> Self {
+    pub(super) fn new(id: IdentityId, generation_id: &str, node: Node, epoch: u64, now: Timestamp) -> Self {
         Self {
             id,
             generation_id: generation_id.to_owned(),
             epoch,
+            node,
             connected_at: now,
             last_activity_ticks: AtomicI64::new(now.ticks()),
             flushed_ticks: AtomicI64::new(Timestamp::NEVER.ticks()),
+            activity_revision: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
 
-    pub(super) fn touch(&self, now: Timestamp) {
+    pub(crate) fn touch(&self, now: Timestamp) {
         self.last_activity_ticks.fetch_max(now.ticks(), Ordering::Relaxed);
     }
 
@@ -117,25 +118,28 @@ impl Mailbox {
         self.flushed_ticks.swap(now, Ordering::Relaxed) != now
     }
 
-    pub(super) fn offer(&self, delivery: Delivery) -> Result<(), Refused> {
+    pub(super) fn offer(&self, delivery: Delivery) -> Result<Offered, Refused> {
         let mut state = self.state.lock();
         if state.closed.is_some() {
             return Err(Refused);
         }
-        match delivery {
-            Delivery::Desired { version, patch } => state.offer_desired(version, patch)?,
-            Delivery::Method { name, payload, answer } => state.offer_method(name, payload, answer)?,
-        }
+        let offered = match delivery {
+            Delivery::Desired { version, patch } => {
+                state.offer_desired(version, patch)?;
+                Offered::Taken
+            }
+            Delivery::Method { name, payload, .. } => Offered::Awaits(state.offer_method(name, payload)?),
+        };
         state.wake();
-        Ok(())
+        Ok(offered)
     }
 
-    pub(super) fn try_next(&self) -> Option<Command> {
+    pub(crate) fn try_next(&self) -> Option<Command> {
         self.state.lock().next()
     }
 
     /// The next command. Whoever does not take any now is told of the end all the same.
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>, takes: bool) -> Poll<Command> {
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>, takes: bool) -> Poll<Command> {
         let mut state = self.state.lock();
         let command = if takes { state.next() } else { state.closed.map(Command::Close) };
         if let Some(command) = command {
@@ -156,25 +160,20 @@ impl Mailbox {
         state.wake();
     }
 
-    pub(super) fn closed(&self) -> Option<CloseReason> {
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
         self.state.lock().closed
     }
 
-    pub(super) fn listen_to_methods(&self, listens: bool) {
+    pub(crate) fn listen_to_methods(&self, listens: bool) {
         self.state.lock().listens_to_methods = listens;
     }
 
-    pub(super) fn listens_to_methods(&self) -> bool {
-        let state = self.state.lock();
-        state.listens_to_methods && state.closed.is_none()
-    }
-
-    pub(super) fn answer_method(&self, request_id: u64, answer: MethodAnswer) -> bool {
+    pub(crate) fn answer_method(&self, request_id: u64, answer: MethodAnswer) -> bool {
         let waiting = self.state.lock().methods.remove(&request_id);
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
-    pub(super) fn begin_desired(&self) {
+    pub(crate) fn begin_desired(&self) {
         let mut state = self.state.lock();
         if matches!(state.desired, Desired::Off) {
             state.desired = Desired::Starting(BTreeMap::new());
@@ -182,7 +181,7 @@ impl Mailbox {
     }
 
     /// `version` is what a read of the twin showed after [`Self::begin_desired`].
-    pub(super) fn start_desired(&self, version: u64) {
+    pub(crate) fn start_desired(&self, version: u64) {
         let mut state = self.state.lock();
         if let Desired::Starting(early) = &mut state.desired {
             let early = early.split_off(&(version + 1));
@@ -192,7 +191,7 @@ impl Mailbox {
         state.wake();
     }
 
-    pub(super) fn stop_desired(&self) {
+    pub(crate) fn stop_desired(&self) {
         self.state.lock().desired = Desired::Off;
     }
 }
@@ -261,16 +260,16 @@ impl State {
         &mut self,
         name: String,
         payload: Bytes,
-        answer: oneshot::Sender<MethodAnswer>,
-    ) -> Result<(), Refused> {
+    ) -> Result<oneshot::Receiver<MethodAnswer>, Refused> {
         if !self.listens_to_methods {
             return Err(Refused);
         }
         self.methods.retain(|_, waiting| !waiting.is_closed());
         self.last_request_id += 1;
         let request_id = self.last_request_id;
+        let (answer, answered) = oneshot::channel();
         self.methods.insert(request_id, answer);
         self.push(Command::InvokeMethod { request_id, name, payload });
-        Ok(())
+        Ok(answered)
     }
 }
