@@ -226,6 +226,8 @@ pub const QUERIES_WAITING_MAX: usize = 1024;
 pub const QUERIES_WAITING_PER_CALLER_MAX: usize = 256;
 /// ours: in the engine's own instructions, a tenth to half a second; a query that takes more is a long one.
 pub const QUERY_SHORT_INSTRUCTIONS_MAX: u64 = 2_000_000;
+/// ours: the same in time, for an engine that does not count.
+pub const QUERY_SHORT_MILLIS_MAX: u64 = 250;
 /// ours: a longer statement is compiled for its query alone and not kept.
 pub const QUERY_STATEMENT_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// ours: each is one more index to be kept at every write.
@@ -234,6 +236,8 @@ pub const DECLARED_PATHS_MAX: usize = 16;
 pub const DECLARED_PATH_MEMBERS_MAX: usize = 5;
 /// ours: five names of 64 characters, as DTDL allows them, would be no path that anyone queries.
 pub const DECLARED_PATH_CHARACTERS_MAX: usize = 200;
+/// ours: how much of a text an index of a declared path has where the engine's index rows are short (PostgreSQL: 2.7 kB).
+pub const DECLARED_TEXT_CHARACTERS_MAX: usize = 256;
 /// ours: the text and a continuation token, escaped.
 pub const QUERY_BODY_BYTES_MAX: usize = 128 * 1024;
 /// ours: nesting of parentheses and functions, so that no parser or evaluator recurses without end.
@@ -287,6 +291,8 @@ pub const DATABASE_CHANGE_SECONDS_MAX: u64 = 600;
 pub const DATABASE_LOOK_SECONDS: u64 = 60;
 /// ours: connections to the database for reads. With those for commits and streams about 15 a server.
 pub const DATABASE_READERS: usize = 8;
+/// ours: of those, the most that queries hold.
+pub const DATABASE_QUERIES: usize = 6;
 /// How often a group of commits is judged again after others were faster, before its batches go one by one (cluster.md §5.1).
 pub const COMMIT_JUDGED_MAX: usize = 3;
 /// ours: how often one of those.

@@ -187,9 +187,9 @@ impl Drop for Watched<'_> {
 }
 
 /// Rows as the engine gives them, and whether there are more behind them.
-struct Found {
-    rows: Vec<Vec<String>>,
-    has_more: bool,
+pub(crate) struct Found {
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) has_more: bool,
 }
 
 /// At least one row if there is one, and no more than a page may hold.
@@ -231,7 +231,7 @@ fn keep(prepared: CachedStatement<'_>, statement: &Statement) {
 }
 
 /// The rows as the client sees them. They may be larger than what was read: columns repeat documents.
-fn answer(plan: &Plan, before: u64, found: &Found) -> Result<Rows, StoreError> {
+pub(crate) fn answer(plan: &Plan, before: u64, found: &Found) -> Result<Rows, StoreError> {
     let keys = plan.order().len();
     let (mut rows, mut bytes) = (Vec::with_capacity(found.rows.len()), 0);
     for row in &found.rows {

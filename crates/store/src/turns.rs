@@ -54,6 +54,10 @@ impl Asker {
     pub(crate) fn new(instance: &InstanceId, caller: &str) -> Self {
         Self { instance: instance.clone(), caller: caller.to_owned() }
     }
+
+    pub(crate) fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
 }
 
 impl Turns {

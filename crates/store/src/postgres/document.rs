@@ -2,17 +2,20 @@
 
 use std::borrow::Cow;
 
+use super::escape;
+use super::tables::is_binary;
 use crate::table::Table;
 
 /// A key's part, or an extra column.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
-    text.into()
+    escape::text(text)
 }
 
-pub(super) fn into_column<'d>(_table: &Table, document: &'d str) -> Cow<'d, str> {
-    document.into()
+/// A JSON text that is kept as text needs no escape: it spells control characters out.
+pub(super) fn into_column<'d>(table: &Table, document: &'d str) -> Cow<'d, str> {
+    if is_binary(table) { escape::json(document).into() } else { document.into() }
 }
 
-pub(super) fn from_column(_table: &Table, document: String) -> String {
-    document
+pub(super) fn from_column(table: &Table, document: String) -> String {
+    if is_binary(table) { escape::json_back(&document) } else { document }
 }

@@ -6,11 +6,14 @@ mod checks;
 mod committer;
 mod config;
 mod connection;
+mod declared;
 mod document;
+pub(crate) mod escape;
 mod failure;
 mod faults;
 mod lane;
 mod line;
+pub(crate) mod query;
 mod reactor;
 mod records;
 mod schema;
@@ -24,21 +27,28 @@ use std::time::Duration;
 
 use base::caps;
 use base::measure::{Distribution, Histogram, SYNC_MICROS};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Timeouts};
-use parking_lot::Mutex;
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Timeouts,
+};
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(crate) use self::checks::Condition;
 use self::committer::{Committer, Desk, Request};
 pub(crate) use self::config::Config;
 pub(crate) use self::connection::Connection;
 use self::connection::Connector;
+#[cfg(test)]
+pub(crate) use self::declared::index_name as index_name_for_test;
 use self::reactor::Reactor;
 use crate::batch::{Batch, Committed};
+use crate::declared::DeclaredPath;
 use crate::error::{CommitError, StoreError};
 use crate::queue::Queue;
+use crate::turns::Turns;
 
 /// One server's part of a database. Clones share it.
 #[derive(Clone)]
@@ -47,6 +57,9 @@ pub(crate) struct Postgres(Arc<Inner>);
 struct Inner {
     config: Config,
     readers: Pool,
+    turns: Turns,
+    /// The paths that have their indexes.
+    declared: RwLock<Vec<DeclaredPath>>,
     condition: Arc<Mutex<Condition>>,
     desk: Arc<Desk>,
     committers: Mutex<Vec<JoinHandle<()>>>,
@@ -73,7 +86,8 @@ impl Postgres {
         });
         let committer = |slot| reactor.handle().spawn(Committer::new(Arc::clone(&desk), slot).run());
         let committers = Mutex::new((0..caps::COMMITTERS).map(committer).collect());
-        Ok(Self(Arc::new(Inner { config, readers, condition, desk, committers, reactor })))
+        let (turns, declared) = (Turns::new(caps::DATABASE_QUERIES), RwLock::default());
+        Ok(Self(Arc::new(Inner { config, readers, turns, declared, condition, desk, committers, reactor })))
     }
 
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
@@ -84,6 +98,27 @@ impl Postgres {
             PoolError::Closed => StoreError::Closed,
             other => StoreError::Unavailable(other.to_string()),
         })
+    }
+
+    /// Makes the indexes of these paths, and drops those of others. Queries use them from then on.
+    pub(crate) async fn declare(&self, paths: Vec<DeclaredPath>) -> Result<(), StoreError> {
+        let client = self.connect().await?;
+        declared::settle(&client, &paths).await?;
+        *self.0.declared.write() = paths;
+        Ok(())
+    }
+
+    fn declared(&self) -> Vec<DeclaredPath> {
+        self.0.declared.read().clone()
+    }
+
+    fn tls(&self) -> MakeRustlsConnect {
+        self.0.config.tls.clone()
+    }
+
+    /// Whose query runs next.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// A connection of one's own, to write over.
@@ -177,8 +212,19 @@ fn readers(config: &Config, handle: &Handle) -> Result<Pool, StoreError> {
         .max_size(caps::DATABASE_READERS)
         .timeouts(Timeouts { wait, create: wait, recycle: wait })
         .runtime(deadpool_postgres::Runtime::Tokio1)
+        .post_create(Hook::async_fn(|client, _| {
+            Box::pin(
+                async move { client.batch_execute(&settings_of_readers()).await.map_err(HookError::Backend) },
+            )
+        }))
         .build()
         .map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+/// Whatever becomes of us, the server ends a query: in time, or soon after our socket is closed.
+fn settings_of_readers() -> String {
+    let (longest, look) = (caps::QUERY_SECONDS_MAX, caps::DATABASE_ANSWER_SECONDS_MAX);
+    format!("SET statement_timeout = '{longest}s'; SET client_connection_check_interval = '{look}s'")
 }
 
 /// Looks every minute, until the store is gone. A database that has become unsafe is told of, and goes on: a commit on it is as good

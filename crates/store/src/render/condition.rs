@@ -1,18 +1,35 @@
-//! Conditions in SQL. 1 is true, 0 is false and NULL is undefined, so that SQL's own AND, OR and NOT are the
-//! languages'. Every comparison is guarded by the types of both sides, as values of different types do not compare.
+//! Conditions in SQL. NULL is undefined, so that SQL's own AND, OR and NOT are the languages'. Every comparison is guarded by the
+//! types of both sides, as values of different types do not compare.
 
 use base::caps;
 use query::plan::{Column, Plan};
 use query::tree::{Comparison, Expression, Function, Literal};
-use rusqlite::types::Value;
 
-use super::Writer;
+use super::dialect::{Dialect, Holds};
 use super::operand::{Operand, Test, Type};
+use super::{Parameter, Writer};
 
 /// The first branch whose test holds decides; none leaves the condition undefined.
-type Branches = Vec<(Test, String)>;
+type Branches = Vec<Branch>;
 
-impl Writer {
+pub(super) struct Branch {
+    test: Test,
+    pub(super) result: Test,
+    /// Whether the result holds only where the test does.
+    tells_test: bool,
+}
+
+impl Branch {
+    fn new(test: Test, result: Test) -> Self {
+        Self { test, result, tells_test: false }
+    }
+
+    fn of(test: Test, holds: Holds) -> Self {
+        Self { test, result: Test::When(holds.sql), tells_test: holds.tells_types }
+    }
+}
+
+impl Writer<'_> {
     /// A condition of which only the truth matters: false and undefined may be told apart or not. The guards then
     /// need no CASE, behind which no index is seen.
     pub(super) fn selects(&mut self, plan: &Plan, expression: &Expression<Column>) -> String {
@@ -24,7 +41,7 @@ impl Writer {
                 self.each(items, " OR ", &mut |writer, item| writer.selects(plan, item))
             }
             Expression::Not(inner) => format!("NOT ({})", self.decides(plan, inner)),
-            _ => any_holds(self.branches(plan, expression)),
+            _ => any_holds(self.branches(plan, expression), self.dialect),
         }
     }
 
@@ -38,7 +55,7 @@ impl Writer {
                 self.each(items, " OR ", &mut |writer, item| writer.decides(plan, item))
             }
             Expression::Not(inner) => format!("NOT ({})", self.decides(plan, inner)),
-            _ => case(self.branches(plan, expression)),
+            _ => case(self.branches(plan, expression), self.dialect),
         }
     }
 
@@ -56,7 +73,7 @@ impl Writer {
         match expression {
             Expression::Compare { operator, left, right } => {
                 let (left, right) = (self.operand(plan, left), self.operand(plan, right));
-                compare(*operator, &left, &right)
+                self.compare(*operator, &left, &right)
             }
             Expression::OneOf { operand, items } => {
                 let operand = self.operand(plan, operand);
@@ -66,31 +83,34 @@ impl Writer {
             // A value where a condition is wanted: only a boolean is true or false.
             _ => {
                 let operand = self.operand(plan, expression);
-                vec![(operand.is(Type::Bool), operand.value)]
+                let holds = self.holds(&operand);
+                vec![Branch::of(operand.is(Type::Bool), holds)]
             }
         }
     }
 
     fn one_of(&mut self, operand: &Operand, items: &[Literal]) -> Branches {
         if items.is_empty() {
-            return vec![(Test::Always, "0".to_owned())];
+            return vec![Branch::new(Test::Always, Test::Never)];
         }
         let has_null = items.contains(&Literal::Null);
         let mut branches = Vec::new();
         for of in [Type::Text, Type::Number, Type::Bool] {
             let items: Vec<&Literal> = items.iter().filter(|item| type_of(item) == of).collect();
             if !items.is_empty() {
-                branches.push((operand.is(of), format!("{} IN ({})", operand.value, self.list(&items))));
+                let holds = self.within(operand, &items);
+                branches.push(Branch::of(operand.is(of), holds));
             }
         }
-        branches.push((operand.is(Type::Null), u8::from(has_null).to_string()));
+        branches.push(Branch::new(operand.is(Type::Null), has_null.into()));
         if has_null {
-            branches.push((operand.is_defined(), "0".to_owned()));
+            branches.push(Branch::new(operand.is_defined(), Test::Never));
         }
         branches
     }
 
-    fn list(&mut self, items: &[&Literal]) -> String {
+    /// The items of `SQLite`'s IN.
+    pub(super) fn list(&mut self, items: &[&Literal]) -> String {
         if items.len() <= caps::QUERY_TEXTS_LISTED_MAX {
             return items.iter().map(|item| self.literal(item)).collect::<Vec<_>>().join(", ");
         }
@@ -104,7 +124,7 @@ impl Writer {
         if texts.len() < items.len() {
             return items.iter().map(|item| self.literal(item)).collect::<Vec<_>>().join(", ");
         }
-        let array = self.bind(Value::Text(serde_json::Value::from(texts).to_string()));
+        let array = self.bind(Parameter::Text(serde_json::Value::from(texts).to_string()));
         format!("SELECT value FROM json_each({array})")
     }
 
@@ -112,16 +132,17 @@ impl Writer {
         match arguments {
             [only] => {
                 let operand = self.operand(plan, only);
-                vec![(Test::Always, is_of_type(function, &operand))]
+                vec![Branch::new(Test::Always, is_of_type(function, &operand))]
             }
             [first, second] => {
                 let (left, right) = (self.operand(plan, first), self.operand(plan, second));
-                let wrong_type = (left.is_defined().and(right.is_defined()), "0".to_owned());
+                let wrong_type = Branch::new(left.is_defined().and(right.is_defined()), Test::Never);
                 let holds = if function == Function::ArrayContains {
                     self.array_contains(first, &left, &right)
                 } else {
                     let both = left.is(Type::Text).and(right.is(Type::Text));
-                    (both, self.text_test(function, arguments, &left, &right))
+                    let result = self.text_test(function, arguments, &left, &right);
+                    Branch::new(both, Test::When(result))
                 };
                 vec![holds, wrong_type]
             }
@@ -129,24 +150,10 @@ impl Writer {
         }
     }
 
-    /// Compares elements one by one, as a path of the languages does not enter arrays.
-    fn array_contains(
-        &mut self,
-        array: &Expression<Column>,
-        operand: &Operand,
-        wanted: &Operand,
-    ) -> (Test, String) {
-        let Expression::Path(column) = array else { return (Test::Never, String::new()) };
-        self.elements += 1;
-        let name = format!("e{}", self.elements);
-        let mut branches = compare(Comparison::Equal, &Operand::element(&name), wanted);
-        branches.retain(|(_, result)| result != "0");
-        let exists = format!(
-            "EXISTS (SELECT 1 FROM json_each({}) {name} WHERE {})",
-            self.place(column),
-            case(branches)
-        );
-        (operand.is(Type::Array).and(wanted.is_defined()), exists)
+    fn array_contains(&mut self, array: &Expression<Column>, operand: &Operand, wanted: &Operand) -> Branch {
+        let Expression::Path(column) = array else { return Branch::new(Test::Never, Test::Never) };
+        let has_element = self.has_element(column, operand, wanted);
+        Branch::new(operand.is(Type::Array).and(wanted.is_defined()), has_element)
     }
 
     /// Case-sensitive and byte by byte: LIKE is neither, and the engine's text functions stop at a NUL.
@@ -158,7 +165,7 @@ impl Writer {
         part: &Operand,
     ) -> String {
         let is_indexed = text.is(Type::Text) == Test::Always;
-        let (text, part) = (&text.value, &part.value);
+        let (text, part) = (self.as_text(text), self.as_text(part));
         match (function, arguments) {
             // Over a column of its own a prefix is a range, which an index answers. Ids are ASCII, far below the end.
             (Function::StartsWith, [Expression::Path(_), Expression::Literal(Literal::Text(prefix))])
@@ -167,36 +174,34 @@ impl Writer {
                 let end = self.text(&format!("{prefix}{}", char::MAX));
                 format!("({text} >= {part} AND {text} < {end})")
             }
-            (Function::StartsWith, _) => format!("instr({text}, {part}) = 1"),
-            // What contains the part is not empty, and of an empty blob the engine's substr is NULL.
-            (Function::EndsWith, _) => format!(
-                "({part} = '' OR (instr({text}, {part}) > 0 AND \
-                 substr(CAST({text} AS BLOB), -length(CAST({part} AS BLOB))) = CAST({part} AS BLOB)))"
-            ),
-            _ => format!("instr({text}, {part}) > 0"),
+            (Function::StartsWith, _) => self.dialect.starts_with(&text, &part),
+            (Function::EndsWith, _) => self.dialect.ends_with(&text, &part),
+            _ => self.dialect.contains(&text, &part),
         }
+    }
+
+    pub(super) fn compare(&mut self, operator: Comparison, left: &Operand, right: &Operand) -> Branches {
+        let mut branches = Vec::new();
+        for of in [Type::Text, Type::Number, Type::Bool] {
+            let test = left.is(of).and(right.is(of));
+            if test != Test::Never {
+                branches.push(Branch::of(test, self.compared(of, operator, left, right)));
+            }
+        }
+        let is_equal = match operator {
+            Comparison::Equal => true,
+            Comparison::NotEqual => false,
+            // Null has no order.
+            _ => return branches,
+        };
+        branches.push(Branch::new(left.is(Type::Null).and(right.is(Type::Null)), is_equal.into()));
+        branches.push(Branch::new(left.is(Type::Null).and(right.is_not_null()), (!is_equal).into()));
+        branches.push(Branch::new(left.is_not_null().and(right.is(Type::Null)), (!is_equal).into()));
+        branches
     }
 }
 
-fn compare(operator: Comparison, left: &Operand, right: &Operand) -> Branches {
-    let symbol = operator.symbol();
-    let mut branches: Branches = [Type::Text, Type::Number, Type::Bool]
-        .into_iter()
-        .map(|of| (left.is(of).and(right.is(of)), format!("{} {symbol} {}", left.value, right.value)))
-        .collect();
-    let (same, different) = match operator {
-        Comparison::Equal => ("1", "0"),
-        Comparison::NotEqual => ("0", "1"),
-        // Null has no order.
-        _ => return branches,
-    };
-    branches.push((left.is(Type::Null).and(right.is(Type::Null)), same.to_owned()));
-    branches.push((left.is(Type::Null).and(right.is_not_null()), different.to_owned()));
-    branches.push((left.is_not_null().and(right.is(Type::Null)), different.to_owned()));
-    branches
-}
-
-fn is_of_type(function: Function, operand: &Operand) -> String {
+fn is_of_type(function: Function, operand: &Operand) -> Test {
     let test = match function {
         Function::IsDefined => operand.is_defined(),
         Function::IsNull => operand.is(Type::Null),
@@ -212,7 +217,7 @@ fn is_of_type(function: Function, operand: &Operand) -> String {
     test.decided()
 }
 
-fn type_of(literal: &Literal) -> Type {
+pub(super) fn type_of(literal: &Literal) -> Type {
     match literal {
         Literal::Null => Type::Null,
         Literal::Bool(_) => Type::Bool,
@@ -223,33 +228,36 @@ fn type_of(literal: &Literal) -> Type {
 
 /// The branches as a condition of which only the truth matters. Their tests exclude each other, but for one that always holds
 /// and comes last, so each stands for itself: what would make the condition false or undefined may be left out.
-fn any_holds(branches: Branches) -> String {
+fn any_holds(branches: Branches, dialect: Dialect<'_>) -> String {
     let mut alternatives = Vec::new();
-    for (test, result) in branches {
-        match test {
-            Test::Never => {}
-            Test::When(_) if result == "0" => {}
-            Test::When(test) if result == "1" => alternatives.push(format!("({test})")),
-            Test::When(test) => alternatives.push(format!("({test} AND {result})")),
-            Test::Always if alternatives.is_empty() => return format!("({result})"),
-            Test::Always if result == "0" => break,
-            Test::Always => {
-                alternatives.push(format!("({result})"));
+    for Branch { test, result, tells_test } in branches {
+        match (test, result) {
+            (Test::Never, _) | (Test::When(_), Test::Never) => {}
+            (Test::When(_), Test::When(result)) if tells_test => alternatives.push(format!("({result})")),
+            (Test::When(test), Test::Always) => alternatives.push(format!("({test})")),
+            (Test::When(test), Test::When(result)) => alternatives.push(format!("({test} AND {result})")),
+            (Test::Always, result) if alternatives.is_empty() => {
+                return format!("({})", result.spelled(dialect));
+            }
+            (Test::Always, Test::Never) => break,
+            (Test::Always, result) => {
+                alternatives.push(format!("({})", result.spelled(dialect)));
                 break;
             }
         }
     }
     match alternatives.as_slice() {
-        [] => "0".to_owned(),
+        [] => dialect.truth(false).to_owned(),
         [only] => only.clone(),
         _ => format!("({})", alternatives.join(" OR ")),
     }
 }
 
-fn case(branches: Branches) -> String {
+pub(super) fn case(branches: Branches, dialect: Dialect<'_>) -> String {
     let mut whens = String::new();
     let mut otherwise = None;
-    for (test, result) in branches {
+    for Branch { test, result, .. } in branches {
+        let result = result.spelled(dialect);
         match test {
             Test::Never => {}
             Test::When(test) => whens.extend([" WHEN ", &test, " THEN ", &result]),
@@ -260,7 +268,7 @@ fn case(branches: Branches) -> String {
         }
     }
     match (whens.is_empty(), otherwise) {
-        (true, None) => "NULL".to_owned(),
+        (true, None) => dialect.undefined().to_owned(),
         (true, Some(result)) => format!("({result})"),
         (false, None) => format!("CASE{whens} END"),
         (false, Some(result)) => format!("CASE{whens} ELSE {result} END"),

@@ -1,23 +1,27 @@
-//! Plans of the `query` crate as SQL of this engine. Called by `Store::query`; the meaning is `query::reference`, and
+//! Plans of the `query` crate as SQL of an engine. Called by the engines for `Store::query`; the meaning is `query::reference`, and
 //! the tests hold both against each other. Values travel as parameters and never as text.
 
 mod condition;
+mod dialect;
 mod operand;
+mod parameter;
+mod postgres;
 #[cfg(test)]
 mod tests;
 
 use query::plan::{Column, Link, Output, Plan, Position, Table};
-use query::tree::{Literal, Number};
-use rusqlite::types::Value;
 
+pub(crate) use self::dialect::Dialect;
 pub(crate) use self::operand::indexed;
+pub(crate) use self::parameter::Parameter;
+pub(crate) use self::postgres::indexed as indexed_on_postgres;
 use crate::table;
 
-/// A statement and what its `?N` stand for.
+/// A statement and what its `?N` or `$N` stand for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Statement {
     pub(crate) sql: String,
-    parameters: Vec<Value>,
+    parameters: Vec<Parameter>,
 }
 
 impl Statement {
@@ -28,57 +32,75 @@ impl Statement {
 
     /// As many as the engine counts: a value that can never matter, such as a number that an id is compared with,
     /// may have been left out of the end of the text.
-    pub(crate) fn parameters(&self, count: usize) -> &[Value] {
+    pub(crate) fn parameters(&self, count: usize) -> &[Parameter] {
         &self.parameters[..count.min(self.parameters.len())]
     }
 }
 
-/// One page of rows: the key columns of `Plan::order`, then the documents of `Plan::documents`.
+/// One page of rows in `SQLite`'s SQL.
 pub(crate) fn rows(plan: &Plan, instance: &str, after: Option<&Position>, limit: usize) -> Statement {
-    let mut writer = Writer::new(plan);
-    let keys: Vec<String> =
-        plan.order().iter().map(|part| writer.key(plan, part.binding, part.member)).collect();
-    let documents = plan.documents().into_iter().map(|binding| writer.document(plan, binding));
-    let columns: Vec<String> = keys.iter().cloned().chain(documents).collect();
-    let mut conditions = writer.conditions(plan, instance);
-    if let Some(position) = after {
-        let marks: Vec<String> = position.keys.iter().map(|key| writer.text(key)).collect();
-        conditions.push(format!("({}) > ({})", keys.join(", "), marks.join(", ")));
-    }
-    let limit = writer.bind(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {limit}",
-        columns.join(", "),
-        writer.tables(plan),
-        conditions.join(" AND "),
-        keys.join(", "),
-    );
-    Statement { sql, parameters: writer.parameters }
+    Dialect::Sqlite.rows(plan, instance, after, limit)
 }
 
 pub(crate) fn count(plan: &Plan, instance: &str) -> Statement {
-    let mut writer = Writer::new(plan);
-    let conditions = writer.conditions(plan, instance).join(" AND ");
-    let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", writer.tables(plan));
-    Statement { sql, parameters: writer.parameters }
+    Dialect::Sqlite.count(plan, instance)
+}
+
+impl Dialect<'_> {
+    /// One page of rows: the key columns of `Plan::order`, then the documents of `Plan::documents`.
+    pub(crate) fn rows(
+        self,
+        plan: &Plan,
+        instance: &str,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Statement {
+        let mut writer = Writer::new(plan, self);
+        let keys: Vec<String> =
+            plan.order().iter().map(|part| writer.key(plan, part.binding, part.member)).collect();
+        let documents = plan.documents().into_iter().map(|binding| writer.document(plan, binding));
+        let columns: Vec<String> = keys.iter().cloned().chain(documents).collect();
+        let mut conditions = writer.conditions(plan, instance);
+        if let Some(position) = after {
+            let marks: Vec<String> = position.keys.iter().map(|key| writer.text(key)).collect();
+            conditions.push(format!("({}) > ({})", keys.join(", "), marks.join(", ")));
+        }
+        let limit = writer.bind(Parameter::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {limit}",
+            columns.join(", "),
+            writer.tables(plan),
+            conditions.join(" AND "),
+            keys.join(", "),
+        );
+        Statement { sql, parameters: writer.parameters }
+    }
+
+    pub(crate) fn count(self, plan: &Plan, instance: &str) -> Statement {
+        let mut writer = Writer::new(plan, self);
+        let conditions = writer.conditions(plan, instance).join(" AND ");
+        let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", writer.tables(plan));
+        Statement { sql, parameters: writer.parameters }
+    }
 }
 
 /// The member of a stored record that holds the wire document.
 const DOCUMENT: &str = "document";
 
 /// Collects parameters while a statement is written.
-struct Writer {
-    parameters: Vec<Value>,
+struct Writer<'d> {
+    dialect: Dialect<'d>,
+    parameters: Vec<Parameter>,
     /// Array elements named so far, so that each has a name of its own.
     elements: usize,
     /// For each binding that is left out of the statement, where its id stands.
     ids: Vec<Option<String>>,
 }
 
-impl Writer {
+impl<'d> Writer<'d> {
     /// A twin of which at most the id is asked for is left out where a relationship names it: both ends of a relationship are
     /// always there, so the hop from one relationship to the next needs no look at the twin between them.
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, dialect: Dialect<'d>) -> Self {
         let named = |at: usize| match plan.bindings[at].link {
             Link::TargetOf { relationship } => Some(format!("b{relationship}.target")),
             Link::Root => {
@@ -90,27 +112,18 @@ impl Writer {
             Link::OutgoingFrom { .. } => None,
         };
         let ids = (0..plan.bindings.len()).map(|at| named(at).filter(|_| !needs_row(plan, at))).collect();
-        Self { parameters: Vec::new(), elements: 0, ids }
+        Self { dialect, parameters: Vec::new(), elements: 0, ids }
     }
 
     /// The mark of a new parameter.
-    fn bind(&mut self, value: Value) -> String {
+    fn bind(&mut self, value: Parameter) -> String {
+        let mark = self.dialect.mark(self.parameters.len() + 1, &value);
         self.parameters.push(value);
-        format!("?{}", self.parameters.len())
+        mark
     }
 
     fn text(&mut self, text: &str) -> String {
-        self.bind(Value::Text(text.to_owned()))
-    }
-
-    fn literal(&mut self, literal: &Literal) -> String {
-        self.bind(match literal {
-            Literal::Null => Value::Null,
-            Literal::Bool(value) => Value::Integer((*value).into()),
-            Literal::Number(Number::Integer(value)) => Value::Integer(*value),
-            Literal::Number(Number::Real(value)) => Value::Real(*value),
-            Literal::Text(text) => Value::Text(text.clone()),
-        })
+        self.bind(Parameter::Text(text.to_owned()))
     }
 
     /// Conditions of the statement: whose documents, how the bindings hang together, and what the query asks.
@@ -143,10 +156,7 @@ impl Writer {
     /// Every binding that is not left out is a table `bN`; which one is read first is the engine's choice.
     fn tables(&self, plan: &Plan) -> String {
         let present = plan.bindings.iter().enumerate().filter(|(at, _)| self.ids[*at].is_none());
-        let names = present.map(|(at, binding)| match binding.table {
-            Table::DigitalTwins => format!("{} b{at}", table::DIGITAL_TWIN.name),
-            Table::Relationships => format!("{} b{at}", table::RELATIONSHIP.name),
-        });
+        let names = present.map(|(at, _)| format!("{} b{at}", table_of(plan, at).name));
         names.collect::<Vec<_>>().join(", ")
     }
 
@@ -173,9 +183,16 @@ impl Writer {
         if is_twin
             && output_columns(plan, binding).is_some_and(|columns| columns.iter().all(|column| is_id(column)))
         {
-            return format!("json_object('{TWIN_ID}', {})", self.id(binding));
+            return self.dialect.only_id(&self.id(binding));
         }
-        format!("b{binding}.doc -> '$.{DOCUMENT}'")
+        self.dialect.document(binding)
+    }
+}
+
+fn table_of(plan: &Plan, binding: usize) -> &'static table::Table {
+    match plan.bindings[binding].table {
+        Table::DigitalTwins => &table::DIGITAL_TWIN,
+        Table::Relationships => &table::RELATIONSHIP,
     }
 }
 

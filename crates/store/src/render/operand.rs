@@ -1,10 +1,12 @@
 //! One side of a comparison in SQL: its value, and what must hold for it to be of a type.
-//! Undefined is SQL's NULL; a JSON null is a value whose type is `'null'`.
+//! Undefined is SQL's NULL; a JSON null is a value of a type of its own.
 
 use query::plan::{Column, Plan};
 use query::tree::{Expression, Literal};
 
-use super::{DOCUMENT, Writer};
+use super::dialect::Dialect;
+use super::postgres::Member;
+use super::{DOCUMENT, Parameter, Writer};
 
 /// The types that decide how a value compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,35 +24,37 @@ pub(super) enum Type {
 pub(super) enum Test {
     Never,
     Always,
-    /// An SQL condition that is 1, 0 or NULL.
+    /// An SQL condition that is true, false or NULL.
     When(String),
 }
 
 pub(super) struct Operand {
     pub(super) value: String,
-    known: Known,
+    pub(super) known: Known,
+    pub(super) source: Source,
+}
+
+/// Where an operand comes from, for dialects that spell a value by what it is compared with.
+pub(super) enum Source {
+    /// A column of the table, which is text.
+    Stored,
+    Member(Option<Member>),
+    Literal(Literal),
+    Condition,
 }
 
 /// What is known of an operand's type while the statement is written.
-enum Known {
+pub(super) enum Known {
     Type(Type),
     /// A condition: boolean, or NULL for undefined.
     Condition,
-    /// Only the row tells: an SQL expression that gives what `json_type` gives.
-    Row(String),
-}
-
-impl Type {
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Null => &["'null'"],
-            Self::Bool => &["'true'", "'false'"],
-            Self::Number => &["'integer'", "'real'"],
-            Self::Text => &["'text'"],
-            Self::Array => &["'array'"],
-            Self::Object => &["'object'"],
-        }
-    }
+    /// Only the row tells: an SQL expression that gives the name of the type, and the engine's names.
+    Row {
+        of: String,
+        names: fn(Type) -> &'static [&'static str],
+        /// A shorter way to ask for null.
+        null: Option<String>,
+    },
 }
 
 impl Test {
@@ -62,13 +66,26 @@ impl Test {
         }
     }
 
-    /// As a condition that is never NULL.
-    pub(super) fn decided(self) -> String {
+    /// The same, but never NULL.
+    pub(super) fn decided(self) -> Self {
         match self {
-            Self::Never => "0".to_owned(),
-            Self::Always => "1".to_owned(),
-            Self::When(condition) => format!("({condition}) IS TRUE"),
+            Self::When(condition) => Self::When(format!("({condition}) IS TRUE")),
+            known => known,
         }
+    }
+
+    pub(super) fn spelled(self, dialect: Dialect<'_>) -> String {
+        match self {
+            Self::Never => dialect.truth(false).to_owned(),
+            Self::Always => dialect.truth(true).to_owned(),
+            Self::When(condition) => condition,
+        }
+    }
+}
+
+impl From<bool> for Test {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Always } else { Self::Never }
     }
 }
 
@@ -84,8 +101,9 @@ impl Operand {
                 Test::When(format!("{} IS NOT NULL", self.value))
             }
             Known::Type(_) | Known::Condition => Test::Never,
-            Known::Row(of) => {
-                let names: Vec<&str> = wanted.iter().flat_map(|of| of.names()).copied().collect();
+            Known::Row { null: Some(is_null), .. } if wanted == [Type::Null] => Test::When(is_null.clone()),
+            Known::Row { of, names, .. } => {
+                let names: Vec<&str> = wanted.iter().flat_map(|of| names(*of)).copied().collect();
                 Test::When(match names.as_slice() {
                     [only] => format!("{of} = {only}"),
                     _ => format!("{of} IN ({})", names.join(", ")),
@@ -98,7 +116,7 @@ impl Operand {
         match &self.known {
             Known::Type(_) => Test::Always,
             Known::Condition => Test::When(format!("{} IS NOT NULL", self.value)),
-            Known::Row(of) => Test::When(format!("{of} IS NOT NULL")),
+            Known::Row { of, .. } => Test::When(format!("{of} IS NOT NULL")),
         }
     }
 
@@ -106,45 +124,28 @@ impl Operand {
     pub(super) fn is_not_null(&self) -> Test {
         match &self.known {
             Known::Type(Type::Null) => Test::Never,
-            Known::Row(of) => Test::When(format!("{of} <> 'null'")),
+            Known::Row { of, .. } => Test::When(format!("{of} <> 'null'")),
             Known::Type(_) | Known::Condition => self.is_defined(),
         }
     }
-
-    /// An element of `json_each` named `name`.
-    pub(super) fn element(name: &str) -> Self {
-        Self { value: format!("{name}.value"), known: Known::Row(format!("{name}.type")) }
-    }
 }
 
-impl Writer {
+impl Writer<'_> {
     pub(super) fn operand(&mut self, plan: &Plan, expression: &Expression<Column>) -> Operand {
         match expression {
-            Expression::Literal(literal) => {
-                let known = Known::Type(match literal {
-                    Literal::Null => Type::Null,
-                    Literal::Bool(_) => Type::Bool,
-                    Literal::Number(_) => Type::Number,
-                    Literal::Text(_) => Type::Text,
-                });
-                Operand { value: self.literal(literal), known }
-            }
-            Expression::Path(column) => self.column(plan, column),
+            Expression::Literal(literal) => self.literal_operand(literal),
+            Expression::Path(column) => match self.stored(plan, column) {
+                Some(value) => Operand { value, known: Known::Type(Type::Text), source: Source::Stored },
+                None => self.member(plan, column),
+            },
             condition => {
-                Operand { value: format!("({})", self.decides(plan, condition)), known: Known::Condition }
+                let condition = self.decides(plan, condition);
+                self.condition_operand(&condition)
             }
         }
     }
 
-    fn column(&mut self, plan: &Plan, column: &Column) -> Operand {
-        if let Some(stored) = self.stored(plan, column) {
-            return Operand { value: stored, known: Known::Type(Type::Text) };
-        }
-        let place = self.place(column);
-        Operand { value: format!("json_extract({place})"), known: Known::Row(format!("json_type({place})")) }
-    }
-
-    /// The `doc` and the path of a column, for functions that take both.
+    /// The `doc` and the path of a column, for `SQLite`'s functions that take both.
     pub(super) fn place(&mut self, column: &Column) -> String {
         let path = self.path(&column.path);
         format!("b{}.doc, {path}", column.binding)
@@ -153,15 +154,20 @@ impl Writer {
     /// A plain path stands in the statement, where an index over the same expression can be recognized; one with
     /// members that are no plain names is a parameter like any value.
     fn path(&mut self, members: &[String]) -> String {
-        let is_plain = |member: &String| {
-            member.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$_".contains(&byte))
-        };
         let path = path(members);
-        if members.iter().all(is_plain) { format!("'{path}'") } else { self.text(&path) }
+        if members.iter().all(|member| is_plain(member)) {
+            format!("'{path}'")
+        } else {
+            self.bind(Parameter::Text(path))
+        }
     }
 }
 
-/// The type and the value of a member, as an index over plain names spells them.
+pub(super) fn is_plain(member: &str) -> bool {
+    member.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$_".contains(&byte))
+}
+
+/// The type and the value of a member, as an index of `SQLite` over plain names spells them.
 pub(crate) fn indexed(members: &[String]) -> (String, String) {
     let place = format!("doc, '{}'", path(members));
     (format!("json_type({place})"), format!("json_extract({place})"))

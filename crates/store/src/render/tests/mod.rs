@@ -1,19 +1,22 @@
 //! The SQL of a plan against its meaning, `query::reference`: a table of queries, and random documents under random
 //! expressions.
 
+mod postgres;
 mod random;
+mod statements;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::{InstanceId, caps};
-use query::plan::{Binding, Column, Link, Output, OutputColumn, Plan, Table};
+use query::plan::{Binding, Column, Link, Output, OutputColumn, Plan, Position, Table};
 use query::tree::{Comparison, Expression, Function, Literal, Number};
 use query::{digital_twins, reference};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::{Batch, Key, Options, Record, Store, table};
+use crate::compiled::Rows;
+use crate::{Batch, Key, Options, Record, Store, StoreError, table};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Twin {
@@ -57,10 +60,20 @@ impl Record for Relationship {
 }
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
-    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
 
 /// One store for all cases, each in an instance of its own: what leaks between instances shows.
 static STORE: LazyLock<Store> = LazyLock::new(|| Store::open(&Options::memory()).unwrap());
+
+#[derive(Clone, Copy)]
+enum Engine {
+    Sqlite,
+    Postgres(&'static postgres::Server),
+}
+
+fn engines() -> impl Iterator<Item = Engine> {
+    [Engine::Sqlite].into_iter().chain(postgres::servers().map(Engine::Postgres))
+}
 
 struct Graph {
     instance: InstanceId,
@@ -72,24 +85,56 @@ impl Graph {
     fn new(twins: Vec<Json>, relationships: Vec<Json>) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("graph{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let twin = |document: &Json| Twin { instance: name.clone(), document: document.clone() };
+        let stored_twins: Vec<Twin> = twins.iter().map(twin).collect();
+        let relationship =
+            |document: &Json| Relationship { instance: name.clone(), document: document.clone() };
+        let stored_relationships: Vec<Relationship> = relationships.iter().map(relationship).collect();
         let mut batch = Batch::default();
-        for document in &twins {
-            batch.put(&Twin { instance: name.clone(), document: document.clone() });
+        for twin in &stored_twins {
+            batch.put(twin);
         }
-        for document in &relationships {
-            batch.put(&Relationship { instance: name.clone(), document: document.clone() });
+        for relationship in &stored_relationships {
+            batch.put(relationship);
         }
         RUNTIME.block_on(STORE.commit(batch)).unwrap();
+        for server in postgres::servers() {
+            server.put(&stored_twins);
+            server.put(&stored_relationships);
+        }
         Self { instance: InstanceId::from_stored(name), twins, relationships }
     }
 
-    /// Every row, read in pages of `page`.
+    fn ask(
+        &self,
+        engine: Engine,
+        plan: &Plan,
+        after: Option<&Position>,
+        page: usize,
+    ) -> Result<Rows, StoreError> {
+        match engine {
+            Engine::Sqlite => RUNTIME.block_on(STORE.query((&self.instance, "c"), plan, after, page)),
+            Engine::Postgres(server) => server.ask(&self.instance, plan, after, page),
+        }
+    }
+
+    /// Every row, which every engine gives.
     fn query(&self, plan: &Plan, page: usize) -> Vec<Json> {
+        let first = self.query_on(Engine::Sqlite, plan, page);
+        for server in postgres::servers() {
+            let rows = self.query_on(Engine::Postgres(server), plan, page);
+            assert_eq!(rows, first, "PostgreSQL says otherwise than SQLite\n{plan}");
+        }
+        first
+    }
+
+    /// Read in pages of `page`.
+    fn query_on(&self, engine: Engine, plan: &Plan, page: usize) -> Vec<Json> {
         let mut rows = Vec::new();
         let mut after = None;
         loop {
-            let found = STORE.query((&self.instance, "c"), plan, after.as_ref(), page);
-            let found = RUNTIME.block_on(found).unwrap_or_else(|error| panic!("{error}\n{plan}"));
+            let found = self.ask(engine, plan, after.as_ref(), page);
+            let found = found.unwrap_or_else(|error| panic!("{error}\n{plan}"));
             assert!(found.rows.len() <= page);
             assert!(found.next.is_none() || found.rows.len() == page, "only the last page may be short");
             rows.extend(found.rows.iter().map(|row| serde_json::from_str::<Json>(row.get()).unwrap()));
@@ -227,7 +272,7 @@ fn a_document_comes_back_as_the_text_it_was_stored_as() {
     let document = json!({"$dtId": "t", "z": 1.0, "a": 1e300, "é\"\u{1}": "\u{0}\u{7f}😀", "$metadata": {"$model": "m"}});
     let graph = Graph::new(vec![document.clone()], Vec::new());
     let plan = compile("SELECT * FROM DIGITALTWINS");
-    let rows = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, None, 10)).unwrap().rows;
+    let rows = graph.ask(Engine::Sqlite, &plan, None, 10).unwrap().rows;
     assert_eq!(rows[0].get(), document.to_string());
 }
 
@@ -235,25 +280,36 @@ fn a_document_comes_back_as_the_text_it_was_stored_as() {
 fn a_page_goes_on_where_it_ended_although_rows_came_and_went() {
     let graph = building();
     let plan = compile("SELECT $dtId FROM DIGITALTWINS");
-    let first = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, None, 2)).unwrap();
-    let instance = graph.instance.as_str().to_owned();
-    let mut batch = Batch::default();
-    batch.remove::<Twin>(Key::new([instance.as_str(), "f1"]));
-    batch.put(&Twin { instance, document: json!({"$dtId": "a0", "$metadata": {"$model": "m"}}) });
-    RUNTIME.block_on(STORE.commit(batch)).unwrap();
-    let second =
-        RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, first.next.as_ref(), 2)).unwrap();
-    assert_eq!(
-        second.rows.iter().map(|row| row.get()).collect::<Vec<_>>(),
-        [r#"{"$dtId":"f2"}"#, r#"{"$dtId":"f3"}"#]
-    );
-    assert_eq!(second.next, None);
+    for engine in engines() {
+        let first = graph.ask(engine, &plan, None, 2).unwrap();
+        let instance = graph.instance.as_str().to_owned();
+        let new = json!({"$dtId": "a0", "$metadata": {"$model": "m"}});
+        let new = Twin { instance: instance.clone(), document: new };
+        match engine {
+            Engine::Sqlite => {
+                let mut batch = Batch::default();
+                batch.remove::<Twin>(Key::new([instance.as_str(), "f1"]));
+                batch.put(&new);
+                RUNTIME.block_on(STORE.commit(batch)).unwrap();
+            }
+            Engine::Postgres(server) => {
+                server.remove_twin(&instance, "f1");
+                server.put(&[new]);
+            }
+        }
+        let second = graph.ask(engine, &plan, first.next.as_ref(), 2).unwrap();
+        assert_eq!(
+            second.rows.iter().map(|row| row.get()).collect::<Vec<_>>(),
+            [r#"{"$dtId":"f2"}"#, r#"{"$dtId":"f3"}"#]
+        );
+        assert_eq!(second.next, None);
+    }
 }
 
 #[test]
 fn a_position_of_another_query_is_refused() {
     let graph = building();
-    let position = query::plan::Position { keys: vec!["a".into(), "b".into()], rows: 1 };
+    let position = Position { keys: vec!["a".into(), "b".into()], rows: 1 };
     let plan = compile("SELECT * FROM DIGITALTWINS");
     let refusal = RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, Some(&position), 2));
     assert!(matches!(refusal, Err(crate::StoreError::Refused(_))));
@@ -265,8 +321,10 @@ fn a_position_that_somebody_made_up_breaks_nothing() {
     for query in ["SELECT * FROM DIGITALTWINS", "SELECT TOP(3) FROM DIGITALTWINS"] {
         let plan = compile(query);
         for (key, rows) in [("f2", u64::MAX), ("", u64::MAX - 1), ("\u{10ffff}\0'", 0)] {
-            let position = query::plan::Position { keys: vec![key.into()], rows };
-            RUNTIME.block_on(STORE.query((&graph.instance, "c"), &plan, Some(&position), 2)).unwrap();
+            let position = Position { keys: vec![key.into()], rows };
+            for engine in engines() {
+                graph.ask(engine, &plan, Some(&position), 2).unwrap();
+            }
         }
     }
 }
@@ -282,21 +340,22 @@ fn a_page_of_large_documents_ends_early_and_nothing_is_lost() {
     let wide: Vec<String> = (0..4).map(|n| format!("T.text AS c{n}")).collect();
     for columns in ["T", "T.n", &wide.join(", ")] {
         let plan = compile(&format!("SELECT {columns} FROM DIGITALTWINS T"));
-        let (mut after, mut pages) = (None, Vec::new());
-        loop {
-            let found = STORE.query((&graph.instance, "c"), &plan, after.as_ref(), count);
-            let found = RUNTIME.block_on(found).unwrap();
-            let bytes: usize = found.rows.iter().map(|row| row.get().len()).sum();
-            assert!(bytes <= caps::QUERY_PAGE_BYTES_MAX, "{columns}: {bytes}");
-            assert!(!found.rows.is_empty());
-            pages.push(found.rows.len());
-            match found.next {
-                Some(position) => after = Some(position),
-                None => break,
+        for engine in engines() {
+            let (mut after, mut pages) = (None, Vec::new());
+            loop {
+                let found = graph.ask(engine, &plan, after.as_ref(), count).unwrap();
+                let bytes: usize = found.rows.iter().map(|row| row.get().len()).sum();
+                assert!(bytes <= caps::QUERY_PAGE_BYTES_MAX, "{columns}: {bytes}");
+                assert!(!found.rows.is_empty());
+                pages.push(found.rows.len());
+                match found.next {
+                    Some(position) => after = Some(position),
+                    None => break,
+                }
             }
+            assert!(pages.len() > 1, "{columns}");
+            assert_eq!(pages.iter().sum::<usize>(), count, "{columns}");
         }
-        assert!(pages.len() > 1, "{columns}");
-        assert_eq!(pages.iter().sum::<usize>(), count, "{columns}");
     }
 }
 

@@ -8,20 +8,21 @@ use serde_json::{Value as Json, json};
 
 use super::{FUNCTIONS, Graph, OPERATORS, bindings};
 
-const NAMES: [&str; 5] = ["a", "b", "o", "list", "odd \"name\\"];
+const NAMES: [&str; 6] = ["a", "b", "o", "list", "odd \"name\\", "0"];
 
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => prop::sample::select(vec!["", "a", "A", "ab", "ba", "aba", "é", "😀", "'", "true", "1", "t1", "m1"]).prop_map(str::to_owned),
         1 => "[ab'\"\\\\\u{0}é]{0,3}",
+        1 => "[a\u{0}-\u{4}\u{f8ff}]{0,3}",
     ]
 }
 
 fn number() -> impl Strategy<Value = Json> {
     prop_oneof![
         4 => (-2_i64..3).prop_map(Json::from),
-        2 => prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, -1.5, 0.1, 1e300, -2.5e-300, 9_007_199_254_740_992.0]).prop_map(Json::from),
-        1 => prop::sample::select(vec![i64::MAX, i64::MIN, 9_007_199_254_740_993]).prop_map(Json::from),
+        2 => prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, -1.5, 0.1, 1e300, -2.5e-300, 9_007_199_254_740_992.0, 1_152_921_504_606_846_976.0]).prop_map(Json::from),
+        1 => prop::sample::select(vec![i64::MAX, i64::MIN, 9_007_199_254_740_993, 1 << 60]).prop_map(Json::from),
         1 => Just(Json::from(u64::MAX)),
     ]
 }
@@ -97,6 +98,9 @@ fn column(bindings: usize) -> impl Strategy<Value = Column> {
         vec!["o", "a"],
         vec!["b", "a"],
         vec!["list"],
+        vec!["list", "0"],
+        vec!["o", "0"],
+        vec!["0"],
         vec!["a", "a", "a"],
         vec!["odd \"name\\"],
         vec!["$dtId"],
