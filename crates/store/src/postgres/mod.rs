@@ -6,6 +6,7 @@ mod checks;
 mod committer;
 mod config;
 mod connection;
+mod database;
 mod declared;
 mod document;
 pub(crate) mod escape;
@@ -16,6 +17,7 @@ mod line;
 pub(crate) mod query;
 mod reactor;
 mod records;
+mod resolve;
 mod schema;
 mod sql;
 mod tables;
@@ -41,6 +43,7 @@ use self::committer::{Committer, Desk, Request};
 pub(crate) use self::config::Config;
 pub(crate) use self::connection::Connection;
 use self::connection::Connector;
+pub(crate) use self::database::Database;
 #[cfg(test)]
 pub(crate) use self::declared::index_name as index_name_for_test;
 use self::reactor::Reactor;
@@ -55,7 +58,6 @@ use crate::turns::Turns;
 pub(crate) struct Postgres(Arc<Inner>);
 
 struct Inner {
-    config: Config,
     readers: Pool,
     turns: Turns,
     /// The paths that have their indexes.
@@ -77,9 +79,7 @@ impl Postgres {
         let condition = Arc::new(Mutex::new(condition));
         reactor.handle().spawn(watch(config.clone(), reactor.handle().clone(), Arc::downgrade(&condition)));
         let desk = Arc::new(Desk {
-            config: config.clone(),
-            handle: reactor.handle().clone(),
-            node,
+            database: Database { config, handle: reactor.handle().clone(), node },
             queue: Queue::weighing(caps::COMMIT_QUEUE_MAX, caps::COMMIT_QUEUE_BYTES_MAX, Request::bytes),
             syncs: Arc::new(Histogram::new(SYNC_MICROS)),
             outbox: watch::Sender::new(0),
@@ -87,7 +87,7 @@ impl Postgres {
         let committer = |slot| reactor.handle().spawn(Committer::new(Arc::clone(&desk), slot).run());
         let committers = Mutex::new((0..caps::COMMITTERS).map(committer).collect());
         let (turns, declared) = (Turns::new(caps::DATABASE_QUERIES), RwLock::default());
-        Ok(Self(Arc::new(Inner { config, readers, turns, declared, condition, desk, committers, reactor })))
+        Ok(Self(Arc::new(Inner { readers, turns, declared, condition, desk, committers, reactor })))
     }
 
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
@@ -113,7 +113,7 @@ impl Postgres {
     }
 
     fn tls(&self) -> MakeRustlsConnect {
-        self.0.config.tls.clone()
+        self.0.desk.database.config.tls.clone()
     }
 
     /// Whose query runs next.
@@ -123,15 +123,20 @@ impl Postgres {
 
     /// A connection of one's own, to write over.
     pub(crate) async fn connect(&self) -> Result<Connection, StoreError> {
-        Connection::open(&self.0.config, self.0.reactor.handle()).await
+        self.0.desk.database.connect().await
     }
 
     /// What names this opening of the database among all that there are and ever were: rows of `node` and of `commit_mark`.
     pub(crate) fn node(&self) -> i32 {
-        self.0.desk.node
+        self.0.desk.database.node
     }
 
-    /// The runtime of connections, for tasks that write over one.
+    /// For parts that write over lines of their own, in tasks on its runtime.
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.desk.database
+    }
+
+    /// The runtime of connections.
     pub(crate) fn handle(&self) -> &Handle {
         self.0.reactor.handle()
     }

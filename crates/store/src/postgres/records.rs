@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::database::no_answer;
 use super::failure::{Kind, kind};
 use super::{Postgres, document, sql};
 use crate::batch::Counter;
@@ -115,10 +116,6 @@ impl Postgres {
             }
         }
     }
-}
-
-fn no_answer() -> StoreError {
-    StoreError::Unavailable("the database does not answer".into())
 }
 
 fn raw(table: &Table, row: &Row) -> Raw {

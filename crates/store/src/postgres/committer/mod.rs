@@ -2,7 +2,6 @@
 //! process, and writes what is left of them in a second trip. Nothing is acknowledged but by a `COMMIT` without a warning, and none
 //! is ever cancelled: what became of one whose answer is lost is learned from its mark.
 
-mod resolve;
 mod trips;
 
 use std::sync::Arc;
@@ -10,13 +9,12 @@ use std::time::Duration;
 
 use base::caps;
 use base::measure::{Histogram, Stopwatch};
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::error::SqlState;
 
 use self::trips::{Fate, Held};
-use super::config::Config;
-use super::connection::Connection;
+use super::database::{Database, no_answer};
 use super::failure::{Kind, kind};
 use super::line::Line;
 use crate::batch::{Batch, Committed, Counter};
@@ -46,9 +44,7 @@ impl Request {
 
 /// What all committers of one store share.
 pub(super) struct Desk {
-    pub(super) config: Config,
-    pub(super) handle: Handle,
-    pub(super) node: i32,
+    pub(super) database: Database,
     pub(super) queue: Queue<Request>,
     /// How long it took what was committed together to become durable.
     pub(super) syncs: Arc<Histogram>,
@@ -131,7 +127,7 @@ impl Committer {
 
     async fn attempt(&mut self, batches: &[&Batch]) -> Attempt {
         if self.line.is_none() {
-            match self.open().await {
+            match self.desk.database.line(self.slot).await {
                 Ok(line) => self.line = Some(line),
                 Err(error) => return Attempt::Failed(error),
             }
@@ -154,21 +150,18 @@ impl Committer {
         self.keep(&state, outcomes, deadline).await
     }
 
-    async fn open(&self) -> Result<Line, StoreError> {
-        let deadline = Instant::now() + Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
-        let opened = async {
-            let connection = Connection::open(&self.desk.config, &self.desk.handle).await?;
-            Line::over(connection, self.desk.node, self.slot).await
-        };
-        timeout_at(deadline, opened).await.unwrap_or_else(|_| Err(no_answer()))
-    }
-
     /// The first trip. After it, nothing that the batches need can change until the end.
     async fn hold(&mut self, needs: &Needs<'_>, deadline: Instant) -> Result<Held, Attempt> {
         let Some(line) = &mut self.line else { return Err(Attempt::Failed(no_answer())) };
-        let fault = self.desk.config.fault;
-        match timeout_at(deadline, trips::hold(line, self.desk.node, self.slot, needs, fault)).await {
+        let fault = self.desk.database.config.fault;
+        match timeout_at(deadline, trips::hold(line, self.desk.database.node, self.slot, needs, fault)).await
+        {
             Ok(Ok(held)) => Ok(held),
+            // Somebody moved the mark; the next line begins behind it.
+            Ok(Err(error)) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => {
+                self.line = None;
+                Err(Attempt::Again("the mark was moved".into()))
+            }
             // No `COMMIT` was sent, so nothing was kept for certain.
             Ok(Err(error)) => Err(self.refused(error, deadline).await),
             Err(_) => {
@@ -180,7 +173,7 @@ impl Committer {
 
     /// The second trip, when there is anything to write.
     async fn keep(&mut self, state: &State<'_>, outcomes: Vec<Outcome>, deadline: Instant) -> Attempt {
-        let (node, slot, fault) = (self.desk.node, self.slot, self.desk.config.fault);
+        let (node, slot, fault) = (self.desk.database.node, self.slot, self.desk.database.config.fault);
         let Some(line) = &mut self.line else { return Attempt::Failed(no_answer()) };
         let Some(mut steps) = trips::writes(state) else {
             self.roll_back(deadline).await;
@@ -203,7 +196,7 @@ impl Committer {
         // Dropped, not cancelled: a commit that waits for its standby would be cut short and called a success.
         self.line = None;
         tracing::warn!(node, slot, group_no, "a commit has no answer that counts: {why}");
-        match resolve::resolve(&self.desk, slot, group_no).await {
+        match self.desk.database.resolve(slot, group_no).await {
             Some(true) => {
                 self.told(None);
                 Attempt::Judged(outcomes)
@@ -253,8 +246,4 @@ impl Committer {
             }
         }
     }
-}
-
-fn no_answer() -> StoreError {
-    StoreError::Unavailable("the database does not answer".into())
 }
