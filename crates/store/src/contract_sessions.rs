@@ -31,7 +31,7 @@ fn engines() -> Vec<Engine> {
 impl Engine {
     /// Lets time pass by the engine's clock.
     fn pass(&self, time: Duration) {
-        self.stores[0].live().clock().advance(time);
+        self.stores[0].sqlite().live().clock().advance(time);
     }
 
     async fn nodes(&self) -> [Node; 2] {

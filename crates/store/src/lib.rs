@@ -1,4 +1,4 @@
-//! Records, counters and the outbox on `SQLite`, and streams on our own segmented log.
+//! Records, counters and the outbox, and streams, on an engine that nobody else sees: by default `SQLite` and our own segmented log.
 //! Called by the domain crates; it knows tables and bytes, never a service's rules. No engine's type leaves this crate.
 
 mod batch;

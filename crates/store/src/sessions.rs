@@ -7,7 +7,7 @@ use base::ids::IdentityId;
 use base::{DeviceId, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Sessions as _;
+use crate::engine::{Sessions as _, on_engine};
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -45,29 +45,29 @@ impl Store {
 
     /// This process.
     pub fn node(&self) -> Node {
-        self.live().node()
+        on_engine!(self.engine(), engine => engine.live().node())
     }
 }
 
 impl Sessions<'_> {
     /// Another node beside the one that the store is: it lives for as long as its lease.
     pub async fn join(&self, lease: Duration) -> Result<Node, StoreError> {
-        self.0.live().join(lease).await
+        on_engine!(self.0.engine(), engine => engine.live().join(lease).await)
     }
 
     /// Prolongs a node's lease from now on. `false`: it is over, and every session of the node with it.
     pub async fn keep(&self, node: Node, lease: Duration) -> Result<bool, StoreError> {
-        self.0.live().keep(node, lease).await
+        on_engine!(self.0.engine(), engine => engine.live().keep(node, lease).await)
     }
 
     /// Ends every session of a node.
     pub async fn leave(&self, node: Node) -> Result<(), StoreError> {
-        self.0.live().leave(node).await
+        on_engine!(self.0.engine(), engine => engine.live().leave(node).await)
     }
 
     /// Whether a node's lease stands.
     pub async fn lives(&self, node: Node) -> Result<bool, StoreError> {
-        self.0.live().lives(node).await
+        on_engine!(self.0.engine(), engine => engine.live().lives(node).await)
     }
 
     /// Begins a session: the identity's epoch rises, the node is its owner, and whoever was it before is named, in one step.
@@ -78,7 +78,7 @@ impl Sessions<'_> {
         identity: &IdentityId,
         since: Timestamp,
     ) -> Result<Begun, StoreError> {
-        self.0.live().begin(node, instance, identity, since).await
+        on_engine!(self.0.engine(), engine => engine.live().begin(node, instance, identity, since).await)
     }
 
     /// Ends a session, provided that it has not been taken over; gives whether that was so.
@@ -88,7 +88,7 @@ impl Sessions<'_> {
         identity: &IdentityId,
         epoch: u64,
     ) -> Result<bool, StoreError> {
-        self.0.live().end(instance, identity, epoch).await
+        on_engine!(self.0.engine(), engine => engine.live().end(instance, identity, epoch).await)
     }
 
     pub async fn owner(
@@ -106,7 +106,7 @@ impl Sessions<'_> {
         instance: &InstanceId,
         identities: &[IdentityId],
     ) -> Result<Vec<Option<Owner>>, StoreError> {
-        self.0.live().owners(instance, identities).await
+        on_engine!(self.0.engine(), engine => engine.live().owners(instance, identities).await)
     }
 
     /// The sessions of a device and of its modules.
@@ -115,7 +115,7 @@ impl Sessions<'_> {
         instance: &InstanceId,
         device_id: &DeviceId,
     ) -> Result<Vec<(IdentityId, Owner)>, StoreError> {
-        self.0.live().of_device(instance, device_id).await
+        on_engine!(self.0.engine(), engine => engine.live().of_device(instance, device_id).await)
     }
 
     /// At most `limit` sessions of an instance behind `after`, in a fixed order.
@@ -125,15 +125,15 @@ impl Sessions<'_> {
         after: Option<&IdentityId>,
         limit: usize,
     ) -> Result<Vec<(IdentityId, Owner)>, StoreError> {
-        self.0.live().list(instance, after, limit).await
+        on_engine!(self.0.engine(), engine => engine.live().list(instance, after, limit).await)
     }
 
     /// Devices that are connected, without their modules.
     pub async fn connected_devices(&self, instance: &InstanceId) -> Result<u64, StoreError> {
-        self.0.live().connected_devices(instance).await
+        on_engine!(self.0.engine(), engine => engine.live().connected_devices(instance).await)
     }
 
     pub(crate) async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        self.0.live().remove_instance(instance).await
+        on_engine!(self.0.engine(), engine => engine.live().remove_instance(instance).await)
     }
 }

@@ -1,32 +1,23 @@
-//! The store of records as the domain sees it: open, read, commit. Owns the threads and ends them when the last clone goes.
+//! The store of records as the domain sees it: open, read, commit. What is true on every engine stands here; the rest is theirs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use base::measure::{Distribution, Histogram, SYNC_MICROS};
+use base::measure::Distribution;
 use base::{InstanceId, caps};
-use parking_lot::{Mutex, MutexGuard};
-use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
+use crate::batch::{Batch, Committed, Counter, OutboxRow};
 use crate::declared::DeclaredPath;
+use crate::engine::{Engine, Range, Raw, Records, on_engine};
 use crate::error::{CommitError, StoreError};
 use crate::health::Health;
 use crate::key::{Find, Key, Scan};
-use crate::queue::Queue;
 use crate::record::{Record, Revision, Stored};
-use crate::sqlite::checkpoint::{self, Keeper, Log};
-use crate::sqlite::read::{self, Range, Raw};
-use crate::sqlite::sessions::Live;
+use crate::sqlite::Sqlite;
 use crate::sqlite::snapshot::Snapshot;
-use crate::sqlite::writer::{Done, Request, Writer};
-use crate::sqlite::{self, Connections, Shared};
-use crate::turns::Turns;
-use crate::workers::{self, Workers};
 
 /// Where the data lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,28 +61,9 @@ impl Options {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    points: Vec<Shared>,
-    next_point: AtomicUsize,
-    readers: Workers<Shared>,
-    /// One place less than readers: queries may take long, and lists must not wait behind them.
-    queries: Turns,
-    live: Live,
-    commits: Arc<Queue<Request>>,
-    outbox_done: Arc<Done>,
-    /// None in memory.
-    log: Option<Arc<Log>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    checkpointer: Mutex<Option<JoinHandle<()>>>,
-    outbox: watch::Receiver<u64>,
+    engine: Engine,
     commits_total: AtomicU64,
-    syncs: Arc<Histogram>,
     health: Health,
-    #[cfg(test)]
-    writer_for_test: Shared,
-    /// None in memory.
-    directory: Option<PathBuf>,
-    /// Dropped last, after every thread has ended.
-    _lock: Option<File>,
 }
 
 impl Store {
@@ -104,74 +76,21 @@ impl Store {
                 caps::DECLARED_PATHS_MAX
             )));
         }
-        match &options.location {
-            Location::Memory => Self::start(sqlite::open_memory(paths)?, None),
-            Location::File(directory) => {
-                let lock = lock_directory(directory)?;
-                let connections = sqlite::open_file(directory, options.durability, paths)?;
-                Self::start(connections, Some((directory.clone(), lock)))
-            }
-        }
+        let sqlite = Sqlite::open(&options.location, options.durability, paths)?;
+        Ok(Self::of(Engine::Sqlite(sqlite)))
     }
 
-    fn start(connections: Connections, place: Option<(PathBuf, File)>) -> Result<Self, StoreError> {
-        let (directory, lock) = place.unzip();
-        let Connections { writer, points, readers, checkpointer } = connections;
-        let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
-        let live = Live::open(&writer.lock())?;
-        #[cfg(test)]
-        let writer_for_test = Arc::clone(&writer);
-        let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
-        let log = checkpointer.is_some().then(|| Arc::new(Log::default()));
-        if let Some(log) = &log {
-            log.watch(&mut writer.lock())?;
-        }
-        let outbox_done = Arc::new(Done::default());
-        let syncs = Arc::new(Histogram::new(SYNC_MICROS));
-        let writer = Writer::new(
-            writer,
-            Arc::clone(&commits),
-            Arc::clone(&outbox_done),
-            outbox_written,
-            log.clone().map(Keeper::new),
-            Arc::clone(&syncs),
-        )?;
-        let queries = Turns::new(readers.len().saturating_sub(1).max(1));
-        let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
-        let writer = workers::spawn("records-write", move || writer.run())?;
-        let checkpointer = match (checkpointer, log.clone()) {
-            (Some(connection), Some(log)) => {
-                Some(workers::spawn("records-checkpoint", move || checkpoint::run(&connection, &log))?)
-            }
-            _ => None,
-        };
-        let next_point = AtomicUsize::new(0);
-        Ok(Self(Arc::new(Inner {
-            points,
-            next_point,
-            readers,
-            queries,
-            live,
-            commits,
-            outbox_done,
-            log,
-            writer: Mutex::new(Some(writer)),
-            checkpointer: Mutex::new(checkpointer),
-            outbox,
-            commits_total: AtomicU64::new(0),
-            syncs,
-            health: Health::default(),
-            #[cfg(test)]
-            writer_for_test,
-            directory,
-            _lock: lock,
-        })))
+    fn of(engine: Engine) -> Self {
+        Self(Arc::new(Inner { engine, commits_total: AtomicU64::new(0), health: Health::default() }))
     }
 
-    #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
     pub async fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
         check_key(&R::TABLE, key)?;
-        let raw = self.point(|connection| read::get(connection, &R::TABLE, key))?;
+        let raw = on_engine!(self.engine(), engine => engine.get(R::TABLE, key).await)?;
         raw.map(|raw| parse(&raw)).transpose()
     }
 
@@ -188,31 +107,27 @@ impl Store {
     }
 
     async fn range<R: Record>(&self, range: Range) -> Result<Vec<Stored<R>>, StoreError> {
-        let rows = self.read(move |connection| read::scan(connection, &range)).await?;
+        range.check()?;
+        let rows = on_engine!(self.engine(), engine => engine.range(range).await)?;
         rows.iter().map(parse).collect()
     }
 
     pub async fn count<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
-        let prefix = prefix.clone();
-        self.read(move |connection| read::count(connection, &R::TABLE, &prefix)).await
+        on_engine!(self.engine(), engine => engine.count(R::TABLE, prefix).await)
     }
 
-    /// Whether a counter is 0: a point read, however many records it would count.
-    #[expect(clippy::unused_async, reason = "an engine over the network will wait here")]
+    /// Bytes of the documents under a prefix.
+    pub async fn bytes<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
+        on_engine!(self.engine(), engine => engine.bytes(R::TABLE, prefix).await)
+    }
+
+    /// Whether a counter is 0: cheap, however many records it would count.
     pub async fn is_zero(&self, counter: &Counter) -> Result<bool, StoreError> {
-        self.point(|connection| match &counter.counted {
-            Some(counted) => Ok(read::count_of(connection, &counter.instance, counted, 1)? == 0),
-            None => Ok(read::counter(connection, counter)? == 0),
-        })
+        on_engine!(self.engine(), engine => engine.is_zero(counter).await)
     }
 
-    /// A number that is kept is a point read; records that are counted may be millions, which is a reader's work.
     pub async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
-        if counter.counted.is_none() {
-            return self.point(|connection| read::counter(connection, counter));
-        }
-        let counter = counter.clone();
-        self.read(move |connection| read::counter(connection, &counter)).await
+        on_engine!(self.engine(), engine => engine.counter(counter).await)
     }
 
     /// Applies a batch. When it returns `Ok`, the change and its outbox rows are durable and every later read sees them.
@@ -224,9 +139,7 @@ impl Store {
             let why = format!("a batch of {} operations", batch.len());
             return Err(StoreError::Refused(why).into());
         }
-        let (answer, answered) = oneshot::channel();
-        self.0.commits.push_when_room(Request::Commit { batch, answer }).await?;
-        let answer = answered.await.unwrap_or(Err(StoreError::Closed.into()));
+        let answer = on_engine!(self.engine(), engine => engine.commit(batch).await);
         self.0.health.note(match &answer {
             Err(CommitError::Store(error)) => Err(error),
             _ => Ok(()),
@@ -236,10 +149,11 @@ impl Store {
         Ok(committed)
     }
 
-    /// Takes no commit any more, finishes those that wait, and leaves `records.db` complete without its write-ahead log. Reads
-    /// go on. For the end of a server, where clones of the store may outlive it; the last clone to go does the same.
+    /// Takes no commit any more and finishes those that wait; an embedded engine then leaves `records.db` complete without its
+    /// write-ahead log. Reads go on. For the end of a server, where clones of the store may outlive it; the last clone to go does
+    /// the same.
     pub fn close(&self) {
-        self.0.close();
+        on_engine!(self.engine(), engine => engine.close());
     }
 
     /// Whether the last write failed of the disk.
@@ -268,154 +182,63 @@ impl Store {
 
     /// How long it took what was committed together to become durable.
     pub fn syncs(&self) -> Distribution {
-        self.0.syncs.read()
+        on_engine!(self.engine(), engine => engine.syncs())
     }
 
     /// Queries that run, and those that wait for their turn.
     pub fn queries(&self) -> (usize, usize) {
-        self.0.queries.counts()
+        on_engine!(self.engine(), engine => engine.queries())
     }
 
     /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.
     /// Safe to repeat after a crash in the middle.
     pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        for place in sqlite::purges() {
-            loop {
-                let (answer, answered) = oneshot::channel();
-                let (place, instance) = (place.clone(), instance.as_str().to_owned());
-                let limit = caps::PURGE_ROWS_MAX;
-                let request = Request::Purge { place, instance, limit, answer };
-                self.0.commits.push_when_room(request).await?;
-                if answered.await.unwrap_or(Err(StoreError::Closed))? < limit {
-                    break;
-                }
-            }
-        }
+        on_engine!(self.engine(), engine => engine.remove_instance(instance).await)?;
         self.sessions().remove_instance(instance).await
     }
 
     /// Outbox rows with greater ids than `after` that nobody is done with, in order.
     pub async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let done = self.0.outbox_done.all();
-        let found = limit.saturating_add(done.len());
-        let mut rows = self.read(move |connection| read::outbox(connection, after, found)).await?;
-        rows.retain(|row| !done.contains(&row.id));
-        rows.truncate(limit);
-        Ok(rows)
+        on_engine!(self.engine(), engine => engine.outbox(after, limit).await)
     }
 
     /// Bytes of what waits in the outbox, by instance.
     pub async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
-        let done = self.0.outbox_done.all();
-        self.read(move |connection| read::outbox_bytes(connection, &done)).await
-    }
-
-    /// Bytes of the documents under a prefix.
-    pub async fn bytes<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
-        let prefix = prefix.clone();
-        self.read(move |connection| read::bytes(connection, &R::TABLE, &prefix)).await
+        on_engine!(self.engine(), engine => engine.outbox_bytes().await)
     }
 
     /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
     /// before that they come once more.
     pub async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
-        if self.0.outbox_done.add(ids) < caps::OUTBOX_DONE_MAX {
+        if on_engine!(self.engine(), engine => engine.outbox_done(ids)) < caps::OUTBOX_DONE_MAX {
             return Ok(());
         }
-        match self.commit(Batch::default()).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.unconditional()),
-        }
+        self.commit(Batch::default()).await.map(drop).map_err(CommitError::unconditional)
     }
 
     /// Makes every later outbox id greater than `above`, which the log has seen; gives whether that was needed. It is when the
     /// records are older than the log, as after an older copy was put back: the log would take their events for repeated ones.
     pub async fn raise_outbox(&self, above: u64) -> Result<bool, StoreError> {
-        if *self.0.outbox.borrow() >= above {
-            return Ok(false);
-        }
-        let mut batch = Batch::default();
-        batch.writes.push(Write::OutboxAbove(above));
-        match self.commit(batch).await {
-            Ok(_) => Ok(true),
-            Err(CommitError::Store(error)) => Err(error),
-            Err(other) => unreachable!("raising the outbox has no condition: {other}"),
-        }
-    }
-
-    /// All records as they are now, to be copied while others go on writing.
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        match &self.0.directory {
-            Some(directory) => Snapshot::take(directory),
-            None => Err(StoreError::Refused("records in memory are not copied".into())),
-        }
+        on_engine!(self.engine(), engine => engine.raise_outbox(above).await)
     }
 
     /// The greatest outbox id that is committed; changes with every commit that wrote one.
     pub fn outbox_written(&self) -> watch::Receiver<u64> {
-        self.0.outbox.clone()
+        on_engine!(self.engine(), engine => engine.outbox_written())
+    }
+
+    /// All records as they are now, to be copied while others go on writing. Of the embedded engine.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        match self.engine() {
+            Engine::Sqlite(sqlite) => sqlite.snapshot(),
+        }
     }
 
     #[cfg(test)]
-    pub(crate) fn writer_for_test(&self) -> Shared {
-        Arc::clone(&self.0.writer_for_test)
-    }
-
-    /// Runs a read on a reader thread, over one connection that refuses to write. For compiled queries.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.0.readers.run(move |shared: &Shared| work(&mut shared.lock())).await
-    }
-
-    /// Whose compiled query runs next.
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.0.queries
-    }
-
-    /// Nodes, sessions and leases.
-    pub(crate) fn live(&self) -> &Live {
-        &self.0.live
-    }
-
-    /// None in memory.
-    pub(crate) fn write_ahead_log(&self) -> Option<&Arc<Log>> {
-        self.0.log.as_ref()
-    }
-
-    /// A connection for reads on the caller's thread, unless all are in use.
-    pub(crate) fn free_point(&self) -> Option<MutexGuard<'_, Connection>> {
-        self.0.points.iter().find_map(|point| point.try_lock())
-    }
-
-    /// A read of a few microseconds on the caller's thread: handing it to another thread would cost more than the read.
-    fn point<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let points = &self.0.points;
-        if let Some(free) = self.free_point() {
-            return work(&free);
+    pub(crate) fn sqlite(&self) -> &Sqlite {
+        match self.engine() {
+            Engine::Sqlite(sqlite) => sqlite,
         }
-        let turn = self.0.next_point.fetch_add(1, Ordering::Relaxed) % points.len();
-        work(&points[turn].lock())
-    }
-}
-
-impl Inner {
-    fn close(&self) {
-        self.commits.close();
-        workers::join(self.writer.lock().take());
-        // Only now: the last checkpoint must see the last commit.
-        if let Some(log) = &self.log {
-            log.stop();
-        }
-        workers::join(self.checkpointer.lock().take());
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.close();
-        self.readers.stop();
     }
 }
 

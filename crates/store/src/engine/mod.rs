@@ -1,8 +1,26 @@
-//! What an engine must give, one trait for each part of it. Private to `store`: the house sees `Store` and `Streams`, and nothing
-//! above knows which engine keeps them. The contract suite runs on every one of them.
+//! What an engine must give, one trait for each part of it, and the engines that there are. Private to `store`: the house sees
+//! `Store` and `Streams`, and nothing above knows which engine keeps them. The contract suite runs on every one of them.
 
 mod leases;
+mod records;
 mod sessions;
 
 pub(crate) use self::leases::Leases;
+pub(crate) use self::records::{Range, Raw, Records};
 pub(crate) use self::sessions::Sessions;
+use crate::sqlite::Sqlite;
+
+/// A closed set: who adds an engine adds an arm, and the compiler lists what it must give.
+pub(crate) enum Engine {
+    Sqlite(Sqlite),
+}
+
+/// The same call on whichever engine it is.
+macro_rules! on_engine {
+    ($engine:expr, $name:ident => $call:expr) => {
+        match $engine {
+            $crate::engine::Engine::Sqlite($name) => $call,
+        }
+    };
+}
+pub(crate) use on_engine;

@@ -1,11 +1,13 @@
 //! The engine of records: one `SQLite` database in WAL mode. Opens connections and gives each its pragmas.
 //! Called by `store.rs`; nothing outside this crate may see a connection.
 
-pub(crate) mod checkpoint;
+mod checkpoint;
 mod counts;
 mod declared;
 mod migrate;
-pub(crate) mod read;
+mod query;
+mod read;
+mod records;
 pub(crate) mod repair;
 pub(crate) mod sessions;
 pub(crate) mod snapshot;
@@ -15,9 +17,10 @@ mod statistics;
 mod tests;
 mod wal;
 mod write;
-pub(crate) mod writer;
+mod writer;
 
-pub(crate) use write::{Purge, purges};
+pub(crate) use records::Sqlite;
+use write::{Purge, purges};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -7,12 +7,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Valu
 
 use super::sql;
 use crate::batch::{Counted, Counter, OutboxRow};
+use crate::engine::{Range, Raw};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::table::{self, Table};
-
-/// A document and its revision, not parsed yet: parsing happens on the asker's thread, not under the connection.
-pub(crate) type Raw = (String, u64);
 
 fn raw(row: &Row) -> rusqlite::Result<Raw> {
     Ok((row.get(0)?, row.get(1)?))
@@ -23,45 +21,10 @@ pub(crate) fn get(connection: &Connection, table: &Table, key: &Key) -> Result<O
     Ok(statement.query_row(params_from_iter(key.parts()), raw).optional()?)
 }
 
-/// What a scan or find looks for, in the shape of its statement.
-pub(crate) struct Range {
-    pub(crate) table: Table,
-    pub(crate) prefix: Key,
-    pub(crate) column: Option<(&'static str, String)>,
-    pub(crate) after: Option<Key>,
-    pub(crate) limit: usize,
-}
-
-impl Range {
-    fn check(&self) -> Result<(), StoreError> {
-        let refuse = |why: &str| Err(StoreError::Refused(format!("{why} in a range of {}", self.table.name)));
-        if self.prefix.parts().len() > self.table.keys.len() {
-            return refuse("too many key parts");
-        }
-        if self.column.as_ref().is_some_and(|(column, _)| !self.table.columns.contains(column)) {
-            return refuse("a column that is not declared");
-        }
-        let prefix = self.prefix.parts().len();
-        let parts_max = match &self.column {
-            Some((column, _)) => prefix + self.table.order_of(column, prefix).len(),
-            None => self.table.keys.len(),
-        };
-        match &self.after {
-            Some(after) if after.parts().len() > parts_max => refuse("too many key parts"),
-            Some(after) if !after.parts().starts_with(self.prefix.parts()) => {
-                refuse("a start outside of the prefix")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 pub(crate) fn scan(connection: &Connection, range: &Range) -> Result<Vec<Raw>, StoreError> {
-    range.check()?;
     let prefix = range.prefix.parts();
-    let after = range.after.as_ref().map_or(&[][..], |after| &after.parts()[prefix.len()..]);
-    let column = range.column.as_ref().map(|(column, _)| *column);
-    let text = sql::scan(&range.table, prefix.len(), column, after.len());
+    let after = range.after_parts();
+    let text = sql::scan(range, after.len());
     let mut values: Vec<Value> = prefix.iter().cloned().map(Value::from).collect();
     values.extend(range.column.iter().map(|(_, value)| Value::from(value.clone())));
     values.extend(after.iter().cloned().map(Value::from));

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use crate::engine::Range;
 use crate::table::{self, Table};
 
 /// The fixed statements of one table.
@@ -132,20 +133,18 @@ pub(crate) fn columns_of(table: &Table) -> Vec<&'static str> {
 }
 
 /// A range read. Parameters in order: the prefix parts, the found value if any, the parts of `after`, the limit.
-pub(crate) fn scan(table: &Table, prefix: usize, column: Option<&str>, after: usize) -> String {
+pub(crate) fn scan(range: &Range, after: usize) -> String {
+    let (table, prefix) = (&range.table, range.prefix.parts().len());
     let mut conditions: Vec<String> = Vec::new();
     if prefix > 0 {
         conditions.push(equal(&table.keys[..prefix], 1));
     }
     let mut next = prefix + 1;
-    let order = match column {
-        Some(column) => {
-            conditions.push(format!("{column} = ?{next}"));
-            next += 1;
-            table.order_of(column, prefix)
-        }
-        None => table.keys[prefix.min(table.keys.len() - 1)..].to_vec(),
-    };
+    if let Some((column, _)) = &range.column {
+        conditions.push(format!("{column} = ?{next}"));
+        next += 1;
+    }
+    let order = range.order();
     if after > 0 {
         let behind = order.get(..after).unwrap_or(&order);
         conditions.push(format!("({}) > ({})", list(behind), marks(next, after)));

@@ -396,7 +396,7 @@ fn steps(query: &str) -> Vec<String> {
         _ => super::rows(&plan, "i", None, 100),
     };
     RUNTIME
-        .block_on(INDEXED.read(move |connection| {
+        .block_on(INDEXED.sqlite().read(move |connection| {
             let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql))?;
             let rows =
                 explain.query_map(rusqlite::params_from_iter(statement.parameters), |row| row.get(3))?;
@@ -414,7 +414,7 @@ fn a_query_of_a_form_that_was_asked_before_is_not_compiled_again() {
         let [first, second] =
             ["a", "b"].map(|value| super::rows(&compile(&query.replace('?', value)), "i", None, 100));
         assert_eq!(first.sql, second.sql);
-        let compiled_again = INDEXED.read(move |connection| {
+        let compiled_again = INDEXED.sqlite().read(move |connection| {
             let mut statement = connection.prepare_cached(&first.sql)?;
             for parameters in [first.parameters, second.parameters] {
                 let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;

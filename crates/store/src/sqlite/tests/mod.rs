@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LOG_BYTES_MAX, STEP_BYTES};
+use crate::engine::Range;
 use crate::{
     Batch, CommitError, Counter, Durability, Key, Location, Options, Record, Store, StoreError, Table, table,
 };
@@ -125,7 +126,7 @@ async fn a_full_disk_fails_commits_whole_and_the_store_recovers_with_room() {
     put(&store, "before", 10).await.unwrap();
     let limit = |pages: u32| {
         let sql = format!("PRAGMA max_page_count = {pages}");
-        store.writer_for_test().lock().query_row(&sql, [], |_| Ok(())).unwrap();
+        store.sqlite().writer_for_test().lock().query_row(&sql, [], |_| Ok(())).unwrap();
     };
     limit(1);
     let mut batch = Batch::default();
@@ -146,10 +147,10 @@ async fn a_full_disk_fails_commits_whole_and_the_store_recovers_with_room() {
 async fn readers_cannot_write_and_a_read_whose_asker_has_gone_is_not_begun() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();
-    let write = store.read(|connection| Ok(connection.execute("DELETE FROM outbox", [])?)).await;
+    let write = store.sqlite().read(|connection| Ok(connection.execute("DELETE FROM outbox", [])?)).await;
     assert!(write.is_err());
     let (started, ran) = std::sync::mpsc::sync_channel::<()>(1);
-    drop(store.read(move |_| {
+    drop(store.sqlite().read(move |_| {
         let _ = started.send(());
         Ok(())
     }));
@@ -176,8 +177,11 @@ async fn a_checkpoint_runs_off_the_commit_path_and_loses_nothing() {
     }
     assert!(is_moved);
     assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 21);
-    let plan = store.read(|connection| {
-        let sql = format!("EXPLAIN QUERY PLAN {}", super::sql::scan(&table::THING, 1, Some("color"), 1));
+    let column = Some(("color", "red".to_owned()));
+    let after = Some(Key::new(["i", "a"]));
+    let range = Range { table: table::THING, prefix: Key::new(["i"]), column, after, limit: 1 };
+    let plan = store.sqlite().read(move |connection| {
+        let sql = format!("EXPLAIN QUERY PLAN {}", super::sql::scan(&range, 1));
         Ok(connection.query_row(&sql, ["i", "red", "a", "1"], |row| row.get::<_, String>("detail"))?)
     });
     let plan = plan.await.unwrap();
@@ -300,7 +304,7 @@ async fn a_query_that_holds_the_log_gives_way_and_the_log_stays_bounded() {
     put(&store, "1", 10).await.unwrap();
     let holding = store.clone();
     let mut query = tokio::task::JoinSet::new();
-    query.spawn(async move { holding.hold_the_log_for_test().await });
+    query.spawn(async move { holding.sqlite().hold_the_log_for_test().await });
     let longest = fill(&store, directory.path()).await;
     assert!(longest <= LOG_BYTES_MAX + 3 * STEP_BYTES, "{longest}");
     let ended = tokio::time::timeout(Duration::from_secs(60), query.join_next()).await;
@@ -332,7 +336,7 @@ async fn a_change_that_nobody_listens_to_writes_one_page_and_touches_no_index() 
     store.commit(batch).await.unwrap();
     let written = async |color: &str| {
         let old = store.get::<Colored>(&Key::new(["i", "0500", ""])).await.unwrap().unwrap();
-        let before = store.write_ahead_log().unwrap().bytes();
+        let before = store.sqlite().write_ahead_log().unwrap().bytes();
         let mut batch = Batch::default();
         batch.replace(&old, &Colored("0500".into(), color.into(), old.record.2 + 1));
         let instance = InstanceId::from_stored("i");
@@ -340,7 +344,7 @@ async fn a_change_that_nobody_listens_to_writes_one_page_and_touches_no_index() 
         let entry = crate::OutboxEntry { instance: instance.clone(), partition_key: "k".into(), payload };
         batch.outbox_for(Counter::new(&instance, "listeners"), entry);
         store.commit(batch).await.unwrap();
-        store.write_ahead_log().unwrap().bytes() - before
+        store.sqlite().write_ahead_log().unwrap().bytes() - before
     };
     let page = written("red").await;
     assert!((2048..2100).contains(&page), "{page} bytes");
