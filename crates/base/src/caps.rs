@@ -289,6 +289,10 @@ pub const DATABASE_ANSWER_SECONDS_MAX: u64 = 5;
 pub const DATABASE_CHANGE_SECONDS_MAX: u64 = 600;
 /// ours: how often it is looked whether the database still keeps what it acknowledges.
 pub const DATABASE_LOOK_SECONDS: u64 = 60;
+/// ours: rows on their way from a directory to a database, so many bytes in one piece.
+pub const MOVE_CHUNK_BYTES: usize = 256 * 1024;
+/// ours: pieces that wait for the database.
+pub const MOVE_CHUNKS_MAX: usize = 8;
 /// ours: connections to the database for reads. With those for commits and streams about 15 a server.
 pub const DATABASE_READERS: usize = 8;
 /// ours: of those, the most that queries hold.

@@ -24,6 +24,7 @@ mod sqlite;
 mod store;
 pub mod streams;
 pub mod table;
+pub mod transfer;
 mod turns;
 mod workers;
 

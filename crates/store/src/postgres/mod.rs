@@ -16,6 +16,7 @@ mod lane;
 mod line;
 pub(crate) mod query;
 mod reactor;
+pub(crate) mod receive;
 mod records;
 mod resolve;
 mod schema;

@@ -38,6 +38,13 @@ pub(crate) fn run(connection: &mut Connection, paths: &[DeclaredPath]) -> Result
     if is_new { statistics::reload(connection) } else { Ok(()) }
 }
 
+/// Whether there is nothing left to do.
+pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
+    let text = "SELECT value FROM meta WHERE name = 'format'";
+    let format: Option<String> = connection.query_row(text, [], |row| row.get(0)).optional()?;
+    Ok(format == Some((STEPS.len() + 1).to_string()))
+}
+
 fn version(transaction: &Transaction) -> Result<usize, StoreError> {
     let has_meta: i64 =
         transaction

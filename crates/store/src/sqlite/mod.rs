@@ -4,6 +4,7 @@
 mod checkpoint;
 mod counts;
 mod declared;
+pub(crate) mod export;
 mod migrate;
 mod query;
 mod read;
@@ -34,6 +35,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::declared::DeclaredPath;
 use crate::error::StoreError;
 use crate::store::Durability;
+use crate::transfer;
 
 /// A connection that more than one thread may use in turn. The writer holds it for a whole transaction, so that a reader
 /// of the same connection (in memory there is only one) never sees half a commit.
@@ -74,6 +76,7 @@ pub(crate) fn open_file(
     durability: Durability,
     paths: &[DeclaredPath],
 ) -> Result<Connections, StoreError> {
+    transfer::refuse_moved(directory)?;
     // Not later: once it is open, what lies behind a bad frame is overwritten.
     repair::refuse_damage(directory)?;
     let path = &directory.join(DATABASE);

@@ -87,7 +87,7 @@ pub(crate) fn is_clustered(table: &Table) -> bool {
 }
 
 /// A document as text.
-fn document(table: &Table) -> &'static str {
+pub(crate) fn document(table: &Table) -> &'static str {
     if is_binary(table) { "json(doc)" } else { "doc" }
 }
 

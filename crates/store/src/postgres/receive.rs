@@ -1,0 +1,213 @@
+//! The receiving side of a move: each part by one COPY in one transaction, with a row that says that it has come and what its sum
+//! was. So a move that was cut off goes on behind the last part that is whole.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, TryStreamExt};
+use tokio::sync::mpsc;
+
+use super::tables::columns_of;
+use super::{Connection, Postgres, document, lane};
+use crate::error::StoreError;
+use crate::transfer::{Chunk, Part, Row, Sum};
+
+pub(crate) struct Receiver {
+    connection: Connection,
+    source: String,
+}
+
+impl Receiver {
+    pub(crate) async fn begin(postgres: &Postgres, source: &str) -> Result<Self, StoreError> {
+        let connection = postgres.connect().await?;
+        connection
+            .batch_execute(
+                "CREATE TABLE IF NOT EXISTS transfer (source text NOT NULL, part text NOT NULL, rows bigint NOT NULL, \
+                 sum bigint NOT NULL, PRIMARY KEY (source, part))",
+            )
+            .await?;
+        let begun = connection.query("SELECT source FROM transfer WHERE part = ''", &[]).await?;
+        match begun.first().map(|row| row.get::<_, String>(0)) {
+            Some(other) if other != source => {
+                return Err(StoreError::Refused(
+                    "another directory is being moved to this database".to_owned(),
+                ));
+            }
+            Some(_) => {}
+            None => {
+                for part in Part::all() {
+                    let text = format!("SELECT EXISTS (SELECT 1 FROM {})", part.name());
+                    if connection.query_one(&text, &[]).await?.get(0) {
+                        return Err(StoreError::Refused(format!(
+                            "the database is not empty: there are rows of {}",
+                            part.name()
+                        )));
+                    }
+                }
+                let text = "INSERT INTO transfer VALUES ($1, '', 0, 0)";
+                connection.execute(text, &[&source]).await?;
+            }
+        }
+        Ok(Self { connection, source: source.to_owned() })
+    }
+
+    /// What a part was that has come already.
+    pub(crate) async fn arrived(&self, part: Part) -> Result<Option<Sum>, StoreError> {
+        let text = "SELECT rows, sum FROM transfer WHERE source = $1 AND part = $2";
+        let rows = self.connection.query(text, &[&self.source, &part.name()]).await?;
+        let sum = |row: &tokio_postgres::Row| Sum {
+            rows: row.get::<_, i64>(0).cast_unsigned(),
+            sum: row.get::<_, i64>(1).cast_unsigned(),
+        };
+        Ok(rows.first().map(sum))
+    }
+
+    /// All of a part or nothing.
+    pub(crate) async fn receive(
+        &self,
+        part: Part,
+        mut chunks: mpsc::Receiver<Chunk>,
+    ) -> Result<Sum, StoreError> {
+        let received = self.receive_all(part, &mut chunks).await;
+        if received.is_err() {
+            // Where the transaction is over already, the server only warns.
+            self.connection.batch_execute("ROLLBACK").await?;
+        }
+        received
+    }
+
+    async fn receive_all(&self, part: Part, chunks: &mut mpsc::Receiver<Chunk>) -> Result<Sum, StoreError> {
+        let notices = self.connection.notices();
+        self.connection.batch_execute("BEGIN").await?;
+        let sum = self.copy(part, chunks).await?;
+        let (rows, total) = (sum.rows.cast_signed(), sum.sum.cast_signed());
+        let text = "INSERT INTO transfer VALUES ($1, $2, $3, $4)";
+        self.connection.execute(text, &[&self.source, &part.name(), &rows, &total]).await?;
+        self.connection.batch_execute("COMMIT").await?;
+        if self.connection.notices() == notices {
+            Ok(sum)
+        } else {
+            Err(StoreError::Unavailable("the database warned of a commit; begin again".to_owned()))
+        }
+    }
+
+    async fn copy(&self, part: Part, chunks: &mut mpsc::Receiver<Chunk>) -> Result<Sum, StoreError> {
+        let columns = columns(part).join(", ");
+        let text = format!("COPY {} ({columns}) FROM STDIN", part.name());
+        let mut sink = Box::pin(self.connection.copy_in::<_, Bytes>(&text).await?);
+        let mut sum = Sum::default();
+        while let Some(chunk) = chunks.recv().await {
+            let mut lines = BytesMut::new();
+            for row in &chunk {
+                sum.add(part, row)?;
+                write(part, row, &mut lines);
+            }
+            sink.send(lines.freeze()).await?;
+        }
+        let copied = sink.as_mut().finish().await?;
+        if copied != sum.rows {
+            return Err(StoreError::Corrupt(format!(
+                "{copied} rows of {} were copied of {}",
+                part.name(),
+                sum.rows
+            )));
+        }
+        Ok(sum)
+    }
+
+    /// Over everything of a part that is there now.
+    pub(crate) async fn sum(&self, part: Part) -> Result<Sum, StoreError> {
+        let columns: Vec<String> = read_back(part).iter().map(|column| format!("{column}::text")).collect();
+        let text = format!("SELECT {} FROM {}", columns.join(", "), part.name());
+        let none: [(String, tokio_postgres::types::Type); 0] = [];
+        let mut rows = Box::pin(self.connection.query_typed_raw(&text, none).await?);
+        let mut sum = Sum::default();
+        while let Some(found) = rows.try_next().await? {
+            let fields = (0..columns.len()).map(|at| Ok(found.try_get::<_, Option<String>>(at)?));
+            let row = fields.collect::<Result<Row, StoreError>>()?;
+            sum.add(part, &plain(part, row))?;
+        }
+        Ok(sum)
+    }
+
+    /// No revision is given twice: those to come are above those that came. And the planner counts what came.
+    pub(crate) async fn raise_revision(&self, greatest: i64) -> Result<(), StoreError> {
+        let text =
+            "SELECT setval('revision', greatest(last_value, ($1::bigint / 1024 + 1) * 1024)) FROM revision";
+        self.connection.query_one(text, &[&greatest]).await?;
+        Ok(self.connection.batch_execute("ANALYZE").await?)
+    }
+
+    pub(crate) async fn forget(&self) -> Result<(), StoreError> {
+        Ok(self.connection.batch_execute("DROP TABLE transfer").await?)
+    }
+}
+
+fn columns(part: Part) -> Vec<&'static str> {
+    match part {
+        Part::Records(table) => columns_of(table),
+        Part::Counters => vec!["instance", "name", "value"],
+        Part::Outbox => vec!["instance", "partition_key", "payload", "lane"],
+    }
+}
+
+/// What a row has that was sent.
+fn read_back(part: Part) -> Vec<&'static str> {
+    match part {
+        Part::Outbox => vec!["instance", "partition_key", "encode(payload, 'hex')"],
+        Part::Records(_) | Part::Counters => columns(part),
+    }
+}
+
+/// A line of COPY's text format.
+fn write(part: Part, row: &Row, lines: &mut BytesMut) {
+    for (at, field) in row.iter().enumerate() {
+        if at > 0 {
+            lines.extend_from_slice(b"\t");
+        }
+        let Some(field) = field else {
+            lines.extend_from_slice(b"\\N");
+            continue;
+        };
+        match part {
+            Part::Records(table) if at == row.len() - 2 => {
+                escaped(&document::into_column(table, field), lines);
+            }
+            Part::Outbox if at == row.len() - 1 => {
+                lines.extend_from_slice(b"\\\\x");
+                lines.extend_from_slice(field.as_bytes());
+            }
+            _ => escaped(&document::text(field), lines),
+        }
+    }
+    if let (Part::Outbox, [Some(instance), Some(partition_key), ..]) = (part, row.as_slice()) {
+        lines.extend_from_slice(format!("\t{}", lane::of(instance, partition_key)).as_bytes());
+    }
+    lines.extend_from_slice(b"\n");
+}
+
+fn escaped(field: &str, lines: &mut BytesMut) {
+    for byte in field.bytes() {
+        let named = match byte {
+            b'\\' => b'\\',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            _ => {
+                lines.extend_from_slice(&[byte]);
+                continue;
+            }
+        };
+        lines.extend_from_slice(&[b'\\', named]);
+    }
+}
+
+/// As it was before it was sent.
+fn plain(part: Part, row: Row) -> Row {
+    let count = row.len();
+    let field = |(at, field): (usize, Option<String>)| {
+        field.map(|field| match part {
+            Part::Records(table) if at == count - 2 => document::from_column(table, field),
+            _ => super::escape::text_back(field),
+        })
+    };
+    row.into_iter().enumerate().map(field).collect()
+}

@@ -1,0 +1,121 @@
+//! Moves the records of a data directory into an empty database: table by table, counted and summed on both sides, and begun again
+//! where it was cut off. From its beginning on no server starts on the directory, since what it would change might have been moved
+//! already. Called by a command; streams are moved beside it, before `finish`.
+
+mod mark;
+mod sum;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use base::caps;
+use tokio::sync::mpsc;
+
+pub(crate) use self::mark::refuse_moved;
+pub(crate) use self::sum::Sum;
+use crate::error::StoreError;
+use crate::postgres::{Config, Postgres, receive::Receiver};
+use crate::sqlite::export::Export;
+use crate::store::{Durability, lock_directory};
+use crate::table::{self, Table};
+
+/// What is moved in one transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Records(&'static Table),
+    Counters,
+    Outbox,
+}
+
+/// A field of each column, as text.
+pub(crate) type Row = Vec<Option<String>>;
+
+/// Rows on their way, so many that a message is worth it.
+pub(crate) type Chunk = Vec<Row>;
+
+/// A part that has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    pub part: &'static str,
+    pub rows: u64,
+    /// Whether an earlier move had brought it.
+    pub was_there: bool,
+}
+
+impl Part {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        table::ALL.iter().map(|table| Self::Records(table)).chain([Self::Counters, Self::Outbox])
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Records(table) => table.name,
+            Self::Counters => "counter",
+            Self::Outbox => "outbox",
+        }
+    }
+}
+
+/// A directory that nobody else has open, and the database that it moves to.
+pub struct Move {
+    directory: PathBuf,
+    export: Export,
+    receiver: Receiver,
+    _postgres: Postgres,
+    _lock: std::fs::File,
+}
+
+impl Move {
+    /// Refuses a directory that is in use or has moved, and a database in which there is anything that did not come from it.
+    pub async fn begin(directory: &Path, url: &str, durability: Durability) -> Result<Self, StoreError> {
+        let lock = lock_directory(directory)?;
+        let export = Export::open(directory)?;
+        let config = Config::parse(url, durability)?;
+        let postgres = tokio::task::spawn_blocking(move || Postgres::open(config))
+            .await
+            .map_err(|_| StoreError::Closed)??;
+        let name = mark::begin(directory)?;
+        let receiver = Receiver::begin(&postgres, &name).await?;
+        Ok(Self { directory: directory.to_owned(), export, receiver, _postgres: postgres, _lock: lock })
+    }
+
+    /// Copies what is not there yet, and holds every part against what it came from. Safe to repeat.
+    pub async fn records(&self, mut arrived: impl FnMut(Arrived)) -> Result<(), StoreError> {
+        for part in Part::all() {
+            let known = self.receiver.arrived(part).await?;
+            let was_there = known.is_some();
+            let sent = match known {
+                Some(sum) => sum,
+                None => self.copy(part).await?,
+            };
+            let there = self.receiver.sum(part).await?;
+            if sent != there {
+                return Err(StoreError::Corrupt(format!(
+                    "{} rows of {} were sent and {} arrived, or they are not the same",
+                    sent.rows,
+                    part.name(),
+                    there.rows
+                )));
+            }
+            arrived(Arrived { part: part.name(), rows: there.rows, was_there });
+        }
+        self.receiver.raise_revision(self.export.revision_max()?).await
+    }
+
+    async fn copy(&self, part: Part) -> Result<Sum, StoreError> {
+        let (sender, chunks) = mpsc::channel(caps::MOVE_CHUNKS_MAX);
+        let export = self.export.again()?;
+        let read = tokio::task::spawn_blocking(move || export.rows(part, &sender));
+        let sent = self.receiver.receive(part, chunks).await;
+        let read = read.await.map_err(|_| StoreError::Closed)?;
+        // What the reader met explains what the receiver said, and not the other way round.
+        read.and(sent)
+    }
+
+    /// The directory says from now on where its data is.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        mark::finish(&self.directory)?;
+        self.receiver.forget().await
+    }
+}
