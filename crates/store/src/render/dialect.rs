@@ -7,7 +7,7 @@ use query::plan::{Column, Plan};
 use query::tree::{Comparison, Literal, Number};
 
 use super::operand::{Known, Operand, Source, Test, Type};
-use super::{DOCUMENT, Parameter, TWIN_ID, Writer, postgres};
+use super::{DOCUMENT, Parameter, TWIN_ID, Writer, order, postgres};
 use crate::declared::DeclaredPath;
 
 #[derive(Clone, Copy)]
@@ -64,6 +64,16 @@ impl Dialect<'_> {
     pub(super) fn contains(self, text: &str, part: &str) -> String {
         let position = if self.is_postgres() { "strpos" } else { "instr" };
         format!("{position}({text}, {part}) > 0")
+    }
+
+    /// In which order bindings are named.
+    pub(super) fn order(self, plan: &Plan) -> Vec<usize> {
+        if self.is_postgres() { order::walk(plan) } else { (0..plan.bindings.len()).collect() }
+    }
+
+    /// Between tables. `SQLite` chooses which one it reads first; PostgreSQL is told to take these as they stand.
+    pub(super) fn joined(self) -> &'static str {
+        if self.is_postgres() { " CROSS JOIN " } else { ", " }
     }
 
     /// The document of a binding, as text.

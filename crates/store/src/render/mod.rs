@@ -4,6 +4,7 @@
 mod condition;
 mod dialect;
 mod operand;
+mod order;
 mod parameter;
 mod postgres;
 #[cfg(test)]
@@ -153,11 +154,12 @@ impl<'d> Writer<'d> {
         conditions
     }
 
-    /// Every binding that is not left out is a table `bN`; which one is read first is the engine's choice.
+    /// Every binding that is not left out is a table `bN`.
     fn tables(&self, plan: &Plan) -> String {
-        let present = plan.bindings.iter().enumerate().filter(|(at, _)| self.ids[*at].is_none());
-        let names = present.map(|(at, _)| format!("{} b{at}", table_of(plan, at).name));
-        names.collect::<Vec<_>>().join(", ")
+        let order = self.dialect.order(plan);
+        let present = order.into_iter().filter(|at| self.ids[*at].is_none());
+        let names: Vec<String> = present.map(|at| format!("{} b{at}", table_of(plan, at).name)).collect();
+        names.join(self.dialect.joined())
     }
 
     /// The id of a twin.

@@ -2,9 +2,10 @@
 //! plans that its planner makes of each kind of query over as many documents as a building has.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ::query::plan::{Output, Plan, Position};
-use base::InstanceId;
+use base::{InstanceId, caps};
 use serde_json::{Value as Json, json};
 use test_postgres::Database;
 use tokio_postgres::types::ToSql;
@@ -227,6 +228,23 @@ fn each_kind_of_query_finds_by_the_index_that_is_made_for_it() {
             used.dedup();
         }
         assert_eq!(used, expected, "{query}\n{}", steps.join("\n"));
+    }
+}
+
+#[test]
+fn a_walk_of_five_hops_that_looks_at_every_twin_is_planned_at_once() {
+    let Some(server) = &*BUILDING else { return };
+    let hops: String =
+        (0..caps::QUERY_JOINS_MAX).map(|n| format!(" JOIN T{} RELATED T{n}.has", n + 1)).collect();
+    let levels: String = (0..=caps::QUERY_JOINS_MAX).map(|n| format!(" AND T{n}.level > 0")).collect();
+    for named in 0..=caps::QUERY_JOINS_MAX {
+        let plan = compile(&format!(
+            "SELECT T0, T5 FROM DIGITALTWINS T0{hops} WHERE T{named}.$dtId = 't2000'{levels}"
+        ));
+        let asker = Asker::new(&InstanceId::from_stored("i"), "c");
+        let asked = query::page(&server.postgres, &asker, &plan, None, 10);
+        let asked = RUNTIME.block_on(async { tokio::time::timeout(Duration::from_secs(5), asked).await });
+        asked.expect("it takes a few milliseconds").unwrap();
     }
 }
 
