@@ -90,7 +90,7 @@ async fn a_change_that_a_filter_selects_arrives_as_a_message_with_its_attributes
     let patch = json_patch::parse(br#"[{"op": "add", "path": "/Speed", "value": 7}]"#).unwrap();
     twins.update_digital_twin(&caller, &id, &patch, &IfMatch::Absent).await.unwrap();
 
-    let mut tail = stream.tail(0);
+    let mut tail = stream.tail(0).await.unwrap();
     tail.wait_for(|next| *next > 0).await.unwrap();
     let arrived = stream.read(0, Position::Earliest, 10).await.unwrap();
     assert_eq!(arrived.len(), 1, "{arrived:?}");

@@ -141,6 +141,6 @@ async fn what_is_gone_is_closed_and_what_was_there_is_open_after_a_restart() {
     namespace.ensure_event_hub("Telemetry", 2, 1).await.unwrap();
     fixture.namespaces.remove(namespace.instance()).await.unwrap();
     assert!(!fixture.is_open(&by_key(&rule)).await, "nobody else may be behind a name of ours");
-    assert_eq!(fixture.streams.all(), []);
+    assert_eq!(fixture.streams.all().await.unwrap(), []);
     assert!(namespace.put_rule(None, "late", &["Send".to_owned()]).await.is_err());
 }

@@ -93,7 +93,7 @@ fn raises_events(meter: Meter) -> bool {
 
 /// Measures again and again while anything waits.
 pub(crate) async fn keep_measuring(events: Events, waiting: Waiting, mut stopping: Stopping) {
-    let mut written = events.context().store.outbox_written();
+    let mut written = events.outbox().written();
     written.mark_changed();
     while !stopping.has_begun() {
         let pause = events.context().clock.sleep(Duration::from_secs(caps::EVENTS_MEASURED_SECONDS));
@@ -114,7 +114,7 @@ pub(crate) async fn keep_measuring(events: Events, waiting: Waiting, mut stoppin
 }
 
 pub(crate) async fn measure(events: &Events, waiting: &Waiting) -> Result<(), StoreError> {
-    let bytes = events.context().store.outbox_bytes().await?.into_iter().collect();
+    let bytes = events.outbox().bytes().await?.into_iter().collect();
     let mut measured = Measured { bytes, ..Measured::default() };
     for (instance, bytes) in waiting.lock().bytes() {
         *measured.bytes.entry(instance).or_default() += bytes;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use base::outbound::Outbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId};
-use store::{Store, StoreError, Streams};
+use store::{Outbox, Store, StoreError, Streams};
 
 pub use backlog::Backlog;
 pub use endpoint::{Address, Endpoint, Target};
@@ -46,6 +46,7 @@ pub struct Events(Arc<Shared>);
 
 struct Shared {
     context: Context,
+    outbox: Outbox,
     streams: stream::Known,
     backlog: Backlog,
     /// Told when an endpoint or a stream may have become reachable.
@@ -54,8 +55,10 @@ struct Shared {
 
 impl Events {
     pub fn new(context: Context) -> Self {
+        let outbox = Outbox::new(&context.store, &context.streams);
         Self(Arc::new(Shared {
             context,
+            outbox,
             streams: stream::Known::default(),
             backlog: Backlog::default(),
             retry: tokio::sync::Notify::new(),
@@ -73,7 +76,7 @@ impl Events {
         for stream in self.streams_of(instance) {
             self.remove_stream(instance, stream.name()).await?;
         }
-        for stream in self.context().streams.of_instance(instance) {
+        for stream in self.context().streams.of_instance(instance).await? {
             self.context().streams.remove(&stream).await?;
         }
         Ok(())
@@ -84,6 +87,11 @@ impl Events {
         self.context().streams.damage()
     }
 
+    /// Events that are known to lie, or to have lain, in the streams that there are.
+    pub fn appended_total(&self) -> u64 {
+        self.context().streams.appended_total()
+    }
+
     /// Something that endpoints wait for may have changed.
     pub fn try_endpoints_again(&self) {
         self.0.retry.notify_one();
@@ -92,6 +100,10 @@ impl Events {
     /// What waits of each instance; for whoever throttles, and for metrics.
     pub fn backlog(&self) -> &Backlog {
         &self.0.backlog
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.0.outbox
     }
 
     pub(crate) fn context(&self) -> &Context {

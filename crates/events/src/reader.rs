@@ -48,18 +48,18 @@ struct Cursor {
 }
 
 impl Reader {
-    pub fn new(stream: EventStream, start: Start, follow: bool) -> Self {
-        let cursor = |partition| {
-            let state = stream.partition(partition);
+    pub async fn new(stream: EventStream, start: Start, follow: bool) -> Result<Self, StoreError> {
+        let mut cursors = Vec::new();
+        for partition in 0..stream.partition_count() {
+            let state = stream.partition(partition).await?;
             let next = match start {
                 Start::Earliest => state.first_sequence,
                 Start::Latest => state.next_sequence,
             };
             let end = if follow { u64::MAX } else { state.next_sequence };
-            Cursor { next, end, tail: stream.tail(partition) }
-        };
-        let cursors = (0..stream.partition_count()).map(cursor).collect();
-        Self { stream, cursors, follow, lost: Vec::new() }
+            cursors.push(Cursor { next, end, tail: stream.tail(partition).await? });
+        }
+        Ok(Self { stream, cursors, follow, lost: Vec::new() })
     }
 
     /// The next events, or places where events are lost, at least one of either; `None` at the end and when the stream was removed.
@@ -89,7 +89,7 @@ impl Reader {
             let mut events = cursor.read(&self.stream, partition, &mut self.lost).await?;
             events.retain(|event| event.sequence < cursor.end);
             if let Some(last) = events.last() {
-                let state = self.stream.partition(partition);
+                let state = self.stream.partition(partition).await?;
                 if last.sequence + 1 < state.next_sequence.min(cursor.end) {
                     // There is more of this partition: nothing later than that may be given yet.
                     horizon = Some(horizon.map_or(last.enqueued_time, |time| last.enqueued_time.min(time)));
@@ -221,17 +221,20 @@ mod tests {
         for number in 0..1_500 {
             test.append(number).await;
         }
-        let reader = Reader::new(test.stream.clone(), Start::Earliest, false);
+        let reader = Reader::new(test.stream.clone(), Start::Earliest, false).await.unwrap();
         test.append(9_999).await;
         assert_eq!(all(reader).await, (0..1_500).collect::<Vec<_>>(), "and it ends where the end was");
-        assert_eq!(all(Reader::new(test.stream.clone(), Start::Latest, false)).await, Vec::<u32>::new());
+        assert_eq!(
+            all(Reader::new(test.stream.clone(), Start::Latest, false).await.unwrap()).await,
+            Vec::<u32>::new()
+        );
     }
 
     #[tokio::test]
     async fn a_follower_waits_and_is_told_when_the_stream_goes() {
         let test = TestStream::new(4).await;
         test.append(1).await;
-        let mut reader = Reader::new(test.stream.clone(), Start::Latest, true);
+        let mut reader = Reader::new(test.stream.clone(), Start::Latest, true).await.unwrap();
         let quiet = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
         assert!(quiet.is_err(), "nothing has happened yet");
         let (given, ()) = within(async { tokio::join!(reader.next(), test.append(2)) }).await;
@@ -260,7 +263,7 @@ mod tests {
         std::fs::write(&segment, bytes).unwrap();
         let test = TestStream::open(&options, 2).await;
         for follow in [false, true] {
-            let mut reader = Reader::new(test.stream.clone(), Start::Earliest, follow);
+            let mut reader = Reader::new(test.stream.clone(), Start::Earliest, follow).await.unwrap();
             let (mut found, mut lost) = (Vec::new(), Vec::new());
             while found.len() < 999 {
                 let step = within(reader.next()).await.unwrap().unwrap();

@@ -142,7 +142,7 @@ impl Events {
         let known: HashSet<StreamId> =
             self.all_streams().into_iter().map(|stream| stream.0.id.clone()).collect();
         let log = &self.context().streams;
-        for orphan in log.all().into_iter().filter(|stream| !known.contains(stream)) {
+        for orphan in log.all().await?.into_iter().filter(|stream| !known.contains(stream)) {
             tracing::warn!(stream = %orphan, "a stream that belongs to nothing was removed from the log");
             log.remove(&orphan).await?;
         }
@@ -207,13 +207,13 @@ impl EventStream {
         Ok(records.into_iter().map(|record| Event::of(partition, record)).collect())
     }
 
-    pub fn partition(&self, partition: u32) -> PartitionState {
-        self.0.log.partition(&self.0.id, partition)
+    pub async fn partition(&self, partition: u32) -> Result<PartitionState, StoreError> {
+        self.0.log.partition(&self.0.id, partition).await
     }
 
     /// The next sequence number of a partition, changing with every durable event.
-    pub fn tail(&self, partition: u32) -> watch::Receiver<u64> {
-        self.0.log.tail(&self.0.id, partition)
+    pub async fn tail(&self, partition: u32) -> Result<watch::Receiver<u64>, StoreError> {
+        self.0.log.tail(&self.0.id, partition).await
     }
 }
 

@@ -485,7 +485,7 @@ async fn an_instance_removed_under_writers_leaves_no_stream_behind() {
             }
         };
         within(settled).await;
-        assert_eq!(events.context().streams.of_instance(&twins()), [], "round {round}");
+        assert_eq!(events.context().streams.of_instance(&twins()).await.unwrap(), [], "round {round}");
         assert_eq!(events.context().tasks.drain(Duration::from_secs(5)).await, 0);
     }
 }
@@ -498,7 +498,7 @@ async fn an_event_for_a_stream_that_is_gone_is_settled() {
     fixture.events.remove_instance(&twins()).await.unwrap();
     fixture.relay().await;
     assert_eq!(fixture.outbox_len().await, 0);
-    assert_eq!(fixture.events.context().streams.all(), []);
+    assert_eq!(fixture.events.context().streams.all().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -517,7 +517,8 @@ async fn a_start_ends_what_a_crash_left_of_a_creation_or_a_removal() {
     fixture.events.context().store.commit(batch).await.unwrap();
     drop(fixture);
     let fixture = Fixture::open(&options).await;
-    let names: Vec<_> = fixture.events.context().streams.all().iter().map(ToString::to_string).collect();
+    let names: Vec<_> =
+        fixture.events.context().streams.all().await.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["adt-twins-1/messages/events", "adt-twins-1/promised"]);
 }
 
@@ -529,7 +530,7 @@ async fn the_running_relay_needs_no_push() {
     fixture.route("r1", "e1", "true").await;
     fixture.events.start().await.unwrap();
     let hub = fixture.events.event_hub("ns", "events").unwrap();
-    let mut tail = hub.tail(hub.partition_of("room1"));
+    let mut tail = hub.tail(hub.partition_of("room1")).await.unwrap();
     for number in 1..=3 {
         fixture.raise("room1", "Update", &number.to_string()).await;
         within(tail.wait_for(|next| *next == number)).await.unwrap();

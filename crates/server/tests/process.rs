@@ -284,8 +284,13 @@ async fn write_messages(directory: &Path) {
     let location = store::Location::File(directory.to_owned());
     let options = store::Options::new(location, store::Durability::Relaxed);
     let streams = store::Streams::open(&options).unwrap();
-    let stream =
-        streams.all().into_iter().find(|stream| stream.as_str().ends_with("messages/events")).unwrap();
+    let stream = streams
+        .all()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|stream| stream.as_str().ends_with("messages/events"))
+        .unwrap();
     for number in 0..20_i64 {
         let record = store::NewRecord {
             time: base::Timestamp::from_unix_seconds(4_000_000_000 + number),

@@ -51,7 +51,8 @@ pub struct OutboxEntry {
     pub payload: Vec<u8>,
 }
 
-/// An entry that waits in the outbox. Ids rise in commit order and are never used again.
+/// An entry that waits in the outbox. Among those of one partition key ids rise in commit order; across keys they may not, so
+/// nobody may take the greatest id that was seen for the end of what was seen. None is used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
     pub id: u64,
@@ -208,6 +209,13 @@ impl Batch {
     /// Takes a relayed row out of the outbox together with whatever else the batch does.
     pub fn outbox_done(&mut self, id: u64) {
         self.writes.push(Write::OutboxDone(id));
+    }
+
+    /// Adds what another batch does.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.checks.extend(other.checks);
+        self.writes.extend(other.writes);
+        self.mistake = self.mistake.take().or(other.mistake);
     }
 
     pub fn is_empty(&self) -> bool {

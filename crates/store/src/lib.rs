@@ -12,6 +12,7 @@ pub mod instances;
 mod judge;
 mod key;
 pub mod leases;
+mod outbox;
 #[allow(dead_code, reason = "the store opens it through the seam between engines, which is being cut")]
 mod postgres;
 mod queue;
@@ -34,6 +35,7 @@ pub use declared::{DeclaredPath, InvalidDeclaredPath};
 pub use error::{CommitError, StoreError};
 pub use instances::Instances;
 pub use key::{Find, Key, Scan};
+pub use outbox::{Append, Claim, Errand, Outbox, Part};
 pub use record::{Record, Revision, Stored};
 pub use report::Report;
 pub use retry::{MayConflict, retry_on_conflict};

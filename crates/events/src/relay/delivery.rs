@@ -1,13 +1,13 @@
 //! Brings parked events to their endpoint: to an event hub of ours that came up meanwhile, or out of the process. Each endpoint
 //! is tried on its own, so that one that hangs holds up nobody else, and less and less often while it fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use base::caps;
 use base::outbound::{Message, OutboundError};
 use base::tasks::Stopping;
-use store::{Batch, NewRecord, Record, StoreError};
+use store::{Append, Batch, Errand, NewRecord, Part, Record, StoreError};
 use tokio::task::JoinSet;
 
 use super::parked::{self, EndpointKey, ParkedEvent, Retry, Waiting};
@@ -40,6 +40,11 @@ pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping
 
 /// Tries every endpoint that is due, all at once.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) {
+    match events.outbox().claim(Part::Parked).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%error, "events that are parked could not be claimed"),
+    }
     let due = waiting.lock().due(events.context().clock.elapsed());
     let mut tries = JoinSet::new();
     for key in due {
@@ -63,6 +68,8 @@ enum Fault {
     Closed(String),
     #[error("the endpoint did not answer in time")]
     TimedOut,
+    #[error("another server delivers")]
+    Elsewhere,
 }
 
 fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result<(), Fault>) {
@@ -95,11 +102,14 @@ async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<
         let delivered = match endpoint {
             Some(endpoint) => deliver(events, &endpoint, &parked).await,
             // Nobody will take them any more.
-            None => Ok(()),
+            None => Ok(Delivered::Taken),
         };
         if delivered.is_ok() || !given_up.is_empty() {
             let done = if delivered.is_ok() { &parked[..] } else { &[] };
-            forget(events, given_up.iter().chain(done)).await?;
+            let kept = if matches!(delivered, Ok(Delivered::Taken)) { &parked[..] } else { &[] };
+            if given_up.len() + kept.len() > 0 {
+                forget(events, given_up.iter().chain(kept)).await?;
+            }
             let bytes = given_up.iter().chain(done).map(ParkedEvent::bytes).sum();
             waiting.lock().subtract(key, bytes);
         }
@@ -130,9 +140,17 @@ async fn forget<'a>(events: &Events, done: impl Iterator<Item = &'a ParkedEvent>
     events.context().store.commit(batch).await.map(drop).map_err(store_error)
 }
 
-async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -> Result<(), Fault> {
+/// What has become of events.
+enum Delivered {
+    /// The endpoint has them, and they are still kept here.
+    Taken,
+    /// They are in a stream of ours and nowhere else.
+    Moved,
+}
+
+async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -> Result<Delivered, Fault> {
     if parked.is_empty() {
-        return Ok(());
+        return Ok(Delivered::Taken);
     }
     match events.way(&endpoint.target).await? {
         Way::Elsewhere => {}
@@ -141,7 +159,7 @@ async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -
             let Some(stream) = events.stream(&instance, &event_hub) else {
                 return Err(Fault::Closed(format!("the event hub '{event_hub}' is not ready")));
             };
-            return Ok(append(events, &stream, parked).await?);
+            return append(events, &stream, parked).await.map(|()| Delivered::Moved);
         }
     }
     let messages: Vec<Message> = parked.iter().map(message).collect();
@@ -152,23 +170,31 @@ async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -
         Ok(Err(OutboundError::Refused(why))) => {
             // Trying again would not help these; those behind them may fare better.
             tracing::error!(why, %endpoint, count = messages.len(), "an endpoint refused events for good");
-            Ok(())
+            Ok(Delivered::Taken)
         }
-        Ok(sent) => Ok(sent?),
+        Ok(Ok(())) => Ok(Delivered::Taken),
+        Ok(Err(error)) => Err(error.into()),
     }
 }
 
-async fn append(events: &Events, hub: &EventStream, parked: &[ParkedEvent]) -> Result<(), StoreError> {
+/// Appended and forgotten in one go, and so told once.
+async fn append(events: &Events, hub: &EventStream, parked: &[ParkedEvent]) -> Result<(), Fault> {
+    let Some(first) = parked.first() else { return Ok(()) };
     let mut appends: BTreeMap<(u32, u64), Vec<(u64, NewRecord)>> = BTreeMap::new();
+    let mut errand = Errand::default();
     for event in parked {
         let source = source_of(&event.instance, &event.endpoint, &event.route);
         let lane = (hub.partition_of(&event.partition_key), source);
         appends.entry(lane).or_default().push((event.outbox_id, event.record()));
+        errand.batch.remove::<ParkedEvent>(event.key());
     }
-    for ((partition, source), records) in appends {
-        events.context().streams.append_once(hub.id(), partition, source, records).await?;
-    }
-    Ok(())
+    let append =
+        |((partition, source), records)| Append { stream: hub.id().clone(), partition, source, records };
+    errand.appends = appends.into_iter().map(append).collect();
+    let outbox = events.outbox();
+    let claim = outbox.claim(Part::Parked).await?.ok_or(Fault::Elsewhere)?;
+    let mut failed = outbox.run(&claim, HashMap::from([(first.instance.clone(), errand)])).await?;
+    failed.remove(&first.instance).map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn message(parked: &ParkedEvent) -> Message {

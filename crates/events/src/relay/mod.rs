@@ -1,5 +1,5 @@
 //! Moves events from the outbox to event streams of ours, and parks those for endpoints that are elsewhere or not there yet.
-//! One loop per server, at least once, in order per key. It never waits for another server: `delivery` does.
+//! One loop per server, over the lanes of the outbox that are its own, in order per key. It never waits for another server: `delivery` does.
 
 mod delivery;
 mod held;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use base::tasks::Stopping;
 use base::{InstanceId, caps};
 use bytes::Bytes;
-use store::{Batch, NewRecord, OutboxRow, StoreError, StreamId};
+use store::{Append, Errand, NewRecord, OutboxRow, Part, StoreError, StreamId};
 
 #[cfg(test)]
 pub(crate) use self::delivery::pass as deliver;
@@ -22,7 +22,7 @@ use crate::backlog;
 use crate::event_hubs::Way;
 use crate::outbox::{Destination, Envelope};
 use crate::route::{Route, Routes};
-use crate::stream::{self, EventStream, store_error};
+use crate::stream::{self, EventStream};
 
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(crate) async fn start(events: &Events) -> Result<(), StoreError> {
 }
 
 async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
-    let mut written = events.context().store.outbox_written();
+    let mut written = events.outbox().written();
     while !stopping.has_begun() {
         // Seen before the pass: what is written during it wakes the next one.
         written.borrow_and_update();
@@ -57,9 +57,16 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
                         None => std::future::pending().await,
                     }
                 };
+                let look = async {
+                    match events.outbox().pause() {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     _ = written.changed() => {}
                     () = due => {}
+                    () = look => {}
                     () = stopping.wait() => {}
                 }
             }
@@ -75,73 +82,56 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
     }
 }
 
-/// Relays what waits in the outbox, up to `caps::OUTBOX_CLAIM_MAX` rows; gives how many. First the streams, then the batch
-/// that parks and removes, if anything is parked; else the removal rides on the next commit. After a crash in between the rows
-/// are relayed again, and the log skips what it has. An instance whose events fail is held: its rows stay, everybody else's go on.
+/// Relays what waits in the lanes that this server has, up to `caps::OUTBOX_CLAIM_MAX` rows; gives how many. What is made of them is
+/// the outbox's to bring to streams and store, exactly once. An instance whose events fail is held: its rows stay, everybody else's
+/// go on.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, StoreError> {
-    let now = events.context().clock.elapsed();
-    let after = waiting.lock().held.begin(now);
-    let rows = events.context().store.outbox(after, caps::OUTBOX_CLAIM_MAX).await?;
-    let Some(last) = rows.last().map(|row| row.id) else {
+    let (outbox, now) = (events.outbox(), events.context().clock.elapsed());
+    let Some(claim) = outbox.claim(Part::Lanes).await? else { return Ok(0) };
+    let held = waiting.lock().held.begin(now);
+    let rows = outbox.rows(&claim, &held, caps::OUTBOX_CLAIM_MAX).await?;
+    if rows.is_empty() {
         waiting.lock().held.ends();
         return Ok(0);
-    };
+    }
     let mut plan = Plan::default();
-    for row in rows.iter().filter(|row| !waiting.lock().held.passes_over(&row.instance)) {
+    for row in &rows {
         if !plan.failed.contains_key(&row.instance)
             && let Err(error) = plan.add(events, waiting, row).await
         {
             plan.failed.insert(row.instance.clone(), error);
         }
     }
-    plan.append_all(events).await;
-    plan.parked.retain(|parked| !plan.failed.contains_key(&parked.instance));
-    let is_done = |row: &&OutboxRow| {
-        !plan.failed.contains_key(&row.instance) && !waiting.lock().held.passes_over(&row.instance)
-    };
-    let done: Vec<u64> = rows.iter().filter(is_done).map(|row| row.id).collect();
-    let mut again = false;
-    for (instance, error) in &plan.failed {
-        // Removed since the plan was made. The next one knows, and the log skips what this one has appended.
+    let (errands, mut parked, mut failed) = plan.finish(&rows);
+    failed.extend(outbox.run(&claim, errands).await?);
+    for (instance, error) in &failed {
+        // Removed since the plan was made. The next one knows, and nothing of this one is told twice.
         if matches!(error, StoreError::NoStream(_)) {
-            again = true;
             continue;
         }
         if waiting.lock().held.fails(instance, now) == 1 {
             tracing::error!(%error, %instance, "events could not be relayed and stay in the outbox");
         }
     }
-    if !again {
-        waiting.lock().held.passed(last);
+    parked.retain(|parked| !failed.contains_key(&parked.instance));
+    if !parked.is_empty() {
+        // Told after they are stored, also where delivery took the endpoint for caught up meanwhile.
+        for parked in &parked {
+            waiting.lock().add(parked);
+        }
+        waiting.tell_added();
     }
-    if plan.parked.is_empty() {
-        // The log has them, and skips what it has should they come once more.
-        events.context().store.outbox_done(done).await?;
-        return Ok(rows.len());
-    }
-    let mut batch = Batch::default();
-    for parked in &plan.parked {
-        batch.put(parked);
-    }
-    for id in done {
-        batch.outbox_done(id);
-    }
-    events.context().store.commit(batch).await.map_err(store_error)?;
-    // Told after they are stored, also where delivery took the endpoint for caught up meanwhile.
-    let mut endpoints = waiting.lock();
-    for parked in &plan.parked {
-        endpoints.add(parked);
-    }
-    drop(endpoints);
-    waiting.tell_added();
     Ok(rows.len())
 }
+
+/// Whose events, and the stream, partition and source that they go to.
+type Lane = (InstanceId, StreamId, u32, u64);
 
 /// What one pass does.
 #[derive(Default)]
 struct Plan {
-    /// By stream, partition and source, in the order of the outbox.
-    appends: BTreeMap<(StreamId, u32, u64), Append>,
+    /// Each in the order of the outbox.
+    appends: BTreeMap<Lane, Vec<(u64, NewRecord)>>,
     parked: Vec<ParkedEvent>,
     /// Instances whose events cannot be relayed now, and why.
     failed: HashMap<InstanceId, StoreError>,
@@ -149,23 +139,28 @@ struct Plan {
     ways: HashMap<(InstanceId, String), Option<Way>>,
 }
 
-/// Events of one instance for one partition, each with the id of its row.
-struct Append {
-    instance: InstanceId,
-    records: Vec<(u64, NewRecord)>,
-}
-
 impl Plan {
-    /// Appends everything; who fails is noted and keeps nobody else.
-    async fn append_all(&mut self, events: &Events) {
-        for ((stream, partition, source), Append { instance, records }) in std::mem::take(&mut self.appends) {
-            if self.failed.contains_key(&instance) {
-                continue;
-            }
-            if let Err(error) = append(events, &stream, partition, source, records).await {
-                self.failed.insert(instance, error);
+    /// An errand for each instance that has not failed, what it parks, and who failed.
+    fn finish(
+        mut self,
+        rows: &[OutboxRow],
+    ) -> (HashMap<InstanceId, Errand>, Vec<ParkedEvent>, HashMap<InstanceId, StoreError>) {
+        let mut errands: HashMap<InstanceId, Errand> = HashMap::new();
+        for row in rows.iter().filter(|row| !self.failed.contains_key(&row.instance)) {
+            errands.entry(row.instance.clone()).or_default().done.push(row.id);
+        }
+        for ((instance, stream, partition, source), records) in self.appends {
+            if let Some(errand) = errands.get_mut(&instance) {
+                errand.appends.push(Append { stream, partition, source, records });
             }
         }
+        self.parked.retain(|parked| !self.failed.contains_key(&parked.instance));
+        for parked in &self.parked {
+            if let Some(errand) = errands.get_mut(&parked.instance) {
+                errand.batch.put(parked);
+            }
+        }
+        (errands, self.parked, self.failed)
     }
 
     async fn add(&mut self, events: &Events, waiting: &Waiting, row: &OutboxRow) -> Result<(), StoreError> {
@@ -223,8 +218,8 @@ impl Plan {
             headers: Bytes::copy_from_slice(&envelope.headers),
             body: Bytes::copy_from_slice(&envelope.body),
         };
-        let instance = || Append { instance: envelope.instance.clone(), records: Vec::new() };
-        self.appends.entry((stream, partition, source)).or_insert_with(instance).records.push((id, record));
+        let key = (envelope.instance.clone(), stream, partition, source);
+        self.appends.entry(key).or_default().push((id, record));
     }
 
     /// Where a route leads, asked once in a pass. A route to an endpoint that is gone leads nowhere.
@@ -240,30 +235,6 @@ impl Plan {
         self.ways.insert(key, way.clone());
         Ok(way)
     }
-}
-
-/// What the log can never hold is given up alone, for it must not hold back those behind it.
-async fn append(
-    events: &Events,
-    stream: &StreamId,
-    partition: u32,
-    source: u64,
-    records: Vec<(u64, NewRecord)>,
-) -> Result<(), StoreError> {
-    let log = &events.context().streams;
-    match log.append_once(stream, partition, source, records.clone()).await {
-        Err(StoreError::Refused(_)) => {}
-        appended => return appended,
-    }
-    for (id, record) in records {
-        match log.append_once(stream, partition, source, vec![(id, record)]).await {
-            Err(StoreError::Refused(why)) => {
-                tracing::error!(id, why, %stream, "an event that the log cannot hold is dropped");
-            }
-            appended => appended?,
-        }
-    }
-    Ok(())
 }
 
 /// The stream that an open way leads to.

@@ -613,7 +613,7 @@ async fn changes_are_told_in_the_event_stream_in_their_order() {
     hub.replace_twin(&system(), &id, &TwinReplacement::default(), &IfMatch::Absent).await.unwrap();
     hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
     let partition = crate::telemetry::partition_of("dev1", hub.partition_count());
-    let mut tail = hub.context.streams.tail(hub.event_stream(), partition);
+    let mut tail = hub.context.streams.tail(hub.event_stream(), partition).await.unwrap();
     tail.wait_for(|next| *next >= 5).await.unwrap();
     let events = hub.events().await;
     let told = |index: usize, name: &str| {

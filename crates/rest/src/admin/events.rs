@@ -26,8 +26,14 @@ pub(super) async fn get(door: Admin, (): (), request: Request) -> Response {
         "latest" => Start::Latest,
         _ => return error(400, "InvalidFrom", "from is earliest or latest."),
     };
-    let reader = Some(Reader::new(stream, start, follow));
-    let lines = Lines { reader, stopping: door.0.tasks.stopping() };
+    let reader = match Reader::new(stream, start, follow).await {
+        Ok(reader) => reader,
+        Err(store) => {
+            tracing::error!(error = %store, "an event stream could not be read");
+            return error(500, "StreamFailed", "The stream cannot be read.");
+        }
+    };
+    let lines = Lines { reader: Some(reader), stopping: door.0.tasks.stopping() };
     Response::stream(200, "application/x-ndjson", lines.into_body())
 }
 

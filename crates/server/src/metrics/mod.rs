@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Clock, Refusals, Throttle};
-use events::EventStream;
 use rest::admin::{Family, Kind};
 use store::Store;
 
@@ -200,10 +199,7 @@ fn devices(house: &House) -> Family {
 fn events(house: &House) -> Family {
     const HELP: &str = "Durable events of the streams that exist: device messages and changes.";
     let events = house.events.clone();
-    let of_stream = |stream: &EventStream| -> u64 {
-        (0..stream.partition_count()).map(|partition| stream.partition(partition).next_sequence).sum()
-    };
-    counter("twinhub_events_total", HELP, move || events.all_streams().iter().map(of_stream).sum())
+    counter("twinhub_events_total", HELP, move || events.appended_total())
 }
 
 fn waiting_events(house: &House) -> [Family; 4] {

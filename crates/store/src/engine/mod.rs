@@ -2,12 +2,16 @@
 //! `Store` and `Streams`, and nothing above knows which engine keeps them. The contract suite runs on every one of them.
 
 mod leases;
+mod outbox;
 mod records;
 mod sessions;
+mod streams;
 
 pub(crate) use self::leases::Leases;
+pub(crate) use self::outbox::Outbox;
 pub(crate) use self::records::{Range, Raw, Records};
 pub(crate) use self::sessions::Sessions;
+pub(crate) use self::streams::Streams;
 use crate::sqlite::Sqlite;
 
 /// A closed set: who adds an engine adds an arm, and the compiler lists what it must give.

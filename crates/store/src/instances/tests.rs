@@ -163,7 +163,7 @@ async fn left_of(houses: &Instances<Builder>, instance: &InstanceId) -> [usize; 
         usize::try_from(windows).unwrap(),
         usize::try_from(counted).unwrap(),
         outbox_of(store, instance).await,
-        streams.of_instance(instance).len(),
+        streams.of_instance(instance).await.unwrap().len(),
     ]
 }
 

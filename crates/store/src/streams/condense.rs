@@ -188,8 +188,8 @@ mod tests {
 
     async fn condensed(streams: &Streams) {
         streams.trim(&id("busy"), at(COUNT - 100)).await.unwrap();
-        while let Some(segment) = streams.0.log.next_to_condense() {
-            condense(&streams.0.log, &segment).unwrap();
+        while let Some(segment) = streams.log().next_to_condense() {
+            condense(streams.log(), &segment).unwrap();
         }
     }
 
@@ -222,13 +222,13 @@ mod tests {
             }
         }
         // What has its holes is not written once more.
-        let segments = streams.0.log.state.read().segments.clone();
+        let segments = streams.log().state.read().segments.clone();
         condensed(&streams).await;
         let same = |(old, new): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(old, new);
-        assert!(segments.iter().zip(&streams.0.log.state.read().segments).all(same));
+        assert!(segments.iter().zip(&streams.log().state.read().segments).all(same));
         // More is forgotten later, and the whole segment in the end.
         streams.trim(&id("quiet"), at(1000)).await.unwrap();
-        assert!(streams.0.log.state.read().segments.len() < after.len());
+        assert!(streams.log().state.read().segments.len() < after.len());
         assert_eq!(read(&streams, "quiet", Position::Earliest).await, quiet[4..]);
         drop(streams);
         let report = repair::check(&medium).unwrap();
@@ -241,7 +241,7 @@ mod tests {
         let streams = filled(&Medium::Memory(Arc::clone(&memory))).await;
         let quiet = read(&streams, "quiet", Position::Earliest).await;
         condensed(&streams).await;
-        let segment = Arc::clone(&streams.0.log.state.read().segments[0]);
+        let segment = Arc::clone(&streams.log().state.read().segments[0]);
         let length = *segment.sealed.get().unwrap();
         let (mut scanner, mut replay) = (Scanner::new(&segment, length, WINDOW_BYTES), Replay::default());
         let mark = loop {

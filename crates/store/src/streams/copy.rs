@@ -35,10 +35,11 @@ impl Read for LogFileCopy {
 }
 
 impl Streams {
-    /// All that is durable now, oldest first.
+    /// All that is durable now, oldest first. Of the embedded engine.
     pub fn copy(&self) -> io::Result<Vec<LogFileCopy>> {
+        let Some(embedded) = self.embedded() else { return Err(io::ErrorKind::Unsupported.into()) };
         let (end, segments) = {
-            let state = self.0.log.state.read();
+            let state = embedded.log.state.read();
             (state.end, state.segments.clone())
         };
         let copy = |segment: Arc<Segment>| {
@@ -52,7 +53,8 @@ impl Streams {
 
     /// The greatest id that [`Streams::append_once`] stored from any source in any partition; 0 where there is none.
     pub fn greatest_origin(&self) -> u64 {
-        let state = self.0.log.state.read();
+        let Some(embedded) = self.embedded() else { return 0 };
+        let state = embedded.log.state.read();
         state.lanes.iter().flat_map(|lane| &lane.origins).map(|origin| origin.id).max().unwrap_or(0)
     }
 }
@@ -103,7 +105,7 @@ mod tests {
         }
         let copy = open(copied.path());
         assert_eq!(copy.greatest_origin(), 1149);
-        assert_eq!(copy.partition(&id, 0).next_sequence, 150);
+        assert_eq!(copy.partition(&id, 0).await.unwrap().next_sequence, 150);
         let mut read = Vec::new();
         while read.len() < 150 {
             read.extend(copy.read(&id, 0, Position::Sequence(read.len() as u64), 150).await.unwrap());

@@ -16,30 +16,27 @@ mod reader;
 pub(crate) mod repair;
 mod scan;
 mod segment;
+mod segmented;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use base::measure::Distribution;
 use base::{InstanceId, Timestamp, caps};
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use self::appender::{Appender, Callback, Change, Request, Settings};
-use self::format::Origin;
-use self::housekeeper::Housekeeper;
+pub(crate) use self::appender::Callback;
+use self::appender::Settings;
 use self::lane::Partition;
-use self::log::Log;
 use self::medium::Medium;
+pub(crate) use self::segmented::SegmentedLog;
+use crate::engine::Streams as _;
 use crate::error::StoreError;
-use crate::queue::{Queue, Rejected};
 use crate::store::{Durability, Location, Options, lock_directory};
-use crate::workers::{self, Workers};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +117,11 @@ pub struct PartitionState {
     pub last_time: Timestamp,
 }
 
+impl PartitionState {
+    const NOTHING: Self =
+        Self { first_sequence: 0, next_sequence: 0, last_offset: 0, last_time: Timestamp::NEVER };
+}
+
 /// Records that damage took, as a reader comes to them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -165,17 +167,22 @@ pub struct LogDamage {
     pub records_lost: u64,
 }
 
-/// All streams of one server. Clones share them; the last one to go syncs and closes the log.
+/// All streams of one server. Clones share them; the last one to go finishes what was begun.
 #[derive(Clone)]
-pub struct Streams(Arc<Inner>);
+pub struct Streams(Arc<Engine>);
 
-struct Inner {
-    log: Arc<Log>,
-    queue: Arc<Queue<Request>>,
-    readers: Workers<()>,
-    appender: Option<JoinHandle<()>>,
-    /// Dropped last, after the threads have ended.
-    _lock: Option<File>,
+/// A closed set: who adds an engine adds an arm, and the compiler lists what it must give.
+enum Engine {
+    Log(SegmentedLog),
+}
+
+/// The same call on whichever engine it is.
+macro_rules! on_engine {
+    ($streams:expr, $name:ident => $call:expr) => {
+        match &*$streams.0 {
+            Engine::Log($name) => $call,
+        }
+    };
 }
 
 impl Streams {
@@ -192,28 +199,11 @@ impl Streams {
         }
     }
 
-    fn open_at(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
-        let housekeeper = Housekeeper::start(&medium)?;
-        let (log, end) = open::open(medium)?;
-        let (count_max, bytes_max) = (caps::LOG_APPEND_QUEUE_MAX, caps::LOG_APPEND_QUEUE_BYTES_MAX);
-        let queue = Queue::weighing(count_max, bytes_max, appender::request_bytes);
-        let (log, queue) = (Arc::new(log), Arc::new(queue));
-        housekeeper.remove_all(log.take_forgotten());
-        let appender = Appender::new(Arc::clone(&log), Arc::clone(&queue), settings, housekeeper, end);
-        let readers = Workers::start("log-read", vec![(); caps::READERS], caps::READ_QUEUE_MAX)?;
-        let appender = workers::spawn("log-write", move || appender.run())?;
-        Ok(Self(Arc::new(Inner { log, queue, readers, appender: Some(appender), _lock: lock })))
-    }
-
     /// Creates a stream, or gives an existing one the partitions that it lacks. Safe to repeat. Only this makes a stream, so that
     /// an append that comes behind a removal cannot bring one back.
     pub async fn ensure(&self, stream: &StreamId, partition_count: u32) -> Result<(), StoreError> {
         check(stream, [].into_iter())?;
-        let lacks = |partition: u32| self.0.log.partition(&(stream.clone(), partition)).is_none();
-        if !(0..partition_count).any(lacks) {
-            return Ok(());
-        }
-        self.change(Change::Ensure { stream: stream.clone(), partition_count }).await.map(drop)
+        on_engine!(self, engine => engine.ensure(stream, partition_count).await)
     }
 
     /// Appends in order; durable, and seen by readers, when it returns. All of the records or none.
@@ -224,11 +214,10 @@ impl Streams {
         records: Vec<NewRecord>,
     ) -> Result<Appended, StoreError> {
         check(stream, records.iter())?;
-        let partition = (stream.clone(), partition);
-        self.change(Change::Append { partition, records, origins: None }).await
+        on_engine!(self, engine => engine.append(stream, partition, records).await)
     }
 
-    /// Appends without a task: `callback` runs on the log's thread once the records are durable (or refused), and must
+    /// Appends without a task: `callback` runs on a thread of the engine once the records are durable (or refused), and must
     /// not block. When the queue is full it gets `Busy` at once; wait on [`Self::room`] first to avoid that.
     pub fn append_with(
         &self,
@@ -240,74 +229,17 @@ impl Streams {
         if let Err(error) = check(stream, records.iter()) {
             return callback(Err(error));
         }
-        let change = Change::Append { partition: (stream.clone(), partition), records, origins: None };
-        let request = Request { change, callback: Box::new(callback) };
-        if let Err(Rejected(request, error)) = self.0.queue.push(request) {
-            (request.callback)(Err(error));
-        }
-    }
-
-    /// Appends what was not appended before from the same source: records whose id is not above the last one of `source`
-    /// in this partition are skipped. Ids must rise. For the relay, which repeats itself after a crash.
-    pub async fn append_once(
-        &self,
-        stream: &StreamId,
-        partition: u32,
-        source: u64,
-        records: Vec<(u64, NewRecord)>,
-    ) -> Result<(), StoreError> {
-        check(stream, records.iter().map(|(_, record)| record))?;
-        let (ids, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        let origins = Some(ids.into_iter().map(|id| Origin { source, id }).collect());
-        self.change(Change::Append { partition: (stream.clone(), partition), records, origins })
-            .await
-            .map(drop)
-    }
-
-    /// The last id that [`Self::append_once`] stored from `source`.
-    pub fn last_origin(&self, stream: &StreamId, partition: u32, source: u64) -> Option<u64> {
-        let state = self.0.log.state.read();
-        state.lanes.get(&(stream.clone(), partition)).and_then(|lane| lane.last_id(source))
-    }
-
-    /// The damage that was seen so far.
-    pub fn damage(&self) -> LogDamage {
-        self.0.log.damage()
-    }
-
-    /// Files that the log holds open.
-    pub fn open_files(&self) -> u64 {
-        self.0.log.state.read().segments.len() as u64
-    }
-
-    /// How long it took to write and sync what was appended together.
-    pub fn syncs(&self) -> Distribution {
-        self.0.log.syncs.read()
-    }
-
-    /// Whether the last write failed of the disk.
-    pub fn is_failing(&self) -> bool {
-        self.0.log.health.is_failing()
-    }
-
-    /// Writes that the disk refused since the log was opened, each for all that were written together.
-    pub fn failures_total(&self) -> u64 {
-        self.0.log.health.failures_total()
-    }
-
-    /// After a failure: begins another segment, to see whether the disk takes it.
-    pub async fn try_to_write(&self) -> Result<(), StoreError> {
-        self.change(Change::Nothing).await.map(drop)
+        on_engine!(self, engine => engine.append_with(stream, partition, records, Box::new(callback)));
     }
 
     /// Whether [`Self::append_with`] would be taken now.
     pub fn has_room(&self) -> bool {
-        self.0.queue.has_room()
+        on_engine!(self, engine => engine.has_room())
     }
 
     /// Resolves when [`Self::append_with`] would be taken: await it before reading more from a peer.
     pub async fn room(&self) {
-        self.0.queue.wait_for_room().await;
+        on_engine!(self, engine => engine.room().await);
     }
 
     /// At most `count_max` records and about `caps::LOG_READ_BYTES_MAX` bytes, but at least one when there is one.
@@ -320,101 +252,109 @@ impl Streams {
         from: Position,
         count_max: usize,
     ) -> Result<Vec<LogRecord>, StoreError> {
-        let partition = (stream.clone(), partition);
-        if self.is_at_end(&partition, from) {
-            return Ok(Vec::new());
-        }
-        let log = Arc::clone(&self.0.log);
-        self.0.readers.run(move |()| reader::read(&log, &partition, from, count_max)).await
-    }
-
-    /// A reader that has caught up costs no other thread's time.
-    fn is_at_end(&self, partition: &Partition, from: Position) -> bool {
-        let Some(state) = self.0.log.partition(partition) else { return true };
-        match from {
-            Position::Latest => true,
-            Position::Earliest => state.first_sequence == state.next_sequence,
-            Position::Sequence(sequence) => sequence >= state.next_sequence,
-            Position::Offset(offset) => offset > state.last_offset,
-            Position::Time(time) => time > state.last_time,
-        }
+        on_engine!(self, engine => engine.read(stream, partition, from, count_max).await)
     }
 
     /// What is known of a partition; all zero before its first record, and where there is none.
-    pub fn partition(&self, stream: &StreamId, partition: u32) -> PartitionState {
-        let nothing = PartitionState {
-            first_sequence: 0,
-            next_sequence: 0,
-            last_offset: 0,
-            last_time: Timestamp::NEVER,
-        };
-        self.0.log.partition(&(stream.clone(), partition)).unwrap_or(nothing)
+    pub async fn partition(&self, stream: &StreamId, partition: u32) -> Result<PartitionState, StoreError> {
+        let state = on_engine!(self, engine => engine.partition(stream, partition).await)?;
+        Ok(state.unwrap_or(PartitionState::NOTHING))
     }
 
-    /// The next sequence number of a partition, changing with every durable append. Closed when the stream is removed, or was
-    /// not there.
-    pub fn tail(&self, stream: &StreamId, partition: u32) -> watch::Receiver<u64> {
-        let partition = (stream.clone(), partition);
-        let mut state = self.0.log.state.write();
-        let Some(next) = state.lanes.get(&partition).map(|lane| lane.next_sequence) else {
-            return watch::channel(0).1;
-        };
-        state.tails.entry(partition).or_insert_with(|| watch::channel(next).0).subscribe()
+    /// The next sequence number of a partition, changing with every durable append, by whichever server. Closed when the stream is
+    /// removed, or was not there.
+    pub async fn tail(&self, stream: &StreamId, partition: u32) -> Result<watch::Receiver<u64>, StoreError> {
+        on_engine!(self, engine => engine.tail(stream, partition).await)
     }
 
     /// Forgets records of a stream that are older than `before`. Disk space comes back by whole segments, once no stream
     /// keeps anything in the oldest.
     pub async fn trim(&self, stream: &StreamId, before: Timestamp) -> Result<(), StoreError> {
-        for partition in self.partitions_of(stream) {
-            let (log, wanted) = (Arc::clone(&self.0.log), partition.clone());
-            let find = move |(): &()| reader::first_sequence(&log, &wanted, Position::Time(before));
-            let first_sequence = self.0.readers.run(find).await?;
-            if self.0.log.partition(&partition).is_some_and(|state| state.first_sequence < first_sequence) {
-                self.change(Change::Trim { partition, first_sequence }).await?;
-            }
-        }
-        Ok(())
+        on_engine!(self, engine => engine.trim(stream, before).await)
     }
 
     /// Forgets a stream. One of the same name starts again at sequence number 0.
     pub async fn remove(&self, stream: &StreamId) -> Result<(), StoreError> {
-        self.change(Change::Remove { stream: stream.clone() }).await.map(drop)
+        on_engine!(self, engine => engine.remove(stream).await)
     }
 
     /// Every stream there is, by name.
-    pub fn all(&self) -> Vec<StreamId> {
-        let state = self.0.log.state.read();
-        let streams: BTreeSet<_> = state.lanes.iter().map(|lane| lane.stream.clone()).collect();
-        streams.into_iter().collect()
+    pub async fn all(&self) -> Result<Vec<StreamId>, StoreError> {
+        on_engine!(self, engine => engine.list(None).await)
     }
 
     /// Every stream of an instance, by name.
-    pub fn of_instance(&self, instance: &InstanceId) -> Vec<StreamId> {
-        let lead = StreamId::new(instance, "");
-        let mut streams = self.all();
-        streams.retain(|id| id.as_str().starts_with(lead.as_str()));
-        streams
+    pub async fn of_instance(&self, instance: &InstanceId) -> Result<Vec<StreamId>, StoreError> {
+        on_engine!(self, engine => engine.list(Some(instance)).await)
     }
 
-    fn partitions_of(&self, stream: &StreamId) -> Vec<Partition> {
-        let state = self.0.log.state.read();
-        let lanes = state.lanes.iter().filter(|lane| lane.stream == *stream);
-        lanes.map(|lane| (lane.stream.clone(), lane.partition)).collect()
+    /// Records that are known to have been appended to the streams that there are; for metrics.
+    pub fn appended_total(&self) -> u64 {
+        on_engine!(self, engine => engine.appended_total())
     }
 
-    async fn change(&self, change: Change) -> Result<Appended, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let callback: Callback = Box::new(move |result| drop(answer.send(result)));
-        self.0.queue.push_when_room(Request { change, callback }).await?;
-        answered.await.unwrap_or(Err(StoreError::Closed))
+    /// How long it took to make durable what was appended together.
+    pub fn syncs(&self) -> Distribution {
+        on_engine!(self, engine => engine.syncs())
+    }
+
+    /// Whether the last write failed.
+    pub fn is_failing(&self) -> bool {
+        on_engine!(self, engine => engine.is_failing())
+    }
+
+    /// Writes that were refused since the streams were opened, each for all that were written together.
+    pub fn failures_total(&self) -> u64 {
+        on_engine!(self, engine => engine.failures_total())
+    }
+
+    /// After a failure: sees whether an append would be taken.
+    pub async fn try_to_write(&self) -> Result<(), StoreError> {
+        on_engine!(self, engine => engine.try_to_write().await)
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.queue.close();
-        workers::join(self.appender.take());
-        self.readers.stop();
+/// Of the embedded engine: what only files have, and appending once, which leans on ids that rise.
+impl Streams {
+    fn open_at(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(Engine::Log(SegmentedLog::open(medium, settings, lock)?))))
+    }
+
+    /// The log, where streams are kept in one.
+    #[expect(clippy::unnecessary_wraps, reason = "streams in a database are in no log")]
+    pub(crate) fn embedded(&self) -> Option<&SegmentedLog> {
+        match &*self.0 {
+            Engine::Log(log) => Some(log),
+        }
+    }
+
+    #[cfg(test)]
+    fn log(&self) -> &Arc<log::Log> {
+        &self.embedded().expect("a test of the log opens one").log
+    }
+
+    /// Appends what was not appended before from the same source: records whose id is not above the last one of `source`
+    /// in this partition are skipped. Ids must rise.
+    pub async fn append_once(
+        &self,
+        stream: &StreamId,
+        partition: u32,
+        source: u64,
+        records: Vec<(u64, NewRecord)>,
+    ) -> Result<(), StoreError> {
+        let refuse = || StoreError::Refused("an append by ids to streams that keep none".into());
+        self.embedded().ok_or_else(refuse)?.append_once(stream, partition, source, records).await
+    }
+
+    /// The damage that was seen so far.
+    pub fn damage(&self) -> LogDamage {
+        let none = LogDamage { segments: 0, records_lost: 0 };
+        self.embedded().map_or(none, SegmentedLog::damage)
+    }
+
+    /// Files that the log holds open.
+    pub fn open_files(&self) -> u64 {
+        self.embedded().map_or(0, SegmentedLog::open_files)
     }
 }
 

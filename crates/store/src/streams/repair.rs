@@ -14,7 +14,7 @@ use super::lane::{Lane, Lanes, Partition};
 use super::medium::{LogFile, Medium};
 use super::scan::{Scanner, Window};
 use super::segment::{self, Segment, WINDOW_BYTES};
-use super::{NewRecord, Streams, open};
+use super::{NewRecord, SegmentedLog, open};
 use crate::error::StoreError;
 use crate::report::Report;
 use crate::store::lock_directory;
@@ -214,7 +214,7 @@ pub(super) fn repair(medium: &Medium, settings: Settings, lock: Option<File>) ->
         report.lines.push(format!("{name}: nothing tells what its opening held; restore a backup"));
     }
     // Recovers as a start does, and fails as one where an opening is still damaged.
-    let streams = Streams::open_at(medium.clone(), settings, lock)?;
+    let streams = SegmentedLog::open(medium.clone(), settings, lock)?;
     for (name, file, base) in cut_files(medium)? {
         if let Some(line) = read_back(&streams, &name, &whole_records(&file, base)?)? {
             report.lines.push(line);
@@ -262,9 +262,9 @@ fn mend_opening(medium: &Medium, before: &Listed, damaged: &Listed) -> Result<St
 
 /// Appends the events of a cut file once more, with new numbers: those they had may have been given to others since. Nothing when
 /// it holds none.
-fn read_back(streams: &Streams, name: &str, found: &[Found]) -> Result<Option<String>, StoreError> {
+fn read_back(streams: &SegmentedLog, name: &str, found: &[Found]) -> Result<Option<String>, StoreError> {
     let mut names: HashMap<u32, Partition> = HashMap::new();
-    for lane in streams.0.log.state.read().lanes.iter() {
+    for lane in streams.log.state.read().lanes.iter() {
         names.insert(lane.number, (lane.stream.clone(), lane.partition));
     }
     // A lane that was declared among what was cut off may have lost its number to another one since.
@@ -296,7 +296,7 @@ fn read_back(streams: &Streams, name: &str, found: &[Found]) -> Result<Option<St
 }
 
 fn append(
-    streams: &Streams,
+    streams: &SegmentedLog,
     partition: &Partition,
     source: u64,
     events: &[(u64, &Found)],
@@ -306,6 +306,6 @@ fn append(
     let change = Change::Append { partition: partition.clone(), records, origins: Some(origins) };
     let (answer, answered) = mpsc::sync_channel(1);
     let callback = Box::new(move |result| drop(answer.send(result)));
-    streams.0.queue.push(Request { change, callback }).map_err(|rejected| rejected.1)?;
+    streams.queue.push(Request { change, callback }).map_err(|rejected| rejected.1)?;
     answered.recv().unwrap_or(Err(StoreError::Closed)).map(drop)
 }

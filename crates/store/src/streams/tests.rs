@@ -5,6 +5,8 @@ mod damage;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::medium::Memory;
 use super::*;
 
@@ -110,7 +112,7 @@ async fn filled() -> Vec<Engine> {
             engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
             engine.append(1, i64::try_from(second).unwrap(), &["other"]).await;
         }
-        assert!(engine.streams.0.log.state.read().segments.len() > 3);
+        assert!(engine.streams.log().state.read().segments.len() > 3);
     }
     engines
 }
@@ -133,9 +135,9 @@ async fn records_come_back_in_order_with_numbers_that_have_no_gap() {
 async fn every_position_finds_its_record_across_segments_and_restarts() {
     for engine in filled().await {
         let before = engine.streams.read(&id(), 0, Position::Earliest, 1000).await.unwrap();
-        let state = engine.streams.partition(&id(), 0);
+        let state = engine.streams.partition(&id(), 0).await.unwrap();
         let engine = engine.reopened();
-        assert_eq!(engine.streams.partition(&id(), 0), state);
+        assert_eq!(engine.streams.partition(&id(), 0).await.unwrap(), state);
         let all = engine.streams.read(&id(), 0, Position::Earliest, 1000).await.unwrap();
         assert_eq!(all, before);
         assert_eq!(all.len(), 200);
@@ -191,7 +193,7 @@ async fn time_never_runs_backwards_within_a_partition() {
 #[tokio::test]
 async fn a_tail_tells_of_each_durable_append() {
     for engine in engines().await {
-        let mut tail = engine.streams.tail(&id(), 0);
+        let mut tail = engine.streams.tail(&id(), 0).await.unwrap();
         assert_eq!(*tail.borrow_and_update(), 0);
         engine.append(0, 1, &["a", "b"]).await;
         assert!(tail.has_changed().unwrap());
@@ -205,7 +207,7 @@ async fn a_tail_tells_of_each_durable_append() {
 async fn a_callback_gets_its_answer_after_readers_can_see_the_record() {
     for engine in engines().await {
         let (told, answer) = oneshot::channel();
-        let log = Arc::clone(&engine.streams.0.log);
+        let log = Arc::clone(engine.streams.log());
         engine.streams.append_with(&id(), 0, vec![record(1, "a")], move |result| {
             let seen = log.partition(&(id(), 0)).map(|state| state.next_sequence);
             told.send((result, seen)).unwrap();
@@ -252,7 +254,7 @@ async fn a_replayed_append_is_stored_once_per_source_even_after_a_restart() {
         once(&engine, 7, &[1, 2, 3]).await;
         once(&engine, 8, &[1]).await;
         engine = engine.reopened();
-        assert_eq!(engine.streams.last_origin(&id(), 0, 7), Some(3));
+        assert_eq!(engine.streams.embedded().unwrap().last_origin(&id(), 0, 7), Some(3));
         once(&engine, 7, &[2, 3, 5]).await;
         // Many segments later the last ids are still known.
         for body in numbered(0..100) {
@@ -270,8 +272,7 @@ async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
         let count = |engine: &Engine| {
             engine
                 .streams
-                .0
-                .log
+                .log()
                 .medium
                 .list()
                 .unwrap()
@@ -283,12 +284,12 @@ async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
         engine.streams.trim(&id(), at(100)).await.unwrap();
         assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
         assert_eq!(engine.bodies(0, Position::Sequence(0)).await, numbered(100..200));
-        let in_use = engine.streams.0.log.state.read().segments.len();
+        let in_use = engine.streams.log().state.read().segments.len();
         assert!(in_use < files, "no segment was given back");
         engine = engine.reopened();
         assert_eq!(count(&engine), in_use);
         assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
-        assert_eq!(engine.streams.partition(&id(), 0).first_sequence, 100);
+        assert_eq!(engine.streams.partition(&id(), 0).await.unwrap().first_sequence, 100);
         // All of it: numbers go on all the same.
         engine.streams.trim(&id(), at(1000)).await.unwrap();
         engine = engine.reopened();
@@ -310,9 +311,12 @@ async fn a_segment_stays_while_any_stream_keeps_something_of_it() {
         engine.streams.trim(&id(), at(1000)).await.unwrap();
         let engine = engine.reopened();
         assert_eq!(engine.streams.read(&other, 0, Position::Earliest, 9).await.unwrap()[0].body, "kept");
-        assert_eq!(engine.streams.of_instance(&InstanceId::from_stored("hub")), [id(), other.clone()]);
+        assert_eq!(
+            engine.streams.of_instance(&InstanceId::from_stored("hub")).await.unwrap(),
+            [id(), other.clone()]
+        );
         engine.streams.remove(&other).await.unwrap();
-        assert_eq!(engine.streams.0.log.state.read().segments.len(), 1);
+        assert_eq!(engine.streams.log().state.read().segments.len(), 1);
     }
 }
 
@@ -345,17 +349,17 @@ async fn only_ensure_makes_a_stream() {
             let (told, answer) = oneshot::channel();
             engine.streams.append_with(&other, 0, vec![record(1, "a")], |result| told.send(result).unwrap());
             assert_eq!(answer.await.unwrap().map(drop), missing);
-            let mut tail = engine.streams.tail(&other, 0);
+            let mut tail = engine.streams.tail(&other, 0).await.unwrap();
             let told = tokio::time::timeout(Duration::from_secs(20), tail.changed()).await;
             assert!(told.is_ok_and(|told| told.is_err()), "and a follower need not wait");
-            assert_eq!(engine.streams.all(), [id()]);
+            assert_eq!(engine.streams.all().await.unwrap(), [id()]);
             engine = engine.reopened();
         }
         engine.streams.ensure(&other, 1).await.unwrap();
         engine.streams.ensure(&other, 3).await.unwrap();
         engine.streams.ensure(&other, 3).await.unwrap();
         engine = engine.reopened();
-        assert_eq!(engine.streams.all(), [id(), other.clone()]);
+        assert_eq!(engine.streams.all().await.unwrap(), [id(), other.clone()]);
         assert!(engine.streams.append(&other, 2, vec![record(1, "a")]).await.is_ok());
         let fourth = engine.streams.append(&other, 3, vec![record(1, "a")]).await;
         assert_eq!(fourth.map(drop), missing);
@@ -392,11 +396,11 @@ async fn a_removal_under_writers_leaves_nothing_that_keeps_segments() {
         let ends = tokio::time::timeout(Duration::from_secs(20), writers.join_all()).await;
         let ends = ends.expect("a writer went on behind the removal");
         assert_eq!(ends, vec![StoreError::NoStream(id().to_string()); 4], "round {round}");
-        assert_eq!(streams.all(), std::slice::from_ref(&other));
+        assert_eq!(streams.all().await.unwrap(), std::slice::from_ref(&other));
         streams.trim(&other, at(1000)).await.unwrap();
         drop(streams);
         let streams = Streams::open_at(Medium::Memory(Arc::clone(&memory)), SETTINGS, None).unwrap();
-        assert_eq!(streams.all(), [other]);
+        assert_eq!(streams.all().await.unwrap(), [other]);
         assert_eq!(memory.image().len(), 1, "round {round}: old segments are kept");
     }
 }
@@ -432,12 +436,12 @@ async fn little_traffic_takes_little_of_the_disk_ahead() {
     let streams = opened(Medium::directory(directory.path().to_owned()), settings).await;
     let body = "x".repeat(100_000);
     let mut appended = 0;
-    while streams.0.log.state.read().segments.len() == 1 {
+    while streams.log().state.read().segments.len() == 1 {
         streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
         appended += 100_000;
         assert!(appended < 50_000_000, "no segment was made ahead");
     }
-    let ahead = streams.0.log.state.read().active_segment().file.len().unwrap();
+    let ahead = streams.log().state.read().active_segment().file.len().unwrap();
     assert!((1024 * 1024..=4 * (appended + 100_000)).contains(&ahead), "{ahead} for {appended}");
     // One append that is larger than what was made ahead has room all the same.
     let large: Vec<_> = (0..16).map(|_| record(0, &"x".repeat(1_000_000))).collect();
@@ -445,7 +449,7 @@ async fn little_traffic_takes_little_of_the_disk_ahead() {
     let number = streams.append(&id(), 0, vec![record(0, "after")]).await.unwrap().first_sequence;
     drop(streams);
     let streams = opened(Medium::directory(directory.path().to_owned()), settings).await;
-    assert_eq!(streams.partition(&id(), 0).next_sequence, number + 1);
+    assert_eq!(streams.partition(&id(), 0).await.unwrap().next_sequence, number + 1);
     assert_eq!(bodies(&streams, 0, Position::Sequence(number)).await.unwrap(), ["after"]);
 }
 
@@ -458,7 +462,7 @@ async fn traffic_gets_a_segment_that_was_filled_ahead() {
     streams.ensure(&id(), PARTITIONS).await.unwrap();
     let body = "x".repeat(10_000);
     let mut appended = 0;
-    while streams.0.log.state.read().active_segment().file.len().unwrap() != 1024 * 1024 {
+    while streams.log().state.read().active_segment().file.len().unwrap() != 1024 * 1024 {
         streams.append(&id(), 0, vec![record(0, &body)]).await.unwrap();
         appended += 1;
         assert!(appended < 10_000, "no segment was made ahead");
@@ -468,6 +472,6 @@ async fn traffic_gets_a_segment_that_was_filled_ahead() {
     }
     drop(streams);
     streams = open();
-    assert_eq!(streams.partition(&id(), 0).next_sequence, appended + 150);
+    assert_eq!(streams.partition(&id(), 0).await.unwrap().next_sequence, appended + 150);
     assert_eq!(bodies(&streams, 0, Position::Earliest).await.unwrap().len() as u64, appended + 150);
 }

@@ -47,7 +47,7 @@ async fn check_survivors(image: &Image, damaged_at: u64, acknowledged: &[(u64, S
     assert_eq!(all(&streams).await.unwrap(), expected, "damaged at {damaged_at}");
     // Where the damage took the declarations along.
     streams.ensure(&id(), PARTITIONS).await.unwrap();
-    let next = streams.partition(&id(), 0).next_sequence;
+    let next = streams.partition(&id(), 0).await.unwrap().next_sequence;
     let appended = streams.append(&id(), 0, vec![record(50, "after")]).await.unwrap();
     assert_eq!(appended.first_sequence, next);
     let survivors = all(&streams).await.unwrap();
@@ -120,7 +120,7 @@ async fn check_salvaged(image: &Image, damaged: Option<usize>, acknowledged: &[(
                 let told = |lost: &Lost| (lost.first_sequence..lost.next_sequence).contains(&(at as u64));
                 assert!(lost.iter().any(told), "{what}: {lost:?}");
             }
-            let state = streams.partition(&id(), partition);
+            let state = streams.partition(&id(), partition).await.unwrap();
             let least = (mine.len() as u64).max(*next);
             assert!(state.next_sequence >= least, "{what}: a number is given out again");
             let appended = streams.append(&id(), partition, vec![record(50, "after")]).await;
