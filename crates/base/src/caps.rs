@@ -118,6 +118,11 @@ pub const DELIVERY_TRIES_MAX: usize = 2;
 /// ours: a node that cannot be reached is told of the end of a session again after that, and so often; by then its lease is over.
 pub const CLOSE_RETRY_MS: u64 = 250;
 pub const CLOSE_TRIES_MAX: usize = 240;
+/// ours: a node whose lease was not prolonged for so long has lost its sessions (cluster.md §7).
+pub const NODE_LEASE_SECONDS: u64 = 10;
+pub const NODE_LEASE_RENEWED_SECONDS: u64 = 2;
+/// ours: sessions that begin or end and wait for the database.
+pub const SESSION_CHANGES_WAITING_MAX: usize = 65_536;
 /// ours: how often who waits for a device looks whether it has come to another node.
 pub const LISTENER_LOOK_MS: u64 = 250;
 /// ours: records of activity that one commit carries.

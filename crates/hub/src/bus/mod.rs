@@ -79,8 +79,9 @@ pub struct Unreachable;
 pub trait Bus: Send + Sync + 'static {
     fn deliver(&self, to: Address, delivery: Delivery) -> Answering<'_, Result<Reply, Unreachable>>;
 
-    /// Confirmed when it returns: nothing is delivered to the session any more, it has nothing under way that could land in the
-    /// store, and whatever else is to begin under that epoch or an older one will find itself closed.
+    /// Confirmed when it returns: nothing is delivered to the session any more, what it was storing for its successor has landed or
+    /// never will, and whatever else is to begin under that epoch or an older one will find itself closed. What the device had sent
+    /// before it hears of this may still be taken.
     fn close(&self, session: Address, reason: CloseReason) -> Answering<'_, Result<(), Unreachable>>;
 
     /// From now on what is addressed to a node and an instance arrives there.

@@ -13,6 +13,7 @@ pub(crate) mod escape;
 mod failure;
 mod faults;
 mod lane;
+mod leases;
 mod line;
 pub(crate) mod query;
 mod reactor;
@@ -20,6 +21,7 @@ pub(crate) mod receive;
 mod records;
 mod resolve;
 mod schema;
+pub(crate) mod sessions;
 mod sql;
 mod tables;
 #[cfg(test)]
@@ -65,7 +67,11 @@ struct Inner {
     declared: RwLock<Vec<DeclaredPath>>,
     condition: Arc<Mutex<Condition>>,
     desk: Arc<Desk>,
-    committers: Mutex<Vec<JoinHandle<()>>>,
+    sessions: Arc<sessions::Desk>,
+    /// The committers, and who writes sessions.
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    /// For single statements that write.
+    spare: Mutex<Option<Connection>>,
     /// Dropped last: the others' connections live on it.
     reactor: Reactor,
 }
@@ -86,9 +92,22 @@ impl Postgres {
             outbox: watch::Sender::new(0),
         });
         let committer = |slot| reactor.handle().spawn(Committer::new(Arc::clone(&desk), slot).run());
-        let committers = Mutex::new((0..caps::COMMITTERS).map(committer).collect());
-        let (turns, declared) = (Turns::new(caps::DATABASE_QUERIES), RwLock::default());
-        Ok(Self(Arc::new(Inner { readers, turns, declared, condition, desk, committers, reactor })))
+        let mut workers: Vec<_> = (0..caps::COMMITTERS).map(committer).collect();
+        let database = desk.database.clone();
+        let sessions = reactor.wait_for(async move { sessions::Desk::open(&database).await })??;
+        let sessions = Arc::new(sessions);
+        workers.push(reactor.handle().spawn(Arc::clone(&sessions).work(desk.database.clone())));
+        Ok(Self(Arc::new(Inner {
+            readers,
+            turns: Turns::new(caps::DATABASE_QUERIES),
+            declared: RwLock::default(),
+            condition,
+            desk,
+            sessions,
+            workers: Mutex::new(workers),
+            spare: Mutex::new(None),
+            reactor,
+        })))
     }
 
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
@@ -142,6 +161,14 @@ impl Postgres {
         self.0.reactor.handle()
     }
 
+    fn sessions(&self) -> &sessions::Desk {
+        &self.0.sessions
+    }
+
+    fn spare(&self) -> &Mutex<Option<Connection>> {
+        &self.0.spare
+    }
+
     /// All of the batch or nothing, durable when it returns.
     pub(crate) async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
         let (request, answered) = Request::new(batch);
@@ -172,14 +199,15 @@ impl Postgres {
 impl Inner {
     fn close(&self) {
         self.desk.queue.close();
-        let committers = std::mem::take(&mut *self.committers.lock());
-        if committers.is_empty() {
+        self.sessions.close();
+        let workers = std::mem::take(&mut *self.workers.lock());
+        if workers.is_empty() {
             return;
         }
         let ended = self.reactor.wait_for(async move {
-            for committer in committers {
-                if committer.await.is_err() {
-                    tracing::error!("a committer panicked");
+            for worker in workers {
+                if worker.await.is_err() {
+                    tracing::error!("what writes to the database panicked");
                 }
             }
         });

@@ -60,7 +60,7 @@ impl Live {
         Ok(Self::new(Clock::system(), opening << EPOCHS_PER_OPENING_BITS))
     }
 
-    fn new(clock: Clock, last_epoch: u64) -> Self {
+    pub(crate) fn new(clock: Clock, last_epoch: u64) -> Self {
         let mut state =
             State { last_epoch, nodes: BTreeMap::new(), instances: HashMap::new(), leases: HashMap::new() };
         let own = state.join(clock.elapsed(), FOR_EVER);
@@ -69,11 +69,6 @@ impl Live {
 
     pub(crate) fn node(&self) -> Node {
         self.own
-    }
-
-    #[cfg(test)]
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
     }
 }
 

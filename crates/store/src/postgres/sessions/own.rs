@@ -1,0 +1,94 @@
+//! The life of this server's own node: begun when the store is opened, kept while it is open. When it could not be kept in time,
+//! another life begins, and every session of the one before is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::caps;
+use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
+
+use super::{Desk, columns, millis, signed, unsigned};
+use crate::error::StoreError;
+use crate::postgres::connection::Connection;
+use crate::postgres::database::{Database, no_answer};
+use crate::sessions::Node;
+
+const LEASE: Duration = Duration::from_secs(caps::NODE_LEASE_SECONDS);
+const ANSWER: Duration = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
+
+pub(crate) struct Own(Mutex<Node>);
+
+impl Own {
+    pub(super) async fn begin(database: &Database) -> Result<Self, StoreError> {
+        let connection = database.connect().await?;
+        let number = u32::try_from(database.node).unwrap_or_default();
+        let epoch = live_anew(&connection, database.node).await?;
+        Ok(Self(Mutex::new(Node { number, epoch })))
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        *self.0.lock()
+    }
+
+    pub(super) async fn end(&self, database: &Database) {
+        let (number, epoch) = columns(self.node());
+        let text = "UPDATE node SET until = '-infinity' WHERE id = $1 AND epoch = $2";
+        let ended = async {
+            let connection = database.connect().await?;
+            connection.execute(text, &[&number, &epoch]).await.map_err(StoreError::from)
+        };
+        // Else the lease ends by itself.
+        if !timeout(ANSWER, ended).await.is_ok_and(|ended| ended.is_ok()) {
+            tracing::debug!("the end of this node was not stored");
+        }
+    }
+
+    /// Prolongs the life, or begins another when it was over.
+    async fn prolong(&self, connection: &Connection) -> Result<(), StoreError> {
+        let (number, epoch) = columns(self.node());
+        let text = "UPDATE node SET until = now() + $3::bigint * interval '1 millisecond' \
+                    WHERE id = $1 AND epoch = $2 AND until > now()";
+        if connection.execute(text, &[&number, &epoch, &millis(LEASE)]).await? > 0 {
+            return Ok(());
+        }
+        let epoch = live_anew(connection, number).await?;
+        self.0.lock().epoch = epoch;
+        tracing::warn!(epoch, "this node had lost its lease; every session begins anew");
+        Ok(())
+    }
+}
+
+async fn live_anew(connection: &Connection, number: i32) -> Result<u64, StoreError> {
+    let text = "INSERT INTO node (id, until) VALUES ($1, now() + $2::bigint * interval '1 millisecond') \
+                ON CONFLICT (id) DO UPDATE SET epoch = node.epoch + 1, until = excluded.until RETURNING epoch";
+    let notices = connection.notices();
+    let row = connection.query_one(text, &[&number, &millis(LEASE)]).await?;
+    if connection.notices() != notices {
+        return Err(StoreError::Unavailable("the database warned of a commit".into()));
+    }
+    Ok(unsigned(row.get(0)))
+}
+
+/// Until it is aborted.
+pub(super) async fn keep(desk: Arc<Desk>, database: Database) {
+    let mut connection = None;
+    loop {
+        sleep(Duration::from_secs(caps::NODE_LEASE_RENEWED_SECONDS)).await;
+        let prolonged = async {
+            let open = match connection.take() {
+                Some(open) => open,
+                None => database.connect().await?,
+            };
+            desk.own.prolong(&open).await?;
+            Ok::<_, StoreError>(open)
+        };
+        match timeout(ANSWER, prolonged).await.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(open) => connection = Some(open),
+            Err(error) => {
+                let epoch = signed(desk.own.node().epoch);
+                tracing::warn!(%error, epoch, "this node's lease was not prolonged");
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What is special to sessions as rows: lost answers, connections that are cut, and the life of the server's own node.
+
+use std::time::Duration;
+
+use base::ids::IdentityId;
+use base::{InstanceId, Timestamp};
+
+use super::{Live, group};
+use crate::engine::Sessions;
+use crate::postgres::{Config, Postgres};
+use crate::store::Durability;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_mins(1);
+
+fn open(database: &test_postgres::Database) -> Postgres {
+    Postgres::open(Config::parse(&database.url(), Durability::Relaxed).unwrap()).unwrap()
+}
+
+fn instance() -> InstanceId {
+    InstanceId::from_stored("i")
+}
+
+fn id(text: &str) -> IdentityId {
+    text.parse().unwrap()
+}
+
+fn since() -> Timestamp {
+    "2026-01-02T03:04:05.1234567Z".parse().unwrap()
+}
+
+async fn connected(live: &Live) -> u64 {
+    live.connected_devices(&instance()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_beginning_answers_is_read_again_when_the_answer_is_lost() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database);
+    let live = postgres.live();
+    let (first, second) = (live.node(), live.join(LEASE).await.unwrap());
+    let key = |identity: &str| ("i".to_owned(), identity.to_owned());
+    for node in [first, second] {
+        let asked = [(key("dev1"), node, since()), (key("dev2/mod1"), node, since())];
+        let [answered, read] = group::begin_and_read_again(postgres.database(), &asked).await;
+        assert_eq!(answered.len(), 2);
+        assert_eq!(answered, read);
+        let previous = answered[&key("dev1")].previous.map(|owner| (owner.node, owner.epoch, owner.since));
+        assert_eq!(previous, (node == second).then_some((first, 1, since())));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cut_loses_no_session() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database);
+    let live = postgres.live();
+    for round in 1..=3_u64 {
+        let begun = live.begin(live.node(), &instance(), &id("dev1"), since()).await.unwrap();
+        assert_eq!(begun.epoch, round);
+        database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+    }
+    assert_eq!(connected(&live).await, 1);
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_lease_begins_another_life_without_its_sessions() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database);
+    let live = postgres.live();
+    let before = live.node();
+    live.begin(before, &instance(), &id("dev1"), since()).await.unwrap();
+    assert_eq!(connected(&live).await, 1);
+    database.query(&format!("UPDATE twinhub.node SET until = '-infinity' WHERE id = {}", before.number));
+    assert_eq!(connected(&live).await, 0);
+    let lives_anew = async {
+        while live.node() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, lives_anew).await.expect("the lease is looked after");
+    let after = live.node();
+    assert_eq!((after.number, after.epoch > before.epoch), (before.number, true));
+    assert_eq!(connected(&live).await, 0, "of the life before");
+    live.begin(after, &instance(), &id("dev2"), since()).await.unwrap();
+    assert_eq!(connected(&live).await, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_ends_leaves_nobody_connected() {
+    let Some(database) = test_postgres::database() else { return };
+    let (ends, stays) = (open(&database), open(&database));
+    ends.live().begin(ends.live().node(), &instance(), &id("dev1"), since()).await.unwrap();
+    assert_eq!(connected(&stays.live()).await, 1);
+    let node = ends.live().node();
+    tokio::task::spawn_blocking(move || drop(ends)).await.unwrap();
+    assert!(!stays.live().lives(node).await.unwrap());
+    assert_eq!(connected(&stays.live()).await, 0);
+}
