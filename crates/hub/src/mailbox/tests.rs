@@ -155,3 +155,59 @@ fn sessions_of_another_life_of_the_node_are_closed() {
     mailboxes.close_other_lives(Node { epoch: 2, ..NODE });
     assert_eq!(mailbox.closed(), Some(CloseReason::NodeLost));
 }
+
+/// The row of one identity, as a store keeps it.
+#[derive(Default)]
+struct Row(std::sync::Mutex<(u64, Option<Address>)>);
+
+impl Row {
+    fn begin(&self, node: u32) -> (u64, Option<Address>) {
+        let mut row = self.0.lock().unwrap();
+        row.0 += 1;
+        let node = Node { number: node, epoch: 1 };
+        let begun = Address { node, ..address(row.0) };
+        (row.0, row.1.replace(begun))
+    }
+}
+
+/// Lets others go first, a few times.
+async fn dawdle(random: u64, step: u32) {
+    for _ in 0..(random >> (4 * step)) & 7 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn connect(nodes: [Mailboxes; 2], row: std::sync::Arc<Row>, random: u64) -> std::sync::Arc<Mailbox> {
+    let number = u32::from(random & 8 > 0);
+    let here = &nodes[number as usize];
+    dawdle(random, 1).await;
+    let opening = here.announce(&id());
+    dawdle(random, 2).await;
+    let (epoch, previous) = row.begin(number);
+    dawdle(random, 3).await;
+    let mailbox = here.enter(&opening, "1", owner(epoch));
+    dawdle(random, 4).await;
+    if let Some(previous) = previous {
+        within(nodes[previous.node.number as usize].close(previous, CloseReason::TakenOver)).await;
+    }
+    dawdle(random, 5).await;
+    mailbox
+}
+
+#[tokio::test]
+async fn however_connections_come_between_each_other_one_is_left() {
+    for seed in 0..300_u64 {
+        let nodes = [Mailboxes::new(Clock::manual(start())), Mailboxes::new(Clock::manual(start()))];
+        let (row, mut tasks) = (std::sync::Arc::new(Row::default()), tokio::task::JoinSet::new());
+        let mut random = seed;
+        for _ in 0..6 {
+            // Knuth's numbers: any that mix well do.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            tasks.spawn(connect(nodes.clone(), std::sync::Arc::clone(&row), random >> 16));
+        }
+        let mailboxes = tasks.join_all().await;
+        let open = mailboxes.iter().filter(|mailbox| mailbox.closed().is_none());
+        let open: Vec<_> = open.map(|mailbox| mailbox.epoch).collect();
+        assert_eq!(open, [6], "seed {seed}");
+    }
+}
