@@ -49,8 +49,8 @@ impl From<Error> for StoreError {
         if is_named(&error, &["XX001", "XX002"]) {
             return Self::Corrupt(text(&error));
         }
-        // A key that is too long for an index, a value that the server refuses: no retry helps.
-        if is_named(&error, &["54000", "22021", "22P02", "22P05"]) {
+        // Class 22, a value that the server refuses; 54, a limit of its own, as of a key in an index: no retry helps.
+        if error.code().is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("54")) {
             return Self::Refused(text(&error));
         }
         Self::Unavailable(text(&error))

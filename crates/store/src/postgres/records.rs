@@ -68,8 +68,8 @@ impl Postgres {
     pub(crate) async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
         let limit = i64::try_from(caps::PURGE_ROWS_MAX).unwrap_or(i64::MAX);
         let instance = document::text(instance.as_str());
+        let connection = self.connect().await?;
         for place in sql::purges() {
-            let connection = self.connect().await?;
             let statement = connection.prepare(&place).await?;
             loop {
                 let notices = connection.notices();

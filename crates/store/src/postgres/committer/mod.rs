@@ -89,7 +89,7 @@ impl Committer {
         }
     }
 
-    /// Together, and where others are too often faster, one by one.
+    /// Together; one by one where others are too often faster, or one of them cannot be kept.
     async fn group(&mut self, batches: &[&Batch]) -> Vec<Outcome> {
         if let Some(outcomes) = self.tries(batches, caps::COMMIT_JUDGED_MAX).await {
             return outcomes;
@@ -103,7 +103,7 @@ impl Committer {
         outcomes
     }
 
-    /// None when others were faster each time.
+    /// None when they are to be tried one by one.
     async fn tries(&mut self, batches: &[&Batch], tries_max: usize) -> Option<Vec<Outcome>> {
         let all = |error: StoreError| Some(batches.iter().map(|_| Err(error.clone().into())).collect());
         for _ in 0..tries_max {
@@ -112,6 +112,8 @@ impl Committer {
                 Attempt::Again(why) => {
                     tracing::debug!(batches = batches.len(), "a group is judged again: {why}");
                 }
+                // One of them asks for what the database cannot hold, and only that one may fail of it.
+                Attempt::Failed(StoreError::Refused(_)) if batches.len() > 1 => return None,
                 Attempt::Failed(error) => {
                     tracing::error!(%error, batches = batches.len(), "a group commit failed");
                     return all(error);

@@ -319,3 +319,49 @@ async fn events_of_one_key_lie_in_one_lane_in_commit_order() {
     assert_eq!(database.query(told), expected.join(","));
     assert_eq!(database.query("SELECT count(DISTINCT lane) FROM twinhub.outbox"), "1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_cannot_hold_fails_alone() {
+    let Some(database) = test_postgres::database() else { return };
+    let store = store(&database, None);
+    // A key that no index holds, and that does not become short by compression.
+    let mut random = 7_u64;
+    let mut letter = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + u8::try_from(random >> 33 & 63).unwrap())
+    };
+    let huge: String = (0..20_000).map(|_| letter()).collect();
+    let mut tasks = JoinSet::new();
+    for number in 0..40 {
+        let (store, huge) = (store.clone(), huge.clone());
+        tasks.spawn(async move {
+            let id = if number == 20 { huge } else { number.to_string() };
+            (number, commit(&store, |batch| batch.insert(&thing(id, 1))).await)
+        });
+    }
+    for (number, result) in tasks.join_all().await {
+        let is_refused = matches!(result, Err(CommitError::Store(crate::StoreError::Refused(_))));
+        assert!(if number == 20 { is_refused } else { result.is_ok() }, "{number}: {result:?}");
+    }
+    assert_eq!(store.count(table::THING, &Key::all()).await, Ok(39));
+}
+
+#[tokio::test]
+async fn an_instance_is_removed_in_pieces_with_its_counters() {
+    let Some(database) = test_postgres::database() else { return };
+    let store = store(&database, None);
+    let all = || Counter::of::<Thing>(&InstanceId::from_stored("i"), "all", None);
+    for part in 0..3 {
+        let add = |batch: &mut Batch| {
+            (0..800).for_each(|number| batch.insert(&thing(format!("{part}-{number}"), 1)));
+            batch.add(all(), 800, i64::MAX);
+            batch.add(counter("n"), 1, 10);
+        };
+        commit(&store, add).await.unwrap();
+    }
+    assert_eq!(store.counter(&all()).await, Ok(2400));
+    store.remove_instance(&InstanceId::from_stored("i")).await.unwrap();
+    assert_eq!(store.count(table::THING, &Key::all()).await, Ok(0));
+    assert_eq!((store.counter(&all()).await, store.counter(&counter("n")).await), (Ok(0), Ok(0)));
+    assert_eq!(database.query("SELECT count(*) FROM twinhub.counter"), "0");
+}
