@@ -8,12 +8,10 @@ mod engine;
 mod error;
 mod health;
 pub mod instances;
-#[allow(dead_code, reason = "the engines that judge in our process come after it")]
 mod judge;
 mod key;
 pub mod leases;
 mod outbox;
-#[allow(dead_code, reason = "the store opens it through the seam between engines, which is being cut")]
 mod postgres;
 mod queue;
 mod record;

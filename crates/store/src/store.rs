@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::measure::Distribution;
-use base::{InstanceId, caps};
+use base::{InstanceId, Secret, caps};
 use tokio::sync::watch;
 
 use crate::batch::{Batch, Committed, Counter, OutboxRow};
@@ -15,6 +15,7 @@ use crate::engine::{Engine, Range, Raw, Records, on_engine};
 use crate::error::{CommitError, StoreError};
 use crate::health::Health;
 use crate::key::{Find, Key, Scan};
+use crate::postgres::{self, Postgres};
 use crate::record::{Record, Revision, Stored};
 use crate::sqlite::Sqlite;
 use crate::sqlite::snapshot::Snapshot;
@@ -26,6 +27,8 @@ pub enum Location {
     Memory,
     /// A data directory: `records.db` and `log/`.
     File(PathBuf),
+    /// A database of PostgreSQL, by its connection string: `postgres://user:password@host/database`.
+    Postgres(Secret),
 }
 
 /// What an acknowledgement means.
@@ -76,8 +79,16 @@ impl Store {
                 caps::DECLARED_PATHS_MAX
             )));
         }
-        let sqlite = Sqlite::open(&options.location, options.durability, paths)?;
-        Ok(Self::of(Engine::Sqlite(sqlite)))
+        match &options.location {
+            Location::Postgres(url) => {
+                let config = postgres::Config::parse(url.expose(), options.durability)?;
+                Ok(Self::of(Engine::Postgres(Postgres::open_with(config, paths.clone())?)))
+            }
+            location => {
+                let sqlite = Sqlite::open(location, options.durability, paths)?;
+                Ok(Self::of(Engine::Sqlite(Box::new(sqlite))))
+            }
+        }
     }
 
     fn of(engine: Engine) -> Self {
@@ -185,6 +196,14 @@ impl Store {
         on_engine!(self.engine(), engine => engine.syncs())
     }
 
+    /// Whether what is acknowledged is on a second machine too; `None` of an embedded engine.
+    pub fn has_standby(&self) -> Option<bool> {
+        match self.engine() {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(postgres) => Some(postgres.condition().has_standby),
+        }
+    }
+
     /// Queries that run, and those that wait for their turn.
     pub fn queries(&self) -> (usize, usize) {
         on_engine!(self.engine(), engine => engine.queries())
@@ -210,10 +229,16 @@ impl Store {
     /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
     /// before that they come once more.
     pub async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
-        if on_engine!(self.engine(), engine => engine.outbox_done(ids)) < caps::OUTBOX_DONE_MAX {
-            return Ok(());
+        let mut batch = Batch::default();
+        match self.engine() {
+            Engine::Sqlite(sqlite) => {
+                if sqlite.outbox_done(ids) < caps::OUTBOX_DONE_MAX {
+                    return Ok(());
+                }
+            }
+            Engine::Postgres(_) => ids.into_iter().for_each(|id| batch.outbox_done(id)),
         }
-        self.commit(Batch::default()).await.map(drop).map_err(CommitError::unconditional)
+        self.commit(batch).await.map(drop).map_err(CommitError::unconditional)
     }
 
     /// Makes every later outbox id greater than `above`, which the log has seen; gives whether that was needed. It is when the
@@ -231,6 +256,9 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self.engine() {
             Engine::Sqlite(sqlite) => sqlite.snapshot(),
+            Engine::Postgres(_) => {
+                Err(StoreError::Refused("a database is copied with the database's own tools".into()))
+            }
         }
     }
 
@@ -238,6 +266,7 @@ impl Store {
     pub(crate) fn sqlite(&self) -> &Sqlite {
         match self.engine() {
             Engine::Sqlite(sqlite) => sqlite,
+            Engine::Postgres(_) => panic!("this test is of the embedded engine"),
         }
     }
 }

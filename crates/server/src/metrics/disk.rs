@@ -27,7 +27,7 @@ impl Places {
     pub(crate) fn of(config: &crate::config::Config) -> Self {
         let store = match &config.store {
             store::Location::File(directory) => Some(directory.clone()),
-            store::Location::Memory => None,
+            store::Location::Memory | store::Location::Postgres(_) => None,
         };
         Self { data_dir: config.data_dir.clone(), store }
     }

@@ -12,11 +12,13 @@ pub(crate) use self::outbox::Outbox;
 pub(crate) use self::records::{Range, Raw, Records};
 pub(crate) use self::sessions::Sessions;
 pub(crate) use self::streams::Streams;
+use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 /// A closed set: who adds an engine adds an arm, and the compiler lists what it must give.
 pub(crate) enum Engine {
-    Sqlite(Sqlite),
+    Sqlite(Box<Sqlite>),
+    Postgres(Postgres),
 }
 
 /// The same call on whichever engine it is.
@@ -24,6 +26,7 @@ macro_rules! on_engine {
     ($engine:expr, $name:ident => $call:expr) => {
         match $engine {
             $crate::engine::Engine::Sqlite($name) => $call,
+            $crate::engine::Engine::Postgres($name) => $call,
         }
     };
 }

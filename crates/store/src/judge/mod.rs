@@ -222,6 +222,7 @@ impl<'b> State<'b> {
     }
 
     /// What new ids of the outbox must be greater than; 0 for anything.
+    #[allow(dead_code, reason = "for an engine that has a log beside it")]
     pub(crate) fn outbox_above(&self) -> u64 {
         self.outbox_above
     }

@@ -19,3 +19,7 @@ pub(super) fn into_column<'d>(table: &Table, document: &'d str) -> Cow<'d, str> 
 pub(super) fn from_column(table: &Table, document: String) -> String {
     if is_binary(table) { escape::json_back(&document) } else { document }
 }
+
+pub(super) fn text_back(text: String) -> String {
+    escape::text_back(text)
+}

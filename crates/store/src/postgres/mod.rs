@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::caps;
-use base::measure::{Distribution, Histogram, SYNC_MICROS};
+use base::measure::{Histogram, SYNC_MICROS};
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Timeouts,
 };
@@ -50,9 +50,8 @@ pub(crate) use self::database::Database;
 #[cfg(test)]
 pub(crate) use self::declared::index_name as index_name_for_test;
 use self::reactor::Reactor;
-use crate::batch::{Batch, Committed};
 use crate::declared::DeclaredPath;
-use crate::error::{CommitError, StoreError};
+use crate::error::StoreError;
 use crate::queue::Queue;
 use crate::turns::Turns;
 
@@ -110,6 +109,14 @@ impl Postgres {
         })))
     }
 
+    /// The same, with the indexes of declared paths.
+    pub(crate) fn open_with(config: Config, paths: Vec<DeclaredPath>) -> Result<Self, StoreError> {
+        let opened = Self::open(config)?;
+        let declaring = opened.clone();
+        opened.0.reactor.wait_for(async move { declaring.declare(paths).await })??;
+        Ok(opened)
+    }
+
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
     pub(crate) async fn reader(&self) -> Result<Object, StoreError> {
         self.0.readers.get().await.map_err(|error| match error {
@@ -147,11 +154,13 @@ impl Postgres {
     }
 
     /// What names this opening of the database among all that there are and ever were: rows of `node` and of `commit_mark`.
+    #[cfg(test)]
     pub(crate) fn node(&self) -> i32 {
         self.0.desk.database.node
     }
 
     /// For parts that write over lines of their own, in tasks on its runtime.
+    #[allow(dead_code, reason = "streams write over lines of their own")]
     pub(crate) fn database(&self) -> &Database {
         &self.0.desk.database
     }
@@ -169,15 +178,8 @@ impl Postgres {
         &self.0.spare
     }
 
-    /// All of the batch or nothing, durable when it returns.
-    pub(crate) async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
-        let (request, answered) = Request::new(batch);
-        self.0.desk.queue.push_when_room(request).await?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
-    }
-
-    pub(crate) fn syncs(&self) -> Distribution {
-        self.0.desk.syncs.read()
+    fn desk(&self) -> &Desk {
+        &self.0.desk
     }
 
     /// Changes with every commit of this store that wrote to the outbox; a hint, since other stores write too.
@@ -185,8 +187,8 @@ impl Postgres {
         self.0.desk.outbox.subscribe()
     }
 
-    /// Takes no commit any more and finishes those that wait. Reads go on. Blocks the thread.
-    pub(crate) fn close(&self) {
+    /// Takes no change any more and finishes those that wait. Blocks the thread.
+    fn end(&self) {
         self.0.close();
     }
 

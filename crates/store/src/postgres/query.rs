@@ -40,7 +40,7 @@ pub(crate) async fn page(
     // One row more than wanted tells whether there is another page.
     let statement = dialect.rows(plan, instance, after, wanted.saturating_add(1));
     let keys = plan.order().len();
-    let found = run(postgres, asker, &statement, async |rows| found(rows, keys, wanted).await).await?;
+    let found = run(postgres, asker, &statement, |rows| found(rows, keys, wanted)).await?;
     compiled::answer(plan, before, &found)
 }
 
@@ -51,11 +51,11 @@ struct Read<T> {
 }
 
 /// Runs as a short query. One that turns out to be long goes on if a long one may run now, else it begins anew when one may.
-async fn run<T>(
+async fn run<T, F: Future<Output = Result<Read<T>, StoreError>>>(
     postgres: &Postgres,
     asker: &Asker,
     statement: &Statement,
-    read: impl AsyncFn(RowStream) -> Result<Read<T>, StoreError>,
+    read: impl Fn(RowStream) -> F,
 ) -> Result<T, StoreError> {
     let turns = postgres.turns();
     let short = turns.take(asker, Length::Short).await?;
@@ -96,10 +96,10 @@ impl<'p> Running<'p> {
         Ok(Self { postgres, client: Some(postgres.reader().await?) })
     }
 
-    async fn read<T>(
+    async fn read<T, F: Future<Output = Result<Read<T>, StoreError>>>(
         &mut self,
         statement: &Statement,
-        read: &impl AsyncFn(RowStream) -> Result<Read<T>, StoreError>,
+        read: &impl Fn(RowStream) -> F,
     ) -> Result<T, StoreError> {
         let Some(client) = &self.client else { return Err(StoreError::Closed) };
         let parameters = statement.parameters(usize::MAX).iter().map(Bound::of);

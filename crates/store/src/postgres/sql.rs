@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use super::document;
 use super::tables::{columns_of, is_binary};
 use crate::batch::{Counted, Counter};
+use crate::engine::Range;
 use crate::error::StoreError;
 use crate::judge::Strength;
 use crate::table::{self, Table};
@@ -186,6 +187,29 @@ fn purge(name: &str, keys: &[&str]) -> String {
         "WITH u AS MATERIALIZED (SELECT {keys_of} FROM {name} WHERE {first} = $1 ORDER BY {keys_of} LIMIT $2 FOR UPDATE) \
          DELETE FROM {name} AS t USING u WHERE t.{first} = $1 AND {same}"
     )
+}
+
+/// A range read. Parameters in order: the prefix parts, the found value if any, the parts of `after`, the limit.
+pub(super) fn range(range: &Range) -> String {
+    let (table, prefix) = (&range.table, range.prefix.parts().len());
+    let mut conditions: Vec<String> = Vec::new();
+    if prefix > 0 {
+        conditions.push(equal(&table.keys[..prefix], 1));
+    }
+    let mut next = prefix + 1;
+    if let Some((column, _)) = &range.column {
+        conditions.push(format!("{column} = ${next}"));
+        next += 1;
+    }
+    let (order, after) = (range.order(), range.after_parts().len());
+    if after > 0 {
+        let behind = order.get(..after).unwrap_or(&order);
+        let marks: Vec<_> = (next..next + after).map(|at| format!("${at}")).collect();
+        conditions.push(format!("({}) > ({})", list(behind), marks.join(", ")));
+        next += after;
+    }
+    let (name, document, filter) = (table.name, document(table), filter(&conditions));
+    format!("SELECT {document}, revision FROM {name}{filter} ORDER BY {} LIMIT ${next}", list(&order))
 }
 
 pub(super) fn count(table: &Table, prefix: usize) -> String {

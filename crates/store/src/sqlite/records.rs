@@ -64,6 +64,7 @@ impl Sqlite {
         paths: &[DeclaredPath],
     ) -> Result<Self, StoreError> {
         match location {
+            Location::Postgres(_) => Err(StoreError::Refused("that is a database of PostgreSQL".into())),
             Location::Memory => Self::start(super::open_memory(paths)?, None),
             Location::File(directory) => {
                 let lock = lock_directory(directory)?;

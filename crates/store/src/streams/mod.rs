@@ -190,6 +190,7 @@ impl Streams {
     pub fn open(options: &Options) -> Result<Self, StoreError> {
         let settings = settings(options.durability == Durability::Full);
         match &options.location {
+            Location::Postgres(_) => Err(StoreError::Refused("no streams are kept in PostgreSQL".into())),
             Location::Memory => Self::open_at(Medium::memory(), settings, None),
             Location::File(directory) => {
                 let directory = directory.join("log");

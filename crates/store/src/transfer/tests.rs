@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use test_postgres::Database;
 
 use super::{Arrived, Move, Part};
+use crate::engine::Records as _;
 use crate::postgres::{Config, Postgres};
 use crate::{
     Batch, Counter, Durability, Key, Location, Options, OutboxEntry, Record, Store, StoreError, Table, table,

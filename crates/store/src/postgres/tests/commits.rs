@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::super::faults::Fault;
 use super::super::{Config, Postgres};
 use crate::batch::{Batch, Committed, Counter};
+use crate::engine::Records as _;
 use crate::error::CommitError;
 use crate::key::Key;
 use crate::record::{Record, Revision, Stored};

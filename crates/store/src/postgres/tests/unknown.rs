@@ -12,6 +12,7 @@ use super::super::faults::Fault;
 use super::super::{Connection, Postgres};
 use super::commits::{Thing, commit, get, key, store, thing};
 use crate::batch::{Committed, Counter};
+use crate::engine::Records as _;
 use crate::error::{CommitError, StoreError};
 use crate::table;
 
