@@ -75,9 +75,14 @@ fn run_as_wished(wishes: Wishes, suites: &[&str]) -> Outcome {
 
 /// The pages that need nothing but what Debian packages.
 fn in_a_shell(server: &Server) -> Outcome {
-    for (program, package) in
-        [("mosquitto_rr", "mosquitto-clients"), ("mosquitto", "mosquitto"), ("curl", "curl"), ("jq", "jq")]
-    {
+    for (program, package) in [
+        ("mosquitto_rr", "mosquitto-clients"),
+        ("mosquitto", "mosquitto"),
+        ("curl", "curl"),
+        ("jq", "jq"),
+        ("cc", "gcc"),
+        ("/usr/include/mosquitto.h", "libmosquitto-dev"),
+    ] {
         shell::ensure_debian(program, package)?;
     }
     docs::run("shell", &target().join("conform/shell"), |command| server.surround(command, None))

@@ -98,7 +98,8 @@ pub fn exists(program: &str) -> bool {
         .is_ok_and(|s| s.success())
 }
 
-/// Installs Debian packages where a program is missing and we may; says what to do where we may not.
+/// Installs Debian packages where a program is missing, or a file that is given by its whole path, and we may; says what to do where we
+/// may not.
 pub fn ensure_debian(program: &str, package: &str) -> Outcome {
     let sbin = Path::new("/usr/sbin").join(program);
     if exists(program) || sbin.exists() {
