@@ -450,3 +450,5 @@ pub const MINTED_CERTIFICATES_MAX: usize = 1024;
 pub const TLS_CONFIGURATIONS_MAX: usize = 256;
 /// ours: keys of RSA that could not be made are not tried again before.
 pub const RSA_RETRY_SECONDS: u64 = 60;
+/// ours: a server that was killed keeps the next one from its database so long.
+pub const SOLE_SERVER_LEASE_SECONDS: u64 = 10;

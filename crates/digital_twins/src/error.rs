@@ -243,7 +243,8 @@ impl From<PatchError> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy => Self::Busy,
+            // Whoever asks again learns what became of it.
+            StoreError::Busy | StoreError::Unknown(_) => Self::Busy,
             other => Self::Store(other),
         }
     }

@@ -187,7 +187,8 @@ impl From<StoreError> for Error {
         }
         tracing::error!(%error, "the store failed");
         match error {
-            StoreError::Busy => Self::ServerBusy,
+            // Whoever asks again learns what became of it.
+            StoreError::Busy | StoreError::Unknown(_) => Self::ServerBusy,
             _ => Self::ServerError,
         }
     }

@@ -24,6 +24,7 @@ mod run_file;
 mod seed;
 mod serve;
 mod service_manager;
+mod sole_server;
 mod status;
 mod tls;
 mod warnings;

@@ -14,6 +14,7 @@ use base::tasks::Tasks;
 use base::{Clock, Refusals, Secret, caps};
 use rest::admin::Pieces;
 use server::out;
+use store::leases::Lease;
 use store::{Store, StoreError, Streams};
 use tokio::sync::Semaphore;
 
@@ -32,7 +33,7 @@ use crate::status::Report;
 use crate::tls::Tls;
 use crate::{
     Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
-    warnings, well_known,
+    sole_server, warnings, well_known,
 };
 
 /// Runs until SIGTERM or SIGINT.
@@ -77,13 +78,16 @@ struct Server {
     service_manager: ServiceManager,
     /// Held to the end: dropping the last clone closes the files and gives up the directory.
     store: Store,
+    /// Of a database; a data directory is claimed by its file.
+    lease: Option<Lease>,
     _claim: File,
 }
 
 impl Server {
     async fn start(config: &Config) -> Result<Self, Failure> {
         let limit = open_files::raise_limit();
-        let (claim, store, streams) = open_data(config).await?;
+        let clock = Clock::system();
+        let Data { claim, store, streams, lease } = open_data(config, &clock).await?;
         let key = admin_key::ensure(&config.data_dir)?;
         let certificates = open_certificates(config)?;
         let tasks = Tasks::new();
@@ -98,7 +102,9 @@ impl Server {
             advertised: config.advertise.clone(),
         };
         let hosts = Hosts::with(settings, machine);
-        let clock = Clock::system();
+        if let Some(lease) = &lease {
+            sole_server::keep(&store, lease, &tasks, &clock);
+        }
         let own_hosts = hosts.advertised_host().into_iter().collect();
         let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
         let backup = backup_source(config, &store, &streams, &clock);
@@ -166,7 +172,17 @@ impl Server {
         let service_manager = ServiceManager::of_environment();
         service_manager.ready(&tasks);
         let config = config.clone();
-        Ok(Self { config, tasks, is_ready, hosts_file, run_file, service_manager, store, _claim: claim })
+        Ok(Self {
+            config,
+            tasks,
+            is_ready,
+            hosts_file,
+            run_file,
+            service_manager,
+            store,
+            lease,
+            _claim: claim,
+        })
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
@@ -184,6 +200,11 @@ impl Server {
         };
         if cut > 0 {
             tracing::warn!(tasks = cut, "not everything ended in time");
+        }
+        if let Some(lease) = &self.lease
+            && let Err(error) = self.store.leases().give_back(lease).await
+        {
+            tracing::warn!(%error, "the next server waits until this one's lease of the database is over");
         }
         self.store.close();
         let run_file = RunFile::path(&self.config.data_dir);
@@ -261,8 +282,17 @@ fn keep_hosts_file(config: &Config, listeners: &Listeners) -> Result<Option<Arc<
     Ok(Some(Arc::new(file)))
 }
 
-/// Takes the data directory for this server and opens what is stored in it.
-async fn open_data(config: &Config) -> Result<(File, Store, Streams), Failure> {
+/// What is stored, and the right to it.
+struct Data {
+    claim: File,
+    store: Store,
+    streams: Streams,
+    /// Of a database.
+    lease: Option<Lease>,
+}
+
+/// Takes the data directory, or the database, for this server and opens what is stored in it.
+async fn open_data(config: &Config, clock: &Clock) -> Result<Data, Failure> {
     let path = config.data_dir.display();
     data_directory::make(&config.data_dir)
         .map_err(|error| format!("{path} cannot be the data directory: {error}"))?;
@@ -273,12 +303,16 @@ async fn open_data(config: &Config) -> Result<(File, Store, Streams), Failure> {
         data_directory::prepare_store(directory)?;
     }
     let (store, streams) = open_store(config)?;
+    let lease = match &config.store {
+        store::Location::Postgres(_) => Some(sole_server::claim(&store, clock).await?),
+        store::Location::File(_) | store::Location::Memory => None,
+    };
     if store.raise_outbox(streams.greatest_origin()).await? {
         tracing::warn!(
             "the records are older than the log, as after an older copy was put back; the log keeps its events, and new ones go behind them"
         );
     }
-    Ok((claim, store, streams))
+    Ok(Data { claim, store, streams, lease })
 }
 
 fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
@@ -306,8 +340,17 @@ fn backup_source(
     streams: &Streams,
     clock: &Clock,
 ) -> Box<dyn Fn() -> Result<Pieces, String> + Send + Sync> {
-    if config.store == store::Location::Memory {
-        let why = "This server keeps everything in memory (sqlite::memory:), so there is nothing to back up.";
+    let nothing = match &config.store {
+        store::Location::File(_) => None,
+        store::Location::Memory => {
+            Some("This server keeps everything in memory (sqlite::memory:), so there is nothing to back up.")
+        }
+        store::Location::Postgres(_) => Some(
+            "This server keeps everything in PostgreSQL: back up the database with its own tools (pg_dump, pgBackRest), and keep \
+             a copy of the data directory's keys.",
+        ),
+    };
+    if let Some(why) = nothing {
         return Box::new(|| Err(why.to_owned()));
     }
     let source = backup::Source {

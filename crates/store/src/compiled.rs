@@ -6,7 +6,7 @@ use query::Plan;
 use query::plan::Position;
 use serde_json::value::RawValue;
 
-use crate::engine::{Records, on_engine};
+use crate::engine::{Records, ask_engine};
 use crate::error::StoreError;
 use crate::store::Store;
 use crate::turns::Asker;
@@ -34,7 +34,7 @@ impl Store {
             return Err(StoreError::Refused("the position is not one of this query".to_owned()));
         }
         let asker = Asker::new(instance, caller);
-        on_engine!(self.engine(), engine => engine.query(&asker, plan, after, limit).await)
+        ask_engine!(self.engine(), engine => engine.query(&asker, plan, after, limit))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{Leases as _, on_engine};
+use crate::engine::{Leases as _, ask_engine};
 use crate::error::StoreError;
 use crate::sessions::Node;
 use crate::store::Store;
@@ -27,16 +27,16 @@ impl Store {
 impl Leases<'_> {
     /// `None` while somebody holds it, the asker included.
     pub async fn take(&self, name: &str, node: Node, length: Duration) -> Result<Option<Lease>, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().take(name, node, length).await)
+        ask_engine!(self.0.engine(), engine => engine.live().take(name, node, length))
     }
 
     /// Prolongs it from now on. `false`: it is over or another's, and stays so.
     pub async fn renew(&self, lease: &Lease, length: Duration) -> Result<bool, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().renew(lease, length).await)
+        ask_engine!(self.0.engine(), engine => engine.live().renew(lease, length))
     }
 
     /// For whoever comes next; nothing happens if it is over or another's.
     pub async fn give_back(&self, lease: &Lease) -> Result<(), StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().give_back(lease).await)
+        ask_engine!(self.0.engine(), engine => engine.live().give_back(lease))
     }
 }

@@ -7,7 +7,7 @@ use base::ids::IdentityId;
 use base::{DeviceId, InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Sessions as _, on_engine};
+use crate::engine::{Sessions as _, ask_engine, on_engine};
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -52,22 +52,22 @@ impl Store {
 impl Sessions<'_> {
     /// Another node beside the one that the store is: it lives for as long as its lease.
     pub async fn join(&self, lease: Duration) -> Result<Node, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().join(lease).await)
+        ask_engine!(self.0.engine(), engine => engine.live().join(lease))
     }
 
     /// Prolongs a node's lease from now on. `false`: it is over, and every session of the node with it.
     pub async fn keep(&self, node: Node, lease: Duration) -> Result<bool, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().keep(node, lease).await)
+        ask_engine!(self.0.engine(), engine => engine.live().keep(node, lease))
     }
 
     /// Ends every session of a node.
     pub async fn leave(&self, node: Node) -> Result<(), StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().leave(node).await)
+        ask_engine!(self.0.engine(), engine => engine.live().leave(node))
     }
 
     /// Whether a node's lease stands.
     pub async fn lives(&self, node: Node) -> Result<bool, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().lives(node).await)
+        ask_engine!(self.0.engine(), engine => engine.live().lives(node))
     }
 
     /// Begins a session: the identity's epoch rises, the node is its owner, and whoever was it before is named, in one step.
@@ -78,7 +78,7 @@ impl Sessions<'_> {
         identity: &IdentityId,
         since: Timestamp,
     ) -> Result<Begun, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().begin(node, instance, identity, since).await)
+        ask_engine!(self.0.engine(), engine => engine.live().begin(node, instance, identity, since))
     }
 
     /// Ends a session, provided that it has not been taken over; gives whether that was so.
@@ -88,7 +88,7 @@ impl Sessions<'_> {
         identity: &IdentityId,
         epoch: u64,
     ) -> Result<bool, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().end(instance, identity, epoch).await)
+        ask_engine!(self.0.engine(), engine => engine.live().end(instance, identity, epoch))
     }
 
     pub async fn owner(
@@ -106,7 +106,7 @@ impl Sessions<'_> {
         instance: &InstanceId,
         identities: &[IdentityId],
     ) -> Result<Vec<Option<Owner>>, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().owners(instance, identities).await)
+        ask_engine!(self.0.engine(), engine => engine.live().owners(instance, identities))
     }
 
     /// The sessions of a device and of its modules.
@@ -115,7 +115,7 @@ impl Sessions<'_> {
         instance: &InstanceId,
         device_id: &DeviceId,
     ) -> Result<Vec<(IdentityId, Owner)>, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().of_device(instance, device_id).await)
+        ask_engine!(self.0.engine(), engine => engine.live().of_device(instance, device_id))
     }
 
     /// At most `limit` sessions of an instance behind `after`, in a fixed order.
@@ -125,15 +125,15 @@ impl Sessions<'_> {
         after: Option<&IdentityId>,
         limit: usize,
     ) -> Result<Vec<(IdentityId, Owner)>, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().list(instance, after, limit).await)
+        ask_engine!(self.0.engine(), engine => engine.live().list(instance, after, limit))
     }
 
     /// Devices that are connected, without their modules.
     pub async fn connected_devices(&self, instance: &InstanceId) -> Result<u64, StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().connected_devices(instance).await)
+        ask_engine!(self.0.engine(), engine => engine.live().connected_devices(instance))
     }
 
     pub(crate) async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        on_engine!(self.0.engine(), engine => engine.live().remove_instance(instance).await)
+        ask_engine!(self.0.engine(), engine => engine.live().remove_instance(instance))
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::batch::{Batch, Committed, Counter, OutboxRow};
 use crate::declared::DeclaredPath;
-use crate::engine::{Engine, Range, Raw, Records, on_engine};
+use crate::engine::{Engine, Range, Raw, Records, ask_engine, on_engine};
 use crate::error::{CommitError, StoreError};
 use crate::health::Health;
 use crate::key::{Find, Key, Scan};
@@ -101,7 +101,7 @@ impl Store {
 
     pub async fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
         check_key(&R::TABLE, key)?;
-        let raw = on_engine!(self.engine(), engine => engine.get(R::TABLE, key).await)?;
+        let raw = ask_engine!(self.engine(), engine => engine.get(R::TABLE, key))?;
         raw.map(|raw| parse(&raw)).transpose()
     }
 
@@ -119,26 +119,26 @@ impl Store {
 
     async fn range<R: Record>(&self, range: Range) -> Result<Vec<Stored<R>>, StoreError> {
         range.check()?;
-        let rows = on_engine!(self.engine(), engine => engine.range(range).await)?;
+        let rows = ask_engine!(self.engine(), engine => engine.range(range))?;
         rows.iter().map(parse).collect()
     }
 
     pub async fn count<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
-        on_engine!(self.engine(), engine => engine.count(R::TABLE, prefix).await)
+        ask_engine!(self.engine(), engine => engine.count(R::TABLE, prefix))
     }
 
     /// Bytes of the documents under a prefix.
     pub async fn bytes<R: Record>(&self, prefix: &Key) -> Result<u64, StoreError> {
-        on_engine!(self.engine(), engine => engine.bytes(R::TABLE, prefix).await)
+        ask_engine!(self.engine(), engine => engine.bytes(R::TABLE, prefix))
     }
 
     /// Whether a counter is 0: cheap, however many records it would count.
     pub async fn is_zero(&self, counter: &Counter) -> Result<bool, StoreError> {
-        on_engine!(self.engine(), engine => engine.is_zero(counter).await)
+        ask_engine!(self.engine(), engine => engine.is_zero(counter))
     }
 
     pub async fn counter(&self, counter: &Counter) -> Result<i64, StoreError> {
-        on_engine!(self.engine(), engine => engine.counter(counter).await)
+        ask_engine!(self.engine(), engine => engine.counter(counter))
     }
 
     /// Applies a batch. When it returns `Ok`, the change and its outbox rows are durable and every later read sees them.
@@ -150,7 +150,7 @@ impl Store {
             let why = format!("a batch of {} operations", batch.len());
             return Err(StoreError::Refused(why).into());
         }
-        let answer = on_engine!(self.engine(), engine => engine.commit(batch).await);
+        let answer = ask_engine!(self.engine(), engine => engine.commit(batch));
         self.0.health.note(match &answer {
             Err(CommitError::Store(error)) => Err(error),
             _ => Ok(()),
@@ -212,18 +212,18 @@ impl Store {
     /// Deletes every record, counter and outbox row of an instance, in batches that let other commits pass in between.
     /// Safe to repeat after a crash in the middle.
     pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        on_engine!(self.engine(), engine => engine.remove_instance(instance).await)?;
+        ask_engine!(self.engine(), engine => engine.remove_instance(instance))?;
         self.sessions().remove_instance(instance).await
     }
 
     /// Outbox rows with greater ids than `after` that nobody is done with, in order.
     pub async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        on_engine!(self.engine(), engine => engine.outbox(after, limit).await)
+        ask_engine!(self.engine(), engine => engine.outbox(after, limit))
     }
 
     /// Bytes of what waits in the outbox, by instance.
     pub async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
-        on_engine!(self.engine(), engine => engine.outbox_bytes().await)
+        ask_engine!(self.engine(), engine => engine.outbox_bytes())
     }
 
     /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
@@ -244,7 +244,7 @@ impl Store {
     /// Makes every later outbox id greater than `above`, which the log has seen; gives whether that was needed. It is when the
     /// records are older than the log, as after an older copy was put back: the log would take their events for repeated ones.
     pub async fn raise_outbox(&self, above: u64) -> Result<bool, StoreError> {
-        on_engine!(self.engine(), engine => engine.raise_outbox(above).await)
+        ask_engine!(self.engine(), engine => engine.raise_outbox(above))
     }
 
     /// The greatest outbox id that is committed; changes with every commit that wrote one.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base::caps;
 use base::hosts::Dialable;
+use base::{Secret, caps};
 use resource_manager::endpoint::Mask;
 
 use super::settings::{self, PREFIX, SETTINGS, Setting};
@@ -55,6 +55,12 @@ pub(crate) enum ConfigError {
     UnknownInEnvironment { variable: String, name: String, nearest: Option<String> },
     #[error("no place for data is known on this system: give --data-dir")]
     NoDataDirectory,
+}
+
+/// A value as it may be printed: a connection string has a password in it.
+fn shown(value: &str) -> &str {
+    let is_database = value.starts_with("postgres://") || value.starts_with("postgresql://");
+    if is_database { "postgres://… (not shown)" } else { value }
 }
 
 /// Variables with our prefix that are no settings: `twinhub env` prints the first two, our tests read the third.
@@ -127,7 +133,7 @@ impl Layers {
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static Setting, &str, &Source)> {
         SETTINGS.iter().map(|setting| {
             let (value, source) = &self.0[setting.name];
-            (setting, value.as_str(), source)
+            (setting, shown(value), source)
         })
     }
 
@@ -137,7 +143,8 @@ impl Layers {
 
     fn wrong(&self, setting: &'static str, reason: impl fmt::Display) -> ConfigError {
         let (value, source) = self.0[setting].clone();
-        ConfigError::Value { setting, value, source_of_value: source, reason: reason.to_string() }
+        let (value, reason) = (shown(&value).to_owned(), reason.to_string());
+        ConfigError::Value { setting, value, source_of_value: source, reason }
     }
 
     fn read<T: FromStr<Err: fmt::Display>>(&self, name: &'static str) -> Result<T, ConfigError> {
@@ -206,17 +213,30 @@ impl Layers {
     }
 
     fn store(&self, data_dir: &Path) -> Result<store::Location, ConfigError> {
-        let url = self.text("store");
+        if let Some(path) = self.path("store_file") {
+            let url = std::fs::read_to_string(&path).map_err(|error| self.wrong("store_file", error))?;
+            return self.store_at(url.trim(), "store_file", data_dir);
+        }
+        self.store_at(self.text("store"), "store", data_dir)
+    }
+
+    fn store_at(
+        &self,
+        url: &str,
+        setting: &'static str,
+        data_dir: &Path,
+    ) -> Result<store::Location, ConfigError> {
         match url.split_once(':') {
             Some(("sqlite", ":memory:")) => Ok(store::Location::Memory),
             Some(("sqlite", "" | "//")) => Ok(store::Location::File(data_dir.to_owned())),
             Some(("sqlite", path)) => {
                 Ok(store::Location::File(path.strip_prefix("//").unwrap_or(path).into()))
             }
-            Some(("postgres" | "postgresql", _)) => {
-                Err(self.wrong("store", "PostgreSQL comes in a later release; use sqlite://"))
-            }
-            _ => Err(self.wrong("store", "use sqlite://, sqlite:///a/directory or sqlite::memory:")),
+            Some(("postgres" | "postgresql", _)) => Ok(store::Location::Postgres(Secret::new(url))),
+            _ => Err(self.wrong(
+                setting,
+                "use sqlite://, sqlite:///a/directory, sqlite::memory: or postgres://user:password@host/database",
+            )),
         }
     }
 

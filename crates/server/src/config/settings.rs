@@ -37,8 +37,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "store",
         "sqlite://",
-        "where records are kept: sqlite:// (in the data directory), sqlite:///a/directory, or sqlite::memory: (gone at the end)",
+        "where everything is kept: sqlite:// (in the data directory), sqlite:///a/directory, sqlite::memory: (gone at the end), or postgres://user:password@host/database",
     ),
+    setting("store_file", "", "a file with the value of store in it, for one that has a password"),
     setting(
         "durability",
         "full",

@@ -104,6 +104,21 @@ fn records_lie_in_the_data_directory_unless_told_otherwise() {
     assert_eq!(location("sqlite://"), store::Location::File("/d".into()));
     assert_eq!(location("sqlite:///elsewhere"), store::Location::File("/elsewhere".into()));
     assert_eq!(location("sqlite::memory:"), store::Location::Memory);
+    let database = "postgres://hub:secret@db/twinhub";
+    assert_eq!(location(database), store::Location::Postgres(base::Secret::new(database)));
+}
+
+#[test]
+fn a_connection_string_may_stand_in_a_file_and_is_never_shown() {
+    let (_directory, path) = file("postgres://hub:secret@db/twinhub\n");
+    let path = path.to_str().unwrap();
+    let variables = [("TWINHUB_STORE_FILE", path), ("TWINHUB_DATA_DIR", "/d")];
+    let layers = Layers::gather(&Flags::default(), environment(&variables)).unwrap();
+    let told = store::Location::Postgres(base::Secret::new("postgres://hub:secret@db/twinhub"));
+    assert_eq!(layers.config().unwrap().store, told);
+    let variables = [("TWINHUB_STORE", "postgresql://hub:secret@db/twinhub"), ("TWINHUB_DATA_DIR", "/d")];
+    let layers = Layers::gather(&Flags::default(), environment(&variables)).unwrap();
+    assert!(layers.rows().all(|(_, value, _)| !value.contains("secret")));
 }
 
 #[test]

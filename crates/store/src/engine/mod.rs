@@ -7,6 +7,8 @@ mod records;
 mod sessions;
 mod streams;
 
+use std::pin::Pin;
+
 pub(crate) use self::leases::Leases;
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::records::{Range, Raw, Records};
@@ -30,4 +32,23 @@ macro_rules! on_engine {
         }
     };
 }
+
+/// The same for what is waited for. Work over the network is a future apart: a request that waits for an embedded engine would carry
+/// its size, and the compiler its depth, through the whole house.
+macro_rules! ask_engine {
+    ($engine:expr, $name:ident => $call:expr) => {
+        match $engine {
+            $crate::engine::Engine::Sqlite($name) => $call.await,
+            $crate::engine::Engine::Postgres($name) => $crate::engine::apart($call).await,
+        }
+    };
+}
+
+pub(crate) fn apart<'f, T>(
+    work: impl Future<Output = T> + Send + 'f,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'f>> {
+    Box::pin(work)
+}
+
+pub(crate) use ask_engine;
 pub(crate) use on_engine;
