@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use base::ids::IdentityId;
 use base::tasks::Tasks;
-use base::{Elapsed, IfMatch, InstanceId, caps};
+use base::{Elapsed, IfMatch, InstanceId, Secret, caps};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use store::Store;
 use store::sessions::Node;
+use store::{Durability, Location, Options, Store};
 
 use crate::bus::{Address, Answering, Bus, CloseReason, Delivery, InProcess, Recipient, Reply, Unreachable};
 use crate::device::{DeviceSpec, Status};
@@ -83,25 +83,34 @@ struct Houses {
     both: [TestHub; 2],
     nodes: [Node; 2],
     wire: Arc<Wire>,
+    /// Dropped last, after those who use it.
+    _database: Option<test_postgres::Database>,
 }
 
-/// The stores under test, as two processes hold each.
-fn stores() -> Vec<[Store; 2]> {
-    let embedded = Store::open(&store::Options::memory()).unwrap();
-    vec![[embedded.clone(), embedded]]
+/// The stores under test, as two processes hold each: one embedded that both share, and two on one database.
+fn stores() -> Vec<([Store; 2], Option<test_postgres::Database>)> {
+    let embedded = Store::open(&Options::memory()).unwrap();
+    let mut all = vec![([embedded.clone(), embedded], None)];
+    if let Some(database) = test_postgres::database() {
+        let location = Location::Postgres(Secret::new(database.url()));
+        let options = Options::new(location, Durability::Relaxed);
+        let both = [Store::open(&options).unwrap(), Store::open(&options).unwrap()];
+        all.push((both, Some(database)));
+    }
+    all
 }
 
 impl Houses {
     /// On every engine, with the device `dev1` and its module `mod1`.
     async fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for stores in stores() {
-            all.push(Self::on(stores).await);
+        for (stores, database) in stores() {
+            all.push(Self::on(stores, database).await);
         }
         all
     }
 
-    async fn on([first, second]: [Store; 2]) -> Self {
+    async fn on([first, second]: [Store; 2], database: Option<test_postgres::Database>) -> Self {
         let wire = Arc::new(Wire::default());
         let nodes =
             [first.sessions().join(LEASE).await.unwrap(), second.sessions().join(LEASE).await.unwrap()];
@@ -110,7 +119,7 @@ impl Houses {
         let houses = [house(first, nodes[0], &wire).await, house(second, nodes[1], &wire).await];
         houses[0].create_device("dev1").await;
         houses[0].create_module("dev1/mod1").await;
-        Self { both: houses, nodes, wire }
+        Self { both: houses, nodes, wire, _database: database }
     }
 
     /// What both houses say, which must be the same.
@@ -123,6 +132,17 @@ impl Houses {
         }
         assert_eq!(seen[0], seen[1]);
         seen[0]
+    }
+
+    /// A session's end is stored behind its connection's.
+    async fn ends(&self, identity: &str) {
+        let ended = async {
+            while self.both[0].is_connected(&id(identity)).await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(ended).await;
+        assert!(!self.connected(identity).await);
     }
 
     async fn count(&self) -> u64 {
@@ -175,13 +195,6 @@ async fn answer(session: &Session, status: i32) {
     assert!(session.hub().complete_method(session, request_id, status, Bytes::new()));
 }
 
-async fn told(session: &Session) -> CloseReason {
-    match next_command(session).await {
-        Command::Close(reason) => reason,
-        other => panic!("{other:?}"),
-    }
-}
-
 async fn disable(hub: &TestHub) -> Result<(), Error> {
     let spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
     hub.put_device(&system(), &spec, &IfMatch::Any).await.map(drop)
@@ -202,7 +215,7 @@ async fn a_connection_to_one_house_takes_over_from_the_other() {
         assert!(houses.connected("dev1").await, "the end of the old one is not the end of the new");
         assert_eq!((second.try_next_command(), module.try_next_command()), (None, None));
         drop(second);
-        assert!(!houses.connected("dev1").await);
+        houses.ends("dev1").await;
         assert!(houses.connected("dev1/mod1").await);
         assert_eq!(houses.count().await, 0);
     }
@@ -341,9 +354,16 @@ async fn a_house_that_cannot_be_reached_keeps_nobody_out_and_is_told_later() {
         let (result, ()) = tokio::join!(invoke(two, reboot(None)), answer(&second, 200));
         assert_eq!(result, Ok(200), "but nobody finds it any more");
         houses.wire.cut(houses.nodes[0], false);
-        tokio::task::yield_now().await;
-        two.clock.advance(Duration::from_millis(caps::CLOSE_RETRY_MS));
-        assert_eq!(told(&first).await, CloseReason::TakenOver);
+        let told = async {
+            loop {
+                if let Some(command) = first.try_next_command() {
+                    return command;
+                }
+                two.clock.advance(Duration::from_millis(caps::CLOSE_RETRY_MS));
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(within(told).await, Command::Close(CloseReason::TakenOver));
         assert_eq!(second.try_next_command(), None);
     }
 }
@@ -361,8 +381,16 @@ async fn who_disables_a_device_waits_for_its_house_or_for_the_end_of_its_lease()
             tokio::task::yield_now().await;
         }
         two.store().sessions().leave(houses.nodes[1]).await.unwrap();
-        one.clock.advance(Duration::from_millis(caps::CLOSE_RETRY_MS));
-        within(disabling).await.unwrap();
+        let passes = async {
+            loop {
+                one.clock.advance(Duration::from_millis(caps::CLOSE_RETRY_MS));
+                tokio::task::yield_now().await;
+            }
+        };
+        let disabled = within(async {
+            tokio::select! { done = disabling => done, () = passes => Ok(()) }
+        });
+        disabled.await.unwrap();
         assert!(!houses.connected("dev1").await);
         assert_eq!(session.try_next_command(), None, "that node has yet to hear of it");
     }
@@ -386,6 +414,7 @@ async fn a_late_flush_of_the_house_that_was_left_changes_nothing() {
         assert!(after.connected);
         assert_eq!(after, before);
         drop(second);
+        houses.ends("dev1").await;
         two.flush_activity().await;
         let (seen, own) = (one.twin("dev1").await.connection, two.twin("dev1").await.connection);
         assert_eq!(seen, own);
