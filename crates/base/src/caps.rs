@@ -318,6 +318,23 @@ pub const DATABASE_PAUSE_MILLIS: u64 = 100;
 pub const DATABASE_COUNT_SECONDS_MAX: u64 = 30;
 /// Lanes of the outbox (cluster.md §4). Rows that wait are in them: never change it without moving those.
 pub const OUTBOX_LANES: u16 = 64;
+/// Rows of one lane that one look takes at most, so that a lane of one key does not keep the others waiting; `bigint` for the database.
+pub const OUTBOX_LANE_ROWS: i64 = 64;
+/// ours: how long a lane stays a server's that does not say so again, and how often is looked for what other servers wrote.
+pub const OUTBOX_LEASE_SECONDS: u64 = 10;
+pub const OUTBOX_POLL_MILLIS: u64 = 500;
+/// What waits to be relayed in one transaction: the relay's own, and one for each endpoint that is delivered to.
+pub const OUTBOX_ERRANDS_MAX: usize = 64;
+/// Connections that appends to streams go over, what they take at once, and how often one is tried (cluster.md §6).
+pub const STREAM_CONNECTIONS: usize = 4;
+pub const STREAM_GROUP_REQUESTS_MAX: usize = 4096;
+pub const STREAM_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const STREAM_APPEND_TRIES_MAX: usize = 8;
+/// One block holds at most (cluster.md §6).
+pub const STREAM_BLOCK_BYTES_MAX: usize = 1024 * 1024;
+pub const STREAM_BLOCK_RECORDS_MAX: u32 = 4096;
+/// How often the ends of streams are asked for while somebody waits there (cluster.md §6).
+pub const STREAM_POLL_MILLIS: u64 = 100;
 pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const LOG_APPEND_QUEUE_MAX: usize = 8192;
 /// What those appends hold in memory; messages have up to 256 KiB.

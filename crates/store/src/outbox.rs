@@ -14,6 +14,7 @@ use self::embedded::Embedded;
 use crate::batch::{Batch, OutboxRow};
 use crate::engine::Outbox as _;
 use crate::error::StoreError;
+use crate::postgres::PostgresOutbox;
 use crate::store::Store;
 use crate::streams::{NewRecord, StreamId, Streams};
 
@@ -59,12 +60,14 @@ pub struct Outbox(Arc<Engine>);
 
 enum Engine {
     Embedded(Embedded),
+    Postgres(PostgresOutbox),
 }
 
 macro_rules! on_engine {
     ($outbox:expr, $name:ident => $call:expr) => {
         match &*$outbox.0 {
             Engine::Embedded($name) => $call,
+            Engine::Postgres($name) => $call,
         }
     };
 }
@@ -72,7 +75,10 @@ macro_rules! on_engine {
 impl Outbox {
     /// Of a store and of the streams beside it.
     pub fn new(store: &Store, streams: &Streams) -> Self {
-        Self(Arc::new(Engine::Embedded(Embedded::new(store.clone(), streams.clone()))))
+        Self(Arc::new(match streams.database() {
+            Some(database) => Engine::Postgres(PostgresOutbox::new(database.postgres())),
+            None => Engine::Embedded(Embedded::new(store.clone(), streams.clone())),
+        }))
     }
 
     /// What this server may empty now; `None` when others have it all. To be asked before each pass: it lasts for seconds.

@@ -9,4 +9,8 @@ pub(crate) enum Fault {
     WarningsTrusted,
     /// Revisions are taken before anything is locked.
     RevisionFirst,
+    /// Every second server locks partitions of streams the other way round.
+    PartitionsUnordered,
+    /// What is relayed is not held against the epoch of its lease.
+    EpochUnchecked,
 }

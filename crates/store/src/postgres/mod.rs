@@ -15,6 +15,7 @@ mod faults;
 mod lane;
 mod leases;
 mod line;
+mod outbox;
 pub(crate) mod query;
 mod reactor;
 pub(crate) mod receive;
@@ -23,6 +24,7 @@ mod resolve;
 mod schema;
 pub(crate) mod sessions;
 mod sql;
+mod streams;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -49,7 +51,9 @@ use self::connection::Connector;
 pub(crate) use self::database::Database;
 #[cfg(test)]
 pub(crate) use self::declared::index_name as index_name_for_test;
+pub(crate) use self::outbox::PostgresOutbox;
 use self::reactor::Reactor;
+pub(crate) use self::streams::PostgresStreams;
 use crate::declared::DeclaredPath;
 use crate::error::StoreError;
 use crate::queue::Queue;
@@ -203,12 +207,18 @@ impl Inner {
         self.desk.queue.close();
         self.sessions.close();
         let workers = std::mem::take(&mut *self.workers.lock());
-        if workers.is_empty() {
+        self.finish(workers);
+    }
+
+    /// Blocks the thread until tasks have ended that hear elsewhere that they shall.
+    fn finish(&self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+        let tasks: Vec<_> = tasks.into_iter().collect();
+        if tasks.is_empty() {
             return;
         }
         let ended = self.reactor.wait_for(async move {
-            for worker in workers {
-                if worker.await.is_err() {
+            for task in tasks {
+                if task.await.is_err() {
                     tracing::error!("what writes to the database panicked");
                 }
             }

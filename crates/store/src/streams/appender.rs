@@ -264,7 +264,7 @@ fn append_bytes(records: &[NewRecord]) -> usize {
 }
 
 /// A door's mistake in its callback must not end the log's thread.
-fn shielded(callback: Callback) -> Callback {
+pub(crate) fn shielded(callback: Callback) -> Callback {
     Box::new(move |result| {
         if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
             tracing::error!("a callback of an append panicked");

@@ -4,7 +4,7 @@
 mod appender;
 mod condense;
 pub mod copy;
-mod format;
+pub(crate) mod format;
 mod group;
 mod housekeeper;
 mod index;
@@ -29,13 +29,14 @@ use base::{InstanceId, Timestamp, caps};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-pub(crate) use self::appender::Callback;
 use self::appender::Settings;
+pub(crate) use self::appender::{Callback, shielded};
 use self::lane::Partition;
 use self::medium::Medium;
 pub(crate) use self::segmented::SegmentedLog;
 use crate::engine::Streams as _;
 use crate::error::StoreError;
+use crate::postgres::{Postgres, PostgresStreams};
 use crate::store::{Durability, Location, Options, lock_directory};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
@@ -48,8 +49,13 @@ impl StreamId {
         Self(format!("{instance}/{name}").into())
     }
 
-    fn from_stored(text: &str) -> Self {
+    pub(crate) fn from_stored(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// The instance, which has no slash in it, and the name.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 
     pub fn as_str(&self) -> &str {
@@ -141,7 +147,7 @@ pub struct Lost {
 }
 
 impl Lost {
-    fn boxed(
+    pub(crate) fn boxed(
         (stream, partition): &Partition,
         first_sequence: u64,
         next_sequence: u64,
@@ -174,13 +180,16 @@ pub struct Streams(Arc<Engine>);
 /// A closed set: who adds an engine adds an arm, and the compiler lists what it must give.
 enum Engine {
     Log(SegmentedLog),
+    Postgres(PostgresStreams),
 }
 
-/// The same call on whichever engine it is.
+/// The same call on whichever engine it is. What is not on the way of every message is boxed, so that its callers' futures stay
+/// small.
 macro_rules! on_engine {
     ($streams:expr, $name:ident => $call:expr) => {
         match &*$streams.0 {
             Engine::Log($name) => $call,
+            Engine::Postgres($name) => $call,
         }
     };
 }
@@ -200,11 +209,17 @@ impl Streams {
         }
     }
 
+    /// Beside the records of a database.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a store is not opened on a database yet"))]
+    pub(crate) fn of_database(postgres: &Postgres) -> Self {
+        Self(Arc::new(Engine::Postgres(PostgresStreams::open(postgres))))
+    }
+
     /// Creates a stream, or gives an existing one the partitions that it lacks. Safe to repeat. Only this makes a stream, so that
     /// an append that comes behind a removal cannot bring one back.
     pub async fn ensure(&self, stream: &StreamId, partition_count: u32) -> Result<(), StoreError> {
         check(stream, [].into_iter())?;
-        on_engine!(self, engine => engine.ensure(stream, partition_count).await)
+        on_engine!(self, engine => Box::pin(engine.ensure(stream, partition_count)).await)
     }
 
     /// Appends in order; durable, and seen by readers, when it returns. All of the records or none.
@@ -253,40 +268,40 @@ impl Streams {
         from: Position,
         count_max: usize,
     ) -> Result<Vec<LogRecord>, StoreError> {
-        on_engine!(self, engine => engine.read(stream, partition, from, count_max).await)
+        on_engine!(self, engine => Box::pin(engine.read(stream, partition, from, count_max)).await)
     }
 
     /// What is known of a partition; all zero before its first record, and where there is none.
     pub async fn partition(&self, stream: &StreamId, partition: u32) -> Result<PartitionState, StoreError> {
-        let state = on_engine!(self, engine => engine.partition(stream, partition).await)?;
+        let state = on_engine!(self, engine => Box::pin(engine.partition(stream, partition)).await)?;
         Ok(state.unwrap_or(PartitionState::NOTHING))
     }
 
     /// The next sequence number of a partition, changing with every durable append, by whichever server. Closed when the stream is
     /// removed, or was not there.
     pub async fn tail(&self, stream: &StreamId, partition: u32) -> Result<watch::Receiver<u64>, StoreError> {
-        on_engine!(self, engine => engine.tail(stream, partition).await)
+        on_engine!(self, engine => Box::pin(engine.tail(stream, partition)).await)
     }
 
     /// Forgets records of a stream that are older than `before`. Disk space comes back by whole segments, once no stream
     /// keeps anything in the oldest.
     pub async fn trim(&self, stream: &StreamId, before: Timestamp) -> Result<(), StoreError> {
-        on_engine!(self, engine => engine.trim(stream, before).await)
+        on_engine!(self, engine => Box::pin(engine.trim(stream, before)).await)
     }
 
     /// Forgets a stream. One of the same name starts again at sequence number 0.
     pub async fn remove(&self, stream: &StreamId) -> Result<(), StoreError> {
-        on_engine!(self, engine => engine.remove(stream).await)
+        on_engine!(self, engine => Box::pin(engine.remove(stream)).await)
     }
 
     /// Every stream there is, by name.
     pub async fn all(&self) -> Result<Vec<StreamId>, StoreError> {
-        on_engine!(self, engine => engine.list(None).await)
+        on_engine!(self, engine => Box::pin(engine.list(None)).await)
     }
 
     /// Every stream of an instance, by name.
     pub async fn of_instance(&self, instance: &InstanceId) -> Result<Vec<StreamId>, StoreError> {
-        on_engine!(self, engine => engine.list(Some(instance)).await)
+        on_engine!(self, engine => Box::pin(engine.list(Some(instance))).await)
     }
 
     /// Records that are known to have been appended to the streams that there are; for metrics.
@@ -311,7 +326,7 @@ impl Streams {
 
     /// After a failure: sees whether an append would be taken.
     pub async fn try_to_write(&self) -> Result<(), StoreError> {
-        on_engine!(self, engine => engine.try_to_write().await)
+        on_engine!(self, engine => Box::pin(engine.try_to_write()).await)
     }
 }
 
@@ -322,10 +337,18 @@ impl Streams {
     }
 
     /// The log, where streams are kept in one.
-    #[expect(clippy::unnecessary_wraps, reason = "streams in a database are in no log")]
     pub(crate) fn embedded(&self) -> Option<&SegmentedLog> {
         match &*self.0 {
             Engine::Log(log) => Some(log),
+            Engine::Postgres(_) => None,
+        }
+    }
+
+    /// The database, where streams are kept in one.
+    pub(crate) fn database(&self) -> Option<&PostgresStreams> {
+        match &*self.0 {
+            Engine::Log(_) => None,
+            Engine::Postgres(streams) => Some(streams),
         }
     }
 
@@ -365,7 +388,10 @@ fn settings(sync: bool) -> Settings {
 }
 
 /// Refuses what the format cannot hold, before it is queued.
-fn check<'a>(stream: &StreamId, records: impl Iterator<Item = &'a NewRecord>) -> Result<(), StoreError> {
+pub(crate) fn check<'a>(
+    stream: &StreamId,
+    records: impl Iterator<Item = &'a NewRecord>,
+) -> Result<(), StoreError> {
     let refuse = |what: &str| Err(StoreError::Refused(format!("a {what} that is too long, in {stream}")));
     if stream.as_str().len() > caps::LOG_NAME_BYTES_MAX {
         return refuse("stream name");

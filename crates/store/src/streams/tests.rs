@@ -1,4 +1,4 @@
-//! The contract of streams, run over a directory and over memory.
+//! The contract of streams, run over a log in a directory, one in memory, and a database. What only a log has is tested on logs.
 
 mod damage;
 
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::medium::Memory;
 use super::*;
+use crate::postgres::Postgres;
 
 fn id() -> StreamId {
     StreamId::new(&InstanceId::from_stored("hub"), "messages/events")
@@ -40,6 +41,16 @@ impl Engine {
         let Self { streams, reopen, directory } = self;
         drop(streams);
         Self { streams: reopen().unwrap(), reopen, directory }
+    }
+
+    /// On a database of its own, where PostgreSQL is there.
+    fn on_database() -> Option<Self> {
+        let database = test_postgres::database()?;
+        let reopen = move || {
+            let config = crate::postgres::Config::parse(&database.url(), Durability::Relaxed)?;
+            Ok(Streams::of_database(&Postgres::open(config)?))
+        };
+        Some(Self { streams: reopen().unwrap(), reopen: Box::new(reopen), directory: None })
     }
 
     async fn append(&self, partition: u32, seconds: i64, bodies: &[&str]) -> u64 {
@@ -74,7 +85,17 @@ async fn bodies(streams: &Streams, partition: u32, from: Position) -> Result<Vec
     }
 }
 
+/// Every engine that there is.
 async fn engines() -> Vec<Engine> {
+    let mut engines = logs().await;
+    if let Some(engine) = Engine::on_database() {
+        engine.streams.ensure(&id(), PARTITIONS).await.unwrap();
+        engines.push(engine);
+    }
+    engines
+}
+
+async fn logs() -> Vec<Engine> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let file = move || {
@@ -106,13 +127,17 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 
 /// 200 records, one a second, over several segments, alternating with another partition.
 async fn filled() -> Vec<Engine> {
-    let engines = engines().await;
+    filled_with(engines().await).await
+}
+
+async fn filled_with(engines: Vec<Engine>) -> Vec<Engine> {
     for engine in &engines {
         for (second, body) in numbered(0..200).iter().enumerate() {
             engine.append(0, i64::try_from(second).unwrap(), &[body]).await;
             engine.append(1, i64::try_from(second).unwrap(), &["other"]).await;
         }
-        assert!(engine.streams.log().state.read().segments.len() > 3);
+        let log = engine.streams.embedded();
+        assert!(log.is_none_or(|log| log.log.state.read().segments.len() > 3));
     }
     engines
 }
@@ -207,12 +232,9 @@ async fn a_tail_tells_of_each_durable_append() {
 async fn a_callback_gets_its_answer_after_readers_can_see_the_record() {
     for engine in engines().await {
         let (told, answer) = oneshot::channel();
-        let log = Arc::clone(engine.streams.log());
-        engine.streams.append_with(&id(), 0, vec![record(1, "a")], move |result| {
-            let seen = log.partition(&(id(), 0)).map(|state| state.next_sequence);
-            told.send((result, seen)).unwrap();
-        });
-        assert_eq!(answer.await.unwrap(), (Ok(Appended { first_sequence: 0 }), Some(1)));
+        engine.streams.append_with(&id(), 0, vec![record(1, "a")], move |result| told.send(result).unwrap());
+        assert_eq!(answer.await.unwrap(), Ok(Appended { first_sequence: 0 }));
+        assert_eq!(engine.streams.partition(&id(), 0).await.unwrap().next_sequence, 1);
         engine.streams.append_with(&id(), 0, vec![record(1, "b")], |_| panic!("a door's mistake"));
         assert_eq!(engine.append(0, 1, &["c"]).await, 2);
     }
@@ -245,7 +267,7 @@ async fn concurrent_appends_each_get_their_own_numbers() {
 
 #[tokio::test]
 async fn a_replayed_append_is_stored_once_per_source_even_after_a_restart() {
-    for mut engine in filled().await {
+    for mut engine in filled_with(logs().await).await {
         let once = async |engine: &Engine, source, ids: &[u64]| {
             let records = ids.iter().map(|id| (*id, record(900, &format!("{source}:{id}")))).collect();
             engine.streams.append_once(&id(), 0, source, records).await.unwrap();
@@ -267,27 +289,14 @@ async fn a_replayed_append_is_stored_once_per_source_even_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
+async fn a_trim_forgets_by_time_and_numbers_go_on_behind_it() {
     for mut engine in filled().await {
-        let count = |engine: &Engine| {
-            engine
-                .streams
-                .log()
-                .medium
-                .list()
-                .unwrap()
-                .iter()
-                .filter(|name| segment::base_of(name).is_some())
-                .count()
-        };
-        let files = count(&engine);
         engine.streams.trim(&id(), at(100)).await.unwrap();
         assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
         assert_eq!(engine.bodies(0, Position::Sequence(0)).await, numbered(100..200));
-        let in_use = engine.streams.log().state.read().segments.len();
-        assert!(in_use < files, "no segment was given back");
+        assert_eq!(engine.bodies(0, Position::Offset(0)).await, numbered(100..200));
+        assert_eq!(engine.bodies(0, Position::Time(at(0))).await, numbered(100..200));
         engine = engine.reopened();
-        assert_eq!(count(&engine), in_use);
         assert_eq!(engine.bodies(0, Position::Earliest).await, numbered(100..200));
         assert_eq!(engine.streams.partition(&id(), 0).await.unwrap().first_sequence, 100);
         // All of it: numbers go on all the same.
@@ -300,8 +309,24 @@ async fn a_trim_forgets_by_time_and_gives_whole_segments_back() {
 }
 
 #[tokio::test]
+async fn a_trim_gives_whole_segments_back() {
+    for engine in filled_with(logs().await).await {
+        let count = |engine: &Engine| {
+            let names = engine.streams.log().medium.list().unwrap();
+            names.iter().filter(|name| segment::base_of(name).is_some()).count()
+        };
+        let files = count(&engine);
+        engine.streams.trim(&id(), at(100)).await.unwrap();
+        let in_use = engine.streams.log().state.read().segments.len();
+        assert!(in_use < files, "no segment was given back");
+        let engine = engine.reopened();
+        assert_eq!(count(&engine), in_use);
+    }
+}
+
+#[tokio::test]
 async fn a_segment_stays_while_any_stream_keeps_something_of_it() {
-    for engine in engines().await {
+    for engine in logs().await {
         let other = StreamId::new(&InstanceId::from_stored("hub"), "other");
         engine.streams.ensure(&other, 1).await.unwrap();
         engine.streams.append(&other, 0, vec![record(0, "kept")]).await.unwrap();
@@ -345,7 +370,9 @@ async fn only_ensure_makes_a_stream() {
         for _ in 0..2 {
             let appended = engine.streams.append(&other, 0, vec![record(1, "a")]).await;
             assert_eq!(appended.map(drop), missing);
-            assert_eq!(engine.streams.append_once(&other, 0, 7, vec![(1, record(1, "a"))]).await, missing);
+            if let Some(log) = engine.streams.embedded() {
+                assert_eq!(log.append_once(&other, 0, 7, vec![(1, record(1, "a"))]).await, missing);
+            }
             let (told, answer) = oneshot::channel();
             engine.streams.append_with(&other, 0, vec![record(1, "a")], |result| told.send(result).unwrap());
             assert_eq!(answer.await.unwrap().map(drop), missing);
@@ -407,7 +434,7 @@ async fn a_removal_under_writers_leaves_nothing_that_keeps_segments() {
 
 #[tokio::test]
 async fn what_the_format_cannot_hold_is_refused() {
-    for engine in engines().await {
+    for engine in logs().await {
         let long = NewRecord { key: "k".repeat(70_000), ..record(1, "a") };
         let refused = engine.streams.append(&id(), 0, vec![long]).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");

@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use self::trips::{Fate, Held};
 use super::database::{Database, no_answer};
 use super::failure::{Kind, kind};
-use super::line::Line;
+use super::line::{Line, Step};
 use crate::batch::{Batch, Committed, Counter};
 use crate::error::{CommitError, StoreError};
 use crate::judge::{Needs, State};
@@ -24,6 +24,9 @@ use crate::queue::Queue;
 use crate::record::Revision;
 
 type Outcome = Result<Committed, CommitError>;
+
+/// Steps of a transaction beside what is judged, made anew at each attempt.
+pub(super) type More<'s> = &'s (dyn Fn() -> Vec<Step<'s>> + Send + Sync);
 
 pub(super) struct Request {
     batch: Batch,
@@ -89,14 +92,21 @@ impl Committer {
         }
     }
 
+    /// One batch, in one transaction with more: steps that come first, and whose failure is the batch's.
+    pub(super) async fn with(&mut self, batch: &Batch, more: More<'_>) -> Outcome {
+        let tried = self.tries(&[batch], Some(more), caps::COMMIT_JUDGED_MAX).await;
+        let busy = || Err(StoreError::Unavailable("what it leans on is another's".into()).into());
+        tried.and_then(|outcomes| outcomes.into_iter().next()).unwrap_or_else(busy)
+    }
+
     /// Together; one by one where others are too often faster, or one of them cannot be kept.
     async fn group(&mut self, batches: &[&Batch]) -> Vec<Outcome> {
-        if let Some(outcomes) = self.tries(batches, caps::COMMIT_JUDGED_MAX).await {
+        if let Some(outcomes) = self.tries(batches, None, caps::COMMIT_JUDGED_MAX).await {
             return outcomes;
         }
         let mut outcomes = Vec::with_capacity(batches.len());
         for batch in batches {
-            let alone = self.tries(std::slice::from_ref(batch), caps::COMMIT_JUDGED_ALONE_MAX).await;
+            let alone = self.tries(std::slice::from_ref(batch), None, caps::COMMIT_JUDGED_ALONE_MAX).await;
             let busy = || vec![Err(StoreError::Unavailable("others were faster too often".into()).into())];
             outcomes.extend(alone.unwrap_or_else(busy));
         }
@@ -104,10 +114,15 @@ impl Committer {
     }
 
     /// None when they are to be tried one by one.
-    async fn tries(&mut self, batches: &[&Batch], tries_max: usize) -> Option<Vec<Outcome>> {
+    async fn tries(
+        &mut self,
+        batches: &[&Batch],
+        more: Option<More<'_>>,
+        tries_max: usize,
+    ) -> Option<Vec<Outcome>> {
         let all = |error: StoreError| Some(batches.iter().map(|_| Err(error.clone().into())).collect());
         for _ in 0..tries_max {
-            match self.attempt(batches).await {
+            match self.attempt(batches, more).await {
                 Attempt::Judged(outcomes) => return Some(outcomes),
                 Attempt::Again(why) => {
                     tracing::debug!(batches = batches.len(), "a group is judged again: {why}");
@@ -127,7 +142,7 @@ impl Committer {
         None
     }
 
-    async fn attempt(&mut self, batches: &[&Batch]) -> Attempt {
+    async fn attempt(&mut self, batches: &[&Batch], more: Option<More<'_>>) -> Attempt {
         if self.line.is_none() {
             match self.desk.database.line(self.slot).await {
                 Ok(line) => self.line = Some(line),
@@ -149,7 +164,7 @@ impl Committer {
             let judged = state.judge(batch, revision);
             outcomes.push(judged.map(|()| Committed { revision: Revision(revision) }));
         }
-        self.keep(&state, outcomes, deadline).await
+        self.keep(&state, more, outcomes, deadline).await
     }
 
     /// The first trip. After it, nothing that the batches need can change until the end.
@@ -174,13 +189,22 @@ impl Committer {
     }
 
     /// The second trip, when there is anything to write.
-    async fn keep(&mut self, state: &State<'_>, outcomes: Vec<Outcome>, deadline: Instant) -> Attempt {
+    async fn keep(
+        &mut self,
+        state: &State<'_>,
+        more: Option<More<'_>>,
+        outcomes: Vec<Outcome>,
+        deadline: Instant,
+    ) -> Attempt {
         let (node, slot, fault) = (self.desk.database.node, self.slot, self.desk.database.config.fault);
         let Some(line) = &mut self.line else { return Attempt::Failed(no_answer()) };
-        let Some(mut steps) = trips::writes(state) else {
+        let mut steps = more.map(|more| more()).unwrap_or_default();
+        steps.extend(trips::writes(state).unwrap_or_default());
+        // A batch that brings more is alone: what was refused of it is refused with all of that.
+        if steps.is_empty() || (more.is_some() && outcomes.iter().any(Result::is_err)) {
             self.roll_back(deadline).await;
             return Attempt::Judged(outcomes);
-        };
+        }
         let group_no = line.group_no + 1;
         let watch = Stopwatch::start();
         let sent = timeout_at(deadline, trips::keep(line, &mut steps, fault)).await;

@@ -1,6 +1,7 @@
 //! What is special to this engine: its tables, what it refuses at the start, and several servers on one database.
 
 mod commits;
+mod streams;
 mod unknown;
 
 use test_postgres::Database;
