@@ -330,7 +330,7 @@ fn open_store(config: &Config) -> Result<(Store, Streams), Failure> {
         StoreError::InUse(directory) => data_directory::in_use(directory.as_ref()),
         error => error.to_string(),
     })?;
-    let streams = Streams::open(&options)?;
+    let streams = Streams::beside(&store, &options)?;
     Ok((store, streams))
 }
 

@@ -34,10 +34,10 @@ pub(crate) use self::appender::{Callback, shielded};
 use self::lane::Partition;
 use self::medium::Medium;
 pub(crate) use self::segmented::SegmentedLog;
-use crate::engine::Streams as _;
+use crate::engine::{self, Streams as _};
 use crate::error::StoreError;
 use crate::postgres::{Postgres, PostgresStreams};
-use crate::store::{Durability, Location, Options, lock_directory};
+use crate::store::{Durability, Location, Options, Store, lock_directory};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,7 +199,9 @@ impl Streams {
     pub fn open(options: &Options) -> Result<Self, StoreError> {
         let settings = settings(options.durability == Durability::Full);
         match &options.location {
-            Location::Postgres(_) => Err(StoreError::Refused("no streams are kept in PostgreSQL".into())),
+            Location::Postgres(_) => {
+                Err(StoreError::Refused("streams in a database are opened with its records".into()))
+            }
             Location::Memory => Self::open_at(Medium::memory(), settings, None),
             Location::File(directory) => {
                 let directory = directory.join("log");
@@ -209,8 +211,14 @@ impl Streams {
         }
     }
 
-    /// Beside the records of a database.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a store is not opened on a database yet"))]
+    /// Those of an opened store: in its database, or in a log of their own beside it.
+    pub fn beside(store: &Store, options: &Options) -> Result<Self, StoreError> {
+        match store.engine() {
+            engine::Engine::Postgres(postgres) => Ok(Self::of_database(postgres)),
+            engine::Engine::Sqlite(_) => Self::open(options),
+        }
+    }
+
     pub(crate) fn of_database(postgres: &Postgres) -> Self {
         Self(Arc::new(Engine::Postgres(PostgresStreams::open(postgres))))
     }
