@@ -20,6 +20,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(500);
 /// Takes the database for this server, and waits for as long as one that was killed may still hold it.
 pub(crate) async fn claim(store: &Store, clock: &Clock) -> Result<Lease, Failure> {
     let patience = clock.elapsed().plus(LENGTH + RENEWED_EVERY);
+    let mut is_told = false;
     loop {
         if let Some(lease) = store.leases().take(NAME, store.node(), LENGTH).await? {
             return Ok(lease);
@@ -29,7 +30,9 @@ pub(crate) async fn claim(store: &Store, clock: &Clock) -> Result<Lease, Failure
                  one, or give this one a database of its own with --store"
                 .into());
         }
-        tracing::info!("another server uses this database, or was killed a moment ago; waiting");
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::info!("another server uses this database, or was killed a moment ago; waiting");
+        }
         clock.sleep(LOOKED_EVERY).await;
     }
 }

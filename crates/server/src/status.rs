@@ -67,7 +67,8 @@ impl Report {
             "connections": {"https": open(&self.counters.https_open), "mqtt": open(&self.counters.mqtt_open)},
             "hubs": self.hubs().await,
             "disk": {
-                "inMemory": self.places.store.is_none(),
+                "inMemory": self.places.store == store::Location::Memory,
+                "inDatabase": matches!(self.places.store, store::Location::Postgres(_)),
                 "recordsBytes": sizes.records,
                 "recordsWalBytes": sizes.records_wal,
                 "logBytes": sizes.log,

@@ -1,5 +1,5 @@
-//! The server is killed with SIGKILL in the middle of writes, again and again, on one data directory. Whatever was acknowledged before a
-//! kill must be there after it: telemetry (PUBACK), device twins and registered devices (200).
+//! The server is killed with SIGKILL in the middle of writes, again and again, on one data directory or one database, and the database
+//! too. Whatever was acknowledged before a kill must be there after it: telemetry (PUBACK), device twins and registered devices (200).
 
 #![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
 
@@ -17,6 +17,8 @@ use server::client::{ClientError, Https, Login, MqttClient, Trust};
 
 /// "At least fifty times" is the promise.
 const KILLS: usize = 50;
+/// On a database, whose next server waits until the killed one's lease is over.
+const KILLS_ON_DATABASE: usize = 6;
 const DEVICES: usize = 4;
 /// Every connection writes at most this long before its server is killed.
 const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
@@ -32,13 +34,16 @@ struct Server {
 }
 
 impl Server {
-    fn start(directory: &Path) -> Self {
+    fn start(directory: &Path, store: &str) -> Self {
         let [_, _, high, low] = std::process::id().to_be_bytes();
-        let address = format!("127.{}.{low}.250", 100 + high % 100);
+        // Another for each test of this process.
+        let last = if store.starts_with("sqlite") { 250 } else { 251 };
+        let address = format!("127.{}.{low}.{last}", 100 + high % 100);
         let mut child = Command::new(env!("CARGO_BIN_EXE_twinhub"))
             .args(["serve", "--listen", &address, "--data-dir"])
             .arg(directory)
             .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
+            .env("TWINHUB_STORE", store)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -125,6 +130,17 @@ impl Writer {
         json!({"deviceId": id, "authentication": {"type": "sas", "symmetricKey": keys}})
     }
 
+    /// Until a device can be read again, for as long as a server takes to find its database.
+    async fn finds(&self, server: &Server, id: &str) {
+        let found = async {
+            while self.send(server, "GET", &format!("/devices/{id}"), &Value::Null).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+        assert!(found.is_ok(), "the server does not find its database again");
+    }
+
     /// Sends numbered messages one after another, writing down each that was acknowledged.
     async fn telemetry(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
         let host = server.variable("IOTHUB_HOSTNAME");
@@ -165,8 +181,21 @@ impl Writer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_over_fifty_kills() {
+    nothing_acknowledged_is_lost("sqlite://", KILLS, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_on_a_database_whoever_of_the_two_is_killed() {
+    let Some(database) = test_postgres::Server::start(&["fsync=on"]) else {
+        return test_postgres::did_not_run();
+    };
+    let records = database.database();
+    nothing_acknowledged_is_lost(&records.url(), KILLS_ON_DATABASE, Some(&database)).await;
+}
+
+async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Option<&test_postgres::Server>) {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start(directory.path());
+    let mut server = Server::start(directory.path(), store);
     let pem = std::fs::read_to_string(directory.path().join("ca.pem")).unwrap();
     let trust = Trust::only(&pem).unwrap();
     let writer =
@@ -178,7 +207,7 @@ async fn nothing_acknowledged_is_lost_over_fifty_kills() {
     }
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
-    for life in 0..KILLS {
+    for life in 0..kills {
         // Numbers never come back, so that every message is told apart.
         let from = (life as u64 + 1) * 1_000_000;
         let mut random = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(life as u64);
@@ -195,18 +224,24 @@ async fn nothing_acknowledged_is_lost_over_fifty_kills() {
         };
         // The writers never end by themselves; they are dropped with the server.
         let _ = tokio::time::timeout(Duration::from_millis(millis), work).await;
-        server.kill();
-        server = Server::start(directory.path());
+        if let Some(database) = database.filter(|_| life % 2 == 0) {
+            database.kill();
+            database.start_again();
+            writer.finds(&server, &ids[0]).await;
+        } else {
+            server.kill();
+            server = Server::start(directory.path(), store);
+        }
     }
-    check(&writer, &server, directory.path()).await;
+    check(&writer, &server, directory.path(), kills).await;
 }
 
-async fn check(writer: &Writer, server: &Server, directory: &Path) {
+async fn check(writer: &Writer, server: &Server, directory: &Path, kills: usize) {
     let ledger = std::mem::take(&mut *writer.ledger.lock().unwrap());
     let counts = (ledger.messages.len(), ledger.desired.len(), ledger.devices.len());
     println!("{} messages, {} twins, {} devices were acknowledged", counts.0, counts.1, counts.2);
     assert!(
-        counts.0 > KILLS && counts.1 == DEVICES && counts.2 > KILLS,
+        counts.0 > kills && counts.1 == DEVICES && counts.2 > kills,
         "too little was written to mean anything"
     );
 

@@ -24,9 +24,18 @@ pub fn database() -> Option<Database> {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
     let server = SHARED.get_or_init(|| Server::start(&[])).as_ref();
     if server.is_none() {
-        test_data::did_not_run(MISSING);
+        did_not_run();
     }
     server.map(Server::database)
+}
+
+/// Says that a test did not run because PostgreSQL is missing.
+///
+/// # Panics
+/// In CI.
+#[track_caller]
+pub fn did_not_run() {
+    test_data::did_not_run(MISSING);
 }
 
 const MISSING: &str = "PostgreSQL is missing: install Debian's package postgresql, or set TWINHUB_POSTGRES_BIN to the folder \

@@ -188,7 +188,8 @@ pub(crate) struct ServeArgs {
     /// A configuration file [default: twinhub.toml here or in the data directory]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where records are kept: `sqlite://` (in the data directory) or `sqlite::memory:` [default: sqlite://]
+    /// Where everything is kept: `sqlite://` (in the data directory), `sqlite::memory:` or `postgres://user@host/database`, whose
+    /// password belongs into a file that the setting `store_file` names [default: sqlite://]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// full: acknowledged means synced; relaxed: for CI [default: full]

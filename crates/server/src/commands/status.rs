@@ -91,6 +91,9 @@ fn disk(disk: &Value) -> String {
     if disk["inMemory"] == true {
         return format!("records and events in memory{free}");
     }
+    if disk["inDatabase"] == true {
+        return format!("records and events in PostgreSQL{free}");
+    }
     format!(
         "records {} and {} of write-ahead log, events {}{free}",
         size("recordsBytes"),

@@ -9,8 +9,7 @@ use rest::admin::{Family, Kind};
 #[derive(Clone)]
 pub(crate) struct Places {
     pub(crate) data_dir: PathBuf,
-    /// `None`: records and events are in memory.
-    pub(crate) store: Option<PathBuf>,
+    pub(crate) store: store::Location,
 }
 
 /// Bytes, as the files are long.
@@ -25,11 +24,15 @@ pub(crate) struct Sizes {
 
 impl Places {
     pub(crate) fn of(config: &crate::config::Config) -> Self {
-        let store = match &config.store {
-            store::Location::File(directory) => Some(directory.clone()),
-            store::Location::Memory | store::Location::Postgres(_) => None,
-        };
-        Self { data_dir: config.data_dir.clone(), store }
+        Self { data_dir: config.data_dir.clone(), store: config.store.clone() }
+    }
+
+    /// What holds the data: the store's own directory, or the data directory with its keys.
+    pub(crate) fn directory(&self) -> &Path {
+        match &self.store {
+            store::Location::File(directory) => directory,
+            store::Location::Memory | store::Location::Postgres(_) => &self.data_dir,
+        }
     }
 
     pub(crate) async fn sizes(&self) -> Sizes {
@@ -38,13 +41,13 @@ impl Places {
     }
 
     pub(crate) fn look(&self) -> Sizes {
-        let free = free_bytes(self.store.as_deref().unwrap_or(&self.data_dir));
-        let Some(store) = &self.store else { return Sizes { free, ..Sizes::default() } };
+        let free = free_bytes(self.directory());
+        let store::Location::File(store) = &self.store else { return Sizes { free, ..Sizes::default() } };
         Sizes {
+            free,
             records: file_bytes(&store.join("records.db")),
             records_wal: file_bytes(&store.join("records.db-wal")),
             log: directory_bytes(&store.join("log")),
-            free,
         }
     }
 }
@@ -112,11 +115,11 @@ mod tests {
         for (name, bytes) in [("records.db", 10), ("records.db-wal", 20), ("log/1", 3), ("log/2", 4)] {
             std::fs::write(path.join(name), vec![0; bytes]).unwrap();
         }
-        let places = Places { data_dir: path.to_owned(), store: Some(path.to_owned()) };
+        let places = Places { data_dir: path.to_owned(), store: store::Location::File(path.to_owned()) };
         let sizes = places.look();
         assert_eq!((sizes.records, sizes.records_wal, sizes.log), (10, 20, 7));
         assert!(sizes.free.is_none_or(|free| free > 0));
-        let in_memory = Places { store: None, ..places };
+        let in_memory = Places { store: store::Location::Memory, ..places };
         assert_eq!(Sizes { free: None, ..in_memory.look() }, Sizes::default());
     }
 }

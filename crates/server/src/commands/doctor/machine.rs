@@ -90,7 +90,7 @@ pub(super) fn files(_: &Patient) -> Vec<Finding> {
 pub(super) fn disk(patient: &Patient) -> Vec<Finding> {
     const CHECK: &str = "disk";
     let places = Places::of(&patient.config);
-    let place = places.store.clone().unwrap_or_else(|| places.data_dir.clone());
+    let place = places.directory().to_owned();
     // What is not there yet will lie where what is above it lies.
     let there = place.ancestors().find(|path| path.exists()).unwrap_or(&place);
     let Some(free) = crate::metrics::free_bytes(there) else {
