@@ -64,6 +64,31 @@ async fn a_second_server_on_the_same_directory_is_refused_wherever_its_records_a
 }
 
 #[tokio::test]
+async fn a_second_server_on_the_same_database_is_refused_and_the_first_goes_on() {
+    let Some(database) = test_postgres::database() else { return };
+    let command = |directory: &Path, address: &str| {
+        let mut command = Server::command(directory, address);
+        command.env("TWINHUB_STORE", database.url());
+        command
+    };
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let address = own_address();
+    let server = Server::spawn(command(one.path(), &address), address.clone());
+    let second = deadline::output(&mut command(other.path(), &own_address()));
+    assert!(!second.status.success());
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("another server uses this database"), "{said}");
+    let answer = client(one.path()).send("GET", &server.url("/readyz"), &[], "").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(server.terminate().success());
+    let address = own_address();
+    let next = Server::spawn(command(other.path(), &address), address.clone());
+    assert!(next.ready_line.starts_with("twinhub is ready "), "{:?}", next.ready_line);
+    let waited = "SELECT count(*) FROM twinhub.lease WHERE name = 'sole_server' AND until > now()";
+    assert_eq!(database.query(waited), "1");
+}
+
+#[tokio::test]
 async fn a_port_that_cannot_be_had_is_named_with_the_setting_that_helps() {
     let directory = tempfile::tempdir().unwrap();
     let address = own_address();
