@@ -31,14 +31,17 @@ impl Own {
         *self.0.lock()
     }
 
+    /// Whoever comes next need not wait until this node's leases are over.
     pub(super) async fn end(&self, database: &Database) {
         let (number, epoch) = columns(self.node());
-        let text = "UPDATE node SET until = '-infinity' WHERE id = $1 AND epoch = $2";
+        let of_node = "UPDATE node SET until = '-infinity' WHERE id = $1 AND epoch = $2";
+        let of_work = "UPDATE lease SET until = '-infinity' WHERE node = $1 AND until > now()";
         let ended = async {
             let connection = database.connect().await?;
-            connection.execute(text, &[&number, &epoch]).await.map_err(StoreError::from)
+            connection.execute(of_node, &[&number, &epoch]).await?;
+            connection.execute(of_work, &[&number]).await.map_err(StoreError::from)
         };
-        // Else the lease ends by itself.
+        // Else they end by themselves.
         if !timeout(ANSWER, ended).await.is_ok_and(|ended| ended.is_ok()) {
             tracing::debug!("the end of this node was not stored");
         }

@@ -6,7 +6,7 @@ use base::ids::IdentityId;
 use base::{InstanceId, Timestamp};
 
 use super::{Live, group};
-use crate::engine::Sessions;
+use crate::engine::{Leases as _, Sessions};
 use crate::postgres::{Config, Postgres};
 use crate::store::Durability;
 
@@ -90,13 +90,17 @@ async fn a_node_that_lost_its_lease_begins_another_life_without_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_leaves_nobody_connected() {
+async fn a_server_that_ends_leaves_nobody_connected_and_its_leases_to_the_next() {
     let Some(database) = test_postgres::database() else { return };
     let (ends, stays) = (open(&database), open(&database));
     ends.live().begin(ends.live().node(), &instance(), &id("dev1"), since()).await.unwrap();
     assert_eq!(connected(&stays.live()).await, 1);
     let node = ends.live().node();
+    assert!(ends.live().take("lane/1", node, LEASE).await.unwrap().is_some());
+    assert_eq!(stays.live().take("lane/1", stays.live().node(), LEASE).await.unwrap(), None);
     tokio::task::spawn_blocking(move || drop(ends)).await.unwrap();
     assert!(!stays.live().lives(node).await.unwrap());
     assert_eq!(connected(&stays.live()).await, 0);
+    let next = stays.live().take("lane/1", stays.live().node(), LEASE).await.unwrap().unwrap();
+    assert_eq!(next.epoch, 2, "it is another's, so what the first wrote under it is over");
 }
