@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Database;
 
 const START_SECONDS: u32 = 60;
-const PORT: &str = "5432";
+/// Names its socket, and nothing listens there on the network unless it is asked to.
+const PORT: u16 = 5432;
 
 /// Fast and forgetful, unless a test says otherwise: a test's data need not survive a power cut.
 const SETTINGS: &[&str] = &[
@@ -36,6 +37,7 @@ struct Inner {
     owner: Option<Owner>,
     directory: PathBuf,
     settings: Vec<String>,
+    port: u16,
     running: Mutex<u32>,
     /// Removes the directory when its standard input ends, which it does with this process, however that ends.
     remover: Mutex<Child>,
@@ -68,6 +70,32 @@ impl Server {
     /// # Panics
     /// When PostgreSQL is there and does not work.
     pub fn start(settings: &[&str]) -> Option<Self> {
+        Self::begin(settings, PORT, |_| ())
+    }
+
+    /// One that is reached over TLS too, at `127.0.0.1`, with the certificate that proves it, which is its own authority.
+    ///
+    /// # Panics
+    /// When PostgreSQL is there and does not work, or openssl is missing in CI.
+    pub fn start_with_tls() -> Option<(Self, PathBuf)> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        drop(listener);
+        let is_made = std::cell::Cell::new(false);
+        let settings =
+            ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../cert.pem", "ssl_key_file=../key.pem"];
+        let made = |directory: &Path| is_made.set(certify(directory));
+        if Command::new("openssl").arg("version").output().is_err() {
+            test_data::did_not_run("openssl is missing");
+            return None;
+        }
+        let server = Self::begin(&settings, port, made)?;
+        assert!(is_made.get(), "openssl makes a certificate");
+        let certificate = server.directory().join("cert.pem");
+        Some((server, certificate))
+    }
+
+    fn begin(settings: &[&str], port: u16, prepare: impl FnOnce(&Path)) -> Option<Self> {
         let programs = crate::programs()?;
         let owner = Owner::find();
         let directory = tempfile::Builder::new().prefix("twinhub-postgres-").tempdir().expect("a directory");
@@ -80,8 +108,10 @@ impl Server {
         let remover = remover(&directory);
         let settings = SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
         let (running, remover) = (Mutex::new(0), Mutex::new(remover));
-        let inner = Inner { programs, owner, directory, settings, running, remover };
+        let inner = Inner { programs, owner, directory, settings, port, running, remover };
         inner.make();
+        prepare(&inner.directory);
+        inner.give_away("key.pem");
         let server = Self(Arc::new(inner));
         server.start_again();
         Some(server)
@@ -103,7 +133,12 @@ impl Server {
     /// Where a database of it is found.
     pub fn url(&self, database: &str) -> String {
         let folder = self.0.directory.to_str().expect("a temporary directory is text").replace('/', "%2F");
-        format!("postgresql://postgres@{folder}:{PORT}/{database}")
+        format!("postgresql://postgres@{folder}:{}/{database}", self.0.port)
+    }
+
+    /// The same over the network, for a server that was started with TLS.
+    pub fn network_url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.0.port)
     }
 
     /// Ends it at once, as a crash does, with all that serve its connections.
@@ -153,7 +188,7 @@ impl Server {
                 "-U",
                 "postgres",
                 "-p",
-                PORT,
+                &self.0.port.to_string(),
                 "-d",
                 database,
             ])
@@ -193,6 +228,7 @@ impl Inner {
         let mut command = self.command(&["postgres"]);
         command.arg("-D").arg(self.directory.join("data"));
         command.arg("-c").arg(format!("unix_socket_directories={}", self.directory.display()));
+        command.arg("-c").arg(format!("port={}", self.port));
         for setting in &self.settings {
             command.arg("-c").arg(setting);
         }
@@ -207,6 +243,14 @@ impl Inner {
             let _ = child.map(|mut child| child.wait());
         });
         process.recv().expect("the thread answers").expect("setpriv of util-linux is there")
+    }
+
+    /// A file that is there becomes the server's own, and nobody else's.
+    fn give_away(&self, file: &str) {
+        let path = self.directory.join(file);
+        if let (true, Some(Owner { user, group })) = (path.exists(), self.owner) {
+            chown(&path, Some(user), Some(group)).expect("root may give it away");
+        }
     }
 
     /// Whether a process of the server still has its directory as its own.
@@ -230,6 +274,25 @@ impl Drop for Inner {
         drop(remover.stdin.take());
         let _ = remover.wait();
     }
+}
+
+/// Makes a certificate for the loopback and its key; gives whether that went well.
+fn certify(directory: &Path) -> bool {
+    let mut command = Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=twinhub test",
+    ]);
+    command.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]);
+    command.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(directory);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// Waits for the end of its standard input and then removes the directory, for a while, since a dying server may still write.

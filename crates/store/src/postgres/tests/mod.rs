@@ -49,6 +49,24 @@ fn a_database_that_does_not_keep_its_promises_is_refused_unless_that_is_wanted()
 }
 
 #[tokio::test]
+async fn a_server_that_proves_its_name_is_reached_over_tls_and_no_other() {
+    let Some((server, certificate)) = test_postgres::Server::start_with_tls() else { return };
+    let database = server.database();
+    let url = server.network_url(database.name());
+    let at = |roots: &std::path::Path| {
+        let url = format!("{url}?sslmode=require&sslrootcert={}", roots.display());
+        Postgres::open(Config::parse(&url, Durability::Relaxed).unwrap())
+    };
+    let postgres = at(&certificate).unwrap();
+    let text = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let row = postgres.reader().await.unwrap().query_one(text, &[]).await.unwrap();
+    assert!(row.get::<_, bool>(0));
+    // Of another authority.
+    let Some((_other, stranger)) = test_postgres::Server::start_with_tls() else { return };
+    assert!(matches!(at(&stranger).map(drop), Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn readers_look_into_the_stores_own_schema() {
     let Some(database) = test_postgres::database() else { return };
     let postgres = open(&database).unwrap();
