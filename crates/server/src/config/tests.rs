@@ -60,7 +60,7 @@ fn a_value_that_does_not_read_names_itself_and_its_source() {
     let too_many = (0..17).map(|n| format!("DIGITALTWINS.p{n}")).collect::<Vec<_>>().join(",");
     for (variable, value, reason) in [
         ("TWINHUB_LISTEN", "here", "invalid IP address"),
-        ("TWINHUB_STORE", "postgres://db", "later release"),
+        ("TWINHUB_STORE_FILE", "/nowhere/store", "No such file"),
         ("TWINHUB_STORE", "redis://db", "sqlite"),
         ("TWINHUB_DURABILITY", "perhaps", "full or relaxed"),
         ("TWINHUB_INDEXED_PATHS", "DIGITALTWINS.a, TWINS.b", "'TWINS.b' is no path"),
