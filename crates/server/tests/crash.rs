@@ -20,8 +20,10 @@ const KILLS: usize = 50;
 /// On a database, whose next server waits until the killed one's lease is over.
 const KILLS_ON_DATABASE: usize = 6;
 const DEVICES: usize = 4;
-/// Every connection writes at most this long before its server is killed.
+/// A server is killed so long after it has acknowledged something of each kind.
 const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
+/// Every life acknowledges something by then.
+const LIFE_MAX: Duration = Duration::from_secs(60);
 
 #[path = "fixture/deadline.rs"]
 mod deadline;
@@ -141,6 +143,28 @@ impl Writer {
         assert!(found.is_ok(), "the server does not find its database again");
     }
 
+    /// So long after something of each kind was acknowledged in this life: how soon that is, is the machine's affair.
+    async fn has_written_for(&self, time: Duration) {
+        let counts = || {
+            let ledger = self.ledger.lock().unwrap();
+            (ledger.messages.len(), ledger.desired.len(), ledger.devices.len())
+        };
+        let before = counts();
+        let has_written = async {
+            while {
+                let now = counts();
+                now.0 < before.0 + 2 || now.1 < DEVICES || now.2 == before.2
+            } {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(
+            tokio::time::timeout(LIFE_MAX, has_written).await.is_ok(),
+            "nothing is acknowledged any more"
+        );
+        tokio::time::sleep(time).await;
+    }
+
     /// Sends numbered messages one after another, writing down each that was acknowledged.
     async fn telemetry(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
         let host = server.variable("IOTHUB_HOSTNAME");
@@ -223,7 +247,10 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
             tokio::join!(devices, writer.registrations(&server, life))
         };
         // The writers never end by themselves; they are dropped with the server.
-        let _ = tokio::time::timeout(Duration::from_millis(millis), work).await;
+        tokio::select! {
+            _ = work => {}
+            () = writer.has_written_for(Duration::from_millis(millis)) => {}
+        }
         if let Some(database) = database.filter(|_| life % 2 == 0) {
             database.kill();
             database.start_again();
