@@ -89,7 +89,11 @@ impl From<Throttled> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::ServerError
+        match error {
+            // Whoever asks again learns what became of it.
+            StoreError::Busy | StoreError::Unknown(_) => Self::ServerBusy,
+            _ => Self::ServerError,
+        }
     }
 }
 
@@ -106,5 +110,18 @@ impl From<CommitError> for Error {
 impl MayConflict for Error {
     fn is_conflict(&self) -> bool {
         *self == Self::Conflict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_ask_again_is_told_so() {
+        for error in [StoreError::Busy, StoreError::Unknown("no answer".into())] {
+            assert_eq!(Error::from(error), Error::ServerBusy);
+        }
+        assert_eq!(Error::from(StoreError::Closed), Error::ServerError);
     }
 }

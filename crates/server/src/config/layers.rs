@@ -57,10 +57,10 @@ pub(crate) enum ConfigError {
     NoDataDirectory,
 }
 
-/// A value as it may be printed: a connection string has a password in it.
+/// A value as it may be printed: a connection string, a misspelt one too, has a password in it.
 fn shown(value: &str) -> &str {
-    let is_database = value.starts_with("postgres://") || value.starts_with("postgresql://");
-    if is_database { "postgres://… (not shown)" } else { value }
+    let has_user = value.contains("://") && value.contains('@');
+    if has_user || value.starts_with("postgres") { "postgres://… (not shown)" } else { value }
 }
 
 /// Variables with our prefix that are no settings: `twinhub env` prints the first two, our tests read the third.

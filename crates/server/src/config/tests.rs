@@ -119,6 +119,9 @@ fn a_connection_string_may_stand_in_a_file_and_is_never_shown() {
     let variables = [("TWINHUB_STORE", "postgresql://hub:secret@db/twinhub"), ("TWINHUB_DATA_DIR", "/d")];
     let layers = Layers::gather(&Flags::default(), environment(&variables)).unwrap();
     assert!(layers.rows().all(|(_, value, _)| !value.contains("secret")));
+    let misspelt = [("TWINHUB_STORE", "Postgres://hub:secret@db/twinhub"), ("TWINHUB_DATA_DIR", "/d")];
+    let refused = Layers::gather(&Flags::default(), environment(&misspelt)).unwrap().config().unwrap_err();
+    assert!(!refused.to_string().contains("secret"), "{refused}");
 }
 
 #[test]
