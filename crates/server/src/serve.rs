@@ -76,10 +76,8 @@ struct Server {
     hosts_file: Option<Arc<HostsFile>>,
     run_file: RunFile,
     service_manager: ServiceManager,
-    /// Held to the end: dropping the last clone closes the files and gives up the directory.
+    /// Held to the end: dropping the last clone closes the files and gives up the directory, or the leases of a database.
     store: Store,
-    /// Of a database; a data directory is claimed by its file.
-    lease: Option<Lease>,
     _claim: File,
 }
 
@@ -172,17 +170,7 @@ impl Server {
         let service_manager = ServiceManager::of_environment();
         service_manager.ready(&tasks);
         let config = config.clone();
-        Ok(Self {
-            config,
-            tasks,
-            is_ready,
-            hosts_file,
-            run_file,
-            service_manager,
-            store,
-            lease,
-            _claim: claim,
-        })
+        Ok(Self { config, tasks, is_ready, hosts_file, run_file, service_manager, store, _claim: claim })
     }
 
     /// Takes nothing new, finishes what is in hand, and leaves nothing behind that says we run.
@@ -200,11 +188,6 @@ impl Server {
         };
         if cut > 0 {
             tracing::warn!(tasks = cut, "not everything ended in time");
-        }
-        if let Some(lease) = &self.lease
-            && let Err(error) = self.store.leases().give_back(lease).await
-        {
-            tracing::warn!(%error, "the next server waits until this one's lease of the database is over");
         }
         self.store.close();
         let run_file = RunFile::path(&self.config.data_dir);

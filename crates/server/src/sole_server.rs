@@ -37,7 +37,7 @@ pub(crate) async fn claim(store: &Store, clock: &Clock) -> Result<Lease, Failure
     }
 }
 
-/// Keeps the lease until the server stops. One that it has lost ends the server: another may begin at any moment.
+/// Keeps the lease until the server stops; the store gives it back when it is closed, behind its last commit. One that it has lost ends the server: another may begin at any moment.
 pub(crate) fn keep(store: &Store, lease: &Lease, tasks: &Tasks, clock: &Clock) {
     let (store, lease, time, stopping) = (store.clone(), lease.clone(), clock.clone(), tasks.stopping());
     let work = move || renew(store.clone(), lease.clone(), time.clone(), stopping.clone());

@@ -222,13 +222,13 @@ impl Store {
     }
 
     /// Bytes of what waits in the outbox, by instance.
-    pub async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
+    pub(crate) async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
         ask_engine!(self.engine(), engine => engine.outbox_bytes())
     }
 
     /// Takes rows out of the outbox. They are not read again, and deleted with the next commit, whoever makes it; after a crash
     /// before that they come once more.
-    pub async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
+    pub(crate) async fn outbox_done(&self, ids: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         match self.engine() {
             Engine::Sqlite(sqlite) => {
@@ -248,7 +248,7 @@ impl Store {
     }
 
     /// The greatest outbox id that is committed; changes with every commit that wrote one.
-    pub fn outbox_written(&self) -> watch::Receiver<u64> {
+    pub(crate) fn outbox_written(&self) -> watch::Receiver<u64> {
         on_engine!(self.engine(), engine => engine.outbox_written())
     }
 

@@ -48,8 +48,6 @@ const ROWS: &str = "SELECT o.id, o.instance, o.partition_key, o.payload FROM unn
     WHERE x.lane = l.lane::smallint AND x.instance <> ALL ($2::text[]) ORDER BY x.id LIMIT $3::bigint) AS o \
     ORDER BY o.id LIMIT $4::bigint";
 
-const BYTES: &str = "SELECT instance, sum(octet_length(payload))::bigint FROM outbox GROUP BY instance";
-
 pub(crate) struct PostgresOutbox {
     postgres: Postgres,
     /// By part, and when each was asked for.
@@ -237,13 +235,7 @@ impl Outbox for PostgresOutbox {
     }
 
     async fn bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
-        let wait = Duration::from_secs(caps::DATABASE_COUNT_SECONDS_MAX);
-        let rows = self.postgres.rows(BYTES, &[], wait).await?;
-        let bytes = |row: &tokio_postgres::Row| {
-            let instance = InstanceId::from_stored(escape::text_back(row.get(0)));
-            (instance, u64::try_from(row.get::<_, i64>(1)).unwrap_or_default())
-        };
-        Ok(rows.iter().map(bytes).collect())
+        self.postgres.outbox_bytes().await
     }
 
     fn written(&self) -> watch::Receiver<u64> {
