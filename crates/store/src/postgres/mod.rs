@@ -133,8 +133,7 @@ impl Postgres {
 
     /// Makes the indexes of these paths, and drops those of others. Queries use them from then on.
     pub(crate) async fn declare(&self, paths: Vec<DeclaredPath>) -> Result<(), StoreError> {
-        let client = self.connect().await?;
-        declared::settle(&client, &paths).await?;
+        declared::settle(&self.0.desk.database, &paths).await?;
         *self.0.declared.write() = paths;
         Ok(())
     }
