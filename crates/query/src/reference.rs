@@ -1,7 +1,8 @@
 //! The meaning of a plan: run over documents in memory with the one evaluator. Tests hold every engine's SQL against
-//! it; it tries every combination, so nothing else should call it.
+//! it, and the engine in memory answers with it; it tries every combination, so nothing else should call it.
 
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use crate::evaluate::{self, Scope};
 use crate::plan::{Binding, Column, Link, Output, Plan, Table};
@@ -9,6 +10,18 @@ use crate::value::Value;
 
 /// Every row of the answer, in page order.
 pub fn run(plan: &Plan, twins: &[Json], relationships: &[Json]) -> Vec<Json> {
+    let mut rows = rows(plan, twins, relationships);
+    let parsed = |row: Box<RawValue>| serde_json::from_str(row.get()).expect("a row is JSON");
+    if let Output::Count { .. } = plan.output {
+        return plan.count_row(rows.len() as u64).into_iter().map(parsed).collect();
+    }
+    rows.truncate(plan.rows_left(usize::MAX, 0));
+    let keys = plan.order().len();
+    rows.iter().map(|row| parsed(plan.row(&row[keys..]).expect("the documents are JSON"))).collect()
+}
+
+/// Of each row what an engine reads: its keys, and the documents that the output needs. In page order, and all of them.
+pub fn rows(plan: &Plan, twins: &[Json], relationships: &[Json]) -> Vec<Vec<String>> {
     let mut rows = vec![Vec::new()];
     for binding in &plan.bindings {
         let documents = match binding.table {
@@ -21,12 +34,12 @@ pub fn run(plan: &Plan, twins: &[Json], relationships: &[Json]) -> Vec<Json> {
         plan.condition.as_ref().is_none_or(|condition| evaluate::truth(condition, &Row(row)) == Some(true))
     });
     rows.sort_by_key(|row| keys(plan, row));
-    if let Output::Count { .. } = plan.output {
-        let count = plan.count_row(rows.len() as u64);
-        return count.iter().map(|row| serde_json::from_str(row.get()).expect("a row is JSON")).collect();
-    }
-    rows.truncate(plan.rows_left(usize::MAX, 0));
-    rows.iter().map(|row| project(plan, row)).collect()
+    let documents = plan.documents();
+    let read = |row: &Vec<&Json>| {
+        let documents = documents.iter().map(|at| row[*at].to_string());
+        keys(plan, row).into_iter().chain(documents).collect()
+    };
+    rows.iter().map(read).collect()
 }
 
 fn extend<'d>(row: &[&'d Json], binding: &Binding, documents: &'d [Json]) -> Vec<Vec<&'d Json>> {
@@ -46,12 +59,6 @@ fn extend<'d>(row: &[&'d Json], binding: &Binding, documents: &'d [Json]) -> Vec
 fn keys(plan: &Plan, row: &[&Json]) -> Vec<String> {
     let order = plan.order();
     order.iter().map(|part| row[part.binding][part.member].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn project(plan: &Plan, row: &[&Json]) -> Json {
-    let documents: Vec<String> = plan.documents().iter().map(|at| row[*at].to_string()).collect();
-    let row = plan.row(&documents).expect("the documents are JSON");
-    serde_json::from_str(row.get()).expect("a row is JSON")
 }
 
 struct Row<'d>(&'d [&'d Json]);

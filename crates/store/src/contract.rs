@@ -1,13 +1,14 @@
-//! The contract of records, run over every engine: a file and memory. Each test takes a fresh store of each.
+//! The contract of records, run over every engine: a file, memory, the hostile one and a database. Each test takes a fresh store of each.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
-use base::InstanceId;
+use base::{Clock, InstanceId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Batch, CommitError, Counter, Durability, Find, Key, Location, Options, OutboxEntry, Record, Scan, Store,
-    StoreError, Stored, Table, retry_on_conflict, table,
+    StoreError, Stored, Table, memory, retry_on_conflict, table,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,7 @@ struct Engine {
     store: Store,
     directory: Option<tempfile::TempDir>,
     database: Option<test_postgres::Database>,
+    hostile: Option<memory::Database>,
 }
 
 fn options(directory: Option<PathBuf>) -> Options {
@@ -64,18 +66,28 @@ fn open(database: &test_postgres::Database) -> Store {
     Store::open(&Options::new(location, Durability::Relaxed)).unwrap()
 }
 
+/// The engine in memory, which lets others go first wherever it may.
+fn hostile() -> Engine {
+    let seed = RandomState::new().hash_one(0);
+    println!("seed {seed}");
+    let hostile = memory::Database::hostile(Clock::system(), seed, memory::Odds::DISORDER);
+    let store = Store::on_memory(&hostile);
+    Engine { store, directory: None, database: None, hostile: Some(hostile) }
+}
+
 fn engines() -> Vec<Engine> {
     let directory = tempfile::tempdir().unwrap();
     let file = Store::open(&options(Some(directory.path().to_owned()))).unwrap();
     let memory = Store::open(&options(None)).unwrap();
-    let file = Engine { store: file, directory: Some(directory), database: None };
-    let memory = Engine { store: memory, directory: None, database: None };
+    let file = Engine { store: file, directory: Some(directory), database: None, hostile: None };
+    let memory = Engine { store: memory, directory: None, database: None, hostile: None };
     let database = test_postgres::database().map(|database| Engine {
         store: open(&database),
         directory: None,
         database: Some(database),
+        hostile: None,
     });
-    [file, memory].into_iter().chain(database).collect()
+    [file, memory, hostile()].into_iter().chain(database).collect()
 }
 
 impl Engine {
@@ -107,14 +119,15 @@ impl Engine {
 
     /// Closes and opens again what outlives a process.
     fn reopened(self) -> Option<Self> {
-        let Self { store, directory, database } = self;
+        let Self { store, directory, database, hostile } = self;
         drop(store);
         let store = match (&directory, &database) {
+            _ if hostile.is_some() => Store::on_memory(hostile.as_ref()?),
             (Some(directory), _) => Store::open(&options(Some(directory.path().to_owned()))).unwrap(),
             (None, Some(database)) => open(database),
             (None, None) => return None,
         };
-        Some(Self { store, directory, database })
+        Some(Self { store, directory, database, hostile })
     }
 }
 
@@ -539,7 +552,7 @@ async fn outbox_rows_come_with_their_batch_in_order_and_go_when_removed() {
         engine.store.outbox_done(rows.iter().map(|row| row.id)).await.unwrap();
         assert_eq!(engine.store.outbox(0, 10).await.unwrap(), []);
         let last = rows[4].id;
-        let outlives = engine.directory.is_some() || engine.database.is_some();
+        let outlives = engine.directory.is_some() || engine.database.is_some() || engine.hostile.is_some();
         let store = if outlives { engine.reopened().unwrap() } else { engine };
         store.commit(|batch| batch.outbox(entry("dev1", b"x"))).await.unwrap();
         assert!(store.store.outbox(0, 10).await.unwrap()[0].id > last, "an outbox id was given twice");
@@ -609,7 +622,7 @@ async fn rows_that_are_done_do_not_gather_without_end() {
 async fn outbox_ids_can_be_raised_above_what_a_log_has_seen_and_never_fall() {
     for engine in engines() {
         assert!(!engine.store.raise_outbox(0).await.unwrap());
-        if engine.database.is_some() {
+        if engine.database.is_some() || engine.hostile.is_some() {
             assert!(!engine.store.raise_outbox(41).await.unwrap(), "no log is beside it");
             continue;
         }

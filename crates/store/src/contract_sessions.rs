@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::{Leases, Sessions};
 use crate::sessions::{Begun, Node, Owner};
-use crate::{Durability, Location, Options, Store, postgres, sqlite};
+use crate::{Durability, Location, Options, Store, memory, postgres, sqlite};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -29,6 +29,13 @@ fn embedded() -> Engine<sqlite::sessions::Live> {
     let clock = Clock::system();
     let live = Arc::new(sqlite::sessions::Live::new(clock.clone(), 0));
     Engine { processes: [Arc::clone(&live), live], pass: Box::new(move |time| clock.advance(time)) }
+}
+
+fn in_memory() -> Engine<memory::Memory> {
+    let clock = Clock::manual(since());
+    let database = memory::Database::new(clock.clone());
+    let open = || Arc::new(memory::Memory::open(&database));
+    Engine { processes: [open(), open()], pass: Box::new(move |time| clock.advance(time)) }
 }
 
 fn postgres() -> Option<Engine<postgres::sessions::Live>> {
@@ -55,6 +62,15 @@ macro_rules! on_every_engine {
                 #[tokio::test]
                 async fn $case() {
                     super::$case(super::embedded()).await;
+                }
+            )*
+        }
+
+        mod in_memory {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(super::in_memory()).await;
                 }
             )*
         }

@@ -11,6 +11,8 @@ pub mod instances;
 mod judge;
 mod key;
 pub mod leases;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 mod outbox;
 mod postgres;
 mod queue;

@@ -61,6 +61,8 @@ pub struct Outbox(Arc<Engine>);
 enum Engine {
     Embedded(Embedded),
     Postgres(PostgresOutbox),
+    #[cfg(any(test, feature = "memory"))]
+    Memory(crate::memory::Memory),
 }
 
 macro_rules! on_engine {
@@ -68,6 +70,8 @@ macro_rules! on_engine {
         match &*$outbox.0 {
             Engine::Embedded($name) => $call,
             Engine::Postgres($name) => $call,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory($name) => $call,
         }
     };
 }
@@ -75,6 +79,10 @@ macro_rules! on_engine {
 impl Outbox {
     /// Of a store and of the streams beside it.
     pub fn new(store: &Store, streams: &Streams) -> Self {
+        #[cfg(any(test, feature = "memory"))]
+        if let Some(memory) = streams.memory() {
+            return Self(Arc::new(Engine::Memory(memory.clone())));
+        }
         Self(Arc::new(match streams.database() {
             Some(database) => Engine::Postgres(PostgresOutbox::new(database.postgres())),
             None => Engine::Embedded(Embedded::new(store.clone(), streams.clone())),

@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    fn of(engine: Engine) -> Self {
+    pub(crate) fn of(engine: Engine) -> Self {
         Self(Arc::new(Inner { engine, commits_total: AtomicU64::new(0), health: Health::default() }))
     }
 
@@ -200,6 +200,8 @@ impl Store {
     pub fn has_standby(&self) -> Option<bool> {
         match self.engine() {
             Engine::Sqlite(_) => None,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => None,
             Engine::Postgres(postgres) => Some(postgres.condition().has_standby),
         }
     }
@@ -237,6 +239,8 @@ impl Store {
                 }
             }
             Engine::Postgres(_) => ids.into_iter().for_each(|id| batch.outbox_done(id)),
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => ids.into_iter().for_each(|id| batch.outbox_done(id)),
         }
         self.commit(batch).await.map(drop).map_err(CommitError::unconditional)
     }
@@ -256,6 +260,8 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self.engine() {
             Engine::Sqlite(sqlite) => sqlite.snapshot(),
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => Err(StoreError::Refused("it is in memory".into())),
             Engine::Postgres(_) => {
                 Err(StoreError::Refused("a database is copied with the database's own tools".into()))
             }
@@ -266,7 +272,7 @@ impl Store {
     pub(crate) fn sqlite(&self) -> &Sqlite {
         match self.engine() {
             Engine::Sqlite(sqlite) => sqlite,
-            Engine::Postgres(_) => panic!("this test is of the embedded engine"),
+            _ => panic!("this test is of the embedded engine"),
         }
     }
 }

@@ -30,6 +30,9 @@ const TOOLS: &[&str] = &["xtask", "bench"];
 /// What tests may use and nothing that is shipped; they use nothing of the house.
 const FOR_TESTS: &[&str] = &["test_data", "test_postgres"];
 
+/// Parts of our crates that are built for tests alone.
+const FEATURES_FOR_TESTS: &[(&str, &str)] = &[("store", "memory")];
+
 /// Crates that only some of ours may name, and those whose tests may too: they stand on the other side of the wire.
 const RESERVED: &[(&str, &[&str], &[&str])] = &[
     ("rusqlite", &["store"], &[]),
@@ -62,6 +65,11 @@ pub(super) fn check(metadata: &Value) -> Vec<String> {
             }
             if FOR_TESTS.contains(&used) && !is_for_tests && !FOR_TESTS.contains(&name) {
                 faults.push(format!("{what} uses {used}, which is for tests"));
+            }
+            for feature in dependency["features"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if FEATURES_FOR_TESTS.contains(&(used, feature)) && !is_for_tests {
+                    faults.push(format!("{what} turns on {feature} of {used}, which is for tests"));
+                }
             }
             match (own, layer_of.get(used)) {
                 (Some(own), Some(other)) if other >= own => {
@@ -122,6 +130,12 @@ mod tests {
         {
             assert_eq!(faults(name, &json!({"name": used, "kind": "dev"})), in_tests, "{name} {used}");
             assert_eq!(faults(name, &json!({"name": used, "kind": null})), shipped, "{name} {used}");
+        }
+        for (name, kind, expected) in
+            [("hub", json!(null), 1), ("hub", json!("dev"), 0), ("bench", json!(null), 0)]
+        {
+            let dependency = json!({"name": "store", "features": ["memory"], "kind": kind});
+            assert_eq!(faults(name, &dependency), expected, "{name} {dependency}");
         }
     }
 }

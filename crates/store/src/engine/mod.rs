@@ -21,6 +21,8 @@ use crate::sqlite::Sqlite;
 pub(crate) enum Engine {
     Sqlite(Box<Sqlite>),
     Postgres(Postgres),
+    #[cfg(any(test, feature = "memory"))]
+    Memory(Box<crate::memory::Memory>),
 }
 
 /// The same call on whichever engine it is.
@@ -29,6 +31,8 @@ macro_rules! on_engine {
         match $engine {
             $crate::engine::Engine::Sqlite($name) => $call,
             $crate::engine::Engine::Postgres($name) => $call,
+            #[cfg(any(test, feature = "memory"))]
+            $crate::engine::Engine::Memory($name) => $call,
         }
     };
 }
@@ -40,6 +44,8 @@ macro_rules! ask_engine {
         match $engine {
             $crate::engine::Engine::Sqlite($name) => $call.await,
             $crate::engine::Engine::Postgres($name) => $crate::engine::apart($call).await,
+            #[cfg(any(test, feature = "memory"))]
+            $crate::engine::Engine::Memory($name) => $crate::engine::apart($call).await,
         }
     };
 }

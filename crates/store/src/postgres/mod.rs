@@ -12,7 +12,7 @@ mod document;
 pub(crate) mod escape;
 mod failure;
 mod faults;
-mod lane;
+pub(crate) mod lane;
 mod leases;
 mod line;
 mod outbox;

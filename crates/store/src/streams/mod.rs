@@ -124,7 +124,7 @@ pub struct PartitionState {
 }
 
 impl PartitionState {
-    const NOTHING: Self =
+    pub(crate) const NOTHING: Self =
         Self { first_sequence: 0, next_sequence: 0, last_offset: 0, last_time: Timestamp::NEVER };
 }
 
@@ -181,6 +181,8 @@ pub struct Streams(Arc<Engine>);
 enum Engine {
     Log(SegmentedLog),
     Postgres(PostgresStreams),
+    #[cfg(any(test, feature = "memory"))]
+    Memory(crate::memory::Memory),
 }
 
 /// The same call on whichever engine it is. What is not on the way of every message is boxed, so that its callers' futures stay
@@ -190,6 +192,8 @@ macro_rules! on_engine {
         match &*$streams.0 {
             Engine::Log($name) => $call,
             Engine::Postgres($name) => $call,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory($name) => $call,
         }
     };
 }
@@ -216,11 +220,18 @@ impl Streams {
         match store.engine() {
             engine::Engine::Postgres(postgres) => Ok(Self::of_database(postgres)),
             engine::Engine::Sqlite(_) => Self::open(options),
+            #[cfg(any(test, feature = "memory"))]
+            engine::Engine::Memory(memory) => Ok(Self::of_memory(memory)),
         }
     }
 
     pub(crate) fn of_database(postgres: &Postgres) -> Self {
         Self(Arc::new(Engine::Postgres(PostgresStreams::open(postgres))))
+    }
+
+    #[cfg(any(test, feature = "memory"))]
+    pub(crate) fn of_memory(memory: &crate::memory::Memory) -> Self {
+        Self(Arc::new(Engine::Memory(memory.clone())))
     }
 
     /// Creates a stream, or gives an existing one the partitions that it lacks. Safe to repeat. Only this makes a stream, so that
@@ -349,14 +360,27 @@ impl Streams {
         match &*self.0 {
             Engine::Log(log) => Some(log),
             Engine::Postgres(_) => None,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => None,
         }
     }
 
     /// The database, where streams are kept in one.
     pub(crate) fn database(&self) -> Option<&PostgresStreams> {
         match &*self.0 {
-            Engine::Log(_) => None,
             Engine::Postgres(streams) => Some(streams),
+            Engine::Log(_) => None,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => None,
+        }
+    }
+
+    /// The memory, where streams are kept there.
+    #[cfg(any(test, feature = "memory"))]
+    pub(crate) fn memory(&self) -> Option<&crate::memory::Memory> {
+        match &*self.0 {
+            Engine::Memory(memory) => Some(memory),
+            _ => None,
         }
     }
 

@@ -53,6 +53,16 @@ impl Engine {
         Some(Self { streams: reopen().unwrap(), reopen: Box::new(reopen), directory: None })
     }
 
+    /// In memory, with others going first wherever they may.
+    fn hostile() -> Self {
+        let seed = RandomState::new().hash_one(0);
+        println!("seed {seed}");
+        let clock = base::Clock::system();
+        let database = crate::memory::Database::hostile(clock, seed, crate::memory::Odds::DISORDER);
+        let reopen = move || Ok(Streams::of_memory(&crate::memory::Memory::open(&database)));
+        Self { streams: reopen().unwrap(), reopen: Box::new(reopen), directory: None }
+    }
+
     async fn append(&self, partition: u32, seconds: i64, bodies: &[&str]) -> u64 {
         let records = bodies.iter().map(|body| record(seconds, body)).collect();
         self.streams.append(&id(), partition, records).await.unwrap().first_sequence
@@ -88,6 +98,9 @@ async fn bodies(streams: &Streams, partition: u32, from: Position) -> Result<Vec
 /// Every engine that there is.
 async fn engines() -> Vec<Engine> {
     let mut engines = logs().await;
+    let hostile = Engine::hostile();
+    hostile.streams.ensure(&id(), PARTITIONS).await.unwrap();
+    engines.push(hostile);
     if let Some(engine) = Engine::on_database() {
         engine.streams.ensure(&id(), PARTITIONS).await.unwrap();
         engines.push(engine);
