@@ -100,26 +100,35 @@ impl<T> Queue<T> {
         state.closed || !self.is_full(&state)
     }
 
-    /// Blocks until something waits and takes up to `max` in order; `None` once the queue is closed and empty.
-    pub(crate) fn take(&self, max: usize) -> Option<Vec<T>> {
+    /// Blocks until something waits; false once the queue is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.state.lock();
         while state.items.is_empty() {
             if state.closed {
-                return None;
+                return false;
             }
             state.sleeping += 1;
             self.filled.wait(&mut state);
             state.sleeping -= 1;
         }
-        let was_full = self.is_full(&state);
-        let count = state.items.len().min(max);
-        let taken: Vec<T> = state.items.drain(..count).collect();
-        state.bytes = state.items.iter().map(self.weigh).sum();
-        drop(state);
-        if was_full {
-            self.room.notify_waiters();
+        true
+    }
+
+    /// Blocks until something waits and takes up to `max` in order; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self, max: usize) -> Option<Vec<T>> {
+        while self.wait() {
+            let taken = self.take_now(max);
+            // Another thread may have been sooner.
+            if !taken.is_empty() {
+                return Some(taken);
+            }
         }
-        Some(taken)
+        None
+    }
+
+    /// Up to `max` of what waits now, in order.
+    pub(crate) fn take_now(&self, max: usize) -> Vec<T> {
+        self.take_waiting(max, usize::MAX).0
     }
 
     /// The same for a task: waits until something does, and takes no more than `bytes_max`, but for a single item.
@@ -162,6 +171,17 @@ impl<T> Queue<T> {
             self.arrived.notify_one();
         }
         (taken, is_closed)
+    }
+
+    /// Whether its thread sleeps until something comes, so that nothing waits and nothing that was taken is not done.
+    pub(crate) fn is_slept_on(&self) -> bool {
+        let state = self.state.lock();
+        state.sleeping > 0 && state.items.is_empty() && !state.closed
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().items.len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -66,12 +66,15 @@ fn run<C>(jobs: &Queue<Job<C>>, context: &C) {
 /// Starts a thread that the store cannot be without. A panic in it ends the process: what it was about to do is unknown, those who
 /// wait for it would wait for ever, and a start recovers everything that was acknowledged (ADR 5).
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    let guarded = move || {
-        let guard = EndsProcess;
-        work();
-        std::mem::forget(guard);
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(guarded)
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || or_end(work))
+}
+
+/// Does such a thread's work where one is.
+pub(crate) fn or_end<T>(work: impl FnOnce() -> T) -> T {
+    let guard = EndsProcess;
+    let done = work();
+    std::mem::forget(guard);
+    done
 }
 
 struct EndsProcess;

@@ -16,6 +16,9 @@ use store::{
 
 const DIRECTORY: &str = "TWINHUB_SYNCS_TEST_DIRECTORY";
 const DURABILITY: &str = "TWINHUB_SYNCS_TEST_DURABILITY";
+/// A commit is done on the thread of whoever brings it where the runtime has others, else on the writer's own.
+const THREADS: &str = "TWINHUB_SYNCS_TEST_THREADS";
+const ONE: &str = "one";
 const ROUNDS: usize = 40;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,7 +35,11 @@ impl Record for Number {
 
 fn main() {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut runtime = match std::env::var(THREADS).as_deref() {
+            Ok(ONE) => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = runtime.enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
         let work = async { tokio::time::timeout(PATIENCE, write(Path::new(&directory))).await };
         return runtime.block_on(work).expect("writes end in time");
@@ -43,12 +50,20 @@ fn main() {
         return test_data::did_not_run(&format!("syncs: {why}"));
     }
     for kind in ["records.db-wal", ".log"] {
-        let full = Watched::run(&folder.path().join(format!("full{kind}")), "full", &watcher, kind);
-        assert_eq!(full.acknowledged, ROUNDS, "{kind}: {full:?}");
-        assert_eq!(full.unsynced, 0, "{kind}: acknowledged before it was synced: {full:?}");
-        let relaxed = Watched::run(&folder.path().join(format!("relaxed{kind}")), "relaxed", &watcher, kind);
-        assert!(relaxed.unsynced > 0, "{kind}: relaxed waits for the disk, or nothing is seen: {relaxed:?}");
-        println!("syncs: {kind}: {full:?}, relaxed {relaxed:?}");
+        for threads in [ONE, "several"] {
+            let watched = |durability: &str| {
+                let directory = folder.path().join(format!("{durability}-{threads}{kind}"));
+                Watched::run(&directory, [durability, threads], &watcher, kind)
+            };
+            let (full, relaxed) = (watched("full"), watched("relaxed"));
+            assert_eq!(full.acknowledged, ROUNDS, "{kind}: {full:?}");
+            assert_eq!(full.unsynced, 0, "{kind}: acknowledged before it was synced: {full:?}");
+            assert!(
+                relaxed.unsynced > 0,
+                "{kind}: relaxed waits for the disk, or nothing is seen: {relaxed:?}"
+            );
+            println!("syncs: {kind}, {threads} thread(s): {full:?}, relaxed {relaxed:?}");
+        }
     }
 }
 
@@ -102,10 +117,14 @@ struct Watched {
 }
 
 impl Watched {
-    fn run(directory: &Path, durability: &str, watcher: &Path, kind: &str) -> Self {
+    fn run(directory: &Path, [durability, threads]: [&str; 2], watcher: &Path, kind: &str) -> Self {
         let program = std::env::current_exe().expect("a program knows itself");
         let mut child = Command::new(program);
-        child.env(DIRECTORY, directory).env(DURABILITY, durability).env("LD_PRELOAD", watcher);
+        child
+            .env(DIRECTORY, directory)
+            .env(DURABILITY, durability)
+            .env(THREADS, threads)
+            .env("LD_PRELOAD", watcher);
         let output = child.output().expect("the child starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");

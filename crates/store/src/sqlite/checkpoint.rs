@@ -133,8 +133,17 @@ impl Keeper {
     }
 
     /// After a commit.
-    pub(crate) fn keep(&mut self, writer: &Connection) {
+    pub(crate) fn committed(&self) {
         self.log.committed();
+    }
+
+    /// Whether `keep` has something to do, which may take long.
+    pub(crate) fn is_due(&self) -> bool {
+        self.log.bytes() >= self.try_at_bytes || self.log.is_ripe.load(Ordering::Relaxed)
+    }
+
+    /// Starts the log anew if it is time, between two commits.
+    pub(crate) fn keep(&mut self, writer: &Connection) {
         let bytes = self.log.bytes();
         let is_full = bytes >= self.try_at_bytes;
         if !is_full && !self.log.is_ripe.swap(false, Ordering::Relaxed) {

@@ -11,13 +11,13 @@ use base::measure::{Distribution, Histogram, SYNC_MICROS};
 use base::{InstanceId, caps};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::checkpoint::{self, Keeper, Log};
 use super::read;
 use super::sessions::Live;
 use super::snapshot::Snapshot;
-use super::writer::{Done, Request, Writer};
+use super::writer::{Commits, Done, Writer};
 use super::{Connections, Shared};
 use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
 use crate::compiled::Rows;
@@ -25,7 +25,6 @@ use crate::declared::DeclaredPath;
 use crate::engine::{Range, Raw, Records};
 use crate::error::{CommitError, StoreError};
 use crate::key::Key;
-use crate::queue::Queue;
 use crate::store::{Durability, Location, lock_directory};
 use crate::table::Table;
 use crate::turns::{Asker, Turns};
@@ -40,7 +39,7 @@ pub(crate) struct Sqlite {
     /// One place less than readers: queries may take long, and lists must not wait behind them.
     queries: Turns,
     live: Live,
-    commits: Arc<Queue<Request>>,
+    commits: Arc<Commits>,
     outbox_done: Arc<Done>,
     /// None in memory.
     log: Option<Arc<Log>>,
@@ -81,7 +80,6 @@ impl Sqlite {
         let live = Live::open(&writer.lock())?;
         #[cfg(test)]
         let writer_for_test = Arc::clone(&writer);
-        let commits = Arc::new(Queue::new(caps::COMMIT_QUEUE_MAX));
         let log = checkpointer.is_some().then(|| Arc::new(Log::default()));
         if let Some(log) = &log {
             log.watch(&mut writer.lock())?;
@@ -90,7 +88,6 @@ impl Sqlite {
         let syncs = Arc::new(Histogram::new(SYNC_MICROS));
         let writer = Writer::new(
             writer,
-            Arc::clone(&commits),
             Arc::clone(&outbox_done),
             outbox_written,
             log.clone().map(Keeper::new),
@@ -98,7 +95,9 @@ impl Sqlite {
         )?;
         let queries = Turns::new(readers.len().saturating_sub(1).max(1));
         let readers = Workers::start("records-read", readers, caps::READ_QUEUE_MAX)?;
-        let writer = workers::spawn("records-write", move || writer.run())?;
+        let commits = Arc::new(Commits::new(writer));
+        let writing = Arc::clone(&commits);
+        let writer = workers::spawn("records-write", move || writing.run())?;
         let checkpointer = match (checkpointer, log.clone()) {
             (Some(connection), Some(log)) => {
                 Some(workers::spawn("records-checkpoint", move || checkpoint::run(&connection, &log))?)
@@ -172,6 +171,11 @@ impl Sqlite {
     #[cfg(test)]
     pub(crate) fn writer_for_test(&self) -> Shared {
         Arc::clone(&self.writer_for_test)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn commits_waiting_for_test(&self) -> usize {
+        self.commits.waiting_for_test()
     }
 
     /// Runs a read on a reader thread, over one connection that refuses to write.
@@ -248,20 +252,15 @@ impl Records for Sqlite {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
-        let (answer, answered) = oneshot::channel();
-        self.commits.push_when_room(Request::Commit { batch, answer }).await?;
-        answered.await.unwrap_or(Err(StoreError::Closed.into()))
+        self.commits.commit(batch).await
     }
 
     async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
         for place in super::purges() {
             loop {
-                let (answer, answered) = oneshot::channel();
                 let (place, instance) = (place.clone(), instance.as_str().to_owned());
                 let limit = caps::PURGE_ROWS_MAX;
-                let request = Request::Purge { place, instance, limit, answer };
-                self.commits.push_when_room(request).await?;
-                if answered.await.unwrap_or(Err(StoreError::Closed))? < limit {
+                if self.commits.purge(place, instance, limit).await? < limit {
                     break;
                 }
             }

@@ -1,5 +1,6 @@
-//! The one thread that writes. It takes every batch that waits, runs each in a savepoint of one transaction, syncs once and
-//! only then answers. Nothing is acknowledged that is not durable.
+//! The one writer. It takes every batch that waits, runs each in a savepoint of one transaction, syncs once and only then answers.
+//! Nothing is acknowledged that is not durable. It has a thread of its own; what comes while that sleeps is committed by whoever
+//! brings it (ADR 10).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use base::caps;
 use base::measure::Histogram;
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
+use tokio::task::block_in_place;
 
 use super::checkpoint::Keeper;
 use super::counts::Counts;
@@ -17,6 +20,7 @@ use crate::batch::{Batch, Committed};
 use crate::error::{CommitError, StoreError};
 use crate::queue::Queue;
 use crate::record::Revision;
+use crate::workers;
 
 /// Revisions are reserved on disk this many at a time, so that a commit need not write the last one.
 const REVISIONS_RESERVED: u64 = 1 << 16;
@@ -63,9 +67,80 @@ impl Done {
     }
 }
 
+/// The writer, and those who wait for it.
+pub(crate) struct Commits {
+    queue: Queue<Request>,
+    writer: Mutex<Writer>,
+}
+
+impl Commits {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self { queue: Queue::new(caps::COMMIT_QUEUE_MAX), writer: Mutex::new(writer) }
+    }
+
+    /// The thread's work: groups of all that wait, until the end.
+    pub(crate) fn run(&self) {
+        while self.queue.wait() {
+            // First the writer, then what has come while somebody else had it.
+            let mut writer = self.writer.lock();
+            writer.group(self.queue.take_now(caps::COMMIT_BATCHES_MAX));
+            writer.keep();
+        }
+        self.writer.lock().finish();
+    }
+
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Commit { batch, answer };
+        if let Some(request) = self.at_once(request) {
+            self.queue.push_when_room(request).await?;
+        }
+        answered.await.unwrap_or(Err(StoreError::Closed.into()))
+    }
+
+    pub(crate) async fn purge(
+        &self,
+        place: super::Purge,
+        instance: String,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.push_when_room(Request::Purge { place, instance, limit, answer }).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Commits on the caller's thread, for to wake another one and to be woken by it takes about as long as a sync; gives the request
+    /// back where somebody else commits, or it might take long. The runtime hands on whatever else this thread has to do, so a sync
+    /// that turns out to be slow holds up nobody.
+    fn at_once(&self, request: Request) -> Option<Request> {
+        if !can_hand_on() {
+            return Some(request);
+        }
+        // Not before the writer is ours: at the end of the store the thread waits for it, and then nobody may come after.
+        let writer =
+            self.writer.try_lock().filter(|writer| self.queue.is_slept_on() && writer.may_be_brief());
+        let Some(mut writer) = writer else { return Some(request) };
+        block_in_place(|| workers::or_end(|| writer.group(vec![request])));
+        None
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting_for_test(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// Whether there is another thread that could go on with what else this one has to do.
+fn can_hand_on() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
 pub(crate) struct Writer {
     connection: Shared,
-    queue: Arc<Queue<Request>>,
     done: Arc<Done>,
     outbox: watch::Sender<u64>,
     keeper: Option<Keeper>,
@@ -79,7 +154,6 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(
         connection: Shared,
-        queue: Arc<Queue<Request>>,
         done: Arc<Done>,
         outbox: watch::Sender<u64>,
         keeper: Option<Keeper>,
@@ -90,13 +164,21 @@ impl Writer {
         let reserved =
             reserved.parse().map_err(|_| StoreError::Corrupt("the reserved revision is no number".into()))?;
         let (counts, next_revision) = (Counts::default(), reserved);
-        Ok(Self { connection, queue, done, outbox, keeper, syncs, counts, next_revision, reserved })
+        Ok(Self { connection, done, outbox, keeper, syncs, counts, next_revision, reserved })
     }
 
-    pub(crate) fn run(mut self) {
-        while let Some(requests) = self.queue.take(caps::COMMIT_BATCHES_MAX) {
-            self.group(requests);
+    /// Whether nothing but a sync can make the next commit long. In memory the connection is everyone's.
+    fn may_be_brief(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| !keeper.is_due())
+    }
+
+    fn keep(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(&self.connection.lock());
         }
+    }
+
+    fn finish(&mut self) {
         if !self.done.all().is_empty() {
             self.group(Vec::new());
         }
@@ -122,8 +204,8 @@ impl Writer {
                     self.outbox.send_replace(id);
                 }
                 outcomes.into_iter().for_each(Outcome::tell);
-                if let Some(keeper) = &mut self.keeper {
-                    keeper.keep(&self.connection.lock());
+                if let Some(keeper) = &self.keeper {
+                    keeper.committed();
                 }
             }
             Err(error) => {

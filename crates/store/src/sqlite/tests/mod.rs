@@ -4,10 +4,14 @@ mod damage;
 mod migration;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::InstanceId;
+use parking_lot::Mutex;
 use rusqlite::Connection;
+use rusqlite::hooks::Action;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LOG_BYTES_MAX, STEP_BYTES};
@@ -357,4 +361,86 @@ async fn a_change_that_nobody_listens_to_writes_one_page_and_touches_no_index() 
 fn the_engine_is_compiled_to_sync_data_alone() {
     let flags = option_env!("LIBSQLITE3_FLAGS").unwrap_or_default();
     assert!(flags.contains("-DHAVE_FDATASYNC=1"), "see .cargo/config.toml: {flags:?}");
+}
+
+/// The threads that change records, in their order.
+fn changing_threads(store: &Store) -> Arc<Mutex<Vec<String>>> {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&names);
+    let note = move |_: Action, _: &str, _: &str, _: i64| {
+        seen.lock().push(std::thread::current().name().unwrap_or_default().to_owned());
+    };
+    store.sqlite().writer_for_test().lock().update_hook(Some(note)).unwrap();
+    names
+}
+
+/// A commit on the caller's thread needs the writer's own to be asleep, which it is soon.
+async fn until_committed_at_once(store: &Store, threads: &Mutex<Vec<String>>) {
+    let tried = async {
+        while threads.lock().last().is_none_or(|last| last == WRITER) {
+            put(store, "a", 10).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), tried).await.expect("in time");
+    threads.lock().clear();
+}
+
+const WRITER: &str = "records-write";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_alone_commits_by_himself_and_all_who_come_meanwhile_share_the_next_commit() {
+    const OTHERS: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let threads = changing_threads(&store);
+    until_committed_at_once(&store, &threads).await;
+    let before = store.syncs().count;
+    let connection = store.sqlite().writer_for_test();
+    let held = Arc::new(AtomicBool::new(true));
+    let (holding, let_go) = (Arc::clone(&held), Arc::clone(&held));
+    let (says, hears) = tokio::sync::oneshot::channel();
+    let holder = std::thread::spawn(move || {
+        let _held = connection.lock();
+        says.send(()).unwrap();
+        while holding.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    });
+    hears.await.unwrap();
+    let mut commits = tokio::task::JoinSet::new();
+    for number in 0..=OTHERS {
+        let store = store.clone();
+        commits.spawn(async move { put(&store, &format!("b{number}"), 10).await.unwrap() });
+    }
+    // The first one waits for the connection and holds up nobody: the others come in behind it.
+    let come = async {
+        while store.sqlite().commits_waiting_for_test() < OTHERS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), come).await.expect("in time");
+    let_go.store(false, Ordering::Release);
+    commits.join_all().await;
+    holder.join().unwrap();
+    assert_eq!(store.syncs().count, before + 2);
+    let threads = threads.lock().clone();
+    assert_eq!(threads.len(), 1 + OTHERS);
+    assert!(threads[0] != WRITER && threads[1..].iter().all(|name| name == WRITER), "{threads:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_refused_on_its_askers_thread_leaves_nothing_and_the_next_one_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let threads = changing_threads(&store);
+    until_committed_at_once(&store, &threads).await;
+    let mut batch = Batch::default();
+    batch.insert(&Blob("new".into(), String::new()));
+    batch.insert(&Blob("a".into(), String::new()));
+    assert_eq!(store.commit(batch).await.unwrap_err(), CommitError::Conflict);
+    assert_eq!(store.get::<Blob>(&Key::new(["i", "new", ""])).await.unwrap(), None);
+    until_committed_at_once(&store, &threads).await;
+    store.close();
+    assert!(matches!(put(&store, "b", 10).await, Err(CommitError::Store(StoreError::Closed))));
+    assert_eq!(store.count::<Blob>(&Key::all()).await.unwrap(), 1);
 }
