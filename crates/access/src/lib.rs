@@ -4,14 +4,18 @@
 mod caller;
 pub mod certificates;
 pub mod directory;
+mod files;
 mod permission;
 pub mod roles;
+pub mod secrets;
 mod signing_key;
 mod token;
 
 pub use caller::{Caller, Denied, Grant};
 pub use certificates::{Certificates, KeyKind};
 pub use directory::Directory;
+pub use files::FileError;
 pub use permission::{Permission, Right};
+pub use secrets::{SealingKey, ServerSecrets};
 pub use signing_key::{PublicSigningKey, SigningKeyError};
 pub use token::{TokenError, audiences, resource_of_scope};

@@ -1,7 +1,7 @@
 //! The data directory: where it is unless told, and files in it that only their owner may read.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
@@ -38,6 +38,24 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
 
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(at(path))
+}
+
+/// Reads a secret that the operator gave, unless others may read it too.
+pub(crate) fn read_own(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path).map_err(at(path))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata().map_err(at(path))?.permissions().mode() & 0o077 != 0 {
+            let shown = path.display();
+            return Err(io::Error::other(format!(
+                "others may read {shown}: it holds a key. chmod go-rwx {shown}"
+            )));
+        }
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(at(path))?;
+    Ok(text)
 }
 
 /// Makes the directory, for its owner alone: it holds keys. One that is there keeps its mode.

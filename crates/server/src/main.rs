@@ -3,6 +3,7 @@
 mod admin_key;
 mod allowance;
 mod backup;
+mod cluster_key;
 mod commands;
 mod config;
 mod connections;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use access::{Certificates, Directory};
+use access::{Certificates, Directory, ServerSecrets};
 use base::hosts::{self, Hosts};
 use base::tasks::Tasks;
 use base::{Clock, Refusals, Secret, caps};
@@ -32,8 +32,8 @@ use crate::service_manager::ServiceManager;
 use crate::status::Report;
 use crate::tls::Tls;
 use crate::{
-    Failure, admin_key, backup, data_directory, free_address, logging, metrics, open_files, run_file,
-    sole_server, warnings, well_known,
+    Failure, admin_key, backup, cluster_key, data_directory, free_address, logging, metrics, open_files,
+    run_file, sole_server, warnings, well_known,
 };
 
 /// Runs until SIGTERM or SIGINT.
@@ -86,8 +86,8 @@ impl Server {
         let limit = open_files::raise_limit();
         let clock = Clock::system();
         let Data { claim, store, streams, lease } = open_data(config, &clock).await?;
-        let key = admin_key::ensure(&config.data_dir)?;
-        let certificates = open_certificates(config)?;
+        let secrets = cluster_key::secrets(config, &store).await?;
+        let (key, certificates) = open_keys(config, &secrets).await?;
         let tasks = Tasks::new();
         let Bound { listeners, https_port, ports } = listen(config, &tasks)?;
         let hosts_file = keep_hosts_file(config, &listeners)?;
@@ -104,7 +104,14 @@ impl Server {
             sole_server::keep(&store, lease, &tasks, &clock);
         }
         let own_hosts = hosts.advertised_host().into_iter().collect();
-        let directory = Directory::open(store.clone(), clock.clone(), &config.domain, own_hosts).await?;
+        let directory = Directory::with(access::directory::Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            domain: config.domain.clone(),
+            own_hosts,
+            vault: secrets.vault().cloned(),
+        })
+        .await?;
         let backup = backup_source(config, &store, &streams, &clock);
         let health = Health { store: store.clone(), streams: streams.clone(), tasks: tasks.clone() };
         health.keep_trying_the_disk(&clock);
@@ -330,7 +337,7 @@ fn backup_source(
         }
         store::Location::Postgres(_) => Some(
             "This server keeps everything in PostgreSQL: back up the database with its own tools (pg_dump, pgBackRest), and keep \
-             a copy of the data directory's keys.",
+             a copy of the file of --cluster-key-file, if there is one, elsewhere.",
         ),
     };
     if let Some(why) = nothing {
@@ -346,13 +353,19 @@ fn backup_source(
     Box::new(move || source.begin())
 }
 
-fn open_certificates(config: &Config) -> Result<Certificates, Failure> {
-    // The clock of certificates is never moved by tests: clients judge validity by theirs.
-    let made = match &config.tls {
-        None => Certificates::open(&config.data_dir, Clock::system()),
-        Some((certificate, key)) => Certificates::operator(&config.data_dir, certificate, key),
+/// The admin key and the certificates, which may lie in a database: off the workers.
+async fn open_keys(config: &Config, secrets: &ServerSecrets) -> Result<(Secret, Certificates), Failure> {
+    let (secrets, data_dir, tls) = (secrets.clone(), config.data_dir.clone(), config.tls.clone());
+    let open = move || {
+        let key = admin_key::ensure(&secrets)?;
+        // The clock of certificates is never moved by tests: clients judge validity by theirs.
+        let certificates = match tls {
+            None => Certificates::open(&secrets, Clock::system()),
+            Some((certificate, key)) => Certificates::operator(&data_dir, &certificate, &key),
+        };
+        Ok((key, certificates?))
     };
-    Ok(made?)
+    tokio::task::spawn_blocking(open).await?
 }
 
 /// What we listen on.

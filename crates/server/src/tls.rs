@@ -382,7 +382,8 @@ orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
     /// Shakes hands in memory and gives the certificates that the server saw.
     fn shake(version: ProtocolVersion, client: Option<Identity>) -> Result<usize, Error> {
         let directory = tempfile::tempdir().unwrap();
-        let certificates = Certificates::open(directory.path(), Clock::system()).unwrap();
+        let secrets = access::ServerSecrets::Files(directory.path().to_owned());
+        let certificates = Certificates::open(&secrets, Clock::system()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&certificates.files().ca).unwrap()).unwrap();
         let versions: &[&rustls::SupportedProtocolVersion] = match version {
@@ -505,7 +506,8 @@ orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
     #[tokio::test]
     async fn keys_of_rsa_are_made_once_and_a_failure_is_not_repeated_at_once() {
         let directory = tempfile::tempdir().unwrap();
-        let certificates = Certificates::open(directory.path(), Clock::system()).unwrap();
+        let secrets = access::ServerSecrets::Files(directory.path().to_owned());
+        let certificates = Certificates::open(&secrets, Clock::system()).unwrap();
         let clock = Clock::manual(base::Timestamp::from_unix_seconds(1_700_000_000));
         let tls = Tls::new(certificates.clone(), clock.clone());
         let in_the_way = directory.path().join("ca-rsa-key.pem");

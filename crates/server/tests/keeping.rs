@@ -240,7 +240,8 @@ async fn backed_up() -> tempfile::TempDir {
     let (data, file) = (folder.path().join("data"), folder.path().join("backup.tar"));
     std::fs::create_dir(&data).unwrap();
     // As if a small device had come once.
-    access::Certificates::open(&data, Clock::system()).unwrap().open_rsa().unwrap();
+    let secrets = access::ServerSecrets::Files(data.clone());
+    access::Certificates::open(&secrets, Clock::system()).unwrap().open_rsa().unwrap();
     let _server = Server::start(&data);
     assert!(Service::of(&data).register("first").await);
     events(&data, "first").await;

@@ -13,6 +13,8 @@ use server::client::{Https, Login, MqttClient, Trust};
 mod fixture;
 #[path = "process/roles.rs"]
 mod roles;
+#[path = "process/sealed.rs"]
+mod sealed;
 #[path = "process/secrets.rs"]
 mod secrets;
 #[path = "process/stress.rs"]

@@ -106,8 +106,12 @@ pub const EVENT_HUB_NAMESPACE: Table =
 /// key: instance, name · value: partitions and retention of an event stream · replaced by whoever owns the instance.
 pub const EVENT_STREAM: Table = Table { name: "event_stream", keys: &["instance", "name"], columns: &[] };
 
-/// key: realm · value: the one tenant with its token signing key · written once.
+/// key: realm · value: the one tenant, on an embedded engine with its token signing key · written once.
 pub const TENANT: Table = Table { name: "tenant", keys: &["realm"], columns: &[] };
+
+/// key: realm, name · value: a secret of the server's own (authorities, admin key, token signing key), sealed or clear · written
+/// once, then replaced when it is sealed. Empty on an embedded engine, beside which files keep them.
+pub const SERVER_SECRET: Table = Table { name: "server_secret", keys: &["realm", "name"], columns: &[] };
 
 /// key: realm, object id · value: an application with its secrets, or a resource's managed identity · replaced by its owner.
 pub const SERVICE_PRINCIPAL: Table =
@@ -229,6 +233,7 @@ pub const ALL: &[&Table] = &[
     &EVENT_HUB_NAMESPACE,
     &EVENT_STREAM,
     &TENANT,
+    &SERVER_SECRET,
     &SERVICE_PRINCIPAL,
     &ROLE_ASSIGNMENT,
     &ROLE_ASSIGNMENT_NAME,

@@ -1,6 +1,6 @@
 //! The server's certificates: a private authority made at first start, and leaves minted when a handshake names a host. A second
 //! one with RSA keys is made when the first client comes that can do nothing else.
-//! `server` gives it to TLS and calls nothing else; the authorities' keys never leave the data directory.
+//! `server` gives it to TLS and calls nothing else; the authorities' keys never leave the server's secrets.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,12 @@ mod description;
 #[cfg(test)]
 mod tests;
 
-use authority::{Authority, Paths};
+use authority::Authority;
 use cache::Cache;
 pub use description::{Description, describe};
+
+use crate::files::FileError;
+use crate::secrets::{Name, SecretError, ServerSecrets};
 
 /// Leaves live as long as the longest-lived that every platform accepts, and are minted anew at half of that.
 const LEAF_LIFETIME: Duration = Duration::from_hours(397 * 24);
@@ -33,8 +36,10 @@ const EARLIEST: Timestamp = Timestamp::from_unix_seconds(1_793_491_200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{path}: {reason}")]
     Unusable { path: PathBuf, reason: String },
     #[error(
@@ -81,7 +86,7 @@ pub enum KeyKind {
 }
 
 struct Minted {
-    directory: PathBuf,
+    secrets: ServerSecrets,
     ecdsa: Chain,
     /// Made at first need: nobody else waits for its keys, or holds them in memory.
     rsa: OnceLock<Chain>,
@@ -118,16 +123,16 @@ impl std::fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Our own authority in `directory` (`ca.pem`, `ca-key.pem`), made when it is not there. `clock` must be the real one:
-    /// clients judge validity by theirs.
-    pub fn open(directory: &Path, clock: Clock) -> Result<Self, CertificateError> {
-        let rsa = Paths::of(directory, KeyKind::Rsa);
-        rsa.refuse_lost_key()?;
-        let ecdsa = Chain::open(directory, KeyKind::Ecdsa, clock.now())?;
-        let ca = Paths::of(directory, KeyKind::Ecdsa).certificate;
-        let trusted: &[&Path] = if rsa.certificate.exists() { &[&ca, &rsa.certificate] } else { &[&ca] };
-        let files = bundle::write(directory, trusted)?;
-        let minted = Minted { directory: directory.to_owned(), ecdsa, rsa: OnceLock::new(), clock };
+    /// Our own authority (`ca.pem`, `ca-key.pem`), made when it is not there. `clock` must be the real one: clients judge validity
+    /// by theirs. Not for an async worker where a database keeps the secrets.
+    pub fn open(secrets: &ServerSecrets, clock: Clock) -> Result<Self, CertificateError> {
+        authority::refuse_lost_key(secrets, KeyKind::Rsa)?;
+        let ecdsa = Chain::open(secrets, KeyKind::Ecdsa, clock.now())?;
+        let [ca, rsa] = [KeyKind::Ecdsa, KeyKind::Rsa].map(|kind| secrets.file(Name::Root(kind)));
+        let has_rsa = secrets.settle(Name::Root(KeyKind::Rsa))?.is_some();
+        let trusted: &[&Path] = if has_rsa { &[&ca, &rsa] } else { &[&ca] };
+        let files = bundle::write(secrets.directory(), trusted)?;
+        let minted = Minted { secrets: secrets.clone(), ecdsa, rsa: OnceLock::new(), clock };
         Ok(Self(Arc::new(Inner { source: Source::Minted(Box::new(minted)), files })))
     }
 
@@ -138,9 +143,9 @@ impl Certificates {
         if minted.rsa.get().is_some() {
             return Ok(());
         }
-        let chain = Chain::open(&minted.directory, KeyKind::Rsa, minted.clock.now())?;
-        let root = Paths::of(&minted.directory, KeyKind::Rsa).certificate;
-        bundle::write(&minted.directory, &[&self.0.files.ca, &root])?;
+        let chain = Chain::open(&minted.secrets, KeyKind::Rsa, minted.clock.now())?;
+        let root = minted.secrets.file(Name::Root(KeyKind::Rsa));
+        bundle::write(minted.secrets.directory(), &[&self.0.files.ca, &root])?;
         // Another call was first: its chain serves as well.
         let _ = minted.rsa.set(chain);
         Ok(())
@@ -187,11 +192,11 @@ impl Certificates {
 }
 
 impl Chain {
-    fn open(directory: &Path, kind: KeyKind, now: Timestamp) -> Result<Self, CertificateError> {
-        let authority = Authority::open(directory, kind, now)?;
+    fn open(secrets: &ServerSecrets, kind: KeyKind, now: Timestamp) -> Result<Self, CertificateError> {
+        let authority = Authority::open(secrets, kind, now)?;
         let pair = kind.generate()?;
-        let der =
-            PrivateKeyDer::try_from(pair.serialize_der()).map_err(|reason| unusable(directory, reason))?;
+        let der = PrivateKeyDer::try_from(pair.serialize_der())
+            .map_err(|reason| unusable(secrets.directory(), reason))?;
         let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
         Ok(Self { authority, leaf_key: LeafKey { pair, signing }, cache: Cache::default() })
     }

@@ -16,8 +16,12 @@ fn names(certified: &CertifiedKey) -> Vec<String> {
     extension.value.general_names.iter().map(text).collect()
 }
 
+fn files(directory: &Path) -> ServerSecrets {
+    ServerSecrets::Files(directory.to_owned())
+}
+
 fn open(directory: &Path) -> Certificates {
-    Certificates::open(directory, Clock::manual(Timestamp::from_unix_seconds(1_750_000_000))).unwrap()
+    Certificates::open(&files(directory), Clock::manual(Timestamp::from_unix_seconds(1_750_000_000))).unwrap()
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn the_cache_is_bounded_whatever_names_are_asked_for() {
 fn what_a_board_makes_before_it_knows_the_time_serves_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    let certificates = Certificates::open(directory.path(), clock.clone()).unwrap();
+    let certificates = Certificates::open(&files(directory.path()), clock.clone()).unwrap();
     let valid_at = |der: &[u8], now: Timestamp| {
         let (_, parsed) = X509Certificate::from_der(der).unwrap();
         let at = x509_parser::time::ASN1Time::from_timestamp(now.unix_seconds()).unwrap();
@@ -152,13 +156,13 @@ fn a_root_whose_key_is_lost_is_not_replaced() {
     for (kind, key) in [(KeyKind::Ecdsa, "ca-key.pem"), (KeyKind::Rsa, "ca-rsa-key.pem")] {
         let directory = tempfile::tempdir().unwrap();
         open(directory.path()).open_rsa().unwrap();
-        let before = root(&Paths::of(directory.path(), kind).certificate);
+        let before = root(&files(directory.path()).file(Name::Root(kind)));
         let aside = directory.path().join("aside");
         std::fs::rename(directory.path().join(key), &aside).unwrap();
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let refused = Certificates::open(directory.path(), clock).unwrap_err().to_string();
+        let refused = Certificates::open(&files(directory.path()), clock).unwrap_err().to_string();
         assert!(refused.contains(key) && refused.contains("Put it back"), "{refused}");
-        assert_eq!(root(&Paths::of(directory.path(), kind).certificate), before);
+        assert_eq!(root(&files(directory.path()).file(Name::Root(kind))), before);
         assert!(!directory.path().join(key).exists());
         std::fs::rename(&aside, directory.path().join(key)).unwrap();
         open(directory.path()).open_rsa().unwrap();
@@ -186,7 +190,9 @@ fn a_root_with_the_key_of_another_is_refused() {
     open(other.path());
     std::fs::copy(other.path().join("ca-key.pem"), one.path().join("ca-key.pem")).unwrap();
     let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-    assert!(Certificates::open(one.path(), clock).unwrap_err().to_string().contains("is not its key"));
+    assert!(
+        Certificates::open(&files(one.path()), clock).unwrap_err().to_string().contains("is not its key")
+    );
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn no_root_has_an_extension_that_small_stacks_refuse() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).open_rsa().unwrap();
     for kind in [KeyKind::Ecdsa, KeyKind::Rsa] {
-        let root = root(&Paths::of(directory.path(), kind).certificate);
+        let root = root(&files(directory.path()).file(Name::Root(kind)));
         let (_, parsed) = X509Certificate::from_der(&root).unwrap();
         assert!(parsed.name_constraints().unwrap().is_none());
         let critical = parsed.extensions().iter().filter(|extension| extension.critical);

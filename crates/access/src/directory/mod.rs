@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Continuation, Page, Scope, Secret, Timestamp, caps};
-use store::{Batch, CommitError, Find, Key, Record, Scan, Store, StoreError};
+use store::{Batch, CommitError, Find, Key, MayConflict, Record, Scan, Store, StoreError};
 
 use crate::caller::Caller;
 use crate::permission::Permission;
-use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError, SigningKeyRecord};
+use crate::secrets::{SecretError, Vault};
+use crate::signing_key::{NotSigned, PublicSigningKey, SigningKey, SigningKeyError};
 use crate::token::{self, TokenError};
 
 mod application;
@@ -19,6 +20,7 @@ mod patience;
 mod record;
 mod role_assignment;
 mod rules;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -26,7 +28,6 @@ mod verified;
 pub use application::{Application, ApplicationError, EnsuredApplication};
 use callers::{Callers, Holder};
 use patience::{Guesser, Patience};
-use record::TenantRecord;
 pub use record::{ClientSecret, RoleAssignment, ServicePrincipal};
 pub use role_assignment::{NewRoleAssignment, PutRoleAssignment, RoleError};
 pub use rules::{ClientCredentials, GrantError};
@@ -38,7 +39,26 @@ pub enum Error {
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
     #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl MayConflict for Error {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Secret(error) if error.is_conflict())
+    }
+}
+
+/// What a directory stands on.
+pub struct Context {
+    pub store: Store,
+    pub clock: Clock,
+    pub domain: String,
+    /// Names and addresses beside the domain under which clients reach this server and may ask for tokens of it.
+    pub own_hosts: Vec<String>,
+    /// Where the token signing key is, if not in the tenant's record.
+    pub vault: Option<Vault>,
 }
 
 /// A token and how long it lives.
@@ -87,19 +107,20 @@ impl Inner {
 }
 
 impl Directory {
-    /// Opens the tenant of `store`, making it when there is none. `own_hosts` are names and addresses beside the domain under
-    /// which clients reach this server and may ask for tokens of it.
+    /// Opens the tenant of `store`, making it when there is none.
     pub async fn open(
         store: Store,
         clock: Clock,
         domain: &str,
         own_hosts: Vec<String>,
     ) -> Result<Self, Error> {
-        let tenant = match store.get::<TenantRecord>(&TenantRecord::key()).await? {
-            Some(stored) => stored.record,
-            None => create_tenant(&store, clock.now()).await?,
-        };
-        let signing_key = SigningKey::load(&tenant.signing_key)?;
+        Self::with(Context { store, clock, domain: domain.to_owned(), own_hosts, vault: None }).await
+    }
+
+    pub async fn with(context: Context) -> Result<Self, Error> {
+        let Context { store, clock, domain, own_hosts, vault } = context;
+        let (tenant, signing_key) = tenant::ensure(&store, vault.as_ref(), clock.now()).await?;
+        let signing_key = SigningKey::load(&signing_key)?;
         Ok(Self(Arc::new(Inner {
             store,
             clock,
@@ -360,20 +381,6 @@ impl Directory {
         self.0.callers.keep(&object_id, holder.clone(), changes, now);
         Ok(holder)
     }
-}
-
-async fn create_tenant(store: &Store, now: Timestamp) -> Result<TenantRecord, Error> {
-    let tenant = TenantRecord {
-        tenant_id: new_id(),
-        subscription_id: new_id(),
-        display_name: "twinhub".to_owned(),
-        created_at: now,
-        signing_key: SigningKeyRecord::generate()?,
-    };
-    let mut batch = Batch::default();
-    batch.insert(&tenant);
-    store.commit(batch).await.map_err(unexpected)?;
-    Ok(tenant)
 }
 
 /// New random GUIDs cannot conflict and no counter is used, so only the store itself can have failed.

@@ -16,7 +16,9 @@ pub(super) struct TenantRecord {
     pub subscription_id: String,
     pub display_name: String,
     pub created_at: Timestamp,
-    pub signing_key: SigningKeyRecord,
+    /// Of an embedded engine; a database keeps it with the server's other secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<SigningKeyRecord>,
 }
 
 /// The identity in the tenant of an application, or of a resource that has one.

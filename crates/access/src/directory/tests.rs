@@ -61,6 +61,27 @@ async fn open(store: &Store, clock: &Clock) -> Directory {
 }
 
 #[tokio::test]
+async fn a_signing_key_that_lay_in_the_tenants_record_goes_into_the_vault_and_tokens_stay_good() {
+    let test = TestDirectory::new().await;
+    let token = test.token("https://iothubs.azure.net").await;
+    let vault = crate::secrets::Vault::open(test.store.clone(), None).await.unwrap();
+    for _ in 0..2 {
+        let context = Context {
+            store: test.store.clone(),
+            clock: test.clock.clone(),
+            domain: "localhost".to_owned(),
+            own_hosts: Vec::new(),
+            vault: Some(vault.clone()),
+        };
+        let directory = Directory::with(context).await.unwrap();
+        assert_eq!(directory.tenant_id(), test.directory.tenant_id());
+        assert!(directory.authenticate_bearer(&token, audiences::HUB).await.is_ok());
+        let tenant = test.store.get::<record::TenantRecord>(&record::TenantRecord::key()).await.unwrap();
+        assert!(tenant.unwrap().record.signing_key.is_none(), "it is in one place");
+    }
+}
+
+#[tokio::test]
 async fn a_token_names_its_principal_and_is_accepted_by_the_service_it_is_for_alone() {
     let test = TestDirectory::new().await;
     let token = test.token("https://digitaltwins.azure.net").await;

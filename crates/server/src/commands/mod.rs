@@ -192,6 +192,9 @@ pub(crate) struct ServeArgs {
     /// password belongs into a file that the setting `store_file` names [default: sqlite://]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// A file with the key that seals the server's own secrets in a PostgreSQL database: `openssl rand -base64 32` makes one
+    #[arg(long, value_name = "FILE")]
+    cluster_key_file: Option<PathBuf>,
     /// full: acknowledged means synced; relaxed: for CI [default: full]
     #[arg(long, value_name = "full|relaxed")]
     durability: Option<String>,
@@ -227,6 +230,7 @@ impl ServeArgs {
             ("advertise", "--advertise", self.reach.advertise.clone()),
             ("domain", "--domain", self.reach.domain.clone()),
             ("store", "--store", self.store.clone()),
+            ("cluster_key_file", "--cluster-key-file", self.cluster_key_file.as_ref().map(path)),
             ("durability", "--durability", self.durability.clone()),
             ("log_format", "--log-format", self.log_format.clone()),
             ("manage_hosts", "--manage-hosts", self.reach.manage_hosts.then(|| "true".to_owned())),

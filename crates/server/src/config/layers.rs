@@ -177,6 +177,7 @@ impl Layers {
             advertise: self.advertise()?,
             domain: self.domain()?,
             store: self.store(&data_dir)?,
+            cluster_key_file: self.path("cluster_key_file"),
             durability: self.durability()?,
             declared_paths: self.declared_paths()?,
             hosts_file,

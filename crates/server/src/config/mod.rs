@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) advertise: Option<Dialable>,
     pub(crate) domain: String,
     pub(crate) store: store::Location,
+    /// What seals the server's own secrets in a database.
+    pub(crate) cluster_key_file: Option<PathBuf>,
     pub(crate) durability: store::Durability,
     /// Paths into digital twins and relationships by which queries shall find fast.
     pub(crate) declared_paths: Vec<store::DeclaredPath>,

@@ -41,6 +41,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting("store_file", "", "a file with the value of store in it, for one that has a password"),
     setting(
+        "cluster_key_file",
+        "",
+        "a file with 32 random bytes, as openssl rand -base64 32 prints them, that seals the server's own secrets in a PostgreSQL database",
+    ),
+    setting(
         "durability",
         "full",
         "full: acknowledged means synced to the disk; relaxed: a power cut loses what was acknowledged last, for tests",

@@ -29,6 +29,7 @@ fn a_demo_listens_where_it_is_told_and_gives_no_sample_for_a_server_that_has_end
 #[test]
 fn a_demo_on_a_database_goes_on_where_another_data_directory_left_it() {
     let Some(database) = test_postgres::database() else { return };
+    let mut authorities = Vec::new();
     for run in ["first", "second"] {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinhub"));
@@ -46,7 +47,9 @@ fn a_demo_on_a_database_goes_on_where_another_data_directory_left_it() {
             !directory.path().join("records.db").exists(),
             "{run}: something is kept beside the database"
         );
+        authorities.push(std::fs::read(directory.path().join("ca.pem")).unwrap());
     }
+    assert_eq!(authorities[0], authorities[1], "clients of the first trust the second");
     // Both runs' devices are in the one hub that the first made.
     let devices = "SELECT count(*) FROM twinhub.identity WHERE kind = 'device'";
     assert_eq!(database.query(devices), "40");

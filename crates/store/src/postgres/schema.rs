@@ -13,7 +13,12 @@ use crate::error::StoreError;
 use crate::table;
 
 /// SQL that takes format `n + 1` (counted from 0) to `n + 2`.
-const STEPS: &[&str] = &[];
+const STEPS: &[&str] = &[
+    // The server's own secrets get a table.
+    "CREATE TABLE server_secret (realm text NOT NULL, name text NOT NULL, doc text NOT NULL, revision bigint NOT NULL, \
+     PRIMARY KEY (realm, name)) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05, \
+     autovacuum_analyze_scale_factor = 0.05)",
+];
 
 const BEGINNING: &str = "
 CREATE SCHEMA IF NOT EXISTS twinhub;

@@ -51,6 +51,7 @@ impl RunArgs {
             ("listen", "--listen", listen),
             ("advertise", BY, String::new()),
             ("store", BY, records),
+            ("cluster_key_file", BY, String::new()),
             ("durability", BY, "relaxed".to_owned()),
             ("manage_hosts", BY, "false".to_owned()),
         ];

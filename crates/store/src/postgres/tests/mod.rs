@@ -26,7 +26,25 @@ fn several_servers_that_start_at_once_make_every_table_once() {
     assert_eq!(different.len(), 4, "{nodes:?}");
     let tables = database.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'twinhub'");
     assert!(tables.parse::<usize>().unwrap() > table::ALL.len());
-    assert_eq!(database.query("SELECT value FROM twinhub.meta WHERE name = 'format'"), "1");
+    assert_eq!(database.query("SELECT value FROM twinhub.meta WHERE name = 'format'"), "2");
+}
+
+#[test]
+fn a_database_of_an_earlier_format_gets_the_tables_that_a_new_one_has() {
+    let Some(database) = test_postgres::database() else { return };
+    let columns = "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns \
+                   WHERE table_schema = 'twinhub' ORDER BY 1, 2";
+    let indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'twinhub' ORDER BY 1";
+    let options =
+        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'twinhub'::regnamespace ORDER BY 1";
+    let spelled = || [columns, indexes, options].map(|select| database.query(select));
+    drop(open(&database).unwrap());
+    let made = spelled();
+    // What format 1 had not.
+    database.query("DROP TABLE twinhub.server_secret");
+    database.query("UPDATE twinhub.meta SET value = '1' WHERE name = 'format'");
+    drop(open(&database).unwrap());
+    assert_eq!(spelled(), made);
 }
 
 #[test]
