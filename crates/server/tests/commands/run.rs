@@ -285,6 +285,7 @@ fn what_is_configured_for_another_server_does_not_concern_a_run() {
     let mut command = place.command(&[], "echo $TWINHUB_DATA_DIR $IOTHUB_HOSTNAME");
     command.env("TWINHUB_DATA_DIR", other.path()).env("TWINHUB_LISTEN", "192.0.2.1");
     command.env("TWINHUB_ADVERTISE", "iot.example.com").env("TWINHUB_STORE", "postgres://elsewhere");
+    command.env("TWINHUB_CLUSTER_KEY_FILE", "/nowhere");
     let said = text(&deadline::output(&mut command).stdout);
     assert!(said.contains("twinhub-run-") && said.contains(" 127."), "{said}");
     assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);

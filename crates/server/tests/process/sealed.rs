@@ -78,20 +78,40 @@ async fn a_fresh_data_directory_on_a_used_database_serves_with_the_same_authorit
     }
 }
 
+/// Every word that could be a key, or a line of one, among what is stored in the clear.
+fn keys_in_the_clear(database: &test_postgres::Database) -> Vec<String> {
+    let stored = database.query("SELECT string_agg(doc, ' ') FROM twinhub.server_secret");
+    let stored = stored.replace("\\n", " ");
+    let words = stored.split(|c: char| !(c.is_ascii_alphanumeric() || c == '+' || c == '/'));
+    words.filter(|word| word.len() >= 32).map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn a_sealed_database_is_served_with_its_key_and_no_other() {
     let Some(database) = test_postgres::database() else { return };
     let [one, other, keys] = [0; 3].map(|_| tempfile::tempdir().unwrap());
     let (key, wrong) = (key_file(&keys, "key"), key_file(&keys, "wrong"));
+    // At its loudest, into a file: nobody reads while it runs.
     let start = |key: Option<&Path>| {
-        let address = own_address();
-        Server::spawn(command(&database, one.path(), &address, key), address.clone()).said()
+        let (address, log) = (own_address(), keys.path().join("log"));
+        let mut command = command(&database, one.path(), &address, key);
+        command.env("TWINHUB_LOG", "trace").stderr(std::fs::File::create(&log).unwrap());
+        assert!(Server::spawn(command, address).terminate().success());
+        std::fs::read_to_string(log).unwrap()
     };
-    let said = start(None);
-    assert_eq!(said.matches("in the clear: whoever reads it").count(), 1, "{said}");
+    let first = start(None);
+    assert_eq!(first.matches("in the clear: whoever reads it").count(), 1, "{first}");
+    let secrets = keys_in_the_clear(&database);
+    assert!(secrets.len() > 10, "lines of three keys and two certificates");
+    let second_time = start(Some(&key));
+    assert!(second_time.contains("are sealed from now on"), "{second_time}");
     let said = start(Some(&key));
-    assert!(said.contains("are sealed from now on"), "{said}");
-    let said = start(Some(&key));
+    let stored = database.query("SELECT string_agg(doc, ' ') FROM twinhub.server_secret");
+    for secret in &secrets {
+        for (place, text) in [("log", &first), ("log", &second_time), ("log", &said), ("database", &stored)] {
+            assert!(!text.contains(secret), "a secret is in the {place}");
+        }
+    }
     assert!(!said.contains("sealed from now on") && !said.contains("in the clear"), "{said}");
 
     let second = |key: Option<&Path>| refused(command(&database, other.path(), &own_address(), key));
