@@ -10,6 +10,7 @@ mod dist;
 mod docs;
 mod first_hour;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -50,6 +51,11 @@ const VERBS: &[Verb] = &[
         first_hour::run,
     ),
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
+    (
+        "soak",
+        "the whole house on an engine that goes wrong by a seed; prints seeds, and how one replays [--seed S] [--minutes M]",
+        soak::run,
+    ),
     ("demo", "the main job on a fresh data directory", demo::run),
 ];
 

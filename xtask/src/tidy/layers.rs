@@ -25,7 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Tools beside the house: they may use everything, nothing may use them.
-const TOOLS: &[&str] = &["xtask", "bench"];
+const TOOLS: &[&str] = &["xtask", "bench", "simulation"];
 
 /// What tests may use and nothing that is shipped; they use nothing of the house.
 const FOR_TESTS: &[&str] = &["test_data", "test_postgres"];

@@ -54,8 +54,8 @@ impl Faults {
         Self { clock, state: Mutex::new((Rng::with_seed(seed), odds)) }
     }
 
-    pub(super) fn set(&self, odds: Odds) {
-        self.state.lock().1 = odds;
+    pub(super) fn set(&self, odds: Odds) -> Odds {
+        std::mem::replace(&mut self.state.lock().1, odds)
     }
 
     fn happens(&self, odds: impl Fn(&Odds) -> u32) -> bool {

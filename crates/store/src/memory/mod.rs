@@ -79,9 +79,9 @@ impl Database {
         }))
     }
 
-    /// From now on it goes wrong so often.
-    pub fn set_odds(&self, odds: Odds) {
-        self.0.faults.set(odds);
+    /// From now on it goes wrong so often; gives how often it did before.
+    pub fn set_odds(&self, odds: Odds) -> Odds {
+        self.0.faults.set(odds)
     }
 
     /// Takes everything from a store, as if its process had died at this moment. Its lease ends in time.
@@ -94,12 +94,12 @@ impl Database {
         self.0.state.lock().miscounted()
     }
 
-    /// Everything that is kept of an instance, as text.
+    /// Everything that is kept of instances whose id begins so, as text.
     pub fn left_of(&self, instance: &str) -> Vec<String> {
         self.0.state.lock().left_of(instance)
     }
 
-    /// A number for everything that is kept: the same for the same, however it came there.
+    /// A number for what is kept: keys, revisions, counters and the ends of streams. Documents hold keys that no seed rules.
     pub fn sum(&self) -> u64 {
         self.0.state.lock().sum()
     }

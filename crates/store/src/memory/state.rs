@@ -188,23 +188,24 @@ impl State {
 
     pub(super) fn left_of(&self, instance: &str) -> Vec<String> {
         let records = self.tables.iter().flat_map(|(table, rows)| rows.keys().map(move |key| (table, key)));
-        let records = records.filter(|(_, key)| key.parts()[0] == instance);
+        let records = records.filter(|(_, key)| key.parts()[0].starts_with(instance));
         let records = records.map(|(table, key)| format!("a record of {table}: {key:?}"));
-        let counters = self.counters.iter().filter(|((of, _), number)| of == instance && **number != 0);
+        let counters =
+            self.counters.iter().filter(|((of, _), number)| of.starts_with(instance) && **number != 0);
         let counters = counters.map(|((_, name), number)| format!("counter {name} of {number}"));
-        let outbox = self.outbox.values().filter(|waiting| waiting.row.instance.as_str() == instance);
+        let outbox =
+            self.outbox.values().filter(|waiting| waiting.row.instance.as_str().starts_with(instance));
         let outbox = outbox.map(|waiting| format!("outbox row {}", waiting.row.id));
-        let streams = self.streams.keys().filter(|stream| stream.parts().0 == instance);
+        let streams = self.streams.keys().filter(|stream| stream.parts().0.starts_with(instance));
         let streams = streams.map(|stream| format!("stream {stream}"));
-        let sessions = self.sessions.keys().filter(|(of, _)| of.as_str() == instance);
+        let sessions = self.sessions.keys().filter(|(of, _)| of.as_str().starts_with(instance));
         let sessions = sessions.map(|(_, identity)| format!("a session of {identity}"));
         records.chain(counters).chain(outbox).chain(streams).chain(sessions).collect()
     }
 
     pub(super) fn sum(&self) -> u64 {
         let records = self.tables.iter().flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)));
-        let records = records
-            .map(|(table, (key, kept))| format!("{table} {key:?} {} {}", kept.revision, kept.doc.len()));
+        let records = records.map(|(table, (key, kept))| format!("{table} {key:?} {}", kept.revision));
         let counters = self.counters.iter().map(|counter| format!("{counter:?}"));
         let streams = self.streams.iter().map(|(id, stream)| format!("{id} {:?}", stream.ends()));
         let sum = |sum, text: String| u64::from(crc32c::crc32c(text.as_bytes())) ^ u64::rotate_left(sum, 7);

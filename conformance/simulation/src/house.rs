@@ -1,0 +1,156 @@
+//! One life of a house without doors: hubs, provisioning, digital twins, Resource Manager and the relay, wired as the server does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Directory;
+use base::hosts::{EveryName, Hosts};
+use base::outbound::NoOutbound;
+use base::tasks::Tasks;
+use base::{Clock, InstanceId, Throttle};
+use digital_twins::Instances;
+use events::{Address, EventHubs, EventStreamSettings, Events, Way, Ways};
+use hub::{Hub, Hubs};
+use provisioning::Services;
+use resource_manager::ResourceManager;
+use store::memory::Database;
+use store::{Options, Store, Streams};
+
+/// Where routed events of digital twins end.
+pub(crate) const CHANGES: &str = "changes";
+
+pub(crate) fn event_hubs_instance() -> InstanceId {
+    InstanceId::from_stored("eventhubs-simulated")
+}
+
+/// Every address leads to one event hub of this house.
+struct OneEventHub;
+
+impl EventHubs for OneEventHub {
+    fn way<'a>(&'a self, _: &'a Address) -> Ways<'a> {
+        Box::pin(async { Ok(Way::Open { instance: event_hubs_instance(), event_hub: CHANGES.to_owned() }) })
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) store: Store,
+    pub(crate) streams: Streams,
+    pub(crate) events: Events,
+    pub(crate) hubs: Hubs,
+    pub(crate) services: Services,
+    pub(crate) instances: Instances,
+    pub(crate) manager: ResourceManager,
+    pub(crate) directory: Directory,
+    tasks: Tasks,
+    database: Database,
+}
+
+impl House {
+    /// Fails where the store does; what was begun is then cut off.
+    pub(crate) async fn open(database: &Database, clock: &Clock) -> Result<Self, String> {
+        let store = Store::on_memory(database);
+        let tasks = Tasks::new();
+        let opened = Self::start(store.clone(), tasks.clone(), database, clock).await;
+        if opened.is_err() {
+            end(database, &store, &tasks).await;
+        }
+        opened
+    }
+
+    async fn start(store: Store, tasks: Tasks, database: &Database, clock: &Clock) -> Result<Self, String> {
+        let clock = clock.clone();
+        let hosts = Hosts::new("localhost", 443, EveryName);
+        let streams = Streams::beside(&store, &Options::memory()).map_err(text)?;
+        let directory =
+            Directory::open(store.clone(), clock.clone(), "localhost", Vec::new()).await.map_err(text)?;
+        let events = Events::new(events::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            clock: clock.clone(),
+            event_hubs: Arc::new(OneEventHub),
+            tasks: tasks.clone(),
+            outbound: Arc::new(NoOutbound),
+        });
+        let throttle = Throttle::unlimited();
+        let hubs = Hubs::new(hub::Context {
+            store: store.clone(),
+            streams: streams.clone(),
+            events: events.clone(),
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+        });
+        hubs.load().await.map_err(text)?;
+        let services = Services::new(provisioning::Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            throttle: throttle.clone(),
+            hosts: hosts.clone(),
+            tasks: tasks.clone(),
+            hubs: hubs.clone(),
+        });
+        services.load().await.map_err(text)?;
+        let instances = Instances::new(digital_twins::Context {
+            store: store.clone(),
+            clock: clock.clone(),
+            throttle,
+            hosts: hosts.clone(),
+        });
+        instances.load().await.map_err(text)?;
+        let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
+        let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
+            store: store.clone(),
+            events: events.clone(),
+            hosts: hosts.clone(),
+            gate,
+        });
+        event_hubs.load().await.map_err(text)?;
+        let manager = ResourceManager::new(resource_manager::Context {
+            store: store.clone(),
+            events: events.clone(),
+            event_hubs,
+            clock,
+            hosts,
+            tasks: tasks.clone(),
+            directory: directory.clone(),
+            hubs: hubs.clone(),
+            services: services.clone(),
+            instances: instances.clone(),
+            settings: resource_manager::Settings::default(),
+        });
+        events.start().await.map_err(text)?;
+        manager.start();
+        let database = database.clone();
+        Ok(Self { store, streams, events, hubs, services, instances, manager, directory, tasks, database })
+    }
+
+    /// As when the process is killed: nothing that was begun goes on.
+    pub(crate) async fn kill(&self) {
+        end(&self.database, &self.store, &self.tasks).await;
+    }
+
+    pub(crate) async fn ensure_changes(&self) -> Result<(), String> {
+        let settings = EventStreamSettings {
+            instance: event_hubs_instance(),
+            name: CHANGES.to_owned(),
+            namespace: Some("simulated".to_owned()),
+            partition_count: 4,
+            retention_seconds: 7 * 24 * 3600,
+        };
+        self.events.ensure_stream(settings).await.map(drop).map_err(text)
+    }
+
+    pub(crate) fn hub(&self) -> Hub {
+        self.hubs.find("hub").expect("nobody removes the default hub")
+    }
+}
+
+async fn end(database: &Database, store: &Store, tasks: &Tasks) {
+    database.cut_off(store.node());
+    tasks.drain(Duration::ZERO).await;
+}
+
+pub(crate) fn text(error: impl std::fmt::Debug) -> String {
+    format!("{error:?}")
+}
