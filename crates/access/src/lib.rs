@@ -8,6 +8,7 @@ mod files;
 mod permission;
 pub mod roles;
 pub mod secrets;
+pub mod shared_access;
 mod signing_key;
 mod token;
 
@@ -17,5 +18,6 @@ pub use directory::Directory;
 pub use files::FileError;
 pub use permission::{Permission, Right};
 pub use secrets::{SealingKey, ServerSecrets};
+pub use shared_access::SharedAccessPolicy;
 pub use signing_key::{PublicSigningKey, SigningKeyError};
 pub use token::{TokenError, audiences, resource_of_scope};

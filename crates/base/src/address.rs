@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Secret;
+use crate::{Key, Secret};
 
 /// Fields of a connection string that tell where and who. All others are taken for secrets.
 const PRINTED: &[&str] = &["Endpoint", "HostName", "EntityPath", "SharedAccessKeyName"];
@@ -20,8 +20,34 @@ impl ConnectionString {
         Self(Secret::new(text))
     }
 
+    /// Opens the hub or provisioning service at `host` with a policy's key.
+    pub fn to_instance(host: &str, key_name: &str, key: &Key) -> Self {
+        let key = key.text();
+        Self::new(format!("HostName={host};SharedAccessKeyName={key_name};SharedAccessKey={key}"))
+    }
+
+    /// Opens the namespace at `host`, or one event hub of it, with a rule's key.
+    pub fn to_namespace(host: &str, key_name: &str, key: &Key, entity_path: Option<&str>) -> Self {
+        let key = key.text();
+        let entity = entity_path.map(|path| format!(";EntityPath={path}")).unwrap_or_default();
+        Self::new(format!(
+            "Endpoint=sb://{host}/;SharedAccessKeyName={key_name};SharedAccessKey={key}{entity}"
+        ))
+    }
+
     pub fn expose(&self) -> &str {
         self.0.expose()
+    }
+
+    /// Whether it has all that opens a hub or a provisioning service, and nothing that is no field.
+    pub fn opens_instance(&self) -> bool {
+        self.is_of_fields() && self.host_name().is_some() && self.has_key()
+    }
+
+    /// Whether it has all that opens an event hub or a topic, and nothing that is no field.
+    pub fn opens_entity(&self) -> bool {
+        let is_bus = self.field("Endpoint").and_then(bus_host).is_some();
+        self.is_of_fields() && is_bus && self.entity_path().is_some() && self.has_key()
     }
 
     /// The host of `Endpoint`, with its port if it has one.
@@ -33,7 +59,7 @@ impl ConnectionString {
 
     /// The host of `HostName`, with its port if it has one.
     pub fn host_name(&self) -> Option<&str> {
-        self.field("HostName").filter(|host| !host.is_empty())
+        self.field("HostName")
     }
 
     pub fn entity_path(&self) -> Option<&str> {
@@ -49,11 +75,28 @@ impl ConnectionString {
         self.field("SharedAccessKey")
     }
 
+    fn has_key(&self) -> bool {
+        self.shared_access_key_name().is_some() && self.shared_access_key().is_some()
+    }
+
+    fn is_of_fields(&self) -> bool {
+        let mut fields = self.expose().split(';').filter(|field| !field.trim().is_empty());
+        fields.all(|field| field.contains('='))
+    }
+
+    /// A field that is empty is none.
     fn field(&self, name: &str) -> Option<&str> {
         let fields = self.expose().split(';').filter_map(|field| field.split_once('='));
         let mut named = fields.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-        named.next().map(|(_, value)| value.trim())
+        named.next().map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
+}
+
+/// The host, with its port if any, of `sb://host[:port]/`.
+pub fn bus_host(uri: &str) -> Option<&str> {
+    let (scheme, rest) = uri.trim().split_at_checked("sb://".len())?;
+    let host = rest.split('/').next()?;
+    (scheme.eq_ignore_ascii_case("sb://") && !host.is_empty()).then_some(host)
 }
 
 impl fmt::Display for ConnectionString {
@@ -148,6 +191,36 @@ mod tests {
         ] {
             assert_eq!(target(incomplete), None, "{incomplete}");
         }
+    }
+
+    #[test]
+    fn what_a_connection_string_lacks_keeps_it_from_opening_anything() {
+        let key = Key::generate(32);
+        let (hub, entity) = (
+            ConnectionString::to_instance("h:8443", "n", &key),
+            ConnectionString::to_namespace("ns", "n", &key, Some("e")),
+        );
+        assert!(hub.opens_instance() && !hub.opens_entity());
+        assert!(entity.opens_entity() && !entity.opens_instance());
+        assert!(!ConnectionString::to_namespace("ns", "n", &key, None).opens_entity());
+        assert_eq!((hub.host_name(), hub.shared_access_key()), (Some("h:8443"), Some(key.text())));
+        assert_eq!((entity.endpoint_host(), entity.entity_path()), (Some("ns"), Some("e")));
+        for whole in [&hub, &entity] {
+            let fields: Vec<&str> = whole.expose().split(';').collect();
+            for at in 0..fields.len() {
+                let (name, _) = fields[at].split_once('=').unwrap();
+                for less in [String::new(), format!("{name}=")] {
+                    let mut fields = fields.clone();
+                    fields[at] = &less;
+                    let string = ConnectionString::new(fields.join(";"));
+                    assert!(!string.opens_instance() && !string.opens_entity(), "{less} for {name}");
+                }
+            }
+            let string = ConnectionString::new(format!("{};stray", whole.expose()));
+            assert!(!string.opens_instance() && !string.opens_entity());
+        }
+        let other = ConnectionString::new(entity.expose().replace("sb:", "https:"));
+        assert!(!other.opens_entity() && other.endpoint_host().is_some());
     }
 
     #[test]

@@ -386,6 +386,16 @@ impl Hosts {
         names
     }
 
+    /// What a token for an instance may be made out to: its own names, and the one that its caller used, if that names no instance
+    /// of ours (a gateway or a cloud name that was pointed here).
+    pub fn audiences(&self, service: Service, name: &str, presented_host: &str) -> Vec<String> {
+        let mut names = self.names_of(service, name);
+        if self.resolve(presented_host, None) == Host::Unnamed {
+            names.push(strip_port(presented_host).to_owned());
+        }
+        names
+    }
+
     /// Whether `host` is where clients are told to find an instance. Of foreign names only the advertised one is: any of them
     /// would lead to a default instance, and a misspelt one must not.
     pub fn is_at(&self, service: Service, name: &str, host: &str) -> bool {

@@ -79,6 +79,15 @@ impl SasToken {
         self.expires_at.plus(Duration::from_secs(caps::SAS_CLOCK_SKEW_SECONDS)) < now
     }
 
+    /// Whether it is good at `now` and one of `keys` signed it. Else what is wrong, which is for the log alone.
+    pub fn check(&self, keys: [&Key; 2], now: Timestamp) -> Result<(), &'static str> {
+        if self.is_expired(now) {
+            return Err("the token has expired");
+        }
+        let is_signed = keys.into_iter().any(|key| self.is_signed_by(key));
+        if is_signed { Ok(()) } else { Err("the token is signed with another key") }
+    }
+
     /// Whether `key` signed this token. Tries the resource as written, then decoded, then with lower-case escapes,
     /// because clients differ in what they sign.
     pub fn is_signed_by(&self, key: &Key) -> bool {

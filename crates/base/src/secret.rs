@@ -79,6 +79,11 @@ impl Key {
         &self.bytes
     }
 
+    /// Whether `text` is the key's; compares in a time that does not depend on where the texts differ.
+    pub fn matches(&self, text: &str) -> bool {
+        same_bytes(self.text.as_bytes(), text.as_bytes())
+    }
+
     pub fn hmac_sha256(&self, message: &[u8]) -> Vec<u8> {
         hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.bytes), message).as_ref().to_vec()
     }

@@ -1,6 +1,7 @@
-//! Authorization rules: a name, two keys, and what whoever holds one of them may do. Pure.
+//! Authorization rules: the shared access policies of namespaces and event hubs, and which of them let send. Pure.
 
-use base::{Key, caps};
+use access::SharedAccessPolicy;
+use base::caps;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -12,13 +13,8 @@ pub enum AccessRight {
     Send,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuthorizationRule {
-    pub name: String,
-    pub rights: Vec<AccessRight>,
-    pub primary_key: Key,
-    pub secondary_key: Key,
-}
+/// As Event Hubs calls a shared access policy.
+pub type AuthorizationRule = SharedAccessPolicy<AccessRight>;
 
 impl AccessRight {
     pub const ALL: [Self; 3] = [Self::Listen, Self::Manage, Self::Send];
@@ -36,21 +32,8 @@ impl AccessRight {
     }
 }
 
-impl AuthorizationRule {
-    /// A rule with two new keys.
-    pub fn generate(name: &str, rights: &[AccessRight]) -> Self {
-        let (primary_key, secondary_key) = (Key::generate(32), Key::generate(32));
-        Self { name: name.to_owned(), rights: rights.to_vec(), primary_key, secondary_key }
-    }
-
-    fn has_key(&self, key: &str) -> bool {
-        let same = |own: &Key| base::secret::same_bytes(own.text().as_bytes(), key.as_bytes());
-        same(&self.primary_key) || same(&self.secondary_key)
-    }
-
-    fn may_send(&self) -> bool {
-        self.rights.contains(&AccessRight::Send) || self.rights.contains(&AccessRight::Manage)
-    }
+fn may_send(rule: &AuthorizationRule) -> bool {
+    rule.rights.contains(&AccessRight::Send) || rule.rights.contains(&AccessRight::Manage)
 }
 
 /// Whether one of `rules` lets the holder of a key send.
@@ -59,7 +42,7 @@ pub(crate) fn lets_send<'a>(
     key_name: &str,
     key: &str,
 ) -> bool {
-    rules.any(|rule| rule.name == key_name && rule.has_key(key) && rule.may_send())
+    rules.any(|rule| rule.key_name == key_name && rule.has_key(key) && may_send(rule))
 }
 
 /// A PUT: a rule that is there keeps its keys.
@@ -73,7 +56,7 @@ pub(crate) fn put(
     if rights.contains(&AccessRight::Manage) && rights.len() < AccessRight::ALL.len() {
         return Err(Error::ManageAlone);
     }
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.name.eq_ignore_ascii_case(name)) {
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.key_name.eq_ignore_ascii_case(name)) {
         rule.rights = rights;
         return Ok(rule.clone());
     }
@@ -88,12 +71,52 @@ pub(crate) fn put(
 /// Whether there was one to remove.
 pub(crate) fn remove(rules: &mut Vec<AuthorizationRule>, name: &str) -> bool {
     let before = rules.len();
-    rules.retain(|rule| !rule.name.eq_ignore_ascii_case(name));
+    rules.retain(|rule| !rule.key_name.eq_ignore_ascii_case(name));
     rules.len() < before
+}
+
+/// How rules are stored, under names of their own: for `serde(with)`.
+pub(crate) mod record {
+    use base::Key;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{AccessRight, AuthorizationRule};
+
+    #[derive(Serialize, Deserialize)]
+    struct Rule {
+        name: String,
+        rights: Vec<AccessRight>,
+        primary_key: Key,
+        secondary_key: Key,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(rules: &[AuthorizationRule], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(rules.iter().cloned().map(|rule| Rule {
+            name: rule.key_name,
+            rights: rule.rights,
+            primary_key: rule.primary_key,
+            secondary_key: rule.secondary_key,
+        }))
+    }
+
+    pub(crate) fn deserialize<'de, D>(from: D) -> Result<Vec<AuthorizationRule>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let rules = Vec::<Rule>::deserialize(from)?.into_iter().map(|rule| AuthorizationRule {
+            key_name: rule.name,
+            rights: rule.rights,
+            primary_key: rule.primary_key,
+            secondary_key: rule.secondary_key,
+        });
+        Ok(rules.collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use base::Key;
+
     use super::*;
 
     #[test]

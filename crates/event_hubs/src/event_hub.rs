@@ -4,7 +4,7 @@ use base::InstanceId;
 use events::EventStreamSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::authorization_rule::AuthorizationRule;
+use crate::authorization_rule::{self, AuthorizationRule};
 use crate::error::Error;
 use crate::namespace::Namespace;
 
@@ -14,6 +14,7 @@ pub struct EventHub {
     /// Never changes.
     pub partition_count: u32,
     pub retention_days: u32,
+    #[serde(with = "authorization_rule::record")]
     pub rules: Vec<AuthorizationRule>,
 }
 

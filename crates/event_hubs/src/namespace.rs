@@ -24,6 +24,7 @@ pub struct NamespaceSettings {
     pub name: String,
     /// The namespace's path in Resource Manager.
     pub scope: Scope,
+    #[serde(with = "authorization_rule::record")]
     pub rules: Vec<AuthorizationRule>,
     pub event_hubs: Vec<EventHub>,
 }

@@ -65,10 +65,12 @@ impl Fixture {
 }
 
 fn by_key(rule: &AuthorizationRule) -> Address {
-    let (name, key) = (&rule.name, rule.primary_key.text());
-    Address::ConnectionString(ConnectionString::new(format!(
-        "Endpoint=sb://NS.servicebus.example.test/;SharedAccessKeyName={name};SharedAccessKey={key};EntityPath=telemetry"
-    )))
+    Address::ConnectionString(ConnectionString::to_namespace(
+        "NS.servicebus.example.test",
+        &rule.key_name,
+        &rule.primary_key,
+        Some("telemetry"),
+    ))
 }
 
 fn by_identity(principal_id: Option<&str>) -> Address {

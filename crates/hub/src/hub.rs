@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::hosts::{Dialled, Host, Service, strip_port};
+use access::SharedAccessPolicy;
+use base::hosts::{Dialled, Service};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
 use store::instances::Current;
@@ -15,7 +16,7 @@ use crate::context::{Context, Surroundings};
 use crate::error::Error;
 use crate::mailbox::Mailboxes;
 use crate::measures::Measures;
-use crate::settings::{HubSettings, SharedAccessPolicy};
+use crate::settings::HubSettings;
 
 /// Clones share it.
 #[derive(Clone)]
@@ -164,15 +165,9 @@ impl Hub {
         charged.map_err(|throttled| Error::ThrottlingException { retry_after: throttled.retry_after, meter })
     }
 
-    /// The host names that a token may be made out to: the hub's own, and the one the caller used when it names no instance
-    /// of ours (a gateway or a cloud name that was pointed here).
+    /// The host names that a token may be made out to.
     pub(crate) fn audiences(&self, presented_host: &str) -> Vec<String> {
-        let hosts = &self.0.surroundings.context.hosts;
-        let mut names = hosts.names_of(Service::Hub, &self.0.name);
-        if hosts.resolve(presented_host, None) == Host::Unnamed {
-            names.push(strip_port(presented_host).to_owned());
-        }
-        names
+        self.0.surroundings.context.hosts.audiences(Service::Hub, &self.0.name, presented_host)
     }
 
     /// Runs `work` to its end even if the caller goes away, so that what follows a commit is not lost with a cut connection.

@@ -32,4 +32,4 @@ pub use mailbox::Command;
 pub use measures::Measures;
 pub use presence::Connection;
 pub use sessions::Session;
-pub use settings::{HubSettings, SharedAccessPolicy};
+pub use settings::HubSettings;

@@ -1,9 +1,9 @@
 //! What an operator decides of a hub: its names, policies and partitions. Stored as one record per hub.
 //! Resource Manager makes it and `Hubs::ensure` applies it; nothing else writes it.
 
-use access::Right;
+use access::{Right, SharedAccessPolicy};
 use base::hosts::Service;
-use base::{InstanceId, Key as SharedKey, Scope, caps};
+use base::{InstanceId, Scope, caps};
 use serde::{Deserialize, Serialize};
 use store::instances::Settings;
 use store::{Key, Record, Table, table};
@@ -36,35 +36,6 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SharedAccessPolicy {
-    pub key_name: String,
-    pub primary_key: SharedKey,
-    pub secondary_key: SharedKey,
-    pub rights: Vec<Right>,
-}
-
-impl SharedAccessPolicy {
-    /// A policy with two new keys.
-    pub fn generate(key_name: &str, rights: &[Right]) -> Self {
-        let (primary_key, secondary_key) = (SharedKey::generate(32), SharedKey::generate(32));
-        Self { key_name: key_name.to_owned(), primary_key, secondary_key, rights: rights.to_vec() }
-    }
-
-    /// The five policies that every new hub has (`iothub-service.md` §1.2).
-    pub fn defaults() -> Vec<Self> {
-        use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
-        vec![
-            Self::generate("iothubowner", &[RegistryWrite, ServiceConnect, DeviceConnect]),
-            Self::generate("service", &[ServiceConnect]),
-            Self::generate("device", &[DeviceConnect]),
-            Self::generate("registryRead", &[RegistryRead]),
-            Self::generate("registryReadWrite", &[RegistryWrite]),
-        ]
-    }
-}
-
 impl HubSettings {
     /// A hub with the default policies and sizes.
     pub fn new(instance: InstanceId, name: &str, scope: Scope, location: &str) -> Self {
@@ -73,13 +44,26 @@ impl HubSettings {
             name: name.to_owned(),
             scope,
             location: location.to_owned(),
-            policies: SharedAccessPolicy::defaults(),
+            policies: Self::default_policies(),
             partition_count: caps::HUB_PARTITIONS_DEFAULT,
             retention_days: 1,
             disable_local_auth: false,
             public_network_access: true,
             is_default: false,
         }
+    }
+
+    /// The five policies that every new hub has (`iothub-service.md` §1.2).
+    pub fn default_policies() -> Vec<SharedAccessPolicy> {
+        use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
+        let policy = SharedAccessPolicy::generate;
+        vec![
+            policy("iothubowner", &[RegistryWrite, ServiceConnect, DeviceConnect]),
+            policy("service", &[ServiceConnect]),
+            policy("device", &[DeviceConnect]),
+            policy("registryRead", &[RegistryRead]),
+            policy("registryReadWrite", &[RegistryWrite]),
+        ]
     }
 
     pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {

@@ -28,5 +28,5 @@ pub use registration::{
 };
 pub use service::Service;
 pub use services::{Context, Services};
-pub use settings::{AllocationPolicy, HubConnectionString, LinkedHub, ServiceSettings};
+pub use settings::{AllocationPolicy, LinkedHub, ServiceSettings};
 pub use version::ApiVersion;

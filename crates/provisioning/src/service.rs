@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use access::{Caller, Permission};
-use base::hosts::{Dialled, Host, Service as HostedService, strip_port};
+use access::{Caller, Permission, shared_access};
+use base::hosts::{Dialled, Service as HostedService};
 use base::sas::SasToken;
 use base::{InstanceId, Meter, Refused, Scope, Timestamp};
 use hub::{Hub, Hubs};
@@ -101,16 +101,10 @@ impl Service {
             tracing::debug!(service = self.name(), ?token, why, "a service token was refused");
             Refused::new(Error::Unauthorized, why)
         };
-        let policy = token.key_name().and_then(|name| settings.policy(name));
-        let policy = policy
-            .filter(|_| !settings.disable_local_auth)
-            .ok_or_else(|| refused("no policy has the token's name, or policies are switched off"))?;
-        if token.is_expired(self.now()) {
-            return Err(refused("the token has expired"));
+        if settings.disable_local_auth {
+            return Err(refused("policies are switched off"));
         }
-        if !token.is_signed_by(&policy.primary_key) && !token.is_signed_by(&policy.secondary_key) {
-            return Err(refused("the token is signed with another key"));
-        }
+        let policy = shared_access::vouching(&settings.policies, token, self.now()).map_err(refused)?;
         if !token.covers(&self.audiences(presented_host), path) {
             return Err(refused("the token is made out to another resource"));
         }
@@ -118,12 +112,7 @@ impl Service {
     }
 
     fn audiences(&self, presented_host: &str) -> Vec<String> {
-        let hosts = &self.0.context.hosts;
-        let mut names = hosts.names_of(HostedService::Provisioning, &self.0.name);
-        if hosts.resolve(presented_host, None) == Host::Unnamed {
-            names.push(strip_port(presented_host).to_owned());
-        }
-        names
+        self.0.context.hosts.audiences(HostedService::Provisioning, &self.0.name, presented_host)
     }
 
     /// Whether the caller may do something here. Doors ask before they read a body, and every operation does.

@@ -1,9 +1,9 @@
 //! What an operator decides of a provisioning service. Stored as one record; Resource Manager makes it, `Services::ensure` applies it.
 
-use access::Right;
+use access::{Right, SharedAccessPolicy};
 use base::hosts::Service;
-use base::{InstanceId, Scope, Secret};
-use hub::{Hub, SharedAccessPolicy};
+use base::{ConnectionString, InstanceId, Scope, Secret};
+use hub::Hub;
 use serde::{Deserialize, Serialize};
 use store::instances::Settings;
 use store::{Key, Record, Table, table};
@@ -85,48 +85,16 @@ pub struct LinkedHub {
     pub apply_allocation_policy: Option<bool>,
 }
 
-/// The parts of `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.
-#[derive(Clone, Debug)]
-pub struct HubConnectionString {
-    pub host_name: String,
-    pub key_name: String,
-    pub key: Secret,
-}
-
-impl HubConnectionString {
-    pub fn parse(text: &str) -> Option<Self> {
-        let (mut host_name, mut key_name, mut key) = (None, None, None);
-        for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
-            let (name, value) = field.split_once('=')?;
-            let slot = match name.trim().to_ascii_lowercase().as_str() {
-                "hostname" => &mut host_name,
-                "sharedaccesskeyname" => &mut key_name,
-                "sharedaccesskey" => &mut key,
-                _ => continue,
-            };
-            *slot = Some(value).filter(|value| !value.is_empty());
-        }
-        Some(Self {
-            host_name: host_name?.to_owned(),
-            key_name: key_name?.to_owned(),
-            key: Secret::new(key?),
-        })
-    }
-}
-
 impl LinkedHub {
     /// Whether `hub` still lets the service in with what its operator once gave: policies and keys change.
     pub(crate) fn opens(&self, hub: &Hub) -> bool {
         let settings = hub.settings();
-        let Some(given) = HubConnectionString::parse(self.connection_string.expose()) else { return false };
-        let policy = settings.policy(&given.key_name).filter(|_| !settings.disable_local_auth);
-        policy.is_some_and(|policy| {
-            let is_key = |key: &base::Key| given.key.matches(key.text());
-            let has = |right| policy.rights.contains(&right);
-            (is_key(&policy.primary_key) || is_key(&policy.secondary_key))
-                && has(Right::RegistryWrite)
-                && has(Right::ServiceConnect)
-        })
+        let given = ConnectionString::new(self.connection_string.expose());
+        let policy = given.shared_access_key_name().and_then(|name| settings.policy(name));
+        let Some((policy, key)) = policy.zip(given.shared_access_key()) else { return false };
+        !settings.disable_local_auth
+            && policy.has_key(key)
+            && policy.has_rights(&[Right::RegistryWrite, Right::ServiceConnect])
     }
 }
 
@@ -136,11 +104,6 @@ pub(crate) type FindLink<'f, 'a> = dyn Fn(&str) -> Option<&'a LinkedHub> + Sync 
 impl ServiceSettings {
     /// A service with the one default policy and no hub.
     pub fn new(instance: InstanceId, name: &str, scope: Scope, location: &str) -> Self {
-        use Right::{DeviceConnect, EnrollmentWrite, ServiceConfig};
-        let owner = SharedAccessPolicy::generate(
-            "provisioningserviceowner",
-            &[ServiceConfig, DeviceConnect, EnrollmentWrite],
-        );
         Self {
             instance,
             name: name.to_owned(),
@@ -148,13 +111,19 @@ impl ServiceSettings {
             location: location.to_owned(),
             id_scope: format!("0ne{}", base::secret::random_hex(4).to_ascii_uppercase()),
             allocation_policy: AllocationPolicy::Hashed,
-            policies: vec![owner],
+            policies: Self::default_policies(),
             linked_hubs: Vec::new(),
             certificates: Vec::new(),
             disable_local_auth: false,
             public_network_access: true,
             is_default: false,
         }
+    }
+
+    /// The one policy that every new service has.
+    pub fn default_policies() -> Vec<SharedAccessPolicy> {
+        let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
+        vec![SharedAccessPolicy::generate("provisioningserviceowner", &rights)]
     }
 
     pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {

@@ -9,7 +9,6 @@ use store::{Batch, retry_on_conflict};
 use crate::ResourceManager;
 use crate::endpoint::{self, BusKind, Target};
 use crate::error::Error;
-use crate::policy::SharedAccessPolicy;
 use crate::provider::ResourceType;
 use crate::provisioning_service::{AllocationPolicy, LinkedHub};
 use crate::reconcile::Fault;
@@ -204,7 +203,7 @@ fn service_settings(
             AllocationPolicy::GeoLatency => provisioning::AllocationPolicy::GeoLatency,
             AllocationPolicy::Static => provisioning::AllocationPolicy::Static,
         },
-        policies: properties.policies.iter().map(policy).collect(),
+        policies: properties.policies.clone(),
         linked_hubs: properties.linked_hubs.iter().map(linked_hub).collect(),
         // They are uploaded to the service itself, and what it has stays.
         certificates: Vec::new(),
@@ -233,22 +232,13 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         name: resource.id.name.clone(),
         scope: resource.id.scope(),
         location: resource.location.clone().unwrap_or_default(),
-        policies: properties.policies.iter().map(policy).collect(),
+        policies: properties.policies.clone(),
         partition_count: properties.partition_count,
         retention_days: properties.retention_days,
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
         // `store::instances` decides it.
         is_default: false,
-    }
-}
-
-fn policy(policy: &SharedAccessPolicy) -> hub::SharedAccessPolicy {
-    hub::SharedAccessPolicy {
-        key_name: policy.key_name.clone(),
-        primary_key: policy.primary_key.clone(),
-        secondary_key: policy.secondary_key.clone(),
-        rights: policy.rights.clone(),
     }
 }
 

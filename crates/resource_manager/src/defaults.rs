@@ -1,13 +1,15 @@
 //! What a first start makes: a subscription, a resource group, a hub, a provisioning service linked to it, a Digital Twins
 //! instance. Called by the server before its doors open; safe to repeat at every start.
 
-use access::{Caller, Right};
+use access::{Caller, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{Key, Secret};
+use hub::HubSettings;
+use provisioning::ServiceSettings;
 
 use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
-use crate::policy::{PolicyRequest, SharedAccessPolicy};
+use crate::policy::PolicyRequest;
 use crate::provider::ResourceType;
 use crate::subscription::Subscription;
 use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service};
@@ -107,7 +109,7 @@ impl ResourceManager {
         }
         let properties = iot_hub::PropertiesRequest {
             sku_name: Some("S1".to_owned()),
-            policies: keys.map(|keys| with_keys("hub", &iot_hub::default_policies(), keys)),
+            policies: keys.map(|keys| with_keys("hub", &HubSettings::default_policies(), keys)),
             ..iot_hub::PropertiesRequest::default()
         };
         let put = iot_hub::Put { location, properties, ..iot_hub::Put::default() };
@@ -129,17 +131,13 @@ impl ResourceManager {
         // By name: it is stored, and addresses change with the settings of the server.
         let host = self.hosts.canonical(Service::Hub, &ids.hub.name, "");
         let link = provisioning_service::LinkedHubRequest {
-            connection_string: Secret::new(format!(
-                "HostName={host};SharedAccessKeyName={};SharedAccessKey={}",
-                owner.key_name,
-                owner.primary_key.text()
-            )),
+            connection_string: Secret::new(owner.connection_string(&host).expose()),
             location: location.clone(),
             ..provisioning_service::LinkedHubRequest::default()
         };
         let properties = provisioning_service::PropertiesRequest {
             linked_hubs: vec![link],
-            policies: keys.map(|keys| with_keys("dps", &provisioning_service::default_policies(), keys)),
+            policies: keys.map(|keys| with_keys("dps", &ServiceSettings::default_policies(), keys)),
             ..provisioning_service::PropertiesRequest::default()
         };
         let put = provisioning_service::Put { location, properties, ..provisioning_service::Put::default() };

@@ -1,23 +1,15 @@
 //! Shared access policies of hubs and provisioning services, as Resource Manager keeps them.
 //! Called by the two nouns that have them, and by the door that lists them. Keys come from the system's randomness.
 
-use access::{Caller, Right};
+use access::shared_access::KEY_BYTES;
+use access::{Caller, Right, SharedAccessPolicy};
 use base::{Key, Secret, caps};
-use serde::{Deserialize, Serialize};
 
 use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::provider::ResourceType;
 use crate::resource::{self, Properties};
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SharedAccessPolicy {
-    pub key_name: String,
-    pub primary_key: Key,
-    pub secondary_key: Key,
-    pub rights: Vec<Right>,
-}
 
 /// One element of `authorizationPolicies`. A key that is left out is kept, or made.
 #[derive(Clone, Debug)]
@@ -26,26 +18,6 @@ pub struct PolicyRequest {
     pub primary_key: Option<Secret>,
     pub secondary_key: Option<Secret>,
     pub rights: String,
-}
-
-const KEY_BYTES: usize = 32;
-
-impl SharedAccessPolicy {
-    pub fn generate(key_name: &str, rights: &[Right]) -> Self {
-        Self {
-            key_name: key_name.to_owned(),
-            primary_key: Key::generate(KEY_BYTES),
-            secondary_key: Key::generate(KEY_BYTES),
-            rights: rights.to_vec(),
-        }
-    }
-
-    /// Whether `key` is one of the two.
-    pub fn has_key(&self, key: &str) -> bool {
-        [&self.primary_key, &self.secondary_key]
-            .iter()
-            .any(|own| base::secret::same_bytes(own.text().as_bytes(), key.as_bytes()))
-    }
 }
 
 /// The policies after a PUT: the list given replaces the old one, no list keeps it.
@@ -135,6 +107,46 @@ fn find<'a>(policies: &'a [SharedAccessPolicy], key_name: &str) -> Result<&'a Sh
     policies.iter().find(|policy| policy.key_name.eq_ignore_ascii_case(key_name)).ok_or_else(|| {
         Error::KeyNotFound(format!("The shared access policy '{key_name}' could not be found."))
     })
+}
+
+/// How a resource's record holds its policies: as they are, each under the names it had from the first. For `serde(with)`.
+pub(crate) mod record {
+    use access::{Right, SharedAccessPolicy};
+    use base::Key;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Policy {
+        key_name: String,
+        primary_key: Key,
+        secondary_key: Key,
+        rights: Vec<Right>,
+    }
+
+    pub(crate) fn serialize<S>(policies: &[SharedAccessPolicy], to: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+    {
+        to.collect_seq(policies.iter().cloned().map(|policy| Policy {
+            key_name: policy.key_name,
+            primary_key: policy.primary_key,
+            secondary_key: policy.secondary_key,
+            rights: policy.rights,
+        }))
+    }
+
+    pub(crate) fn deserialize<'de, D>(from: D) -> Result<Vec<SharedAccessPolicy>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let policies = Vec::<Policy>::deserialize(from)?.into_iter().map(|policy| SharedAccessPolicy {
+            key_name: policy.key_name,
+            primary_key: policy.primary_key,
+            secondary_key: policy.secondary_key,
+            rights: policy.rights,
+        });
+        Ok(policies.collect())
+    }
 }
 
 #[cfg(test)]

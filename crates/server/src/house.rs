@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Certificates, Directory};
+use access::{Certificates, Directory, SharedAccessPolicy};
 use base::hosts::{Dialled, Hosts, Service};
 use base::measure::Traffic;
 use base::outbound::NoOutbound;
@@ -15,7 +15,7 @@ use base::tasks::{Stopping, Tasks};
 use base::{Clock, Key, Refusals, Throttle, caps};
 use digital_twins::Instances;
 use events::Events;
-use hub::{Hubs, SharedAccessPolicy};
+use hub::Hubs;
 use resource_manager::{GroupId, PolicyKeys, ResourceManager};
 use rest::{AnyDoor, Front};
 use store::{Store, Streams};

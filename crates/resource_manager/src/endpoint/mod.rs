@@ -9,7 +9,7 @@ pub use self::mask::Mask;
 pub use self::record::{
     AuthenticationType, BusKind, DeadLetter, EndpointType, IdentityReference, Properties, Target,
 };
-pub use self::rules::{ConnectionString, EndpointRequest, bus_host};
+pub use self::rules::EndpointRequest;
 use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;

@@ -1,6 +1,7 @@
 //! What an endpoint must have, by type and authentication, and how a PUT meets what is there. Pure.
 
-use base::{Secret, Timestamp, Url};
+use base::address::bus_host;
+use base::{ConnectionString, Secret, Timestamp, Url};
 
 use super::mask;
 use super::record::{
@@ -188,50 +189,13 @@ fn check_identity(request: &EndpointRequest, instance: Option<&ManagedIdentity>)
     }))
 }
 
-/// The parts of `Endpoint=sb://{host}/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionString {
-    /// Host and port of `Endpoint`, without scheme and slash.
-    pub host: String,
-    pub key_name: String,
-    pub key: Secret,
-    pub entity_path: String,
-}
-
-impl ConnectionString {
-    /// `None` when a part is missing or empty.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parsed = Self::default();
-        for field in text.split(';').map(str::trim).filter(|field| !field.is_empty()) {
-            let (name, value) = field.split_once('=')?;
-            match name.trim().to_ascii_lowercase().as_str() {
-                "endpoint" => bus_host(value)?.clone_into(&mut parsed.host),
-                "sharedaccesskeyname" => value.clone_into(&mut parsed.key_name),
-                "sharedaccesskey" => parsed.key = Secret::new(value),
-                "entitypath" => value.clone_into(&mut parsed.entity_path),
-                _ => {}
-            }
-        }
-        let parts =
-            [parsed.host.as_str(), parsed.key_name.as_str(), parsed.key.expose(), &parsed.entity_path];
-        parts.iter().all(|part| !part.is_empty()).then_some(parsed)
-    }
-}
-
 fn check_connection_string(name: &str, text: &str) -> Result<(), Error> {
-    if ConnectionString::parse(text).is_some() {
+    if ConnectionString::new(text).opens_entity() {
         return Ok(());
     }
     Err(Error::bad_request(format!(
         "The property '{name}' must be a connection string with 'Endpoint=sb://…', 'SharedAccessKeyName', 'SharedAccessKey' and 'EntityPath'."
     )))
-}
-
-/// The host, with its port if any, of `sb://host[:port]/`.
-pub fn bus_host(uri: &str) -> Option<&str> {
-    let (scheme, rest) = uri.trim().split_at_checked("sb://".len())?;
-    let host = rest.split('/').next()?;
-    (scheme.eq_ignore_ascii_case("sb://") && !host.is_empty()).then_some(host)
 }
 
 fn is_bus_uri(uri: &str) -> bool {

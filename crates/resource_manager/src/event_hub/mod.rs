@@ -114,7 +114,7 @@ impl ResourceManager {
         rules::check_rule_name(name)?;
         let resource = self.open_for_update(id).await?.record;
         let (namespace, entity_path) = (self.namespace_behind(id).await?, event_hub_name(&resource.id));
-        let is_known = |rule: &AuthorizationRule| rule.name.eq_ignore_ascii_case(name);
+        let is_known = |rule: &AuthorizationRule| rule.key_name.eq_ignore_ascii_case(name);
         let exists = namespace.settings().rules(entity_path)?.iter().any(is_known);
         preconditions.check(exists.then_some(None))?;
         Ok(namespace.put_rule(entity_path, name, rights).await?)
@@ -193,7 +193,7 @@ fn find_rule<'a>(
     id: &ResourceId,
     name: &str,
 ) -> Result<&'a AuthorizationRule, Error> {
-    known.iter().find(|rule| rule.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+    known.iter().find(|rule| rule.key_name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         Error::ResourceNotFound(format!("{}/authorizationRules/{name}", id.relative()), id.group.name.clone())
     })
 }

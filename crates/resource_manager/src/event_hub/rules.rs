@@ -1,6 +1,6 @@
 //! Names, sizes and keys of event hubs. Pure.
 
-use base::{Timestamp, caps};
+use base::{ConnectionString, Timestamp, caps};
 use event_hubs::AuthorizationRule;
 
 use super::record::EventHubProperties;
@@ -64,16 +64,10 @@ pub(super) fn check_rule_name(name: &str) -> Result<(), Error> {
 }
 
 pub(super) fn keys(rule: &AuthorizationRule, host: &str, entity_path: Option<&str>) -> Keys {
-    let entity = entity_path.map(|path| format!(";EntityPath={path}")).unwrap_or_default();
-    let string = |key: &base::Key| {
-        format!(
-            "Endpoint=sb://{host}/;SharedAccessKeyName={};SharedAccessKey={}{entity}",
-            rule.name,
-            key.text()
-        )
-    };
+    let string =
+        |key| ConnectionString::to_namespace(host, &rule.key_name, key, entity_path).expose().to_owned();
     Keys {
-        key_name: rule.name.clone(),
+        key_name: rule.key_name.clone(),
         primary_key: rule.primary_key.text().to_owned(),
         secondary_key: rule.secondary_key.text().to_owned(),
         primary_connection_string: string(&rule.primary_key),
@@ -84,7 +78,6 @@ pub(super) fn keys(rule: &AuthorizationRule, host: &str, entity_path: Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::ConnectionString;
 
     #[test]
     fn sizes_are_held_to_their_limits() {
@@ -100,8 +93,12 @@ mod tests {
     fn the_keys_of_an_event_hub_make_a_connection_string_for_an_endpoint() {
         let rule = AuthorizationRule::generate("send", &[event_hubs::AccessRight::Send]);
         let keys = keys(&rule, "ns.servicebus.localhost", Some("hub"));
-        let parsed = ConnectionString::parse(&keys.primary_connection_string).unwrap();
-        assert_eq!((parsed.host.as_str(), parsed.entity_path.as_str()), ("ns.servicebus.localhost", "hub"));
-        assert_eq!(parsed.key.expose(), rule.primary_key.text());
+        let string = ConnectionString::new(&*keys.primary_connection_string);
+        assert!(string.opens_entity());
+        assert_eq!(
+            string.endpoint_host().zip(string.entity_path()),
+            Some(("ns.servicebus.localhost", "hub"))
+        );
+        assert_eq!(string.shared_access_key(), Some(rule.primary_key.text()));
     }
 }

@@ -6,7 +6,6 @@ use base::InstanceId;
 use store::retry_on_conflict;
 
 pub use self::record::{Properties, Sku};
-pub(crate) use self::rules::default_policies;
 pub use self::rules::{PropertiesRequest, SKUS, tier};
 use crate::ResourceManager;
 use crate::error::Error;

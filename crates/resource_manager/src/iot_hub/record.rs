@@ -1,10 +1,11 @@
 //! The stored properties of an IoT hub.
 
+use access::SharedAccessPolicy;
 use base::{InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::policy::SharedAccessPolicy;
+use crate::policy;
 use crate::resource::NetworkAccess;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,7 @@ pub struct Properties {
     pub instance: InstanceId,
     pub created: Timestamp,
     pub sku: Sku,
+    #[serde(with = "policy::record")]
     pub policies: Vec<SharedAccessPolicy>,
     pub partition_count: u32,
     pub retention_days: u32,

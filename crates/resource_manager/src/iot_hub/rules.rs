@@ -2,11 +2,12 @@
 
 use access::Right;
 use base::{InstanceId, Timestamp, caps};
+use hub::HubSettings;
 use serde_json::{Map, Value, json};
 
 use super::record::{Properties, Sku};
 use crate::error::Error;
-use crate::policy::{self, PolicyRequest, SharedAccessPolicy};
+use crate::policy::{self, PolicyRequest};
 use crate::resource::NetworkAccess;
 use crate::sections;
 
@@ -39,19 +40,6 @@ const RIGHTS: &[Right] =
 
 pub fn tier(sku: &str) -> &'static str {
     SKUS.iter().find(|(name, _, _)| *name == sku).map_or("Standard", |(_, tier, _)| tier)
-}
-
-/// The five policies of a new hub.
-pub(crate) fn default_policies() -> Vec<SharedAccessPolicy> {
-    use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
-    let policy = SharedAccessPolicy::generate;
-    vec![
-        policy("iothubowner", &[RegistryWrite, ServiceConnect, DeviceConnect]),
-        policy("service", &[ServiceConnect]),
-        policy("device", &[DeviceConnect]),
-        policy("registryRead", &[RegistryRead]),
-        policy("registryReadWrite", &[RegistryWrite]),
-    ]
 }
 
 /// The sections of a hub that was given none.
@@ -90,7 +78,7 @@ pub(super) fn put(
     if !(1..=7).contains(&retention_days) {
         return Err(Error::bad_request("The property 'retentionTimeInDays' must be between 1 and 7."));
     }
-    let kept = old.map_or_else(default_policies, |old| old.policies.clone());
+    let kept = old.map_or_else(HubSettings::default_policies, |old| old.policies.clone());
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
     Ok(Properties {
         instance: old.map_or_else(new_instance, |old| old.instance.clone()),

@@ -2,13 +2,11 @@
 //! Called by the Resource Manager door. Enrollments and registrations are the affair of the `provisioning` crate.
 
 use access::{Caller, Right};
-use base::InstanceId;
 use base::hosts::Service;
-use provisioning::HubConnectionString;
+use base::{ConnectionString, InstanceId};
 use store::retry_on_conflict;
 
 pub use self::record::{AllocationPolicy, LinkedHub, Properties};
-pub(crate) use self::rules::default_policies;
 pub use self::rules::{LinkedHubRequest, PropertiesRequest};
 use crate::error::Error;
 use crate::id::ResourceId;
@@ -49,7 +47,7 @@ impl ResourceManager {
             let old_properties = before.map(properties).transpose()?;
             let old_links = old_properties.map(|old| old.linked_hubs.clone()).unwrap_or_default();
             let known = self.linkable_hubs().await?;
-            let find_hub = |wanted: &HubConnectionString| self.find_linked_hub(&known, wanted);
+            let find_hub = |wanted: &ConnectionString| self.find_linked_hub(&known, wanted);
             let links = rules::link(&old_links, &put.properties.linked_hubs, &find_hub)?;
             let fresh = || (InstanceId::generate("dps", &id.name), new_id_scope());
             let properties = rules::put(old_properties, fresh, &put.properties, links, now)?;
@@ -89,26 +87,24 @@ impl ResourceManager {
     fn find_linked_hub(
         &self,
         hubs: &[Resource],
-        wanted: &HubConnectionString,
+        wanted: &ConnectionString,
     ) -> Result<(InstanceId, String), Error> {
-        let is_meant = |hub: &&Resource| self.hosts.is_at(Service::Hub, &hub.id.name, &wanted.host_name);
-        let unknown = || Error::bad_request(format!("The hub '{}' could not be found.", wanted.host_name));
+        let host = wanted.host_name().unwrap_or_default();
+        let (key_name, key) = (wanted.shared_access_key_name(), wanted.shared_access_key());
+        let is_meant = |hub: &&Resource| self.hosts.is_at(Service::Hub, &hub.id.name, host);
+        let unknown = || Error::bad_request(format!("The hub '{host}' could not be found."));
         let hub = hubs.iter().find(is_meant).ok_or_else(unknown)?;
         let properties = iot_hub::properties(hub)?;
-        let policy = properties.policies.iter().find(|policy| policy.key_name == wanted.key_name);
-        let policy = policy.filter(|policy| policy.has_key(wanted.key.expose())).ok_or_else(|| {
-            Error::bad_request(format!(
-                "The hub '{}' refuses the key of the connection string.",
-                wanted.host_name
-            ))
+        let policy = properties.policies.iter().find(|policy| key_name == Some(&policy.key_name));
+        let policy = policy.filter(|policy| key.is_some_and(|key| policy.has_key(key))).ok_or_else(|| {
+            Error::bad_request(format!("The hub '{host}' refuses the key of the connection string."))
         })?;
-        let has = |right| policy.rights.contains(&right);
-        if has(Right::RegistryWrite) && has(Right::ServiceConnect) {
+        if policy.has_rights(&[Right::RegistryWrite, Right::ServiceConnect]) {
             return Ok((properties.instance.clone(), hub.id.name.clone()));
         }
         Err(Error::bad_request(format!(
-            "The policy '{}' of hub '{}' needs the rights RegistryWrite and ServiceConnect.",
-            wanted.key_name, wanted.host_name
+            "The policy '{}' of hub '{host}' needs the rights RegistryWrite and ServiceConnect.",
+            policy.key_name
         )))
     }
 }

@@ -1,10 +1,11 @@
 //! The stored properties of a provisioning service, its linked hubs among them.
 
+use access::SharedAccessPolicy;
 use base::{InstanceId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::policy::SharedAccessPolicy;
+use crate::policy;
 use crate::resource::NetworkAccess;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,7 @@ pub struct Properties {
     /// `0ne` and eight hex digits; made once, never used again.
     pub id_scope: String,
     pub capacity: u32,
+    #[serde(with = "policy::record")]
     pub policies: Vec<SharedAccessPolicy>,
     pub allocation_policy: AllocationPolicy,
     pub linked_hubs: Vec<LinkedHub>,

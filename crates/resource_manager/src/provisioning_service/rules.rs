@@ -1,14 +1,14 @@
 //! How a provisioning service's properties change by a PUT, linked hubs included (`dps.md` §5). Pure.
 
 use access::Right;
-use base::{InstanceId, Secret, Timestamp, caps};
-use provisioning::HubConnectionString;
+use base::{ConnectionString, InstanceId, Secret, Timestamp, caps};
+use provisioning::ServiceSettings;
 use serde_json::{Map, Value, json};
 
 use super::record::{AllocationPolicy, LinkedHub, Properties};
 use crate::error::Error;
 use crate::location;
-use crate::policy::{self, PolicyRequest, SharedAccessPolicy};
+use crate::policy::{self, PolicyRequest};
 use crate::resource::NetworkAccess;
 use crate::sections;
 
@@ -42,11 +42,6 @@ const RIGHTS: &[Right] = &[
     Right::RegistrationStatusWrite,
 ];
 
-pub(crate) fn default_policies() -> Vec<SharedAccessPolicy> {
-    let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
-    vec![SharedAccessPolicy::generate("provisioningserviceowner", &rights)]
-}
-
 fn default_sections() -> Map<String, Value> {
     match json!({"ipFilterRules": [], "enableDataResidency": false}) {
         Value::Object(sections) => sections,
@@ -77,7 +72,7 @@ pub(super) fn check(request: &PropertiesRequest) -> Result<(), Error> {
 
 /// Finds the hub behind a connection string of this server, with its name; the error says what does not hold.
 pub(super) type FindHub<'a> =
-    dyn Fn(&HubConnectionString) -> Result<(InstanceId, String), Error> + Send + Sync + 'a;
+    dyn Fn(&ConnectionString) -> Result<(InstanceId, String), Error> + Send + Sync + 'a;
 
 /// The links after a PUT. A string whose key is masked stands for the one that is kept for its host.
 pub(super) fn link(
@@ -88,26 +83,27 @@ pub(super) fn link(
     let mut next: Vec<LinkedHub> = Vec::with_capacity(requests.len());
     for request in requests {
         let text = request.connection_string.expose().trim();
-        let parsed = HubConnectionString::parse(text).ok_or_else(|| {
+        let string = ConnectionString::new(text);
+        let host_name = string.host_name().filter(|_| string.opens_instance()).ok_or_else(|| {
             Error::bad_request(
                 "A linked hub's 'connectionString' needs HostName, SharedAccessKeyName and SharedAccessKey.",
             )
         })?;
-        if next.iter().any(|other| other.host_name.eq_ignore_ascii_case(&parsed.host_name)) {
-            return Err(Error::bad_request(format!("The hub '{}' is linked twice.", parsed.host_name)));
+        if next.iter().any(|other| other.host_name.eq_ignore_ascii_case(host_name)) {
+            return Err(Error::bad_request(format!("The hub '{host_name}' is linked twice.")));
         }
-        let before = old.iter().find(|known| known.host_name.eq_ignore_ascii_case(&parsed.host_name));
+        let before = old.iter().find(|known| known.host_name.eq_ignore_ascii_case(host_name));
         let (hub, hub_name, connection_string) = match before {
             Some(known) if sections::is_masked(text) => {
                 (known.hub.clone(), known.hub_name.clone(), known.connection_string.clone())
             }
             _ => {
-                let (hub, name) = find_hub(&parsed)?;
+                let (hub, name) = find_hub(&string)?;
                 (hub, name, Secret::new(text))
             }
         };
         next.push(LinkedHub {
-            host_name: parsed.host_name,
+            host_name: host_name.to_owned(),
             hub,
             hub_name,
             connection_string,
@@ -127,7 +123,7 @@ pub(super) fn put(
     now: Timestamp,
 ) -> Result<Properties, Error> {
     let (instance, id_scope) = old.map_or_else(fresh, |old| (old.instance.clone(), old.id_scope.clone()));
-    let kept = old.map_or_else(default_policies, |old| old.policies.clone());
+    let kept = old.map_or_else(ServiceSettings::default_policies, |old| old.policies.clone());
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
     Ok(Properties {
         instance,
@@ -159,9 +155,9 @@ mod tests {
         }
     }
 
-    fn known(parsed: &HubConnectionString) -> Result<(InstanceId, String), Error> {
-        match parsed.key.expose() {
-            "abc=" => Ok((InstanceId::from_stored("hub-1"), "hub".into())),
+    fn known(parsed: &ConnectionString) -> Result<(InstanceId, String), Error> {
+        match parsed.shared_access_key() {
+            Some("abc=") => Ok((InstanceId::from_stored("hub-1"), "hub".into())),
             _ => Err(Error::bad_request("wrong key")),
         }
     }
@@ -198,8 +194,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_parsing_panic(text in "\\PC*|([A-Za-z]{0,20}=[^;]{0,10};){0,5}") {
-            let _ = HubConnectionString::parse(&text);
-            let _ = crate::endpoint::ConnectionString::parse(&text);
+            let string = ConnectionString::new(&*text);
+            let _ = (string.opens_instance(), string.opens_entity());
             let _ = sections::is_masked(&sections::mask_connection_string(&text));
         }
     }

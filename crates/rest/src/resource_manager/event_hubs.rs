@@ -161,8 +161,8 @@ pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
 fn rule(owner: &ResourceId, rule: &AuthorizationRule) -> Value {
     let rights: Vec<&str> = rule.rights.iter().map(|right| right.name()).collect();
     json!({
-        "id": format!("{owner}/authorizationRules/{}", rule.name),
-        "name": rule.name,
+        "id": format!("{owner}/authorizationRules/{}", rule.key_name),
+        "name": rule.key_name,
         "type": format!("{}/authorizationRules", owner.resource_type.full_name()),
         "properties": {"rights": rights}
     })

@@ -1,8 +1,9 @@
 //! IoT hubs as Resource Manager shows them (iothub-service.md §15).
 
+use access::SharedAccessPolicy;
 use base::Secret;
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
-use resource_manager::policy::{PolicyRequest, SharedAccessPolicy};
+use resource_manager::policy::PolicyRequest;
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
 use resource_manager::{ResourceId, ResourceType, location, sections};
 use serde::Deserialize;

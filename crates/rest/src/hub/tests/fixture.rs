@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use access::Directory;
+use access::{Directory, SharedAccessPolicy};
 use base::hosts::{Hosts, NoMachine};
 use base::meter::{Limits, Throttled};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Meter, Scope, Throttle, sas};
 use events::Events;
-use hub::{Context, Hub, HubSettings, Hubs, SharedAccessPolicy};
+use hub::{Context, Hub, HubSettings, Hubs};
 use serde_json::{Value, json};
 use store::{Options, Store, Streams};
 

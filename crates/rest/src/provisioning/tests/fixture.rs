@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::access::{Directory, Right, roles};
+use ::access::{Directory, Right, SharedAccessPolicy, roles};
 use base::hosts::{Dialled, EveryName, Hosts};
 use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
-use hub::{Hub, HubSettings, Hubs, SharedAccessPolicy};
+use hub::{Hub, HubSettings, Hubs};
 use provisioning::{Context, LinkedHub, Service, ServiceSettings, Services};
 use serde_json::{Value, json};
 use store::{Options, Store, Streams};

@@ -1,7 +1,7 @@
 //! Endpoints of Digital Twins instances, and the event routes that lead there.
 
-use base::Secret;
 use base::hosts::Service as Named;
+use base::{ConnectionString, Secret};
 use digital_twins::NewEventRoute;
 use resource_manager::endpoint::{self, DeadLetter, EndpointRequest, EndpointType, Target};
 use resource_manager::resource::Preconditions;
@@ -42,11 +42,8 @@ async fn to_event_hub(ground: &Ground, namespace: &str, event_hub: &str) -> Resu
     // By name: it is stored, and addresses change with the settings of the server.
     let host = ground.manager.hosts().canonical(Named::EventHubs, namespace, "");
     let string = |key: &base::Key| {
-        let key = key.text();
-        let text = format!(
-            "Endpoint=sb://{host}/;SharedAccessKeyName={RULE};SharedAccessKey={key};EntityPath={event_hub}"
-        );
-        Some(Secret::new(text))
+        let string = ConnectionString::to_namespace(&host, RULE, key, Some(event_hub));
+        Some(Secret::new(string.expose()))
     };
     let (primary, secondary) = (string(&rule.primary_key), string(&rule.secondary_key));
     Ok(EndpointRequest { primary, secondary, ..keys(EndpointType::EventHub) })

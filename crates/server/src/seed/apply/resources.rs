@@ -156,10 +156,8 @@ async fn link(ground: &Ground, hub: &str) -> Result<LinkedHubRequest, Failure> {
     let owner = ground.manager.shared_access_policy(&caller(), &id, "iothubowner").await?;
     // By name: it is stored, and addresses change with the settings of the server.
     let host = ground.manager.hosts().canonical(Named::Hub, &resource.id.name, "");
-    let (name, key) = (&owner.key_name, owner.primary_key.text());
-    let text = format!("HostName={host};SharedAccessKeyName={name};SharedAccessKey={key}");
     Ok(LinkedHubRequest {
-        connection_string: Secret::new(text),
+        connection_string: Secret::new(owner.connection_string(&host).expose()),
         location: resource.location,
         ..LinkedHubRequest::default()
     })

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use ::digital_twins::{DigitalTwinId, Dtmi, EventRouteId, RelationshipId, model_issues};
 use base::json::Object;
-use base::{Secret, Url};
+use base::{ConnectionString, Secret, Url};
 use resource_manager::ResourceType;
-use resource_manager::endpoint::{AuthenticationType, ConnectionString, EndpointRequest, EndpointType};
+use resource_manager::endpoint::{AuthenticationType, EndpointRequest, EndpointType};
 use serde_json::{Map, Value, json};
 
 use super::resources::{self, Place};
@@ -239,7 +239,7 @@ impl LeadsTo {
 /// A connection string, which is not repeated in a fault.
 fn bus(table: &Table<'_>, name: &'static str) -> Option<Secret> {
     let text = table.text(name)?;
-    if ConnectionString::parse(&text).is_none() {
+    if !ConnectionString::new(&*text).opens_entity() {
         table.fault(
             name,
             format_args!(
