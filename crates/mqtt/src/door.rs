@@ -2,16 +2,15 @@
 //! services, the return code. `server` calls it with a stream that has no transport left to negotiate. It runs one task's
 //! worth of work and starts none.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::hosts::{Dialable, Dialled, Host, Hosts, Service};
+use base::hosts::{Dialable, Host, Hosts, Service};
 use base::measure::Traffic;
 use base::tasks::Tasks;
-use base::{Clock, Dismissal, Elapsed, Refusals, caps};
+use base::{Clock, Dismissal, Refusals, caps};
+use entrance::Peer;
 use hub::{Hub, Hubs};
 use provisioning::{RegistrationId, Services};
-use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{self, ConnAck, Connect, ConnectReturnCode, Packet};
@@ -34,28 +33,6 @@ pub struct Context {
 /// As the log and `/metrics` call this door.
 pub(crate) const NAME: &str = "mqtt";
 
-/// What the transport knows of a client.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    /// The address of ours that was called: some instances have one of their own.
-    pub local_address: Option<IpAddr>,
-    /// The client's address; `None` counts as this machine.
-    pub remote_address: Option<IpAddr>,
-    /// The host name of the TLS handshake.
-    pub sni: Option<String>,
-    /// When the connection was accepted; its handshake counts among the time that a stranger has. `None`: now.
-    pub accepted_at: Option<Elapsed>,
-    /// The chain that the client proved to hold, leaf first; nobody has judged it yet.
-    pub client_certificates: Vec<CertificateDer<'static>>,
-}
-
-impl Peer {
-    /// Whether the client is on this machine: some instances take no other.
-    pub(crate) fn is_local(&self) -> bool {
-        self.remote_address.is_none_or(|address| address.to_canonical().is_loopback())
-    }
-}
-
 /// Clones share the surroundings.
 #[derive(Clone)]
 pub struct Door(Arc<Context>);
@@ -76,7 +53,7 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let (door, remote_address) = (self.clone(), peer.remote_address);
+        let (door, remote_address) = (self.clone(), peer.remote_address());
         let clock = &self.0.clock;
         let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
         let (traffic, stopping) = (self.0.traffic.clone(), self.0.tasks.stopping());
@@ -156,7 +133,7 @@ impl Door {
         peer: &Peer,
     ) -> Result<Admission, Refusal> {
         use ConnectReturnCode::{BadUserNameOrPassword, IdentifierRejected, NotAuthorized};
-        let host = self.0.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address);
+        let host = self.0.hosts.resolve(peer.sni.as_deref().unwrap_or_default(), peer.local_address());
         let unknown = Refusal::with(NotAuthorized, "no provisioning service has its id scope or its address");
         if let Host::UnknownInstance(_) = host {
             return Err(unknown);
@@ -174,11 +151,10 @@ impl Door {
             BadUserNameOrPassword,
             "its user name holds no api-version, or one that is no date",
         ))?;
-        let dialled = Dialled::new(peer.sni.as_deref(), peer.local_address);
         let admission =
-            provisioning_door::admit(service, registration_id, api_version, credential, dialled).await;
+            provisioning_door::admit(service, registration_id, api_version, credential, peer.dialled()).await;
         if let Some(dismissal) = admission.dismissal() {
-            self.0.refusals.tell(&Dismissal { peer: peer.remote_address, ..dismissal });
+            self.0.refusals.tell(&Dismissal { peer: peer.remote_address(), ..dismissal });
         }
         Ok(Admission::Provisioning(admission))
     }
@@ -200,7 +176,7 @@ impl Door {
             }
             _ => None,
         };
-        let peer = peer.remote_address;
+        let peer = peer.remote_address();
         match named {
             Some((service, device)) => Dismissal { peer, ..Dismissal::of_device(NAME, service, device, why) },
             None => Dismissal::of_stranger(NAME, "unknown".to_owned(), peer, why),
@@ -219,7 +195,7 @@ impl Door {
                 None
             }
             (Host::Unnamed, Some(Host::Instance(Service::Hub, hub))) => self.0.hubs.find(&hub),
-            _ => self.0.hubs.at_host(&name.host, peer.local_address),
+            _ => self.0.hubs.at_host(&name.host, peer.local_address()),
         }
     }
 }

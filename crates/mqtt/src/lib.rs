@@ -14,4 +14,4 @@ pub mod topic;
 pub mod user_name;
 mod wire;
 
-pub use door::{Context, Door, Peer};
+pub use door::{Context, Door};

@@ -89,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         accepted_at: Elapsed,
         mut stopping: Stopping,
     ) -> Self {
-        let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        let silence_max = entrance::STRANGERS_STAY;
         let heard_at = accepted_at;
         Self {
             wire: Wire::new(stream),
@@ -251,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Writes what is left to write, as long as the peer takes it, and closes.
     pub(crate) async fn finish(&mut self) {
-        let silence_max = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        let silence_max = entrance::STRANGERS_STAY;
         let mut patience = alarm(self.clock.clone(), self.clock.elapsed().plus(silence_max));
         std::future::poll_fn(|cx| {
             let closed = match self.wire.poll_write(cx) {

@@ -4,13 +4,14 @@
 mod fixture;
 
 use base::{Key, Timestamp};
+use entrance::Peer;
 use fixture::client::{Client, ClientError, hub_connect, provisioning_connect};
 use fixture::{Fixture, closed};
-use mqtt::Peer;
 use mqtt::codec::{Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, Text, Will};
 use mqtt::topic::ToDevice;
 use provisioning::EnrollmentKind;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use tokio::io::DuplexStream;
 
 const RESPONSES: &str = "$dps/registrations/res/#";
@@ -79,7 +80,8 @@ async fn a_device_is_told_its_hub_where_it_reached_us_and_at_a_name_of_no_servic
     let fixture = Fixture::new().await;
     let key = fixture.enrollment_group(true).await.derive("dev-01");
     let from = async |sni: Option<&str>, local: &str| {
-        let peer = Peer { sni: sni.map(str::to_owned), local_address: local.parse().ok(), ..Peer::default() };
+        let local = Some(SocketAddr::new(local.parse().unwrap(), 8883));
+        let peer = Peer { sni: sni.map(str::to_owned), local, ..Peer::default() };
         Client::connect(fixture.stream_from(peer), fixture.registration("dev-01", &key)).await
     };
     for (sni, local, wanted) in [
@@ -253,7 +255,8 @@ async fn an_instance_that_is_closed_to_the_network_takes_local_callers_only() {
     fixture.close_to_the_network().await;
     for connect in [device.connect_packet(), fixture.registration("dev-01", &key)] {
         for (remote, comes_in) in [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("192.0.2.7", false)] {
-            let peer = Peer { remote_address: remote.parse().ok(), ..Peer::default() };
+            let remote_address = SocketAddr::new(remote.parse().unwrap(), 50_000);
+            let peer = Peer { remote: Some(remote_address), ..Peer::default() };
             let attempt = Client::connect(fixture.stream_from(peer), connect.clone()).await;
             assert_eq!(attempt.is_ok(), comes_in, "{remote}");
         }

@@ -23,7 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::front::Front;
 use crate::router::Fault;
-use crate::wire::{Body, Head, Peer, Proof, Response};
+use crate::wire::{Body, Head, Response};
+use entrance::{Peer, Proof};
 
 mod drain;
 mod socket;
@@ -72,7 +73,7 @@ impl Stay {
     /// Resolves once the connection has stayed too long.
     async fn ended(&self) {
         let since = &*self.0;
-        let at_most = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
+        let at_most = entrance::STRANGERS_STAY;
         loop {
             let is_proven = since.proof.is_given();
             let limit = if is_proven { IDLE } else { at_most };
@@ -102,8 +103,6 @@ impl Drop for InHand {
 pub struct Connection {
     pub is_http2: bool,
     pub peer: Peer,
-    /// When it was accepted: the time of its handshake counts too.
-    pub accepted_at: Elapsed,
     pub clock: Clock,
     pub stopping: Stopping,
 }
@@ -113,7 +112,8 @@ pub async fn serve<S>(stream: S, connection: Connection, front: Arc<Front>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Connection { is_http2, peer, accepted_at, clock, mut stopping } = connection;
+    let Connection { is_http2, peer, clock, mut stopping } = connection;
+    let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
     let stay = Stay::new(&clock, accepted_at, &peer.proof);
     let (held, leftover) = (Held::new(&peer.proof), Leftover::new(&clock));
     let service = {

@@ -132,7 +132,7 @@ impl Front {
         let response = door.serve(head, read_body).await;
         let is_refusal = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let dismissal = (is_refusal || response.refused.is_some()).then(|| Dismissal {
-            peer: peer.remote.map(|remote| remote.ip()),
+            peer: peer.remote_address(),
             ..self.dismissal(door.name(), &host, request_id, &response)
         });
         (response, dismissal)

@@ -21,4 +21,4 @@ pub use connection::Connection;
 pub use counted::Counted;
 pub use front::{AnyDoor, Front, Served, mount};
 pub use router::{Door, Fault, RouteInfo, Routes};
-pub use wire::{Head, Peer, Proof, Request, Response};
+pub use wire::{Head, Request, Response};

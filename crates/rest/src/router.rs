@@ -346,7 +346,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::wire::Peer;
+    use entrance::Peer;
 
     #[derive(Clone)]
     struct Echo;

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::front::AnyDoor;
 use crate::router::Fault;
-use crate::wire::{Head, Peer, Response};
+use crate::wire::{Head, Response};
+use entrance::Peer;
 
 /// The answer of `door` to a request with `body`, of which it is given no more than it asks for.
 pub(crate) async fn answer(

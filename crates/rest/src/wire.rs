@@ -1,14 +1,13 @@
 //! HTTP requests and responses as the doors see them. Parsed once here; nothing in it knows a service.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use access::{Denied, Right, TokenError};
 use base::hosts::Dialled;
 use base::{IfMatch, Lacks, Who};
 use bytes::Bytes;
+use entrance::Peer;
 use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
@@ -18,33 +17,6 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 pub const JSON: &str = "application/json; charset=utf-8";
-
-/// What the transport knows of the other side.
-#[derive(Clone, Debug, Default)]
-pub struct Peer {
-    pub remote: Option<SocketAddr>,
-    /// The address that was dialled; a loopback address of an instance's own chooses that instance.
-    pub local: Option<SocketAddr>,
-    pub sni: Option<String>,
-    /// The client's certificates in DER, leaf first; empty without a client certificate.
-    pub client_certificates: Arc<[Bytes]>,
-    pub proof: Proof,
-}
-
-/// Whether the other side of a connection has ever proved who it is. Until then it may cost little and not for long. Clones
-/// share it.
-#[derive(Clone, Debug, Default)]
-pub struct Proof(Arc<AtomicBool>);
-
-impl Proof {
-    pub(crate) fn give(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_given(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Everything of a request but its body: what routing and authentication look at.
 #[derive(Clone, Debug)]
@@ -145,7 +117,7 @@ impl Head {
 
     /// The address of ours that took the call.
     pub fn local(&self) -> Option<IpAddr> {
-        self.peer.local.map(|address| address.ip())
+        self.peer.local_address()
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

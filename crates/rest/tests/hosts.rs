@@ -7,8 +7,9 @@ mod cloud;
 use base::hosts::NoMachine;
 use base::{Key, Secret, sas};
 use cloud::{Cloud, GROUP, SUBSCRIPTION};
+use entrance::Peer;
 use provisioning::{EnrollmentDraft, EnrollmentKind, attestation::AttestationDraft};
-use rest::{Peer, Response};
+use rest::Response;
 use serde_json::{Value, json};
 
 const HUB_VERSION: &str = "api-version=2021-04-12";

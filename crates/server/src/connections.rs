@@ -4,13 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use base::measure::Traffic;
 use base::tasks::{Part, Tasks};
-use base::{Clock, Dismissal, Refusals, caps};
+use base::{Clock, Dismissal, Elapsed, Refusals, caps};
 use bytes::Bytes;
-use rest::{Front, Peer};
+use entrance::Peer;
+use rest::Front;
 use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
@@ -135,8 +135,8 @@ impl Connections {
                 Err(failed) => return tell_failed(&failed, remote, &counters, &refusals),
             };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let peer = peer(&stream, remote, local);
-            let connection = rest::Connection { is_http2, peer, accepted_at, clock, stopping };
+            let peer = peer(&stream, remote, local, accepted_at);
+            let connection = rest::Connection { is_http2, peer, clock, stopping };
             rest::connection::serve(stream, connection, front).await;
         });
     }
@@ -147,7 +147,7 @@ impl Connections {
         let tls = self.tls.clone();
         let (door, counters) = (self.mqtt.clone(), self.counters.clone());
         let refusals = self.refusals.clone();
-        let accepted_at = Some(self.clock.elapsed());
+        let accepted_at = self.clock.elapsed();
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::Mqtt);
             // Boxed, so that an idle device does not carry the room of its handshake.
@@ -157,15 +157,7 @@ impl Connections {
                 Ok(stream) => stream,
                 Err(failed) => return tell_failed(&failed, remote, &counters, &refusals),
             };
-            let session = stream.get_ref().1;
-            let certificates = session.peer_certificates().unwrap_or_default();
-            let peer = mqtt::Peer {
-                accepted_at,
-                local_address: Some(local.ip()),
-                remote_address: Some(remote.ip()),
-                sni: session.server_name().map(str::to_owned),
-                client_certificates: certificates.iter().map(|der| der.clone().into_owned()).collect(),
-            };
+            let peer = peer(&stream, remote, local, accepted_at);
             match part {
                 None => door.serve(stream, peer).await,
                 Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
@@ -184,8 +176,7 @@ impl Connections {
         self.tasks.spawn(async move {
             let _open = Open::new(&counters, Kind::MqttPlain);
             let stream = Allowance::without_bound(stream, counters.mqtt.clone());
-            let (local_address, remote_address) = (Some(local.ip()), Some(remote.ip()));
-            let peer = mqtt::Peer { local_address, remote_address, ..mqtt::Peer::default() };
+            let peer = Peer { remote: Some(remote), local: Some(local), ..Peer::default() };
             match part {
                 None => door.serve(stream, peer).await,
                 Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
@@ -206,7 +197,6 @@ async fn handshake(
     local: IpAddr,
     protocol: Protocol,
 ) -> Result<TlsStream<Allowance<TcpStream>>, Failed> {
-    let limit = Duration::from_secs(caps::UNAUTHENTICATED_SECONDS_MAX);
     let handshake = async {
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let configuration = tls.configuration(begun.client_hello(), local, protocol).await;
@@ -214,7 +204,7 @@ async fn handshake(
             .into_stream_with(configuration, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)))
             .await
     };
-    match tokio::time::timeout(limit, handshake).await {
+    match tokio::time::timeout(entrance::STRANGERS_STAY, handshake).await {
         Ok(Ok(mut stream)) => {
             stream.get_mut().0.lift();
             Ok(stream)
@@ -266,7 +256,12 @@ fn tell_failed(failed: &Failed, remote: SocketAddr, counters: &Counters, refusal
     }
 }
 
-fn peer(stream: &TlsStream<Allowance<TcpStream>>, remote: SocketAddr, local: SocketAddr) -> Peer {
+fn peer(
+    stream: &TlsStream<Allowance<TcpStream>>,
+    remote: SocketAddr,
+    local: SocketAddr,
+    accepted_at: Elapsed,
+) -> Peer {
     let session = stream.get_ref().1;
     let certificates = session.peer_certificates().unwrap_or_default();
     Peer {
@@ -274,6 +269,7 @@ fn peer(stream: &TlsStream<Allowance<TcpStream>>, remote: SocketAddr, local: Soc
         local: Some(local),
         sni: session.server_name().map(str::to_owned),
         client_certificates: certificates.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
-        proof: rest::Proof::default(),
+        accepted_at: Some(accepted_at),
+        proof: entrance::Proof::default(),
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use base::{Dismissal, Refused, caps};
 use bytes::{Bytes, BytesMut};
+use entrance::Peer;
 use hub::{CloseReason, Command, Error, Hub, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -19,7 +20,7 @@ use crate::codec::{
     self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will,
 };
 use crate::connect::Credential;
-use crate::door::{self, Peer};
+use crate::door;
 use crate::link::{End, Link};
 use crate::owed::Owed;
 use crate::subscriptions::Subscriptions;

@@ -14,11 +14,11 @@ mod twins;
 use access::Caller;
 use base::{IfMatch, Key, Meter, sas};
 use bytes::Bytes;
+use entrance::Peer;
 use fixture::client::{Client, ClientError, hub_connect, within};
 use fixture::{Fixture, HOST, OTHER_HOST, add_device, closed};
 use hub::device::{DeviceSpec, Status};
 use hub::direct_method::MethodRequest;
-use mqtt::Peer;
 use mqtt::codec::{
     Connect, ConnectReturnCode, Delivery, Packet, PacketId, Publish, Qos, SubAck, Subscribe, Text, Will,
 };

@@ -349,7 +349,7 @@ async fn a_hub_that_no_longer_takes_the_links_key_refuses_and_says_so() {
     let hub = test.hubs.find("hub").unwrap();
     let before = (*hub.settings()).clone();
     let changes: [fn(&mut hub::HubSettings); 3] = [
-        |settings| settings.policies = HubSettings::default_policies(),
+        |settings| settings.policies = hub::HubSettings::default_policies(),
         |settings| settings.policies[0].rights = vec![access::Right::RegistryRead],
         |settings| settings.disable_local_auth = true,
     ];

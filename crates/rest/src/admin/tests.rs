@@ -1,19 +1,19 @@
 //! The admin door alone.
 
 use ::events::headers::{self, SystemProperty};
+use base::Timestamp;
 use base::hosts::NoMachine;
-use base::outbound::NoOutbound;
-use base::{InstanceId, Scope, Throttle, Timestamp};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hub::HubSettings;
 use serde_json::Value;
-use store::{NewRecord, Options, Store, Streams};
+use store::NewRecord;
+use test_house::{Ground, House};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
 use crate::test_wire;
-use crate::wire::{Body, Peer};
+use crate::wire::Body;
+use entrance::Peer;
 
 struct TestAdmin {
     door: Arc<dyn AnyDoor>,
@@ -36,32 +36,9 @@ impl TestAdmin {
     async fn new(allow_clock_control: bool) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
         let hosts = Hosts::new("localhost", 8443, NoMachine);
-        let (store, tasks) = (Store::open(&Options::memory()).unwrap(), Tasks::new());
-        let streams = Streams::open(&Options::memory()).unwrap();
-        let events = Events::new(::events::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            event_hubs: Arc::new(::events::NoEventHubs),
-            tasks: tasks.clone(),
-            outbound: Arc::new(NoOutbound),
-        });
-        let hubs = Hubs::new(hub::Context {
-            store,
-            streams,
-            events: events.clone(),
-            clock: clock.clone(),
-            throttle: Throttle::unlimited(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-        });
-        let settings = HubSettings::new(
-            InstanceId::from_stored("hub-1"),
-            "hub",
-            Scope::new("/subscriptions/s"),
-            "eastus",
-        );
-        let hub = hubs.ensure(HubSettings { is_default: true, ..settings }).await.unwrap();
+        let house = House::on(Ground::new(clock.clone(), "localhost", hosts)).await;
+        let hub = house.hub("hub").await;
+        let House { hosts, hubs, events, tasks, .. } = house;
         let is_ready = Arc::new(AtomicBool::new(false));
         let metrics = vec![
             Family::new(Kind::Gauge, "twinhub_connections", "Open connections.", |samples| {

@@ -10,7 +10,7 @@ use base::caps;
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::wire::Proof;
+use entrance::Proof;
 
 /// One request with headers and a body of the size that an unknown client may send.
 const BYTES_MAX: usize = 2 * caps::UNAUTHENTICATED_BYTES_MAX;

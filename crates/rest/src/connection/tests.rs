@@ -82,7 +82,6 @@ impl Client {
         let connection = Connection {
             is_http2,
             peer: Peer { local: Some(([127, 0, 0, 1], 443).into()), ..Peer::default() },
-            accepted_at: clock.elapsed(),
             clock: clock.clone(),
             stopping: tasks.stopping(),
         };

@@ -146,8 +146,7 @@ impl DigitalTwins {
             | TokenError::Issuer { .. }
             | TokenError::UnknownPrincipal { .. }) => WireError::Unauthorized(Refused::token(&error)),
         })?;
-        let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
-        if is_outside && !instance.settings().public_network_access {
+        if !head.peer.is_local() && !instance.settings().public_network_access {
             return Err(WireError::PublicNetworkAccessDisabled);
         }
         let version = ApiVersion::of(head)?;

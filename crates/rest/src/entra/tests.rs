@@ -11,7 +11,7 @@ use store::{Options, Store};
 use super::*;
 use crate::front::{AnyDoor, mount};
 use crate::test_wire;
-use crate::wire::Peer;
+use entrance::Peer;
 
 struct TestEntra {
     door: std::sync::Arc<dyn AnyDoor>,

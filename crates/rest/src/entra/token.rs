@@ -117,7 +117,7 @@ async fn issue(door: &Entra, request: &Request) -> Result<(IssuedToken, Asked), 
     let client_secret = secret.ok_or(OAuthError::MissingSecret)?;
     let asked = asked(&form, request)?;
     let base_url = request.base_url();
-    let from = request.peer.remote.map(|remote| remote.ip());
+    let from = request.peer.remote_address();
     let resource = asked.resource()?;
     let credentials = ClientCredentials { client_id, client_secret, resource, base_url: &base_url, from };
     let token = door.directory.issue(&credentials).await.map_err(OAuthError::Grant)?;

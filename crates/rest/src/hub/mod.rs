@@ -85,8 +85,7 @@ impl Door for HubDoor {
 impl HubDoor {
     async fn caller(&self, head: &Head) -> Result<HubAt, Refusal> {
         let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
-        let is_foreign = head.peer.remote.is_some_and(|address| !address.ip().is_loopback());
-        if is_foreign && !hub.settings().public_network_access {
+        if !head.peer.is_local() && !hub.settings().public_network_access {
             return Err(Refusal::KeptOut(Refused::stranger("its hub takes nobody from elsewhere")));
         }
         let caller = match (head.bearer(), head.authorization()) {

@@ -162,8 +162,7 @@ macro_rules! from_device {
 use {from_back_end, from_device};
 
 fn check_network(service: &Service, head: &Head) -> Result<(), Refusal> {
-    let is_outside = head.peer.remote.is_some_and(|address| !address.ip().to_canonical().is_loopback());
-    if is_outside && !service.settings().public_network_access {
+    if !head.peer.is_local() && !service.settings().public_network_access {
         let why = "its provisioning service takes nobody from elsewhere";
         return Err(Refusal::KeptOut(Refused::stranger(why)));
     }

@@ -7,24 +7,22 @@
     reason = "each test binary uses a part of it, and a panic is a test's way to fail"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use access::directory::{ClientCredentials, NewRoleAssignment};
 use access::{Caller, Directory, roles};
 use base::hosts::{EveryName, Hosts, Machine};
-use base::outbound::NoOutbound;
-use base::tasks::Tasks;
-use base::{Clock, Refusals, Throttle, Timestamp};
+use base::{Clock, Refusals, Timestamp};
 use bytes::Bytes;
 use hub::Hubs;
 
+use entrance::Peer;
 use provisioning::Services;
-use resource_manager::ResourceManager;
 use resource_manager::subscription::Subscription;
-use rest::{Front, Head, Peer, Response, mount};
+use rest::{Front, Head, Response, mount};
 use serde_json::{Value, json};
-use store::{Options, Store, Streams};
+use test_house::{Ground, House};
 
 pub(crate) const SUBSCRIPTION: &str = "6e5b9c1d-7e2f-4f0a-9b11-5c2f0f6d7a10";
 pub(crate) const GROUP: &str = "myresourcegroup";
@@ -52,62 +50,10 @@ impl Cloud {
 
     pub(crate) async fn on(machine: impl Machine + 'static) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
-        let streams = Streams::open(&Options::memory()).unwrap();
         let hosts = Hosts::new("example.test", 443, machine);
-        let (tasks, throttle) = (Tasks::new(), Throttle::unlimited());
-        let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
-        let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
-        let events = events::Events::new(events::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            event_hubs: Arc::new(gate.clone()),
-            tasks: tasks.clone(),
-            outbound: Arc::new(NoOutbound),
-        });
-        let hubs = Hubs::new(hub::Context {
-            store: store.clone(),
-            streams,
-            events: events.clone(),
-            clock: clock.clone(),
-            throttle: throttle.clone(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-        });
-        let services = Services::new(provisioning::Context {
-            store: store.clone(),
-            clock: clock.clone(),
-            throttle: throttle.clone(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-            hubs: hubs.clone(),
-        });
-        let instances = digital_twins::Instances::new(digital_twins::Context {
-            store: store.clone(),
-            clock: clock.clone(),
-            throttle,
-            hosts: hosts.clone(),
-        });
-        let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
-            store: store.clone(),
-            events: events.clone(),
-            hosts: hosts.clone(),
-            gate,
-        });
-        let manager = ResourceManager::new(resource_manager::Context {
-            store,
-            events,
-            event_hubs,
-            clock: clock.clone(),
-            hosts: hosts.clone(),
-            tasks,
-            directory: directory.clone(),
-            hubs: hubs.clone(),
-            services: services.clone(),
-            instances: instances.clone(),
-            settings: resource_manager::Settings { is_synchronous: true, ..Default::default() },
-        });
+        let settings = resource_manager::Settings { is_synchronous: true, ..Default::default() };
+        let house = House::on(Ground { settings, ..Ground::new(clock.clone(), "example.test", hosts) }).await;
+        let House { hosts, directory, hubs, services, instances, manager, .. } = house;
         let subscription = Subscription {
             id: SUBSCRIPTION.to_owned(),
             display_name: "test".to_owned(),

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, HOST, VERSION, settings};
 use crate::router::RouteInfo;
-use crate::wire::{Head, Peer};
+use crate::wire::Head;
+use entrance::Peer;
 
 /// One valid request for every operation of the data plane: method, path, body.
 fn operations() -> Vec<(&'static str, String, Value)> {

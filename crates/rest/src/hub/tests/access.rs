@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::Key;
 use hub::HubSettings;
 use serde_json::json;
+use test_house::hub_settings;
 
 use super::fixture::*;
 
@@ -22,7 +23,7 @@ async fn every_operation_refuses_everyone_who_has_not_proved_who_they_are() {
     let device = test.owner("GET", "/devices/dev1", "").await.body_json();
     let device_key: Key =
         device["authentication"]["symmetricKey"]["primaryKey"].as_str().unwrap().parse().unwrap();
-    test.hubs.ensure(settings("second")).await.unwrap();
+    test.hubs.ensure(hub_settings("second")).await.unwrap();
     let second = test.hubs.find("second").unwrap().settings().policy("iothubowner").unwrap().clone();
     let foreign_host = "second.azure-devices.localhost";
     let named = Some("iothubowner");
@@ -129,7 +130,7 @@ async fn a_principal_may_do_what_its_roles_say() {
 async fn two_hubs_know_nothing_of_each_other() {
     let test = TestDoor::new().await;
     let before = test.state().await;
-    let second = test.hubs.ensure(settings("second")).await.unwrap();
+    let second = test.hubs.ensure(hub_settings("second")).await.unwrap();
     let host = "second.azure-devices.localhost";
     let key = second.settings().policy("iothubowner").unwrap().primary_key.clone();
     let ask = async |method: &str, path: &str, body: &str| {
@@ -144,7 +145,7 @@ async fn two_hubs_know_nothing_of_each_other() {
     assert_eq!(test.state().await, before);
     test.hubs.remove(second.instance()).await.unwrap();
     let instance = base::InstanceId::from_stored("hub-second-2");
-    test.hubs.ensure(HubSettings { instance, ..settings("second") }).await.unwrap();
+    test.hubs.ensure(HubSettings { instance, ..hub_settings("second") }).await.unwrap();
     ask("GET", path, "").await.refused(401, "IotHubUnauthorizedAccess");
     assert_eq!(test.state().await, before);
 }
@@ -155,6 +156,8 @@ async fn a_hub_without_public_access_answers_this_machine_only() {
     let private = HubSettings { public_network_access: false, ..(*test.hub.settings()).clone() };
     test.hubs.ensure(private).await.unwrap();
     let ask = || test.ask("GET", "/devices", "").by_owner();
-    ask().from("127.0.0.1:5000").send().await.status_is(200);
+    for here in ["127.0.0.1:5000", "[::ffff:127.0.0.1]:5000"] {
+        ask().from(here).send().await.status_is(200);
+    }
     ask().from("192.0.2.7:5000").send().await.refused(401, "IotHubUnauthorizedAccess");
 }

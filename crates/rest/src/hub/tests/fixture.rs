@@ -7,18 +7,16 @@ use std::time::Duration;
 use access::{Directory, SharedAccessPolicy};
 use base::hosts::{Hosts, NoMachine};
 use base::meter::{Limits, Throttled};
-use base::outbound::NoOutbound;
-use base::tasks::Tasks;
-use base::{Clock, InstanceId, Key, Meter, Scope, Throttle, sas};
-use events::Events;
-use hub::{Context, Hub, HubSettings, Hubs};
+use base::{Clock, InstanceId, Key, Meter, Throttle, sas};
+use hub::{Hub, Hubs};
 use serde_json::{Value, json};
-use store::{Options, Store, Streams};
+use test_house::{Ground, House};
 
 use crate::front::{AnyDoor, mount};
 use crate::hub::HubDoor;
 use crate::test_wire;
-use crate::wire::{Peer, Response};
+use crate::wire::Response;
+use entrance::Peer;
 
 pub(super) const HOST: &str = "hub.azure-devices.localhost";
 pub(super) const VERSION: &str = "api-version=2021-04-12";
@@ -81,35 +79,19 @@ pub(super) struct Ask<'a> {
     remote: Option<&'a str>,
 }
 
-pub(super) fn settings(name: &str) -> HubSettings {
-    let scope =
-        Scope::new(&format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/{name}"));
-    let instance = InstanceId::from_stored(format!("hub-{name}-1"));
-    HubSettings { is_default: name == "hub", ..HubSettings::new(instance, name, scope, "eastus") }
-}
-
 impl TestDoor {
     /// A hub with the device `dev1` and its module `mod1`.
     pub(super) async fn new() -> Self {
         let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
-        let store = Store::open(&Options::memory()).unwrap();
-        let streams = Streams::open(&Options::memory()).unwrap();
-        let (hosts, tasks) = (Hosts::new("localhost", 443, NoMachine), Tasks::new());
-        let events = Events::new(events::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            event_hubs: Arc::new(events::NoEventHubs),
-            tasks: tasks.clone(),
-            outbound: Arc::new(NoOutbound),
-        });
         let limiter = Arc::new(Limiter::default());
-        let (store_of_hubs, throttle) = (store.clone(), Throttle::with(limiter.clone()));
-        let context =
-            Context { store: store_of_hubs, streams, events, clock: clock.clone(), throttle, hosts, tasks };
-        let hubs = Hubs::new(context);
-        let hub = hubs.ensure(settings("hub")).await.unwrap();
-        let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
+        let hosts = Hosts::new("localhost", 443, NoMachine);
+        let ground = Ground {
+            throttle: Throttle::with(limiter.clone()),
+            ..Ground::new(clock.clone(), "localhost", hosts)
+        };
+        let house = House::on(ground).await;
+        let hub = house.hub("hub").await;
+        let House { hubs, directory, .. } = house;
         let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
         let test = Self { door, limiter, hubs, hub, clock, directory };
         test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);

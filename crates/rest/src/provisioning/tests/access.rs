@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::ProvisioningDoor;
 use super::fixture::*;
 use crate::router::{Door, RouteInfo};
-use crate::wire::Peer;
+use entrance::Peer;
 
 /// Every operation with a path that would work for the owner.
 fn operations() -> Vec<(RouteInfo, String)> {

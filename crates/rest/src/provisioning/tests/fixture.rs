@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::access::{Directory, Right, SharedAccessPolicy, roles};
-use base::hosts::{Dialled, EveryName, Hosts};
-use base::outbound::NoOutbound;
-use base::tasks::Tasks;
-use base::{Clock, InstanceId, Key, Scope, Secret, Throttle, Timestamp, sas};
-use hub::{Hub, HubSettings, Hubs};
-use provisioning::{Context, LinkedHub, Service, ServiceSettings, Services};
+use base::hosts::{EveryName, Hosts};
+use base::{Clock, InstanceId, Key, Scope, Throttle, Timestamp, sas};
+use hub::Hubs;
+use provisioning::{Service, ServiceSettings, Services};
 use serde_json::{Value, json};
-use store::{Options, Store, Streams};
+use test_house::{Ground, House, link};
 
 use super::super::ProvisioningDoor;
 use crate::front::{AnyDoor, mount};
@@ -57,22 +55,6 @@ fn settings(name: &str, hubs: &Hubs) -> ServiceSettings {
     settings
 }
 
-/// A link to `hub` with its owner's key.
-fn link(hub: &Hub) -> LinkedHub {
-    let (settings, host_name) = (hub.settings(), hub.host_name(&Dialled::here()));
-    let key = settings.policy("iothubowner").unwrap().primary_key.text();
-    LinkedHub {
-        connection_string: Secret::new(format!(
-            "HostName={host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={key}"
-        )),
-        host_name,
-        hub_name: hub.name().to_owned(),
-        location: "eastus".into(),
-        allocation_weight: None,
-        apply_allocation_policy: None,
-    }
-}
-
 impl Fixture {
     pub(super) async fn new() -> Self {
         Self::throttled(Throttle::unlimited()).await
@@ -80,38 +62,14 @@ impl Fixture {
 
     pub(super) async fn throttled(throttle: Throttle) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
-        let streams = Streams::open(&Options::memory()).unwrap();
         let hosts = Hosts::new("example.test", 443, EveryName);
-        let tasks = Tasks::new();
-        let directory = Directory::open(store.clone(), clock.clone(), "example.test", vec![]).await.unwrap();
-        let events = events::Events::new(events::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            event_hubs: Arc::new(events::NoEventHubs),
-            tasks: tasks.clone(),
-            outbound: Arc::new(NoOutbound),
-        });
-        let hubs = Hubs::new(hub::Context {
-            store: store.clone(),
-            streams,
-            events,
-            clock: clock.clone(),
-            throttle: Throttle::unlimited(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-        });
+        let house = House::on(Ground { throttle, ..Ground::new(clock.clone(), "example.test", hosts) }).await;
         for name in ["hub1", "hub2"] {
-            let at = Scope::new(&format!("/hubs/{name}"));
-            let settings = HubSettings::new(InstanceId::from_stored(name), name, at, "eastus");
-            hubs.ensure(settings).await.unwrap();
+            house.hub(name).await;
         }
-        let (made_clock, made_hubs) = (clock.clone(), hubs.clone());
-        let services = Services::new(Context { store, clock, throttle, hosts, tasks, hubs });
-        let service = services.ensure(settings("mydps", &made_hubs)).await.unwrap();
-        let other = services.ensure(settings("other", &made_hubs)).await.unwrap();
-        let (clock, hubs) = (made_clock, made_hubs);
+        let House { services, hubs, directory, .. } = house;
+        let service = services.ensure(settings("mydps", &hubs)).await.unwrap();
+        let other = services.ensure(settings("other", &hubs)).await.unwrap();
         let door = ProvisioningDoor {
             services: services.clone(),
             directory: directory.clone(),

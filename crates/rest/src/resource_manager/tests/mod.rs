@@ -21,32 +21,24 @@ use std::time::Duration;
 use access::directory::ServicePrincipal;
 use access::{Directory, roles};
 use base::hosts::{EveryName, Hosts};
-use base::outbound::{Address, Delivery, Message, Outbound, OutboundError};
-use base::tasks::Tasks;
-use base::{Clock, Throttle, Timestamp};
+use base::{Clock, Timestamp};
 use resource_manager::subscription::Subscription;
 use resource_manager::{ResourceManager, Settings};
 use serde_json::{Value, json};
-use store::{Options, Store, Streams};
+use store::{Store, Streams};
+use test_house::{Ground, House};
 
 use super::Management;
 use crate::front::{AnyDoor, mount};
 use crate::test_wire::{self, certificate, grant, token};
-use crate::wire::{Peer, Response};
+use crate::wire::Response;
+use entrance::Peer;
 
 /// The subscription of the recorded traffic.
 const RECORDED: &str = "0e745469-49f8-48c9-873b-24ca87143db1";
 /// The subscription of the official examples.
 const EXAMPLES: &str = "50016170-c839-41ba-a724-51e9df440b9e";
 const VERSION: &str = "2023-01-31";
-
-struct NoWayOut;
-
-impl Outbound for NoWayOut {
-    fn deliver<'a>(&'a self, address: &'a Address, _: &'a [Message]) -> Delivery<'a> {
-        Box::pin(async move { Err(OutboundError::Unreachable(address.clone())) })
-    }
-}
 
 struct Arm {
     door: Arc<dyn AnyDoor>,
@@ -63,6 +55,10 @@ struct Arm {
     token: String,
 }
 
+fn ground(clock: Clock, settings: Settings) -> Ground {
+    Ground { settings, ..Ground::new(clock, "azure.net", Hosts::new("azure.net", 443, EveryName)) }
+}
+
 impl Arm {
     async fn new() -> Self {
         Self::with(Settings::default()).await
@@ -70,71 +66,18 @@ impl Arm {
 
     async fn with(settings: Settings) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let options = Options::memory();
-        let (store, streams) = (Store::open(&options).unwrap(), Streams::open(&options).unwrap());
-        Self::on(store, streams, clock, settings).await
+        Self::standing_on(ground(clock, settings)).await
     }
 
     /// A server on what is stored already: what a restart finds.
     async fn on(store: Store, streams: Streams, clock: Clock, settings: Settings) -> Self {
-        let (hosts, tasks) = (Hosts::new("azure.net", 443, EveryName), Tasks::new());
-        let directory = Directory::open(store.clone(), clock.clone(), "azure.net", vec![]).await.unwrap();
-        let gate = ::event_hubs::Gate::new(hosts.clone(), directory.clone());
-        let events = events::Events::new(events::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            event_hubs: Arc::new(gate.clone()),
-            tasks: tasks.clone(),
-            outbound: Arc::new(NoWayOut),
-        });
-        let throttle = Throttle::unlimited();
-        let hubs = hub::Hubs::new(hub::Context {
-            store: store.clone(),
-            streams: streams.clone(),
-            clock: clock.clone(),
-            throttle: throttle.clone(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-            events: events.clone(),
-        });
-        hubs.load().await.unwrap();
-        let services = provisioning::Services::new(provisioning::Context {
-            store: store.clone(),
-            clock: clock.clone(),
-            throttle: throttle.clone(),
-            hosts: hosts.clone(),
-            tasks: tasks.clone(),
-            hubs: hubs.clone(),
-        });
-        services.load().await.unwrap();
-        let instances = digital_twins::Instances::new(digital_twins::Context {
-            store: store.clone(),
-            clock: clock.clone(),
-            throttle,
-            hosts: hosts.clone(),
-        });
-        instances.load().await.unwrap();
-        let event_hubs = ::event_hubs::Namespaces::new(::event_hubs::Context {
-            store: store.clone(),
-            events: events.clone(),
-            hosts: hosts.clone(),
-            gate,
-        });
-        event_hubs.load().await.unwrap();
-        let manager = ResourceManager::new(resource_manager::Context {
-            event_hubs,
-            store: store.clone(),
-            clock: clock.clone(),
-            hosts,
-            tasks,
-            directory: directory.clone(),
-            events: events.clone(),
-            hubs: hubs.clone(),
-            services: services.clone(),
-            instances: instances.clone(),
-            settings,
-        });
+        Self::standing_on(Ground { store, streams, ..ground(clock, settings) }).await
+    }
+
+    async fn standing_on(ground: Ground) -> Self {
+        let house = House::on(ground).await;
+        let House { store, streams, clock, directory, events, hubs, services, instances, manager, .. } =
+            house;
         for (id, name) in [(RECORDED, "recorded"), (EXAMPLES, "examples")] {
             let (id, display_name) = (id.to_owned(), name.to_owned());
             let tenant_id = directory.tenant_id().to_owned();
