@@ -213,3 +213,112 @@ fn required(name: &str, request: &EndpointRequest) -> Error {
         request.endpoint_type.name()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRING: &str = "Endpoint=sb://ns/;SharedAccessKeyName=n;SharedAccessKey=k=;EntityPath=e";
+
+    fn request(endpoint_type: EndpointType, authentication_type: AuthenticationType) -> EndpointRequest {
+        EndpointRequest {
+            endpoint_type,
+            authentication_type,
+            primary: None,
+            secondary: None,
+            endpoint_uri: None,
+            entity_path: None,
+            topic_endpoint: None,
+            dead_letter_secret: None,
+            dead_letter_uri: None,
+            identity: None,
+        }
+    }
+
+    fn with_keys(primary: &str) -> EndpointRequest {
+        let primary = Some(Secret::new(primary));
+        EndpointRequest { primary, ..request(EndpointType::EventHub, AuthenticationType::KeyBased) }
+    }
+
+    fn made(old: Option<&Properties>, request: &EndpointRequest) -> Result<Properties, Error> {
+        put(old, request, None, Timestamp::UNIX_EPOCH)
+    }
+
+    fn refusal(request: &EndpointRequest) -> String {
+        made(None, request).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_type_of_endpoint_names_what_it_lacks() {
+        use AuthenticationType::{IdentityBased, KeyBased};
+        use EndpointType::{EventGrid, EventHub, ServiceBus};
+        for (endpoint_type, authentication, lacks) in [
+            (EventHub, KeyBased, "'connectionStringPrimaryKey'"),
+            (ServiceBus, KeyBased, "'primaryConnectionString'"),
+            (EventGrid, KeyBased, "'accessKey1'"),
+            (EventHub, IdentityBased, "'endpointUri'"),
+            (ServiceBus, IdentityBased, "'endpointUri'"),
+            (EventGrid, IdentityBased, "'TopicEndpoint'"),
+        ] {
+            let text = refusal(&request(endpoint_type, authentication));
+            assert!(text.contains(lacks), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_connection_string_that_lacks_a_part_is_refused_and_not_repeated() {
+        assert!(made(None, &with_keys(STRING)).is_ok());
+        for (part, other) in [("sb:", "https:"), ("SharedAccessKey=k=", "x=y"), (";EntityPath=e", "")] {
+            let text = refusal(&with_keys(&STRING.replace(part, other)));
+            assert!(text.contains("'connectionStringPrimaryKey'") && !text.contains("k="), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_masked_secret_stands_for_the_one_that_is_there() {
+        let old = made(None, &with_keys(STRING)).unwrap();
+        for masked in ["****", "(PLACEHOLDER)"] {
+            assert_eq!(made(Some(&old), &with_keys(masked)).unwrap().target, old.target);
+            assert!(refusal(&with_keys(masked)).contains("masked"));
+        }
+        let other = STRING.replace("k=", "other=");
+        assert_ne!(made(Some(&old), &with_keys(&other)).unwrap().target, old.target);
+    }
+
+    #[test]
+    fn the_type_of_an_endpoint_stays() {
+        let old = made(None, &with_keys(STRING)).unwrap();
+        let bus = EndpointRequest { endpoint_type: EndpointType::ServiceBus, ..with_keys(STRING) };
+        assert!(made(None, &bus).is_ok() && made(Some(&old), &bus).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_without_keys_needs_an_identity_of_its_instance() {
+        let by_identity = EndpointRequest {
+            endpoint_uri: Some("sb://ns/".into()),
+            entity_path: Some("e".into()),
+            ..request(EndpointType::EventHub, AuthenticationType::IdentityBased)
+        };
+        assert!(refusal(&by_identity).contains("no system assigned identity"));
+        let elsewhere = EndpointRequest { endpoint_uri: Some("https://ns/".into()), ..by_identity };
+        assert!(refusal(&elsewhere).contains("'sb://'"));
+    }
+
+    #[test]
+    fn dead_letters_go_to_a_container_in_the_form_that_the_authentication_has() {
+        let to =
+            |url: &str| EndpointRequest { dead_letter_secret: Some(Secret::new(url)), ..with_keys(STRING) };
+        let container = "https://a.blob.core.windows.net/c?sv=1&sig=x";
+        let old = made(None, &to(container)).unwrap();
+        assert_eq!(old.dead_letter, Some(DeadLetter::Secret(Secret::new(container))));
+        let masked = to("https://a.blob.core.windows.net/c?***");
+        assert_eq!(made(Some(&old), &masked).unwrap().dead_letter, old.dead_letter);
+        assert!(refusal(&masked).contains("masked"));
+        assert!(refusal(&to("https://a.blob.core.windows.net/")).contains("blob container"));
+        let uri = Some(Url::new(container));
+        assert!(
+            refusal(&EndpointRequest { dead_letter_uri: uri, ..with_keys(STRING) })
+                .contains("'deadLetterSecret'")
+        );
+    }
+}

@@ -170,4 +170,68 @@ mod tests {
         assert!(check_tags(&Tags::from([("a/b".into(), String::new())])).is_err());
         assert!(check_tags(&Tags::from([("A".into(), String::new()), ("a".into(), String::new())])).is_err());
     }
+
+    fn resource() -> Resource {
+        let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.EventHub/namespaces/one";
+        let id: ResourceId = id.parse().unwrap();
+        let (created, updated) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let instance = base::InstanceId::from_stored("ns");
+        let properties = Properties::EventHubNamespace(crate::event_hub::NamespaceProperties {
+            instance,
+            created,
+            updated,
+        });
+        Resource {
+            location: Some("West US".into()),
+            ..after_put(&id, None, &Caller::system(), Timestamp::from_unix_seconds(1), properties)
+        }
+    }
+
+    #[test]
+    fn a_location_is_known_stays_what_it_was_and_is_shown_as_it_was_first_written() {
+        let old = resource();
+        let check =
+            |wanted: Option<&str>, old: Option<&Resource>| check_location(wanted, &resource().id, old);
+        assert_eq!(check(Some(" West US "), None).unwrap(), "West US");
+        assert_eq!(check(Some("westus"), Some(&old)).unwrap(), "West US");
+        assert!(matches!(check(Some("eastus"), Some(&old)), Err(Error::InvalidResourceLocation { .. })));
+        assert!(matches!(check(Some("atlantis"), None), Err(Error::LocationNotAvailable { .. })));
+        for nothing in [None, Some(" ")] {
+            assert!(matches!(check(nothing, Some(&old)), Err(Error::LocationRequired)));
+        }
+    }
+
+    #[test]
+    fn what_a_put_expects_is_held_against_what_is_there() {
+        let (tag, none) = (Some(Some("AAA=")), Some(None));
+        let holds = |if_match: IfMatch, if_none_match: IfNoneMatch, etag: Option<Option<&str>>| {
+            Preconditions { if_match, if_none_match }.check(etag).is_ok()
+        };
+        for (if_match, on_nothing, on_the_tag, on_one_without) in [
+            (IfMatch::Absent, true, true, true),
+            (IfMatch::Any, false, true, true),
+            (IfMatch::Tag("AAA=".into()), false, true, false),
+            (IfMatch::Tag("BBB=".into()), false, false, false),
+        ] {
+            let found = [None, tag, none].map(|etag| holds(if_match.clone(), IfNoneMatch::Absent, etag));
+            assert_eq!(found, [on_nothing, on_the_tag, on_one_without], "{if_match:?}");
+        }
+        let only_new = [None, tag, none].map(|etag| holds(IfMatch::Absent, IfNoneMatch::Any, etag));
+        assert_eq!(only_new, [true, false, false]);
+        assert!(!holds(IfMatch::Absent, IfNoneMatch::Unsupported("AAA=".into()), None));
+    }
+
+    #[test]
+    fn a_put_remembers_who_made_the_resource_and_counts_on_even_when_the_clock_goes_back() {
+        let (first, now) = (resource(), Timestamp::from_unix_seconds(0));
+        let other = Caller::principal("oid", "app", false, Vec::new());
+        let second = after_put(&first.id, Some(&first), &other, now, first.properties.clone());
+        assert_eq!(first.provisioning_state, ProvisioningState::Provisioning);
+        assert_eq!(second.provisioning_state, ProvisioningState::Updating);
+        assert!(second.version > first.version);
+        let data = &second.system_data;
+        assert_eq!((data.created_by.as_str(), data.last_modified_by.as_str()), ("twinhub", "oid"));
+        assert_eq!((data.created_at, data.last_modified_at), (first.system_data.created_at, now));
+        assert_eq!(etag(0x0143_E8CE), "AAAAAAFD6M4=");
+    }
 }
