@@ -132,4 +132,15 @@ mod tests {
         assert_eq!(put(&mut rules, "m", &[]), Err(Error::UnknownRights));
         assert!(remove(&mut rules, "Send") && !remove(&mut rules, "send"));
     }
+
+    #[test]
+    fn a_record_holds_rules_under_the_names_it_had_from_the_first() {
+        let rule = AuthorizationRule::generate("a", &[AccessRight::Send]);
+        let (primary, secondary) = (rule.primary_key.text(), rule.secondary_key.text());
+        let expected = serde_json::json!([{
+            "name": "a", "rights": ["Send"], "primary_key": primary, "secondary_key": secondary}]);
+        let stored = record::serialize(std::slice::from_ref(&rule), serde_json::value::Serializer).unwrap();
+        assert_eq!(stored, expected);
+        assert_eq!(record::deserialize(expected).unwrap(), [rule]);
+    }
 }

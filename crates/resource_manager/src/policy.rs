@@ -188,4 +188,15 @@ mod tests {
             assert!(put(&[], Some(&[bad]), &[Right::RegistryRead]).is_err());
         }
     }
+
+    #[test]
+    fn a_record_holds_policies_under_the_names_it_had_from_the_first() {
+        let policy = SharedAccessPolicy::generate("a", &[Right::RegistryRead]);
+        let (primary, secondary) = (policy.primary_key.text(), policy.secondary_key.text());
+        let expected = serde_json::json!([{
+            "key_name": "a", "primary_key": primary, "secondary_key": secondary, "rights": ["RegistryRead"]}]);
+        let stored = record::serialize(std::slice::from_ref(&policy), serde_json::value::Serializer).unwrap();
+        assert_eq!(stored, expected);
+        assert_eq!(record::deserialize(expected).unwrap(), [policy]);
+    }
 }
