@@ -105,6 +105,19 @@ impl Session {
         &self.authentication
     }
 
+    /// Takes a later proof of the same identity, for protocols that renew a token on an open connection: from now on the session
+    /// lasts as long as that one. What is stamped on its messages stays as it began.
+    pub fn renew(&mut self, authentication: DeviceAuthentication) -> Result<(), Error> {
+        authentication.caller.require_identity(self.identity(), self.hub.scope())?;
+        let is_same = authentication.identity == self.authentication.identity
+            && authentication.generation_id == self.authentication.generation_id;
+        if !is_same {
+            return Err(Error::IotHubUnauthorizedAccess);
+        }
+        self.authentication = authentication;
+        Ok(())
+    }
+
     pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp
     }

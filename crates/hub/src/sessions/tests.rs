@@ -138,3 +138,22 @@ async fn removing_a_hub_cuts_everyone_and_forgets_everything() {
     let again = hub.hubs.ensure(again).await.unwrap();
     assert_eq!(again.list_devices(&system(), None).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_session_lasts_as_long_as_the_latest_proof_of_its_own_identity() {
+    let hub = TestHub::with_module().await;
+    let mut session = hub.connect("dev1").await;
+    let first = session.authentication().expires_at.unwrap();
+    hub.clock.advance(Duration::from_mins(30));
+    session.renew(hub.authenticate("dev1").await.unwrap()).unwrap();
+    assert_eq!(session.authentication().expires_at, Some(first.plus(Duration::from_mins(30))));
+    let renewed = session.authentication().expires_at;
+    hub.clock.advance(Duration::from_mins(30));
+    assert!(session.renew(hub.authenticate("dev1/mod1").await.unwrap()).is_err(), "another identity");
+    let before = hub.authenticate("dev1").await.unwrap();
+    hub.hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any).await.unwrap();
+    hub.create_device("dev1").await;
+    let mut made_again = hub.connect("dev1").await;
+    assert!(made_again.renew(before).is_err(), "a device of the same name that is gone");
+    assert_eq!(session.authentication().expires_at, renewed);
+}
