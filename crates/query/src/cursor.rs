@@ -50,6 +50,11 @@ impl<'t> Cursor<'t> {
         self.is_keyword_at(self.at, keyword)
     }
 
+    pub(crate) fn is_one_of(&self, keywords: &[&str]) -> bool {
+        let word = self.slice();
+        self.kind() == Kind::Word && keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(word))
+    }
+
     fn is_keyword_at(&self, at: usize, keyword: &str) -> bool {
         self.tokens.get(at).is_some_and(|token| {
             token.kind == Kind::Word

@@ -240,8 +240,7 @@ fn number(cursor: &Cursor<'_>, sign: &str) -> Result<Number, SyntaxError> {
 
 /// A name: a word that is not reserved, or any text in double brackets.
 pub(crate) fn name(cursor: &mut Cursor<'_>, reserved: &[&str]) -> Result<String, SyntaxError> {
-    let is_reserved = reserved.iter().any(|word| cursor.is_keyword(word));
-    if is_reserved || !matches!(cursor.kind(), Kind::Word | Kind::Bracketed) {
+    if cursor.is_one_of(reserved) || !matches!(cursor.kind(), Kind::Word | Kind::Bracketed) {
         return Err(cursor.unexpected("IDENTIFIER"));
     }
     Ok(member(cursor))
