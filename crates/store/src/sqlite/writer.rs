@@ -1,6 +1,6 @@
 //! The one writer. It takes every batch that waits, runs each in a savepoint of one transaction, syncs once and only then answers.
 //! Nothing is acknowledged that is not durable. It has a thread of its own; what comes while that sleeps is committed by whoever
-//! brings it (ADR 10).
+//! brings it (ADR 13).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
