@@ -156,9 +156,18 @@ async fn disturb(world: Arc<World>) {
         world.database.set_odds(odds);
         world.pause(&mut rng, 15_000).await;
         if rng.bool() {
-            world.kill_house().await;
+            let left = world.leave_house();
+            // One that hangs goes on for a while beside its successor: nothing but leases and revisions keeps them apart.
+            let hangs = rng.bool();
+            if let (Some(left), false) = (&left, hangs) {
+                left.kill().await;
+            }
             world.pause(&mut rng, 2_000).await;
             world.open_house().await;
+            if let (Some(left), true) = (&left, hangs) {
+                world.pause(&mut rng, 15_000).await;
+                left.kill().await;
+            }
         }
     }
 }

@@ -117,11 +117,11 @@ impl World {
         self.database.set_odds(odds);
     }
 
-    pub(crate) async fn kill_house(&self) {
-        if let Some(house) = self.house.send_replace(None) {
-            self.note(&format!("the house on node {} is killed", house.store.node().number));
-            house.kill().await;
-        }
+    /// Nobody reaches the house any more, and whoever has it kills it, now or later.
+    pub(crate) fn leave_house(&self) -> Option<Arc<House>> {
+        let house = self.house.send_replace(None)?;
+        self.note(&format!("the house on node {} is out of reach", house.store.node().number));
+        Some(house)
     }
 
     /// Asks the house that is up, and notes what it said.

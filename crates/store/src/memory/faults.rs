@@ -41,7 +41,7 @@ impl Odds {
     /// Everything is answered, in whatever order.
     pub const DISORDER: Self = Self { others_first: 600, slow: 60, untold: 500, ..Self::NONE };
     pub const HOSTILE: Self =
-        Self { busy: 10, unavailable: 10, forgotten: 20, lost: 10, lease_lost: 10, ..Self::DISORDER };
+        Self { busy: 10, unavailable: 10, forgotten: 20, lost: 10, lease_lost: 30, ..Self::DISORDER };
 }
 
 pub(super) struct Faults {

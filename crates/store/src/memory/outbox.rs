@@ -85,7 +85,14 @@ impl Outbox for Memory {
             .into_iter()
             .filter(|lane| claim.leases.iter().any(|(name, _)| *name == format!("outbox/{lane:02}")))
             .collect();
+        // Lost as soon as it is made use of, so that another may have it before this one comes back with what it did.
+        let (database, lost) = (&self.part().database, self.part().faults().ends_a_lease());
         let rows = self.part().step(|state| {
+            for (name, _) in claim.leases.iter().filter(|_| lost) {
+                if let Some(held) = state.leases.get_mut(name) {
+                    held.until = database.now();
+                }
+            }
             let claimed = state.outbox.values().filter(|waiting| lanes.contains(&waiting.lane));
             let rows = claimed.map(|waiting| &waiting.row).filter(|row| !held.contains(&row.instance));
             rows.take(limit).cloned().collect()
@@ -98,13 +105,9 @@ impl Outbox for Memory {
         claim: &Claim,
         errands: HashMap<InstanceId, Errand>,
     ) -> Result<HashMap<InstanceId, StoreError>, StoreError> {
-        let (part, lost) = (self.part(), self.part().faults().ends_a_lease());
+        let part = self.part();
         let ran = part.change(|state| {
             let now = part.database.now();
-            if lost && let Some(held) = claim.leases.first().and_then(|(name, _)| state.leases.get_mut(name))
-            {
-                held.until = now;
-            }
             if !state.holds(claim, now) {
                 return Err(StoreError::Unavailable("a lease is another's by now".into()));
             }
