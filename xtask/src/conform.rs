@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use test_postgres::Database;
+
 use crate::docs;
 use crate::shell::{self, Outcome, cargo, root, step, target};
 
@@ -22,28 +24,56 @@ struct Wishes {
     binary: Option<PathBuf>,
     /// Another address than 127.0.0.1, where another server may listen already.
     listen: Option<String>,
+    /// Another place for its records than the data directory.
+    store: Option<String>,
     /// The blocks of `docs/` and not the tests of the clients.
     pages_only: bool,
+    /// The other way round.
+    clients_only: bool,
 }
 
-/// `conform [--binary PATH] [--listen ADDRESS] [--pages] [SUITE…]`.
+/// `conform [--binary PATH] [--listen ADDRESS] [--store postgres] [--pages] [SUITE…]`.
 pub fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let binary = shell::take_option(&mut arguments, "--binary")?.map(PathBuf::from);
     let listen = shell::take_option(&mut arguments, "--listen")?;
+    let database = database(shell::take_option(&mut arguments, "--store")?.as_deref())?;
+    let store = database.as_ref().map(Database::url);
     let given = arguments.len();
     arguments.retain(|argument| argument != "--pages");
-    let wishes = Wishes { binary, listen, pages_only: arguments.len() < given };
+    let wishes = Wishes { binary, listen, store, pages_only: arguments.len() < given, clients_only: false };
     let suites: Vec<_> = arguments.iter().map(String::as_str).collect();
-    run_as_wished(wishes, if suites.is_empty() { USUAL } else { &suites })
+    run_as_wished(&wishes, if suites.is_empty() { USUAL } else { &suites })
+}
+
+/// Suites on a server that keeps everything in a database. The pages of `docs/` are the same there and are not run again.
+pub fn run_suites_on_postgres(suites: &[&str]) -> Outcome {
+    let Some(database) = database(Some("postgres"))? else { return Ok(()) };
+    eprintln!("── on PostgreSQL: {}", suites.join(", "));
+    run_as_wished(&Wishes { store: Some(database.url()), clients_only: true, ..Wishes::default() }, suites)
+}
+
+/// A database that syncs, as the server demands of one. None where none is asked for, or PostgreSQL is missing, which is said.
+fn database(store: Option<&str>) -> Result<Option<Database>, String> {
+    match store {
+        None => Ok(None),
+        Some("postgres") => {
+            let server = test_postgres::Server::start(&["fsync=on"]);
+            if server.is_none() {
+                test_postgres::did_not_run();
+            }
+            Ok(server.as_ref().map(test_postgres::Server::database))
+        }
+        Some(other) => Err(format!("unknown store {other}; known: postgres")),
+    }
 }
 
 pub fn run_suites(suites: &[&str]) -> Outcome {
-    run_as_wished(Wishes::default(), suites)
+    run_as_wished(&Wishes::default(), suites)
 }
 
-fn run_as_wished(wishes: Wishes, suites: &[&str]) -> Outcome {
-    let binary = if let Some(path) = wishes.binary {
+fn run_as_wished(wishes: &Wishes, suites: &[&str]) -> Outcome {
+    let binary = if let Some(path) = &wishes.binary {
         path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?
     } else {
         step("release build", cargo().args(["build", "--release", "--quiet"]))?;
@@ -57,7 +87,7 @@ fn run_as_wished(wishes: Wishes, suites: &[&str]) -> Outcome {
         }
         eprintln!("hint: {missing}");
     }
-    let server = Server::start(binary, wishes.listen.as_deref(), wishes.pages_only)?;
+    let server = Server::start(binary, wishes)?;
     for suite in suites {
         match *suite {
             "shell" => in_a_shell(&server)?,
@@ -85,7 +115,7 @@ fn in_a_shell(server: &Server) -> Outcome {
     ] {
         shell::ensure_debian(program, package)?;
     }
-    docs::run("shell", &target().join("conform/shell"), |command| server.surround(command, None))
+    server.pages("shell", &target().join("conform/shell"), |command| server.surround(command, None))
 }
 
 /// The pages of a language whose compiler is asked for and not installed: where it is not there, nothing was run.
@@ -94,7 +124,7 @@ fn with_toolchain(server: &Server, suite: &str, program: &str) -> Outcome {
         eprintln!("hint: {program} is missing, so the pages of {suite} were not run");
         return Ok(());
     }
-    docs::run(suite, &target().join("conform").join(suite), |command| server.surround(command, None))
+    server.pages(suite, &target().join("conform").join(suite), |command| server.surround(command, None))
 }
 
 fn requirements() -> PathBuf {
@@ -125,7 +155,7 @@ fn python(server: &Server) -> Outcome {
     let python = python_environment("python", &requirements())?;
     let mut command = pytest(&python, &root().join("conformance/python"));
     server.clients("conformance: python", &mut command)?;
-    docs::run("python", &target().join("conform"), |command| {
+    server.pages("python", &target().join("conform"), |command| {
         server.surround(command, Some(&python.join("bin")));
     })
 }
@@ -136,7 +166,7 @@ fn az(server: &Server) -> Outcome {
     let python = python_environment("az", &tests.join("requirements.txt"))?;
     server.clients("conformance: az", &mut pytest(&python, &tests))?;
     let folder = target().join("conform");
-    docs::run("az", &folder, |command| {
+    server.pages("az", &folder, |command| {
         server.surround(command, Some(&python.join("bin")));
         command.env("AZURE_CONFIG_DIR", folder.join("pages/az")).env("AZURE_CORE_COLLECT_TELEMETRY", "false");
     })
@@ -191,11 +221,11 @@ fn node(server: &Server) -> Outcome {
     let mut command = Command::new("node");
     command.args(["--test", "--test-concurrency=1", "--test-timeout=120000"]).current_dir(&environment);
     server.clients("conformance: node", &mut command)?;
-    docs::run("node", &environment, |command| server.surround(command, None))
+    server.pages("node", &environment, |command| server.surround(command, None))
 }
 
 /// A folder made by `make` once for each content of `pins`.
-fn environment(name: &str, pins: &Path, make: impl FnOnce(&Path) -> Outcome) -> Result<PathBuf, String> {
+pub fn environment(name: &str, pins: &Path, make: impl FnOnce(&Path) -> Outcome) -> Result<PathBuf, String> {
     let folder = target().join("conform").join(name);
     let stamp = folder.join(".pins");
     let wanted = fs::read(pins).map_err(|error| format!("{}: {error}", pins.display()))?;
@@ -215,10 +245,11 @@ struct Server {
     binary: PathBuf,
     data: PathBuf,
     pages_only: bool,
+    clients_only: bool,
 }
 
 impl Server {
-    fn start(binary: PathBuf, listen: Option<&str>, pages_only: bool) -> Result<Self, String> {
+    fn start(binary: PathBuf, wishes: &Wishes) -> Result<Self, String> {
         let data = target().join("conform/data");
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(&data).map_err(|error| error.to_string())?;
@@ -226,7 +257,8 @@ impl Server {
         let mut child = Command::new(&binary)
             .args(["serve", "--data-dir"])
             .arg(&data)
-            .args(listen.into_iter().flat_map(|address| ["--listen", address]))
+            .args(wishes.listen.iter().flat_map(|address| ["--listen", address]))
+            .envs(wishes.store.iter().map(|store| ("TWINHUB_STORE", store)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -241,12 +273,18 @@ impl Server {
                 target().join("conform/server.log").display()
             ));
         }
-        Ok(Self { child, binary, data, pages_only })
+        let (pages_only, clients_only) = (wishes.pages_only, wishes.clients_only);
+        Ok(Self { child, binary, data, pages_only, clients_only })
     }
 
     /// Runs the tests of official clients, unless the pages alone are wanted.
     fn clients(&self, name: &str, command: &mut Command) -> Outcome {
         if self.pages_only { Ok(()) } else { step(name, self.environment(command)) }
+    }
+
+    /// Runs the blocks of a suite's pages, unless the clients alone are wanted.
+    fn pages(&self, suite: &str, folder: &Path, prepare: impl Fn(&mut Command)) -> Outcome {
+        if self.clients_only { Ok(()) } else { docs::run(suite, folder, prepare) }
     }
 
     /// Gives a client everything of `twinhub env`.

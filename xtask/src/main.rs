@@ -9,6 +9,7 @@ mod demo;
 mod dist;
 mod docs;
 mod first_hour;
+mod on_postgres;
 mod shell;
 mod soak;
 mod test;
@@ -22,7 +23,7 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> shell::Outcome);
 const VERBS: &[Verb] = &[
     (
         "test",
-        "everything that must hold: tidy, format, lints, unit and process tests, conformance [--no-conform|--all]",
+        "everything that must hold: tidy, format, lints, unit and process tests, conformance [--no-conform|--all] [--store postgres [--postgres-version 18]]",
         test::run,
     ),
     (
@@ -37,7 +38,7 @@ const VERBS: &[Verb] = &[
     }),
     (
         "conform",
-        "official clients and the pages of docs/, against the release binary [--binary PATH] [shell|python|node|sdk|az|java|go]",
+        "official clients and the pages of docs/, against the release binary [--binary PATH] [--store postgres] [shell|python|node|sdk|az|java|go]",
         conform::run,
     ),
     (

@@ -3,17 +3,25 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::shell::{Outcome, cargo, print_minutes, status_within, step};
-use crate::{bench, conform, tidy};
+use crate::shell::{Outcome, cargo, print_minutes, status_within, step, take_option};
+use crate::{bench, conform, on_postgres, tidy};
 
 /// What `--all` adds lasts too long for every change; it runs before an issue is closed.
 const KNOWN: &[&str] = &["--no-conform", "--all"];
 
 pub fn run(arguments: &[String]) -> Outcome {
+    let mut arguments = arguments.to_vec();
+    let store = take_option(&mut arguments, "--store")?;
+    let version = take_option(&mut arguments, "--postgres-version")?;
     if let Some(unknown) = arguments.iter().find(|argument| !KNOWN.contains(&argument.as_str())) {
         return Err(format!("unknown argument {unknown}; known: {}", KNOWN.join(", ")));
     }
-    let outcome = every_step(|name| arguments.iter().any(|argument| argument == name));
+    let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let outcome = match store.as_deref() {
+        None | Some("sqlite") if version.is_none() => every_step(is_asked),
+        Some("postgres") => on_postgres::run(version.as_deref(), !is_asked("--no-conform")),
+        _ => Err("--store is sqlite or postgres, and --postgres-version belongs to postgres".to_owned()),
+    };
     print_minutes();
     outcome
 }
@@ -30,14 +38,25 @@ fn every_step(is_asked: impl Fn(&str) -> bool) -> Outcome {
     if test_data::in_ci() {
         bench::ensure_anchors()?;
     }
-    let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
-    let runner = format!("target.'cfg(all())'.runner = [{:?}, \"within\"]", own.display().to_string());
-    let tests = ["test", "--workspace", "--quiet", "--no-fail-fast", "--config", &runner];
-    step("tests", cargo().args(tests))?;
+    step("tests", tests()?.arg("--workspace"))?;
+    if is_asked("--all") {
+        // Before the suites, which take longest.
+        on_postgres::newer()?;
+    }
     if is_asked("--no-conform") {
         return Ok(());
     }
-    conform::run_suites(if is_asked("--all") { conform::ALL } else { conform::USUAL })
+    conform::run_suites(if is_asked("--all") { conform::ALL } else { conform::USUAL })?;
+    conform::run_suites_on_postgres(&["python"])
+}
+
+/// `cargo test`, each of whose suites has its time.
+pub(crate) fn tests() -> Result<Command, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
+    let runner = format!("target.'cfg(all())'.runner = [{:?}, \"within\"]", own.display().to_string());
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--config", &runner]);
+    Ok(command)
 }
 
 /// A suite that runs longer hangs: the slowest takes a few minutes. Every wait of a test has a deadline of its own; this is the net

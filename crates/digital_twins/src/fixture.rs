@@ -10,7 +10,7 @@ use bytes::Bytes;
 use events::headers::{self, Property};
 use events::{Destination, Envelope};
 use serde_json::{Value, json};
-use store::{Batch, Options, Store};
+use store::{Batch, Store};
 
 use crate::json_patch::{self, Operation};
 use crate::model::record::ModelSet;
@@ -116,7 +116,7 @@ pub(crate) fn id(text: &str) -> DigitalTwinId {
 
 impl Fixture {
     pub(crate) async fn empty() -> Self {
-        Self::on(Store::open(&Options::memory()).unwrap()).await
+        Self::on(test_store::open().0).await
     }
 
     pub(crate) async fn on(store: Store) -> Self {

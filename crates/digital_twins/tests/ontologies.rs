@@ -9,7 +9,7 @@ use base::hosts::{Hosts, NoMachine};
 use base::{Clock, InstanceId, Scope, Throttle, Timestamp, caps};
 use digital_twins::{Context, Instance, InstanceSettings, Instances, ModelQuery};
 use serde_json::Value;
-use store::{Options, Store};
+use store::Store;
 
 fn ontology(name: &str) -> Option<Vec<Value>> {
     let ontology = test_data::shared_json(&format!("data/ontologies/{name}"))?;
@@ -76,7 +76,7 @@ async fn instance(store: &Store) -> (Instances, Instance) {
 async fn loads(name: &str, count: usize) {
     let Some(models) = ontology(name) else { return };
     assert_eq!(models.len(), count);
-    let store = Store::open(&Options::memory()).unwrap();
+    let (store, _) = test_store::open();
     let (_, twins) = instance(&store).await;
     let caller = Caller::system();
     let ordered = dependencies_first(models);

@@ -14,7 +14,7 @@ use digital_twins::{Context, DigitalTwinId, InstanceSettings, Instances, NewEven
 use events::headers::Property;
 use events::{Address, Endpoint, EventHubs, EventStreamSettings, Events, Target, Way, Ways};
 use serde_json::{Value, json};
-use store::{Options, Position, Store, Streams};
+use store::Position;
 
 /// Nothing here may leave the process.
 struct Nowhere;
@@ -40,12 +40,12 @@ impl EventHubs for Ours {
 
 #[tokio::test]
 async fn a_change_that_a_filter_selects_arrives_as_a_message_with_its_attributes() {
-    let (store, hosts) = (Store::open(&Options::memory()).unwrap(), Hosts::new("localhost", 443, NoMachine));
+    let ((store, streams), hosts) = (test_store::open(), Hosts::new("localhost", 443, NoMachine));
     let clock = Clock::manual(Timestamp::from_unix_seconds(1_700_000_000));
     let tasks = Tasks::new();
     let events = Events::new(events::Context {
         store: store.clone(),
-        streams: Streams::open(&Options::memory()).unwrap(),
+        streams,
         clock: clock.clone(),
         event_hubs: Arc::new(Ours),
         tasks: tasks.clone(),

@@ -9,7 +9,7 @@ use base::outbound::NoOutbound;
 use base::tasks::Tasks;
 use base::{Clock, ConnectionString, InstanceId, Scope, Timestamp};
 use events::{Address, Events, Way};
-use store::{Options, Store, Streams};
+use store::{Store, Streams};
 
 use crate::*;
 
@@ -44,8 +44,8 @@ impl Fixture {
     }
 
     async fn with_event_hub() -> (Self, Namespace) {
-        let options = Options::memory();
-        let fixture = Self::on(Store::open(&options).unwrap(), Streams::open(&options).unwrap()).await;
+        let (store, streams) = test_store::open();
+        let fixture = Self::on(store, streams).await;
         let settings = NamespaceSettings::new(InstanceId::from_stored("ns-1"), "ns", Scope::new(SCOPE));
         let namespace = fixture.namespaces.ensure(settings).await.unwrap();
         namespace.ensure_event_hub("Telemetry", 2, 1).await.unwrap();

@@ -37,12 +37,12 @@ impl std::ops::Deref for TestHub {
 }
 
 pub(crate) fn context() -> Context {
-    context_on(Store::open(&Options::memory()).unwrap())
+    context_on(test_store::open().0)
 }
 
 pub(crate) fn context_on(store: Store) -> Context {
     let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
-    let streams = Streams::open(&Options::memory()).unwrap();
+    let streams = Streams::beside(&store, &Options::memory()).unwrap();
     let hosts = Hosts::new("localhost", 443, NoMachine);
     let tasks = Tasks::new();
     let events = Events::new(events::Context {

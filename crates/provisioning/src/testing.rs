@@ -8,7 +8,6 @@ use base::sas::{self, SasToken};
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, InstanceId, Key, Scope, Secret, Throttle, Timestamp};
 use hub::{Hub, HubSettings, Hubs};
-use store::{Durability, Location, Options, Store, Streams};
 
 use crate::attestation::AttestationDraft;
 use crate::enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
@@ -33,9 +32,7 @@ impl TestService {
     /// A service with the hubs `names` linked.
     pub(crate) async fn with_hubs(names: &[&str]) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_700_000_000));
-        let options = Options::new(Location::Memory, Durability::Full);
-        let store = Store::open(&options).unwrap();
-        let streams = Streams::open(&options).unwrap();
+        let (store, streams) = test_store::open();
         let hosts = Hosts::new("example.test", 443, EveryName);
         let (throttle, tasks) = (Throttle::unlimited(), Tasks::new());
         let events = events::Events::new(events::Context {

@@ -49,6 +49,9 @@ async fn what_env_prints_logs_a_client_in() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused_wherever_its_records_are() {
+    if !test_postgres::runs_embedded("it names a store of its own") {
+        return;
+    }
     for store in ["sqlite://", "sqlite::memory:"] {
         let directory = tempfile::tempdir().unwrap();
         let command = |address: &str| {
@@ -171,6 +174,9 @@ async fn a_demo_that_is_told_to_end_in_the_middle_drains_and_fails() {
 #[cfg(unix)]
 #[tokio::test]
 async fn everything_in_the_data_directory_is_for_its_owner_alone_but_what_clients_trust() {
+    if !test_postgres::runs_embedded("it looks at files of the log") {
+        return;
+    }
     use std::os::unix::fs::PermissionsExt;
     /// Every path below a directory with its mode.
     fn modes(directory: &Path, found: &mut BTreeMap<String, u32>) {
@@ -331,6 +337,9 @@ async fn write_messages(directory: &Path) {
 
 #[tokio::test]
 async fn damage_to_the_log_is_told_and_costs_no_other_event() {
+    if !test_postgres::runs_embedded("it damages a file of the log") {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     Server::start(directory.path()).terminate();
     write_messages(directory.path()).await;

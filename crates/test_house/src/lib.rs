@@ -14,7 +14,7 @@ use events::Events;
 use hub::{Hub, HubSettings, Hubs};
 use provisioning::{LinkedHub, Services};
 use resource_manager::{ResourceManager, Settings};
-use store::{Options, Store, Streams};
+use store::{Store, Streams};
 
 /// What a server stands on. What is stored already is found again, as after a restart.
 pub struct Ground {
@@ -29,19 +29,12 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// An empty server in memory that throttles nobody.
+    /// An empty server that throttles nobody.
     pub fn new(clock: Clock, domain: &'static str, hosts: Hosts) -> Self {
-        let (store, streams) = open();
+        let (store, streams) = test_store::open();
         let (throttle, settings) = (Throttle::unlimited(), Settings::default());
         Self { store, streams, clock, hosts, domain, throttle, settings }
     }
-}
-
-/// The one place that chooses the engine for the tests of the doors.
-fn open() -> (Store, Streams) {
-    let options = Options::memory();
-    let store = Store::open(&options).expect("a store in memory opens");
-    (store, Streams::open(&options).expect("streams in memory open"))
 }
 
 /// Clones share it.

@@ -3,6 +3,8 @@
 
 mod server;
 
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,6 +38,53 @@ pub fn database() -> Option<Database> {
 #[track_caller]
 pub fn did_not_run() {
     test_data::did_not_run(MISSING);
+}
+
+/// Whether the tests of this run keep what they store in PostgreSQL: `cargo xtask test --store postgres` says so.
+///
+/// # Panics
+/// When the environment names a store that tests do not know.
+pub fn is_asked_for() -> bool {
+    match std::env::var("TWINHUB_TEST_STORE").as_deref() {
+        Err(_) | Ok("" | "sqlite") => false,
+        Ok("postgres") => true,
+        Ok(other) => panic!("TWINHUB_TEST_STORE is {other}; it is sqlite or postgres"),
+    }
+}
+
+/// The address of a fresh database for a test of such a run. It goes when the thread ends that asked for it, which is the test's.
+///
+/// # Panics
+/// When PostgreSQL is missing: whoever asks for it wants to see it.
+#[track_caller]
+pub fn database_of_this_test() -> String {
+    thread_local! {
+        static KEPT: RefCell<Vec<Database>> = const { RefCell::new(Vec::new()) };
+    }
+    let database = database().expect(MISSING);
+    let url = database.url();
+    KEPT.with_borrow_mut(|kept| kept.push(database));
+    url
+}
+
+/// Whether a test runs that is of the embedded engine alone, such as of its files. Where it does not, that is said and counted:
+/// `cargo xtask test` prints how many they are, and why.
+///
+/// # Panics
+/// When the note of it cannot be written.
+#[track_caller]
+pub fn runs_embedded(why: &str) -> bool {
+    if !is_asked_for() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "not on PostgreSQL: {test}: {why}");
+    if let Some(notes) = std::env::var_os("TWINHUB_TEST_NOTES") {
+        let mut notes =
+            std::fs::File::options().create(true).append(true).open(notes).expect("notes are kept");
+        notes.write_all(format!("{test}: {why}\n").as_bytes()).expect("notes are kept");
+    }
+    false
 }
 
 const MISSING: &str = "PostgreSQL is missing: install Debian's package postgresql, or set TWINHUB_POSTGRES_BIN to the folder \

@@ -1,7 +1,7 @@
 //! The directory against a store in memory.
 
 use base::{Clock, Scope, Timestamp};
-use store::{Options, Store, retry_on_conflict};
+use store::{Store, retry_on_conflict};
 
 use super::*;
 use crate::roles;
@@ -19,7 +19,7 @@ struct TestDirectory {
 impl TestDirectory {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
+        let (store, _) = test_store::open();
         let directory = open(&store, &clock).await;
         let principal = directory.create_service_principal("app").await.unwrap();
         Self { directory, store, clock, principal }

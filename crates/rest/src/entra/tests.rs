@@ -6,7 +6,6 @@ use base::{Clock, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use store::{Options, Store};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
@@ -23,7 +22,7 @@ struct TestEntra {
 impl TestEntra {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
+        let (store, _) = test_store::open();
         let directory = Directory::open(store, clock.clone(), "localhost", vec![]).await.unwrap();
         let principal = directory.create_service_principal("app").await.unwrap();
         let door = mount(Entra { directory: directory.clone(), clock: clock.clone() });

@@ -6,7 +6,7 @@ use access::Directory;
 use access::directory::{ManagedIdentity, ServicePrincipal};
 use base::{Clock, Timestamp, caps};
 use serde_json::{Value, json};
-use store::{Batch, Options, Store};
+use store::{Batch, Store};
 
 use super::*;
 use crate::front::{AnyDoor, mount};
@@ -51,7 +51,7 @@ impl Answer {
 impl World {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
+        let (store, _) = test_store::open();
         let directory = Directory::open(store.clone(), clock.clone(), "localhost", vec![]).await.unwrap();
         let principal = directory.create_service_principal("app").await.unwrap();
         let token = token(&directory, &principal, "https://localhost:8443").await;

@@ -10,7 +10,7 @@ use base::hosts::{Hosts, NoMachine};
 use base::{Clock, InstanceId, Scope, Throttle, Timestamp};
 use digital_twins::{Context, InstanceSettings, Instances};
 use serde_json::{Value, json};
-use store::{Options, Store};
+use store::Store;
 
 use super::super::DigitalTwins;
 use crate::front::{AnyDoor, mount};
@@ -55,7 +55,7 @@ impl Fixture {
 
     pub(super) async fn throttled(throttle: Throttle) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
-        let store = Store::open(&Options::memory()).unwrap();
+        let (store, _) = test_store::open();
         let hosts = Hosts::new("localhost", 443, NoMachine);
         let directory = Directory::open(store.clone(), clock.clone(), "localhost", vec![]).await.unwrap();
         let context = Context { store: store.clone(), clock: clock.clone(), throttle, hosts: hosts.clone() };
