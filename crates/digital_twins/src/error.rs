@@ -244,7 +244,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             // Whoever asks again learns what became of it.
-            StoreError::Busy | StoreError::Unknown(_) => Self::Busy,
+            StoreError::Busy | StoreError::Unknown(_) | StoreError::Unavailable(_) => Self::Busy,
             other => Self::Store(other),
         }
     }

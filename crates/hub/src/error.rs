@@ -188,7 +188,7 @@ impl From<StoreError> for Error {
         tracing::error!(%error, "the store failed");
         match error {
             // Whoever asks again learns what became of it.
-            StoreError::Busy | StoreError::Unknown(_) => Self::ServerBusy,
+            StoreError::Busy | StoreError::Unknown(_) | StoreError::Unavailable(_) => Self::ServerBusy,
             _ => Self::ServerError,
         }
     }

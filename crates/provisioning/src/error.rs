@@ -91,7 +91,7 @@ impl From<StoreError> for Error {
         tracing::error!(%error, "the store failed");
         match error {
             // Whoever asks again learns what became of it.
-            StoreError::Busy | StoreError::Unknown(_) => Self::ServerBusy,
+            StoreError::Busy | StoreError::Unknown(_) | StoreError::Unavailable(_) => Self::ServerBusy,
             _ => Self::ServerError,
         }
     }
@@ -119,7 +119,11 @@ mod tests {
 
     #[test]
     fn who_may_ask_again_is_told_so() {
-        for error in [StoreError::Busy, StoreError::Unknown("no answer".into())] {
+        for error in [
+            StoreError::Busy,
+            StoreError::Unknown("no answer".into()),
+            StoreError::Unavailable("gone".into()),
+        ] {
             assert_eq!(Error::from(error), Error::ServerBusy);
         }
         assert_eq!(Error::from(StoreError::Closed), Error::ServerError);

@@ -37,14 +37,15 @@ pub(crate) async fn claim(store: &Store, clock: &Clock) -> Result<Lease, Failure
     }
 }
 
-/// Keeps the lease until the server stops; the store gives it back when it is closed, behind its last commit. One that it has lost ends the server: another may begin at any moment.
+/// Keeps the lease until the server stops; the store gives it back when it is closed, behind its last commit. One that ran out while
+/// the database was away, as while a standby takes over, is taken again, unless another server had it meanwhile: that ends this one.
 pub(crate) fn keep(store: &Store, lease: &Lease, tasks: &Tasks, clock: &Clock) {
     let (store, lease, time, stopping) = (store.clone(), lease.clone(), clock.clone(), tasks.stopping());
     let work = move || renew(store.clone(), lease.clone(), time.clone(), stopping.clone());
     tasks.keep("lease of the database", clock, work);
 }
 
-async fn renew(store: Store, lease: Lease, clock: Clock, mut stopping: Stopping) {
+async fn renew(store: Store, mut lease: Lease, clock: Clock, mut stopping: Stopping) {
     loop {
         tokio::select! {
             () = clock.sleep(RENEWED_EVERY) => {}
@@ -52,16 +53,29 @@ async fn renew(store: Store, lease: Lease, clock: Clock, mut stopping: Stopping)
         }
         match store.leases().renew(&lease, LENGTH).await {
             Ok(true) => {}
-            Ok(false) => {
-                tracing::error!(
-                    "the database was out of reach for too long and may be another server's: ending"
-                );
-                end_this_process();
-                return;
-            }
+            Ok(false) => match take_again(&store, &lease).await {
+                Ok(Some(again)) => {
+                    tracing::warn!("the database was out of reach for long; no other server took it");
+                    lease = again;
+                }
+                Ok(None) => {
+                    tracing::error!(
+                        "the database was out of reach for too long and is another server's: ending"
+                    );
+                    end_this_process();
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "the lease of the database could not be taken again"),
+            },
             Err(error) => tracing::warn!(%error, "the lease of the database could not be renewed"),
         }
     }
+}
+
+/// A lease that ran out, unless another server has it or had it since: each that takes it raises its epoch.
+async fn take_again(store: &Store, lost: &Lease) -> Result<Option<Lease>, store::StoreError> {
+    let taken = store.leases().take(NAME, store.node(), LENGTH).await?;
+    Ok(taken.filter(|taken| taken.epoch == lost.epoch + 1))
 }
 
 /// By the signal that ends a server in good order.

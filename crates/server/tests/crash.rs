@@ -13,7 +13,7 @@ use std::time::Duration;
 use base::{Clock, Key, sas};
 use deadline::Deadline;
 use serde_json::{Value, json};
-use server::client::{ClientError, Https, Login, MqttClient, Trust};
+use server::client::{ClientError, Https, Login, MqttClient, Refusal, Trust};
 
 /// "At least fifty times" is the promise.
 const KILLS: usize = 50;
@@ -37,9 +37,16 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path, store: &str) -> Self {
+        static STORES: Mutex<Vec<String>> = Mutex::new(Vec::new());
         let [_, _, high, low] = std::process::id().to_be_bytes();
         // Another for each test of this process.
-        let last = if store.starts_with("sqlite") { 250 } else { 251 };
+        let mut stores = STORES.lock().unwrap();
+        let known = stores.iter().position(|known| known == store);
+        let last = 1 + known.unwrap_or(stores.len());
+        if known.is_none() {
+            stores.push(store.to_owned());
+        }
+        drop(stores);
         let address = format!("127.{}.{low}.{last}", 100 + high % 100);
         let mut child = Command::new(env!("CARGO_BIN_EXE_twinhub"))
             .args(["serve", "--listen", &address, "--data-dir"])
@@ -135,7 +142,13 @@ impl Writer {
     /// Until a device can be read again, for as long as a server takes to find its database.
     async fn finds(&self, server: &Server, id: &str) {
         let found = async {
-            while self.send(server, "GET", &format!("/devices/{id}"), &Value::Null).await.is_err() {
+            while let Err(error) = self.send(server, "GET", &format!("/devices/{id}"), &Value::Null).await {
+                // A client that is told so comes again; of a 500 it would think that the server is broken.
+                if let ClientError::Service(Refusal { status, .. }) | ClientError::Status { status, .. } =
+                    &error
+                {
+                    assert_eq!(*status, 503, "{error}");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -214,10 +227,29 @@ async fn nothing_acknowledged_is_lost_on_a_database_whoever_of_the_two_is_killed
         return test_postgres::did_not_run();
     };
     let records = database.database();
-    nothing_acknowledged_is_lost(&records.url(), KILLS_ON_DATABASE, Some(&database)).await;
+    let restart = || {
+        database.kill();
+        database.start_again();
+    };
+    nothing_acknowledged_is_lost(&records.url(), KILLS_ON_DATABASE, Some(&restart)).await;
 }
 
-async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Option<&test_postgres::Server>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_standby_takes_over_from_a_killed_primary() {
+    let Some(primary) = test_postgres::Server::start(&["fsync=on"]) else {
+        return test_postgres::did_not_run();
+    };
+    let (records, standby) = (primary.database(), primary.synchronous_standby());
+    let take_over = || {
+        primary.kill();
+        standby.promote();
+    };
+    let url = primary.url_of_both(&standby, records.name());
+    // One fate of the database, and then one of the server on what was promoted.
+    nothing_acknowledged_is_lost(&url, 2, Some(&take_over)).await;
+}
+
+async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Option<&dyn Fn()>) {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), store);
     let pem = std::fs::read_to_string(directory.path().join("ca.pem")).unwrap();
@@ -246,16 +278,26 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
             let devices = futures_util::future::join_all(devices);
             tokio::join!(devices, writer.registrations(&server, life))
         };
-        // The writers never end by themselves; they are dropped with the server.
-        tokio::select! {
-            _ = work => {}
-            () = writer.has_written_for(Duration::from_millis(millis)) => {}
-        }
-        if let Some(database) = database.filter(|_| life % 2 == 0) {
-            database.kill();
-            database.start_again();
-            writer.finds(&server, &ids[0]).await;
-        } else {
+        let blow = database.filter(|_| life % 2 == 0);
+        let is_over = tokio::sync::Notify::new();
+        let fate = async {
+            writer.has_written_for(Duration::from_millis(millis)).await;
+            if let Some(blow) = blow {
+                // Under the writers, who wait or are refused meanwhile.
+                tokio::task::block_in_place(blow);
+                writer.finds(&server, &ids[0]).await;
+            }
+            is_over.notify_one();
+        };
+        let work = async {
+            // The writers end by a failure alone; else they are dropped with the server.
+            tokio::select! {
+                _ = work => {}
+                () = is_over.notified() => {}
+            }
+        };
+        tokio::join!(fate, work);
+        if blow.is_none() {
             server.kill();
             server = Server::start(directory.path(), store);
         }

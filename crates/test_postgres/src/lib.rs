@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use crate::server::Server;
+pub use crate::server::{Server, Signal};
 
 /// A database of one test. It goes when this is dropped.
 pub struct Database {
@@ -169,6 +169,19 @@ mod tests {
         assert!(server.try_query("postgres", "SELECT 1").is_err());
         server.start_again();
         assert_eq!(database.query("SELECT x FROM t"), "7");
+    }
+
+    #[test]
+    fn a_promoted_standby_has_what_its_primary_acknowledged() {
+        let Some(primary) = Server::start(&[]) else { return };
+        let (database, standby) = (primary.database(), primary.synchronous_standby());
+        database.query("CREATE TABLE t (x int)");
+        // Not on the side: this one waits.
+        database.query("SET synchronous_commit = on; INSERT INTO t VALUES (7)");
+        primary.kill();
+        standby.promote();
+        assert_eq!(standby.try_query(database.name(), "SELECT x FROM t").as_deref(), Ok("7"));
+        assert_eq!(standby.try_query("postgres", "SELECT pg_is_in_recovery()").as_deref(), Ok("f"));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::Database;
 
@@ -96,25 +97,56 @@ impl Server {
     }
 
     fn begin(settings: &[&str], port: u16, prepare: impl FnOnce(&Path)) -> Option<Self> {
-        let programs = crate::programs()?;
-        let owner = Owner::find();
-        let directory = tempfile::Builder::new().prefix("twinhub-postgres-").tempdir().expect("a directory");
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
-            .expect("it is ours");
-        if let Some(Owner { user, group }) = owner {
-            chown(directory.path(), Some(user), Some(group)).expect("root may give it away");
-        }
-        let directory = directory.keep();
-        let remover = remover(&directory);
         let settings = SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
-        let (running, remover) = (Mutex::new(0), Mutex::new(remover));
-        let inner = Inner { programs, owner, directory, settings, port, running, remover };
+        let inner = Inner::place(settings, port)?;
         inner.make();
         prepare(&inner.directory);
         inner.give_away("key.pem");
         let server = Self(Arc::new(inner));
         server.start_again();
         Some(server)
+    }
+
+    /// A standby for which every commit of this one waits from now on, which has its settings.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn synchronous_standby(&self) -> Self {
+        let inner = Inner::place(self.0.settings.clone(), self.0.port).expect("the first one was found");
+        let mut copy = inner.command(&["pg_basebackup"]);
+        copy.arg("-h").arg(self.directory()).args(["-p", &self.0.port.to_string(), "-U", "postgres", "-R"]);
+        copy.args(["-X", "stream", "--checkpoint=fast", "--no-sync", "-D"]).arg(inner.directory.join("data"));
+        let output = copy.output().expect("pg_basebackup is beside the server");
+        assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        let standby = Self(Arc::new(inner));
+        standby.start_again();
+        self.query("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.query("postgres", "SELECT pg_reload_conf()");
+        let state = "SELECT sync_state FROM pg_stat_replication";
+        let waits = || self.try_query("postgres", state).is_ok_and(|state| state == "sync");
+        assert!(within(START_SECONDS, waits), "the standby does not follow:\n{}", standby.log());
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        assert_eq!(self.query("postgres", "SELECT pg_promote(true, 60)"), "t", "{}", self.log());
+    }
+
+    /// Where a database is found on whichever of two servers takes writes.
+    pub fn url_of_both(&self, other: &Self, database: &str) -> String {
+        let host = |server: &Self| server.directory().to_str().expect("it is text").replace('/', "%2F");
+        let ports = (self.0.port, other.0.port);
+        format!("postgresql://postgres@{}:{},{}:{}/{database}", host(self), ports.0, host(other), ports.1)
+    }
+
+    /// Stops all of its processes in their tracks, or lets them go on: `Signal::STOP` and `Signal::CONT`.
+    pub fn signal_all(&self, signal: Signal) {
+        for process in self.0.processes() {
+            // One that has ended meanwhile needs none.
+            let _ = kill_process(process, signal);
+        }
     }
 
     pub fn database(&self) -> Database {
@@ -143,9 +175,10 @@ impl Server {
 
     /// Ends it at once, as a crash does, with all that serve its connections.
     pub fn kill(&self) {
+        // The parent first, so that it does not think of a crash of one of the others; they would end with it, but not at once.
         self.signal(Signal::KILL);
-        // Those that serve connections end when they see that their parent has.
-        let is_gone = || self.try_query("postgres", "SELECT 1").is_err() && !self.0.is_in_memory();
+        self.signal_all(Signal::KILL);
+        let is_gone = || self.try_query("postgres", "SELECT 1").is_err() && self.0.processes().is_empty();
         assert!(within(START_SECONDS, is_gone), "a killed server is still there");
     }
 
@@ -204,6 +237,22 @@ impl Server {
 }
 
 impl Inner {
+    /// A directory for a server, with what removes it. None where PostgreSQL is missing.
+    fn place(settings: Vec<String>, port: u16) -> Option<Self> {
+        let programs = crate::programs()?;
+        let owner = Owner::find();
+        let directory = tempfile::Builder::new().prefix("twinhub-postgres-").tempdir().expect("a directory");
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("it is ours");
+        if let Some(Owner { user, group }) = owner {
+            chown(directory.path(), Some(user), Some(group)).expect("root may give it away");
+        }
+        let directory = directory.keep();
+        let remover = remover(&directory);
+        let (running, remover) = (Mutex::new(0), Mutex::new(remover));
+        Some(Self { programs, owner, directory, settings, port, running, remover })
+    }
+
     fn make(&self) {
         let mut command = self.command(&["initdb"]);
         command.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "--no-sync"]);
@@ -253,13 +302,13 @@ impl Inner {
         }
     }
 
-    /// Whether a process of the server still has its directory as its own.
-    fn is_in_memory(&self) -> bool {
+    /// Those that have the server's directory as their own, as all of its processes have.
+    fn processes(&self) -> Vec<Pid> {
         let data = self.directory.join("data");
-        let processes = std::fs::read_dir("/proc").expect("processes are listed");
-        processes.flatten().any(|process| {
-            std::fs::read_link(process.path().join("cwd")).is_ok_and(|directory| directory == data)
-        })
+        let entries = std::fs::read_dir("/proc").expect("processes are listed").flatten();
+        let ours =
+            entries.filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data));
+        ours.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)).collect()
     }
 }
 

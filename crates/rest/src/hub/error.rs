@@ -141,6 +141,8 @@ impl Refusal {
         match self {
             // Azure sends no Retry-After; it closes the connection.
             Self::Hub(hub::Error::ThrottlingException { .. }) => response.header("connection", "close"),
+            // The store is away or does not know yet: it is worth another try.
+            Self::Hub(hub::Error::ServerBusy) => response.header("retry-after", "1"),
             Self::Hub(hub::Error::PrincipalUnauthorized(denied)) => {
                 response.refusing(Refused::denied(denied))
             }

@@ -8,7 +8,7 @@ use base::caps;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::faults::Fault;
@@ -56,6 +56,8 @@ impl Config {
         let needs_tls = database.get_ssl_mode() != SslMode::Disable;
         // Of several hosts, the one that takes writes: reads go there too, since a standby may be behind.
         database.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        // In any order: an attempt that hangs at a frozen server takes all of its time, and the next one must not begin there too.
+        database.load_balance_hosts(LoadBalanceHosts::Random);
         database.application_name("twinhub").keepalives_idle(Duration::from_secs(30));
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX));
