@@ -1,5 +1,7 @@
-//! The receiving side of a move: each part by one COPY in one transaction, with a row that says that it has come and what its sum
+//! The receiving side of a move: each part, which is a table or a partition of a stream, by one COPY in one transaction, with a row that says that it has come and what its sum
 //! was. So a move that was cut off goes on behind the last part that is whole.
+
+mod streams;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, TryStreamExt};
@@ -8,10 +10,13 @@ use tokio::sync::mpsc;
 use super::tables::columns_of;
 use super::{Connection, Postgres, document, lane};
 use crate::error::StoreError;
+use crate::streams::Streams;
 use crate::transfer::{Chunk, Part, Row, Sum};
 
 pub(crate) struct Receiver {
     connection: Connection,
+    postgres: Postgres,
+    streams: Streams,
     source: String,
 }
 
@@ -33,12 +38,11 @@ impl Receiver {
             }
             Some(_) => {}
             None => {
-                for part in Part::all() {
-                    let text = format!("SELECT EXISTS (SELECT 1 FROM {})", part.name());
+                for part in Part::all().map(Part::name).chain(["stream"]) {
+                    let text = format!("SELECT EXISTS (SELECT 1 FROM {part})");
                     if connection.query_one(&text, &[]).await?.get(0) {
                         return Err(StoreError::Refused(format!(
-                            "the database is not empty: there are rows of {}",
-                            part.name()
+                            "the database is not empty: there are rows of {part}"
                         )));
                     }
                 }
@@ -46,13 +50,14 @@ impl Receiver {
                 connection.execute(text, &[&source]).await?;
             }
         }
-        Ok(Self { connection, source: source.to_owned() })
+        let streams = Streams::of_database(postgres);
+        Ok(Self { connection, postgres: postgres.clone(), streams, source: source.to_owned() })
     }
 
     /// What a part was that has come already.
-    pub(crate) async fn arrived(&self, part: Part) -> Result<Option<Sum>, StoreError> {
+    pub(crate) async fn arrived(&self, part: &str) -> Result<Option<Sum>, StoreError> {
         let text = "SELECT rows, sum FROM transfer WHERE source = $1 AND part = $2";
-        let rows = self.connection.query(text, &[&self.source, &part.name()]).await?;
+        let rows = self.connection.query(text, &[&self.source, &part]).await?;
         let sum = |row: &tokio_postgres::Row| Sum {
             rows: row.get::<_, i64>(0).cast_unsigned(),
             sum: row.get::<_, i64>(1).cast_unsigned(),
@@ -66,27 +71,39 @@ impl Receiver {
         part: Part,
         mut chunks: mpsc::Receiver<Chunk>,
     ) -> Result<Sum, StoreError> {
-        let received = self.receive_all(part, &mut chunks).await;
-        if received.is_err() {
-            // Where the transaction is over already, the server only warns.
-            self.connection.batch_execute("ROLLBACK").await?;
-        }
-        received
+        self.begin_part().await?;
+        let copied = async {
+            let sum = self.copy(part, &mut chunks).await?;
+            self.arrive(part.name(), sum).await
+        };
+        let copied = copied.await;
+        self.end_part(copied).await
     }
 
-    async fn receive_all(&self, part: Part, chunks: &mut mpsc::Receiver<Chunk>) -> Result<Sum, StoreError> {
-        let notices = self.connection.notices();
-        self.connection.batch_execute("BEGIN").await?;
-        let sum = self.copy(part, chunks).await?;
+    async fn begin_part(&self) -> Result<(), StoreError> {
+        Ok(self.connection.batch_execute("BEGIN").await?)
+    }
+
+    async fn arrive(&self, part: &str, sum: Sum) -> Result<Sum, StoreError> {
         let (rows, total) = (sum.rows.cast_signed(), sum.sum.cast_signed());
         let text = "INSERT INTO transfer VALUES ($1, $2, $3, $4)";
-        self.connection.execute(text, &[&self.source, &part.name(), &rows, &total]).await?;
-        self.connection.batch_execute("COMMIT").await?;
-        if self.connection.notices() == notices {
-            Ok(sum)
-        } else {
-            Err(StoreError::Unavailable("the database warned of a commit; begin again".to_owned()))
+        self.connection.execute(text, &[&self.source, &part, &rows, &total]).await?;
+        Ok(sum)
+    }
+
+    async fn end_part(&self, copied: Result<Sum, StoreError>) -> Result<Sum, StoreError> {
+        let notices = self.connection.notices();
+        let ended = match copied {
+            Ok(sum) => self.connection.batch_execute("COMMIT").await.map(|()| sum).map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
+        if ended.is_err() {
+            // Where the transaction is over already, the server only warns.
+            self.connection.batch_execute("ROLLBACK").await?;
+        } else if self.connection.notices() != notices {
+            return Err(StoreError::Unavailable("the database warned of a commit; begin again".to_owned()));
         }
+        ended
     }
 
     async fn copy(&self, part: Part, chunks: &mut mpsc::Receiver<Chunk>) -> Result<Sum, StoreError> {

@@ -69,6 +69,13 @@ impl SegmentedLog {
         state.lanes.get(&(stream.clone(), partition)).and_then(|lane| lane.last_id(source))
     }
 
+    /// Every partition of every stream, in the order of their names.
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        let state = self.log.state.read();
+        let all: BTreeSet<_> = state.lanes.iter().map(|lane| (lane.stream.clone(), lane.partition)).collect();
+        all.into_iter().collect()
+    }
+
     pub(super) fn damage(&self) -> LogDamage {
         self.log.damage()
     }

@@ -1,8 +1,9 @@
-//! Moves the records of a data directory into an empty database: table by table, counted and summed on both sides, and begun again
+//! Moves a data directory into an empty database: table by table and partition by partition, counted and summed on both sides, and begun again
 //! where it was cut off. From its beginning on no server starts on the directory, since what it would change might have been moved
-//! already. Called by a command; streams are moved beside it, before `finish`.
+//! already. To be called by a command.
 
 mod mark;
+mod partition;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,13 @@ use base::caps;
 use tokio::sync::mpsc;
 
 pub(crate) use self::mark::refuse_moved;
+pub(crate) use self::partition::Pages;
 pub(crate) use self::sum::Sum;
 use crate::error::StoreError;
 use crate::postgres::{Config, Postgres, receive::Receiver};
 use crate::sqlite::export::Export;
-use crate::store::{Durability, lock_directory};
+use crate::store::{Durability, Location, Options, lock_directory};
+use crate::streams::{StreamId, Streams};
 use crate::table::{self, Table};
 
 /// What is moved in one transaction.
@@ -37,7 +40,8 @@ pub(crate) type Chunk = Vec<Row>;
 /// A part that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrived {
-    pub part: &'static str,
+    /// A table, or a stream and its partition.
+    pub part: String,
     pub rows: u64,
     /// Whether an earlier move had brought it.
     pub was_there: bool,
@@ -61,6 +65,7 @@ impl Part {
 pub struct Move {
     directory: PathBuf,
     export: Export,
+    log: Streams,
     receiver: Receiver,
     _postgres: Postgres,
     _lock: std::fs::File,
@@ -75,32 +80,46 @@ impl Move {
         let postgres = tokio::task::spawn_blocking(move || Postgres::open(config))
             .await
             .map_err(|_| StoreError::Closed)??;
+        let location = Location::File(directory.to_owned());
+        let log = tokio::task::spawn_blocking(move || Streams::open(&Options::new(location, durability)))
+            .await
+            .map_err(|_| StoreError::Closed)??;
         let name = mark::begin(directory)?;
         let receiver = Receiver::begin(&postgres, &name).await?;
-        Ok(Self { directory: directory.to_owned(), export, receiver, _postgres: postgres, _lock: lock })
+        Ok(Self { directory: directory.to_owned(), export, log, receiver, _postgres: postgres, _lock: lock })
     }
 
     /// Copies what is not there yet, and holds every part against what it came from. Safe to repeat.
     pub async fn records(&self, mut arrived: impl FnMut(Arrived)) -> Result<(), StoreError> {
         for part in Part::all() {
-            let known = self.receiver.arrived(part).await?;
+            let known = self.receiver.arrived(part.name()).await?;
             let was_there = known.is_some();
             let sent = match known {
                 Some(sum) => sum,
                 None => self.copy(part).await?,
             };
             let there = self.receiver.sum(part).await?;
-            if sent != there {
-                return Err(StoreError::Corrupt(format!(
-                    "{} rows of {} were sent and {} arrived, or they are not the same",
-                    sent.rows,
-                    part.name(),
-                    there.rows
-                )));
-            }
-            arrived(Arrived { part: part.name(), rows: there.rows, was_there });
+            compare(part.name(), sent, there)?;
+            arrived(Arrived { part: part.name().to_owned(), rows: there.rows, was_there });
         }
         self.receiver.raise_revision(self.export.revision_max()?).await
+    }
+
+    /// The same of every partition of every stream: numbers, offsets and times stay what they were.
+    pub async fn streams(&self, mut arrived: impl FnMut(Arrived)) -> Result<(), StoreError> {
+        for (stream, partition) in self.log.embedded().map(|log| log.partitions()).unwrap_or_default() {
+            let name = name_of(&stream, partition);
+            let known = self.receiver.arrived(&name).await?;
+            let was_there = known.is_some();
+            let sent = match known {
+                Some(sum) => sum,
+                None => self.receiver.receive_partition(&self.log, &stream, partition).await?,
+            };
+            let there = Sum::of_partition(self.receiver.streams(), &stream, partition).await?;
+            compare(&name, sent, there)?;
+            arrived(Arrived { part: name, rows: there.rows, was_there });
+        }
+        Ok(())
     }
 
     async fn copy(&self, part: Part) -> Result<Sum, StoreError> {
@@ -118,4 +137,19 @@ impl Move {
         mark::finish(&self.directory)?;
         self.receiver.forget().await
     }
+}
+
+/// What a partition is called among the parts of a move.
+pub(crate) fn name_of(stream: &StreamId, partition: u32) -> String {
+    format!("stream {stream}, partition {partition}")
+}
+
+fn compare(part: &str, sent: Sum, there: Sum) -> Result<(), StoreError> {
+    if sent == there {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!(
+        "{} rows of {part} were sent and {} arrived, or they are not the same",
+        sent.rows, there.rows
+    )))
 }

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::{Part, Row};
 use crate::error::StoreError;
+use crate::streams::LogRecord;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
@@ -34,6 +35,25 @@ impl Sum {
         self.rows += 1;
         self.sum = self.sum.wrapping_add(digest.0);
         Ok(())
+    }
+
+    pub(crate) fn add_record(&mut self, record: &LogRecord) {
+        let mut digest = Digest::new();
+        for number in [record.sequence, record.offset, record.time.ticks().cast_unsigned()] {
+            digest.add(&number.to_le_bytes());
+        }
+        for bytes in [record.key.as_bytes(), &record.headers, &record.body] {
+            digest.add(bytes);
+        }
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(digest.0);
+    }
+
+    /// What counts without being a row.
+    pub(crate) fn add_numbers(&mut self, numbers: &[u64]) {
+        let mut digest = Digest::new();
+        numbers.iter().for_each(|number| digest.add(&number.to_le_bytes()));
+        self.sum = self.sum.wrapping_add(digest.0);
     }
 }
 

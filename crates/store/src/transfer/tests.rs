@@ -1,5 +1,7 @@
 //! A directory with a bit of everything moves to a database, in one go or in several.
 
+mod streams;
+
 use std::path::Path;
 
 use base::InstanceId;
@@ -177,7 +179,7 @@ async fn a_move_that_was_cut_off_goes_on_behind_what_has_arrived_and_nobody_serv
     let to = begin(directory.path(), &database).await.unwrap();
     let all = moved(&to).await.unwrap();
     let were_there: Vec<_> =
-        all.iter().filter(|arrived| arrived.was_there).map(|arrived| arrived.part).collect();
+        all.iter().filter(|arrived| arrived.was_there).map(|arrived| arrived.part.as_str()).collect();
     assert_eq!(were_there, ["thing"]);
     to.finish().await.unwrap();
     check(&database, revision).await;

@@ -69,16 +69,79 @@ impl Blocks {
     /// Ends the block that is being filled.
     pub(super) fn close(&mut self) {
         let Some(last_time) = self.last_time.filter(|_| self.open_count > 0) else { return };
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.open.len());
-        bytes.extend_from_slice(&self.open_count.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&self.open).to_le_bytes());
-        bytes.extend_from_slice(&self.open);
+        let bytes = sealed(self.open_count, &self.open);
         self.offset += self.open.len() as u64;
         let last_offset = self.offset;
         let (sequence, count) = (self.count - u64::from(self.open_count), self.open_count);
         self.closed.push(Block { sequence, count, last_offset, last_time, bytes });
         self.open.clear();
         self.open_count = 0;
+    }
+}
+
+fn sealed(count: u32, records: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + records.len());
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(records).to_le_bytes());
+    bytes.extend_from_slice(records);
+    bytes
+}
+
+/// Blocks of records that come with a place and keep it, as those of a move do.
+#[derive(Default)]
+pub(in crate::postgres) struct Kept {
+    open: Vec<u8>,
+    /// Number, offset and time of the first record of the block that is being filled.
+    first: Option<(u64, u64, Timestamp)>,
+    count: u32,
+    /// Of the last one.
+    last: Option<(u64, Timestamp)>,
+}
+
+/// A block and everything that its row says of it.
+pub(in crate::postgres) struct PlacedBlock {
+    pub(in crate::postgres) first_sequence: u64,
+    pub(in crate::postgres) count: u32,
+    pub(in crate::postgres) last_offset: u64,
+    pub(in crate::postgres) last_time: Timestamp,
+    pub(in crate::postgres) time_floor: Timestamp,
+    pub(in crate::postgres) bytes: Vec<u8>,
+}
+
+impl Kept {
+    /// Gives the block before, when the record begins another.
+    pub(in crate::postgres) fn push(&mut self, record: &LogRecord) -> Option<PlacedBlock> {
+        let begin = self.first.map_or(record.offset, |(_, offset, _)| offset);
+        let distance = u32::try_from(record.offset - begin);
+        let frame = |lane, sequence| Frame {
+            kind: Kind::Event,
+            lane,
+            sequence,
+            time: record.time,
+            origin: None,
+            key: record.key.as_bytes(),
+            headers: &record.headers,
+            body: &record.body,
+        };
+        let end = self.open.len() + frame(0, 0).encoded_len();
+        let has_room = end <= caps::STREAM_BLOCK_BYTES_MAX && self.count < caps::STREAM_BLOCK_RECORDS_MAX;
+        let (closed, lane) = match distance {
+            Ok(lane) if has_room || self.count == 0 => (None, lane),
+            _ => (self.close(), 0),
+        };
+        let (sequence, ..) = *self.first.get_or_insert((record.sequence, record.offset, record.time));
+        frame(lane, record.sequence - sequence).encode(self.open.len() as u64, &mut self.open);
+        self.count += 1;
+        self.last = Some((record.offset, record.time));
+        closed
+    }
+
+    /// Ends the block that is being filled.
+    pub(in crate::postgres) fn close(&mut self) -> Option<PlacedBlock> {
+        let Self { open, first, count, last } = std::mem::take(self);
+        let ((first_sequence, _, time_floor), (last_offset, last_time)) = (first?, last?);
+        let bytes = sealed(count, &open);
+        Some(PlacedBlock { first_sequence, count, last_offset, last_time, time_floor, bytes })
     }
 }
 

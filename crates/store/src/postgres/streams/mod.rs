@@ -20,7 +20,9 @@ use tokio::task::JoinHandle;
 
 pub(in crate::postgres) use self::appender::Group;
 use self::appender::{Appender, Request};
+pub(in crate::postgres) use self::block::{Kept, PlacedBlock};
 use self::tails::Tails;
+pub(in crate::postgres) use self::upkeep::make_buckets;
 use super::Postgres;
 use crate::engine::Streams;
 use crate::error::StoreError;

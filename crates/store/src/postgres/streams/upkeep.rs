@@ -69,7 +69,7 @@ pub(super) async fn trim(
 }
 
 /// The table of this hour and of those that come.
-pub(super) async fn make_buckets(postgres: &Postgres) -> Result<(), StoreError> {
+pub(in crate::postgres) async fn make_buckets(postgres: &Postgres) -> Result<(), StoreError> {
     let now = bucket_now(postgres).await?;
     let known = buckets(postgres).await?;
     let lacking: Vec<i32> = (now..=now + BUCKETS_AHEAD).filter(|bucket| !known.contains(bucket)).collect();
