@@ -41,8 +41,13 @@ impl Disk {
 
 /// How long an append takes to reach the disk: the floor under every durable answer.
 pub(crate) fn probe(path: &Path) -> Result<Latencies, Failure> {
+    probe_with(path, PROBE_BYTES)
+}
+
+/// The same for appends of another size.
+pub(crate) fn probe_with(path: &Path, bytes: usize) -> Result<Latencies, Failure> {
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-    let block = vec![7; PROBE_BYTES];
+    let block = vec![7; bytes];
     let mut latencies = Latencies::default();
     for _ in 0..PROBE_ROUNDS {
         let start = now();

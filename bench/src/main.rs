@@ -4,6 +4,7 @@
 mod azurite;
 mod certificate;
 mod clock;
+mod database;
 mod disk;
 mod graph;
 mod idle_memory;
@@ -81,11 +82,19 @@ enum Name {
     Telemetry,
     TwinPatches,
     Graph,
+    Database,
 }
 
 impl Name {
-    const ALL: [Self; 6] =
-        [Self::Start, Self::IdleMemory, Self::Models, Self::Telemetry, Self::TwinPatches, Self::Graph];
+    const ALL: [Self; 7] = [
+        Self::Start,
+        Self::IdleMemory,
+        Self::Models,
+        Self::Telemetry,
+        Self::TwinPatches,
+        Self::Graph,
+        Self::Database,
+    ];
 
     fn text(self) -> &'static str {
         match self {
@@ -95,6 +104,7 @@ impl Name {
             Self::Telemetry => "telemetry",
             Self::TwinPatches => "twin_patches",
             Self::Graph => "graph",
+            Self::Database => "database",
         }
     }
 
@@ -106,6 +116,7 @@ impl Name {
             Self::Telemetry => telemetry::run(bench).await,
             Self::TwinPatches => twin_patches::run(bench).await,
             Self::Graph => graph::run(bench).await,
+            Self::Database => database::run(bench).await,
         }
     }
 }

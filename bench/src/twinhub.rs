@@ -54,7 +54,8 @@ impl Twinhub {
         Self::start_with(program, data_dir, &[("TWINHUB_INDEXED_PATHS", paths)]).await
     }
 
-    async fn start_with(
+    /// With these variables of its environment.
+    pub(crate) async fn start_with(
         program: &Path,
         data_dir: &Path,
         variables: &[(&str, &str)],
