@@ -67,7 +67,8 @@ pub(super) async fn compare(bench: &Bench, postgres: &mut Postgres) -> Result<Ve
         hot.push(hot_twins(bench, postgres, &stores).await?);
     }
     drop(stores);
-    let deadlocks = database.count("SELECT deadlocks FROM pg_stat_database WHERE datname = 'commits'").await?;
+    let deadlocks =
+        database.count("SELECT deadlocks FROM pg_stat_database WHERE datname = 'commits'").await?;
     if deadlocks > 0 {
         return Err(format!("{deadlocks} deadlocks").into());
     }

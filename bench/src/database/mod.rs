@@ -26,9 +26,8 @@ struct Database {
 impl Database {
     async fn create(postgres: &Postgres, name: &'static str) -> Result<Self, Failure> {
         let database = Self { at: postgres.at.at, name };
-        let text = format!(
-            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
-        );
+        let text =
+            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'");
         Self { at: database.at, name: "postgres" }.connect().await?.batch_execute(&text).await?;
         Ok(database)
     }

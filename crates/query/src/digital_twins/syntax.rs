@@ -102,8 +102,7 @@ pub(super) fn select(text: &str) -> Result<Select, SyntaxError> {
 }
 
 fn can_follow_select(cursor: &Cursor<'_>) -> bool {
-    let is_name = matches!(cursor.kind(), Kind::Word | Kind::Bracketed)
-        && !cursor.is_one_of(RESERVED);
+    let is_name = matches!(cursor.kind(), Kind::Word | Kind::Bracketed) && !cursor.is_one_of(RESERVED);
     is_name || cursor.kind() == Kind::Star || cursor.is_keyword("TOP") || cursor.is_keyword("COUNT")
 }
 
@@ -162,8 +161,7 @@ fn from(cursor: &mut Cursor<'_>) -> Result<From, SyntaxError> {
 }
 
 fn optional_name(cursor: &mut Cursor<'_>) -> Result<Option<String>, SyntaxError> {
-    let stands_here = matches!(cursor.kind(), Kind::Word | Kind::Bracketed)
-        && !cursor.is_one_of(RESERVED);
+    let stands_here = matches!(cursor.kind(), Kind::Word | Kind::Bracketed) && !cursor.is_one_of(RESERVED);
     stands_here.then(|| parser::name(cursor, RESERVED)).transpose()
 }
 

@@ -16,7 +16,7 @@ mod reader;
 pub(crate) mod repair;
 mod scan;
 mod segment;
-mod segmented;
+pub(crate) mod segmented;
 #[cfg(test)]
 mod tests;
 

@@ -20,6 +20,7 @@ use crate::error::StoreError;
 use crate::postgres::{Config, Postgres, receive::Receiver};
 use crate::sqlite::export::Export;
 use crate::store::{Durability, Location, Options, lock_directory};
+use crate::streams::segmented::SegmentedLog;
 use crate::streams::{StreamId, Streams};
 use crate::table::{self, Table};
 
@@ -107,7 +108,7 @@ impl Move {
 
     /// The same of every partition of every stream: numbers, offsets and times stay what they were.
     pub async fn streams(&self, mut arrived: impl FnMut(Arrived)) -> Result<(), StoreError> {
-        for (stream, partition) in self.log.embedded().map(|log| log.partitions()).unwrap_or_default() {
+        for (stream, partition) in self.log.embedded().map(SegmentedLog::partitions).unwrap_or_default() {
             let name = name_of(&stream, partition);
             let known = self.receiver.arrived(&name).await?;
             let was_there = known.is_some();

@@ -66,7 +66,9 @@ impl Sum {
             if page.is_empty() {
                 return Ok(sum);
             }
-            page.iter().for_each(|record| sum.add_record(record));
+            for record in &page {
+                sum.add_record(record);
+            }
         }
     }
 }

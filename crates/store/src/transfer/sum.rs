@@ -52,7 +52,9 @@ impl Sum {
     /// What counts without being a row.
     pub(crate) fn add_numbers(&mut self, numbers: &[u64]) {
         let mut digest = Digest::new();
-        numbers.iter().for_each(|number| digest.add(&number.to_le_bytes()));
+        for number in numbers {
+            digest.add(&number.to_le_bytes());
+        }
         self.sum = self.sum.wrapping_add(digest.0);
     }
 }
