@@ -21,6 +21,7 @@ const OWN: &[&str] = &[
     "base",
     "digital_twins",
     "dtdl",
+    "entrance",
     "event_hubs",
     "events",
     "hub",

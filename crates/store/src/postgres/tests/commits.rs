@@ -148,11 +148,11 @@ async fn hot_rows_from_two_stores_never_lock_in_a_circle() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_without_an_order_are_noticed() {
-    let Some(database) = test_postgres::database() else { return };
-    // The server looks for circles at once, so that they do not hold the test up.
-    database.query(&format!("ALTER DATABASE {} SET deadlock_timeout = '20ms'", database.name()));
     let fault = Some(Fault::LocksUnordered);
     for seed in 1..=10 {
+        let Some(database) = test_postgres::database() else { return };
+        // The server looks for circles at once, so that they do not hold the test up.
+        database.query(&format!("ALTER DATABASE {} SET deadlock_timeout = '20ms'", database.name()));
         hot_rows(&database, fault, seed).await;
         if deadlocks(&database) > 0 {
             return;
