@@ -323,6 +323,11 @@ pub const OUTBOX_LANE_ROWS: i64 = 64;
 /// ours: how long a lane stays a server's that does not say so again, and how often is looked for what other servers wrote.
 pub const OUTBOX_LEASE_SECONDS: u64 = 10;
 pub const OUTBOX_POLL_MILLIS: u64 = 500;
+/// ours: how often is looked for changes by other servers of what this one keeps in memory (cluster.md §7: within a second).
+pub const CHANGES_POLL_MILLIS: u64 = 500;
+/// ours: operations of Resource Manager are one server's that does not say so again for so long, and how often others ask.
+pub const RECONCILER_LEASE_SECONDS: u64 = 10;
+pub const RECONCILER_LOOK_MILLIS: u64 = 500;
 /// What waits to be relayed in one transaction: the relay's own, and one for each endpoint that is delivered to.
 pub const OUTBOX_ERRANDS_MAX: usize = 64;
 /// Connections that appends to streams go over, what they take at once, and how often one is tried (cluster.md §6).

@@ -38,6 +38,7 @@ pub struct InstanceSettings {
 
 impl Record for InstanceSettings {
     const TABLE: Table = table::DIGITAL_TWINS_INSTANCE;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)

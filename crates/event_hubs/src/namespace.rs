@@ -62,6 +62,7 @@ impl NamespaceSettings {
 
 impl Record for NamespaceSettings {
     const TABLE: Table = table::EVENT_HUB_NAMESPACE;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)

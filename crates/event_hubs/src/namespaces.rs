@@ -35,7 +35,7 @@ impl Kind for Context {
         Namespace::start(self.clone(), settings)
     }
 
-    async fn drain(&self, namespace: &Namespace) {
+    fn close(&self, namespace: &Namespace) {
         self.gate.close(namespace.name());
     }
 

@@ -37,6 +37,7 @@ pub enum Address {
 
 impl Record for Endpoint {
     const TABLE: Table = table::ENDPOINT;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::new([self.instance.as_str(), &self.name])

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use base::outbound::Outbound;
 use base::tasks::Tasks;
 use base::{Clock, InstanceId};
+use store::changes::{Keeper, Kept, Reading};
 use store::{Outbox, Store, StoreError, Streams};
 
 pub use backlog::Backlog;
@@ -108,6 +109,20 @@ impl Events {
 
     pub(crate) fn context(&self) -> &Context {
         &self.0.context
+    }
+}
+
+impl Keeper for Events {
+    fn kept(&self) -> Vec<Kept> {
+        vec![Kept::of::<EventStreamSettings>(), Kept::of::<Endpoint>()]
+    }
+
+    fn read_again(&self) -> Reading<'_> {
+        Box::pin(async {
+            self.read_streams_again().await?;
+            self.try_endpoints_again();
+            Ok(())
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{InstanceId, Timestamp};
+use base::{InstanceId, Timestamp, caps};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ pub struct EventStreamSettings {
 
 impl Record for EventStreamSettings {
     const TABLE: Table = table::EVENT_STREAM;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::new([self.instance.as_str(), &self.name])
@@ -41,7 +42,24 @@ impl Record for EventStreamSettings {
 
 /// The streams of one server, in memory: the relay asks for one at every event.
 #[derive(Default)]
-pub(crate) struct Known(RwLock<HashMap<(InstanceId, String), EventStream>>);
+pub(crate) struct Known(RwLock<Streams>);
+
+type ByName = HashMap<(InstanceId, String), EventStream>;
+
+#[derive(Default)]
+struct Streams {
+    /// Counts what this process did. What was read before that must not replace what is known after it.
+    changes: u64,
+    by_name: ByName,
+}
+
+impl Known {
+    fn change<T>(&self, change: impl FnOnce(&mut ByName) -> T) -> T {
+        let mut known = self.0.write();
+        known.changes += 1;
+        change(&mut known.by_name)
+    }
+}
 
 /// One event stream. Clones share it.
 #[derive(Clone)]
@@ -89,12 +107,12 @@ impl Events {
         let mut batch = Batch::default();
         batch.remove::<EventStreamSettings>(Key::new([instance.as_str(), name]));
         self.context().store.commit(batch).await.map_err(store_error)?;
-        self.0.streams.0.write().remove(&(instance.clone(), name.to_owned()));
+        self.0.streams.change(|streams| streams.remove(&(instance.clone(), name.to_owned())));
         self.context().streams.remove(&StreamId::new(instance, name)).await
     }
 
     pub fn stream(&self, instance: &InstanceId, name: &str) -> Option<EventStream> {
-        self.0.streams.0.read().get(&(instance.clone(), name.to_owned())).cloned()
+        self.0.streams.0.read().by_name.get(&(instance.clone(), name.to_owned())).cloned()
     }
 
     /// The event hub of ours at a namespace and entity path; both in any case.
@@ -105,7 +123,21 @@ impl Events {
             of.is_some_and(|of| of.eq_ignore_ascii_case(namespace))
                 && stream.name().eq_ignore_ascii_case(name)
         };
-        known.values().find(is_it).cloned()
+        known.by_name.values().find(is_it).cloned()
+    }
+
+    /// A stream that another process may have made a moment ago.
+    pub(crate) async fn stream_now(
+        &self,
+        instance: &InstanceId,
+        name: &str,
+    ) -> Result<Option<EventStream>, StoreError> {
+        let (known, store) = (self.stream(instance, name), &self.context().store);
+        if known.is_some() || !store.is_shared() {
+            return Ok(known);
+        }
+        let stored = store.get::<EventStreamSettings>(&Key::new([instance.as_str(), name])).await?;
+        Ok(stored.map(|stored| self.remember(stored.record)))
     }
 
     /// Every stream of an instance, by name.
@@ -117,7 +149,7 @@ impl Events {
 
     /// Every stream of the server, by instance and name.
     pub fn all_streams(&self) -> Vec<EventStream> {
-        let mut streams: Vec<EventStream> = self.0.streams.0.read().values().cloned().collect();
+        let mut streams: Vec<EventStream> = self.0.streams.0.read().by_name.values().cloned().collect();
         streams.sort_by_key(|stream| (stream.0.settings.instance.clone(), stream.0.settings.name.clone()));
         streams
     }
@@ -125,17 +157,38 @@ impl Events {
     /// Finds every stored stream again, and ends what a crash left of a creation or a removal: a stream that the log lacks is
     /// made, one that nobody's record names is forgotten, for it would keep its segments for ever.
     pub(crate) async fn load_streams(&self) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let scan = Scan::new(Key::all(), base::caps::RESOURCE_PAGE).after(after);
-            let page = self.context().store.scan::<EventStreamSettings>(scan).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.record.key());
-            for stored in page {
-                self.know(stored.record).await?;
-            }
+        for settings in self.stored_streams().await? {
+            self.know(settings).await?;
         }
         self.sweep_orphans().await
+    }
+
+    async fn stored_streams(&self) -> Result<Vec<EventStreamSettings>, StoreError> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(EventStreamSettings::key);
+            let scan = Scan::new(Key::all(), caps::SCAN_PAGE).after(after);
+            let page = self.context().store.scan::<EventStreamSettings>(scan).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page.into_iter().map(|stored| stored.record));
+        }
+    }
+
+    /// What is known of streams is what is stored of them. The log is left alone: who makes a stream or removes it sees to that.
+    pub(crate) async fn read_streams_again(&self) -> Result<(), StoreError> {
+        for _ in 0..caps::CONFLICT_RETRIES_MAX {
+            let changes = self.0.streams.0.read().changes;
+            let stored = self.stored_streams().await?;
+            let by_name = stored.into_iter().map(|settings| self.of(settings)).collect();
+            let mut known = self.0.streams.0.write();
+            if known.changes == changes {
+                known.by_name = by_name;
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy)
     }
 
     async fn sweep_orphans(&self) -> Result<(), StoreError> {
@@ -152,10 +205,19 @@ impl Events {
     async fn know(&self, settings: EventStreamSettings) -> Result<EventStream, StoreError> {
         let id = StreamId::new(&settings.instance, &settings.name);
         self.context().streams.ensure(&id, settings.partition_count).await?;
+        Ok(self.remember(settings))
+    }
+
+    fn remember(&self, settings: EventStreamSettings) -> EventStream {
+        let (key, stream) = self.of(settings);
+        self.0.streams.change(|streams| streams.insert(key, stream.clone()));
+        stream
+    }
+
+    fn of(&self, settings: EventStreamSettings) -> ((InstanceId, String), EventStream) {
         let key = (settings.instance.clone(), settings.name.clone());
-        let stream = EventStream(Arc::new(Inner { id, settings, log: self.context().streams.clone() }));
-        self.0.streams.0.write().insert(key, stream.clone());
-        Ok(stream)
+        let id = StreamId::new(&settings.instance, &settings.name);
+        (key, EventStream(Arc::new(Inner { id, settings, log: self.context().streams.clone() })))
     }
 
     /// Forgets, in every stream, what is older than its retention.

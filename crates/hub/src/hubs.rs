@@ -34,10 +34,14 @@ impl Kind for Surroundings {
         hub
     }
 
-    async fn drain(&self, hub: &Hub) {
+    fn close(&self, hub: &Hub) {
         hub.refuse_everybody();
-        hub.close_all_sessions().await;
+        hub.close_sessions_here();
         self.bus.detach(self.node().number, hub.instance());
+    }
+
+    async fn drain(&self, hub: &Hub) {
+        hub.close_all_sessions().await;
     }
 
     async fn remove_streams(&self, instance: &InstanceId) -> Result<(), StoreError> {

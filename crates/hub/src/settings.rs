@@ -73,6 +73,7 @@ impl HubSettings {
 
 impl Record for HubSettings {
     const TABLE: Table = table::HUB;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)

@@ -142,6 +142,7 @@ impl ServiceSettings {
 
 impl Record for ServiceSettings {
     const TABLE: Table = table::PROVISIONING_SERVICE;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)

@@ -153,7 +153,7 @@ impl ResourceManager {
     /// The namespace of an event hub. None once it is gone, and everything in it with it.
     async fn namespace_of(&self, event_hub: &Resource) -> Result<Option<event_hubs::Namespace>, Error> {
         let Some(parent) = self.parent_resource(event_hub).await? else { return Ok(None) };
-        Ok(self.event_hubs.get(&event_hub::namespace(&parent)?.instance))
+        Ok(self.event_hubs.get_now(&event_hub::namespace(&parent)?.instance).await?)
     }
 
     /// The host of a hub in answers and connection strings. Devices dial it on fixed ports, so it carries none.

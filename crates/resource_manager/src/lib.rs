@@ -10,6 +10,7 @@ use base::tasks::Tasks;
 use base::{Clock, caps};
 use events::Events;
 use store::Store;
+use store::changes::{Keeper, Kept, Reading};
 use tokio::sync::Notify;
 
 mod behind;
@@ -17,6 +18,7 @@ mod defaults;
 mod error;
 mod principal;
 mod reconcile;
+mod turn;
 
 pub mod endpoint;
 pub mod event_hub;
@@ -111,6 +113,20 @@ impl std::ops::Deref for ResourceManager {
 
     fn deref(&self) -> &Inner {
         &self.0
+    }
+}
+
+/// An operation that another process accepted is as much this one's to finish.
+impl Keeper for ResourceManager {
+    fn kept(&self) -> Vec<Kept> {
+        vec![Kept::of::<operation::Operation>()]
+    }
+
+    fn read_again(&self) -> Reading<'_> {
+        Box::pin(async {
+            self.wake.notify_one();
+            Ok(())
+        })
     }
 }
 

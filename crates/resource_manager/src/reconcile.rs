@@ -13,6 +13,7 @@ use crate::id::{GroupId, ResourceId};
 use crate::operation::{Operation, State, Target, Work};
 use crate::provider::ResourceType;
 use crate::resource::{ClaimedName, Properties, ProvisioningState, Resource};
+use crate::turn::{self, Turn};
 use crate::{event_hub, instance};
 
 /// After a failure of the store or of a service, the next attempt.
@@ -72,9 +73,47 @@ impl ResourceManager {
     }
 
     async fn reconcile_due(&self) -> Result<Option<Elapsed>, Error> {
+        let running = self.running().await?;
+        let is_due = |operation: &Stored<Operation>| operation.record.waits(self.clock.stamp()).is_zero();
+        let next = if !running.iter().any(is_due) {
+            self.next_of(&running)
+        } else if let Some(turn) = self.turn().await? {
+            self.finish_due(turn, running).await?
+        } else {
+            Some(self.clock.elapsed().plus(turn::LOOKED_EVERY))
+        };
+        self.forget_old_operations().await?;
+        Ok(next)
+    }
+
+    /// In the order of their acceptance: the later of two changes must win.
+    async fn running(&self) -> Result<Vec<Stored<Operation>>, Error> {
         let mut running = self.operations_in("running").await?;
-        // In the order of their acceptance: the later of two changes must win.
         running.sort_by_key(|operation| operation.revision);
+        Ok(running)
+    }
+
+    /// When the first of them is due.
+    fn next_of(&self, waiting: &[Stored<Operation>]) -> Option<Elapsed> {
+        let (now, stamp) = (self.clock.elapsed(), self.clock.stamp());
+        waiting.iter().map(|operation| now.plus(operation.record.waits(stamp))).min()
+    }
+
+    async fn finish_due(
+        &self,
+        turn: Turn,
+        running: Vec<Stored<Operation>>,
+    ) -> Result<Option<Elapsed>, Error> {
+        let work = async {
+            // Another's turn may just have ended.
+            let running = if self.store.is_shared() { self.running().await? } else { running };
+            Ok(self.finish_all_due(running).await)
+        };
+        turn.run(Box::pin(work)).await
+    }
+
+    /// Gives when to look for those that are left.
+    async fn finish_all_due(&self, running: Vec<Stored<Operation>>) -> Option<Elapsed> {
         let mut next: Option<Elapsed> = None;
         for operation in running {
             let mut pause = operation.record.waits(self.clock.stamp());
@@ -94,18 +133,18 @@ impl ResourceManager {
             let again = self.clock.elapsed().plus(pause);
             next = Some(next.map_or(again, |next| next.min(again)));
         }
-        self.forget_old_operations().await?;
-        Ok(next)
+        next
     }
 
     /// Finishes what a start that was cut short left running, due or not.
     pub(crate) async fn finish_all(&self) -> Result<(), Error> {
-        let mut running = self.operations_in("running").await?;
-        running.sort_by_key(|operation| operation.revision);
-        for operation in running {
-            self.finish(&operation.record).await?;
-        }
-        Ok(())
+        let work = async {
+            for operation in self.running().await? {
+                self.finish(&operation.record).await?;
+            }
+            Ok(())
+        };
+        self.next_turn().await?.run(Box::pin(work)).await
     }
 
     async fn operations_in(&self, state: &str) -> Result<Vec<Stored<Operation>>, Error> {
@@ -140,7 +179,7 @@ impl ResourceManager {
 
     /// Finishes an operation within its request. The outer error is ours, the inner one the operation's.
     pub(crate) async fn finish_now(&self, operation: &Operation) -> Result<Result<(), Error>, Error> {
-        self.finish(operation).await?;
+        self.next_turn().await?.run(Box::pin(self.finish(operation))).await?;
         let stored = self.store.get::<Operation>(&operation.key()).await?;
         Ok(match stored.map(|stored| stored.record.state) {
             Some(State::Failed { message, .. }) => Err(Error::Conflict(message)),

@@ -18,6 +18,7 @@ use events::Events;
 use hub::Hubs;
 use resource_manager::{GroupId, PolicyKeys, ResourceManager};
 use rest::{AnyDoor, Front};
+use store::changes::{Changes, Keeper};
 use store::{Store, Streams};
 
 use crate::Failure;
@@ -72,6 +73,7 @@ pub(crate) struct House {
     pub(crate) events: Events,
     provisioning: provisioning::Services,
     instances: Instances,
+    event_hubs: event_hubs::Namespaces,
     manager: ResourceManager,
     first_start: FirstStart,
 }
@@ -134,9 +136,9 @@ impl House {
         });
         event_hubs.load().await?;
         let manager = ResourceManager::new(resource_manager::Context {
-            store,
+            store: store.clone(),
             events: events.clone(),
-            event_hubs,
+            event_hubs: event_hubs.clone(),
             clock: clock.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
@@ -151,8 +153,7 @@ impl House {
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
         let first_start = first_start::ensure(&directory, &manager, keys).await?;
-        manager.start();
-        Ok(Self {
+        let house = Self {
             clock,
             hosts,
             tasks,
@@ -163,9 +164,36 @@ impl House {
             events,
             provisioning,
             instances,
+            event_hubs,
             manager,
             first_start,
-        })
+        };
+        if store.is_shared() {
+            house.follow_others(&store);
+        }
+        house.manager.start();
+        Ok(house)
+    }
+
+    /// Whoever keeps something in memory reads it again when another server has changed it.
+    fn follow_others(&self, store: &Store) {
+        let (changes, clock, stopping) = (self.changes(store), self.clock.clone(), self.tasks.stopping());
+        let work = move || changes.clone().keep_looking(clock.clone(), stopping.clone());
+        self.tasks.keep("changes by others", &self.clock, work);
+    }
+
+    fn changes(&self, store: &Store) -> Changes {
+        let keepers: Vec<Box<dyn Keeper>> = vec![
+            Box::new(self.directory.clone()),
+            Box::new(store::Instances::clone(&self.event_hubs)),
+            Box::new(store::Instances::clone(&self.hubs)),
+            Box::new(store::Instances::clone(&self.provisioning)),
+            Box::new(store::Instances::clone(&self.instances)),
+            // By then it is known which namespaces there are and whom they let in.
+            Box::new(self.events.clone()),
+            Box::new(self.manager.clone()),
+        ];
+        Changes::new(store, keepers)
     }
 
     pub(crate) fn provisioning(&self) -> &provisioning::Services {
@@ -346,3 +374,6 @@ impl House {
         lines
     }
 }
+
+#[cfg(test)]
+mod two_houses;

@@ -81,6 +81,8 @@ impl Committed {
 pub struct Batch {
     pub(crate) checks: Vec<Check>,
     pub(crate) writes: Vec<Write>,
+    /// Tables with records that are kept somewhere, each once.
+    pub(crate) changed: Vec<&'static str>,
     /// The first mistake in building the batch; reported by the commit, so that builders need no `Result`.
     pub(crate) mistake: Option<StoreError>,
 }
@@ -129,14 +131,14 @@ pub(crate) struct Row {
 impl Batch {
     /// Writes a record whose key must not exist yet.
     pub fn insert<R: Record>(&mut self, record: &R) {
-        if let Some(row) = self.row(record) {
+        if let Some(row) = self.changed_row(record) {
             self.writes.push(Write::Insert(row));
         }
     }
 
     /// Writes `new` over `old`, provided that nobody wrote the key since `old` was read.
     pub fn replace<R: Record>(&mut self, old: &Stored<R>, new: &R) {
-        let Some(row) = self.row(new) else { return };
+        let Some(row) = self.changed_row(new) else { return };
         if row.key != old.record.key() {
             self.refuse(format!("a replacement in {} has another key", R::TABLE.name));
             return;
@@ -148,13 +150,14 @@ impl Batch {
 
     /// Writes a record whatever was there.
     pub fn put<R: Record>(&mut self, record: &R) {
-        if let Some(row) = self.row(record) {
+        if let Some(row) = self.changed_row(record) {
             self.writes.push(Write::Put(row));
         }
     }
 
     /// Deletes a record, provided that nobody wrote the key since it was read.
     pub fn delete<R: Record>(&mut self, stored: &Stored<R>) {
+        self.changes::<R>();
         if let Some(key) = self.key::<R>(stored.record.key()) {
             self.writes.push(Write::Delete { table: R::TABLE, key, revision: stored.revision });
         }
@@ -162,6 +165,7 @@ impl Batch {
 
     /// Deletes whatever is there, which may be nothing.
     pub fn remove<R: Record>(&mut self, key: Key) {
+        self.changes::<R>();
         if let Some(key) = self.key::<R>(key) {
             self.writes.push(Write::Remove { table: R::TABLE, key });
         }
@@ -215,6 +219,9 @@ impl Batch {
     pub(crate) fn merge(&mut self, other: Self) {
         self.checks.extend(other.checks);
         self.writes.extend(other.writes);
+        for table in other.changed {
+            self.note(table);
+        }
         self.mistake = self.mistake.take().or(other.mistake);
     }
 
@@ -238,6 +245,24 @@ impl Batch {
         };
         // Beside documents and events an operation is a key or two.
         self.len() * 100 + self.writes.iter().map(write).sum::<usize>()
+    }
+
+    /// Records that are kept in no process's memory cost nothing here.
+    pub(crate) fn changes<R: Record>(&mut self) {
+        if R::IS_KEPT {
+            self.note(R::TABLE.name);
+        }
+    }
+
+    fn note(&mut self, table: &'static str) {
+        if !self.changed.contains(&table) {
+            self.changed.push(table);
+        }
+    }
+
+    fn changed_row<R: Record>(&mut self, record: &R) -> Option<Row> {
+        self.changes::<R>();
+        self.row(record)
     }
 
     fn row<R: Record>(&mut self, record: &R) -> Option<Row> {

@@ -2,6 +2,7 @@
 //! Called by the domain crates; it knows tables and bytes, never a service's rules. No engine's type leaves this crate.
 
 mod batch;
+pub mod changes;
 mod compiled;
 mod declared;
 mod engine;

@@ -12,6 +12,10 @@ use crate::table::Table;
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     const TABLE: Table;
 
+    /// Whether processes keep something of such records in memory, and must hear when another one has changed them
+    /// (`store::changes`).
+    const IS_KEPT: bool = false;
+
     /// One part per key column of [`Self::TABLE`].
     fn key(&self) -> Key;
 

@@ -215,7 +215,8 @@ impl Store {
     /// Safe to repeat after a crash in the middle.
     pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
         ask_engine!(self.engine(), engine => engine.remove_instance(instance))?;
-        self.sessions().remove_instance(instance).await
+        self.sessions().remove_instance(instance).await?;
+        self.everything_changed().await
     }
 
     /// Outbox rows with greater ids than `after` that nobody is done with, in order.

@@ -1,5 +1,5 @@
 //! Callers with what they may do, kept for `caps::GRANTS_CACHED_SECONDS` so that a request reads nothing.
-//! Forgotten at every change made here; the time is for changes that another node made.
+//! Forgotten at every change made here, and when another node's is seen; the time is for a node that cannot see them.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Continuation, Page, Scope, Secret, Timestamp, caps};
+use store::changes::{Keeper, Kept, Reading};
 use store::{Batch, CommitError, Find, Key, MayConflict, Record, Scan, Store, StoreError};
 
 use crate::caller::Caller;
@@ -380,6 +381,20 @@ impl Directory {
         let holder = Holder { caller, is_in_directory: principal.is_some() };
         self.0.callers.keep(&object_id, holder.clone(), changes, now);
         Ok(holder)
+    }
+}
+
+impl Keeper for Directory {
+    fn kept(&self) -> Vec<Kept> {
+        vec![Kept::of::<RoleAssignment>(), Kept::of::<ServicePrincipal>()]
+    }
+
+    /// Each caller's when they come next.
+    fn read_again(&self) -> Reading<'_> {
+        Box::pin(async {
+            self.0.forget();
+            Ok(())
+        })
     }
 }
 

@@ -114,6 +114,7 @@ impl Record for TenantRecord {
 
 impl Record for ServicePrincipal {
     const TABLE: Table = table::SERVICE_PRINCIPAL;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Self::key_of(&self.object_id)
@@ -126,6 +127,7 @@ impl Record for ServicePrincipal {
 
 impl Record for RoleAssignment {
     const TABLE: Table = table::ROLE_ASSIGNMENT;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Self::key_of(&self.principal_id, &self.scope, &self.role_definition_id)

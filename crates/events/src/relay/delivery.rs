@@ -156,7 +156,7 @@ async fn deliver(events: &Events, endpoint: &Endpoint, parked: &[ParkedEvent]) -
         Way::Elsewhere => {}
         Way::Closed(why) => return Err(Fault::Closed(why)),
         Way::Open { instance, event_hub } => {
-            let Some(stream) = events.stream(&instance, &event_hub) else {
+            let Some(stream) = events.stream_now(&instance, &event_hub).await? else {
                 return Err(Fault::Closed(format!("the event hub '{event_hub}' is not ready")));
             };
             return append(events, &stream, parked).await.map(|()| Delivered::Moved);

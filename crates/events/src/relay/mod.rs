@@ -171,7 +171,7 @@ impl Plan {
         };
         if let Destination::Stream(name) = &envelope.destination {
             // A stream that is gone went with its instance: nobody will read the event.
-            if let Some(stream) = events.stream(&envelope.instance, name) {
+            if let Some(stream) = events.stream_now(&envelope.instance, name).await? {
                 let partition = stream.partition_of(&envelope.partition_key);
                 let source = stream::hash(&["outbox"]);
                 self.append(stream.id().clone(), partition, source, row.id, &envelope);
@@ -200,7 +200,7 @@ impl Plan {
         let Some(way) = self.way(events, route).await? else { return Ok(()) };
         // Behind events that wait, so that the order holds. None begins to wait meanwhile: that is this loop's doing.
         let is_free = !waiting.lock().has(&route.instance, &route.endpoint);
-        match own_stream(events, &way).filter(|_| is_free) {
+        match own_stream(events, &way).await?.filter(|_| is_free) {
             Some(hub) => {
                 let partition = hub.partition_of(&envelope.partition_key);
                 let source = source_of(&route.instance, &route.endpoint, &route.id);
@@ -238,10 +238,10 @@ impl Plan {
 }
 
 /// The stream that an open way leads to.
-fn own_stream(events: &Events, way: &Way) -> Option<EventStream> {
+async fn own_stream(events: &Events, way: &Way) -> Result<Option<EventStream>, StoreError> {
     match way {
-        Way::Open { instance, event_hub } => events.stream(instance, event_hub),
-        Way::Elsewhere | Way::Closed(_) => None,
+        Way::Open { instance, event_hub } => events.stream_now(instance, event_hub).await,
+        Way::Elsewhere | Way::Closed(_) => Ok(None),
     }
 }
 

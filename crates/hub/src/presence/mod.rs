@@ -72,9 +72,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Cuts every session of a hub that refuses whatever is new. Those here go even if the store cannot say which others there are.
-    pub(crate) async fn close_all_sessions(&self) {
+    /// Cuts the sessions of this process of a hub that refuses whatever is new.
+    pub(crate) fn close_sessions_here(&self) {
         self.mailboxes().close_all(CloseReason::HubRemoved);
+    }
+
+    /// Cuts every other session of it, if the store can say which there are.
+    pub(crate) async fn close_all_sessions(&self) {
         if let Err(error) = self.close_all_elsewhere().await {
             tracing::warn!(hub = self.name(), %error, "not every session of a removed hub was closed");
         }

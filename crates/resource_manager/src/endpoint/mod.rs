@@ -57,7 +57,7 @@ impl ResourceManager {
     pub(crate) async fn close_endpoint(&self, endpoint: &ResourceId) -> Result<Batch, Error> {
         let parent = self.parent_of(endpoint).await?.record;
         let mut batch = Batch::default();
-        let Some(instance) = self.instances.get(&instance::properties(&parent)?.instance) else {
+        let Some(instance) = self.instances.get_now(&instance::properties(&parent)?.instance).await? else {
             return Ok(batch);
         };
         let closed = instance.close_endpoint(&endpoint.name, &mut batch).await;

@@ -173,7 +173,7 @@ impl ResourceManager {
     /// The namespace that has, or whose event hub has, the rules that a path speaks of.
     async fn namespace_behind(&self, id: &ResourceId) -> Result<event_hubs::Namespace, Error> {
         let resource = self.must_get(&id.parent_id().unwrap_or_else(|| id.clone())).await?;
-        let found = self.event_hubs.get(&namespace(&resource)?.instance);
+        let found = self.event_hubs.get_now(&namespace(&resource)?.instance).await?;
         found.ok_or_else(|| Error::Conflict(format!("The namespace '{}' is not ready.", resource.id.name)))
     }
 

@@ -68,6 +68,7 @@ impl Operation {
 
 impl Record for Operation {
     const TABLE: Table = store::table::OPERATION;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Self::key_of(&self.id)

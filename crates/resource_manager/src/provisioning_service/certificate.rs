@@ -70,7 +70,7 @@ impl ResourceManager {
     ) -> Result<Service, Error> {
         self.allow(caller, action, &id.scope(), &id.group.subscription).await?;
         let resource = self.must_get(id).await?;
-        self.services.get(&properties(&resource)?.instance).ok_or_else(|| {
+        self.services.get_now(&properties(&resource)?.instance).await?.ok_or_else(|| {
             Error::Conflict(format!("The provisioning service '{}' is not ready yet.", id.name))
         })
     }

@@ -2,7 +2,7 @@
 //! how one starts and is drained; when that happens, and what is left on disk in between, is decided here and nowhere else.
 //! Hosts are registered and forgotten by it alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::hosts::{Hosts, Service};
@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
+use crate::changes::{Keeper, Kept, Reading};
 use crate::error::{CommitError, StoreError};
 use crate::key::{Key, Scan};
 use crate::record::{Record, Revision, Stored};
@@ -48,7 +49,10 @@ pub trait Kind: Send + Sync + 'static {
 
     fn start(&self, settings: Current<Self::Settings>) -> Self::Instance;
 
-    /// Cuts every session and refuses whatever comes from now on. Safe to repeat.
+    /// Refuses whatever comes from now on and cuts what is connected here. Safe to repeat. Every process does it with its own.
+    fn close(&self, _: &Self::Instance) {}
+
+    /// Cuts what is connected elsewhere. Done by who removes the instance. Safe to repeat.
     fn drain(&self, _: &Self::Instance) -> impl Future<Output = ()> + Send {
         async {}
     }
@@ -132,6 +136,24 @@ struct Live<K: Kind> {
     ending: HashMap<InstanceId, (Current<K::Settings>, K::Instance)>,
 }
 
+impl<K: Kind> Live<K> {
+    /// Takes out those whose end is none of ours.
+    fn take(&mut self, is_gone: impl Fn(&InstanceId) -> bool) -> Vec<(Current<K::Settings>, K::Instance)> {
+        self.by_name.retain(|_, id| !is_gone(id));
+        self.by_id.extract_if(|id, _| is_gone(id)).map(|(_, found)| found).collect()
+    }
+}
+
+impl<K: Kind> Keeper for Instances<K> {
+    fn kept(&self) -> Vec<Kept> {
+        vec![Kept::of::<K::Settings>()]
+    }
+
+    fn read_again(&self) -> Reading<'_> {
+        Box::pin(Self::read_again(self))
+    }
+}
+
 impl<K: Kind> Clone for Instances<K> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -151,15 +173,43 @@ impl<K: Kind> Instances<K> {
     /// Finishes every removal that a stop cut off, then starts every stored instance. Called once, before the doors open.
     pub async fn load(&self) -> Result<(), StoreError> {
         self.sweep_ended().await?;
-        let mut after = None;
+        self.stored().await?.into_iter().for_each(|stored| drop(self.start(stored)));
+        Ok(())
+    }
+
+    /// Starts what another process made, gives new settings to what it changed, and lets go of what it removed; what else there is
+    /// to an end is that process's.
+    pub async fn read_again(&self) -> Result<(), StoreError> {
+        let _turn = self.0.turn.lock().await;
+        self.follow().await
+    }
+
+    /// In one's turn: nothing begins or ends here meanwhile.
+    async fn follow(&self) -> Result<(), StoreError> {
+        let stored = self.stored().await?;
+        let there: HashSet<&InstanceId> = stored.iter().map(|stored| stored.record.instance()).collect();
+        let gone = |id: &InstanceId| !there.contains(id);
+        let ended: Vec<_> = self.0.live.write().take(gone);
+        for (settings, instance) in ended {
+            self.0.kind.close(&instance);
+            // Before another of its name begins.
+            self.0.hosts.forget(K::Settings::SERVICE, settings.get().name());
+        }
+        for record in stored {
+            drop(self.start(record));
+        }
+        Ok(())
+    }
+
+    async fn stored(&self) -> Result<Vec<Stored<K::Settings>>, StoreError> {
+        let mut all = Vec::new();
         loop {
-            let scan = Scan::new(Key::all(), caps::SCAN_PAGE).after(after);
-            let page = self.0.store.scan::<K::Settings>(scan).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.record.key());
-            for stored in page {
-                self.start(stored);
+            let after = all.last().map(|last: &Stored<K::Settings>| last.record.key());
+            let page = self.0.store.scan(Scan::new(Key::all(), caps::SCAN_PAGE).after(after)).await?;
+            if page.is_empty() {
+                return Ok(all);
             }
+            all.extend(page);
         }
     }
 
@@ -169,6 +219,10 @@ impl<K: Kind> Instances<K> {
     pub async fn ensure(&self, settings: K::Settings) -> Result<K::Instance, CommitError> {
         let _turn = self.0.turn.lock().await;
         let (store, ended) = (&self.0.store, Ended::of::<K::Settings>(settings.instance()).key());
+        if store.is_shared() {
+            // Whether there is a default is decided by what there is now.
+            self.follow().await?;
+        }
         if store.get::<Ended>(&ended).await?.is_some() {
             return Err(CommitError::Conflict);
         }
@@ -201,6 +255,7 @@ impl<K: Kind> Instances<K> {
         self.end(id).await?;
         let ending = self.0.live.read().ending.get(id).cloned();
         if let Some((_, instance)) = &ending {
+            self.0.kind.close(instance);
             self.0.kind.drain(instance).await;
         }
         self.sweep(id).await?;
@@ -220,6 +275,14 @@ impl<K: Kind> Instances<K> {
 
     pub fn get(&self, id: &InstanceId) -> Option<K::Instance> {
         self.0.live.read().by_id.get(id).map(|(_, instance)| instance.clone())
+    }
+
+    /// One that another process may have made a moment ago.
+    pub async fn get_now(&self, id: &InstanceId) -> Result<Option<K::Instance>, StoreError> {
+        if self.get(id).is_none() && self.0.store.is_shared() {
+            self.read_again().await?;
+        }
+        Ok(self.get(id))
     }
 
     /// In the order of their names.

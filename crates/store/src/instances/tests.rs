@@ -21,6 +21,7 @@ struct House {
 
 impl Record for House {
     const TABLE: Table = table::HUB;
+    const IS_KEPT: bool = true;
 
     fn key(&self) -> Key {
         Key::instance(&self.instance)

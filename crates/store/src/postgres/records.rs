@@ -1,5 +1,6 @@
 //! Reads of records and counters, each over a connection of the pool, and the deletion of an instance.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::query::Plan;
@@ -97,7 +98,8 @@ impl Records for Postgres {
         Ok(rows.iter().map(|row| raw(&range.table, row)).collect())
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    async fn commit(&self, mut batch: Batch) -> Result<Committed, CommitError> {
+        batch.count_changes();
         let (request, answered) = Request::new(batch);
         self.desk().queue.push_when_room(request).await?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
@@ -132,6 +134,13 @@ impl Postgres {
         let parameters: Vec<&(dyn ToSql + Sync)> = parts.iter().map(|part| part as _).collect();
         let rows = self.rows(text, &parameters, LONG_ANSWER).await?;
         Ok(rows.first().map_or(0, |row| unsigned(row.get(0))))
+    }
+
+    /// Every counter of an instance that counts nothing but what is added to it.
+    pub(crate) async fn counters_of(&self, instance: &str) -> Result<BTreeMap<String, i64>, StoreError> {
+        let text = "SELECT name, value FROM counter WHERE instance = $1";
+        let rows = self.rows(text, &[&document::text(instance)], ANSWER).await?;
+        Ok(rows.iter().map(|row| (document::text_back(row.get(0)), row.get(1))).collect())
     }
 
     /// Rows of the outbox with greater ids than `after`, in their order.
