@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use store::StoreError;
 
 use crate::Events;
-use crate::relay::Waiting;
+use crate::relay::{self, Waiting};
 
 /// Clones share it.
 #[derive(Clone, Default)]
@@ -116,7 +116,13 @@ pub(crate) async fn keep_measuring(events: Events, waiting: Waiting, mut stoppin
 pub(crate) async fn measure(events: &Events, waiting: &Waiting) -> Result<(), StoreError> {
     let bytes = events.outbox().bytes().await?.into_iter().collect();
     let mut measured = Measured { bytes, ..Measured::default() };
-    for (instance, bytes) in waiting.lock().bytes() {
+    // Where another server relays, the store alone knows.
+    let stored = if waiting.lock().is_ours() { None } else { Some(relay::stored(events).await?) };
+    let parked = match stored {
+        Some(stored) => stored.into_iter().map(|((instance, _), bytes)| (instance, bytes)).collect(),
+        None => waiting.lock().bytes().collect::<Vec<_>>(),
+    };
+    for (instance, bytes) in parked {
         *measured.bytes.entry(instance).or_default() += bytes;
         measured.parked_bytes += bytes;
         measured.endpoints += 1;

@@ -69,7 +69,8 @@ impl Events {
     /// Finds every stored stream again and starts the relay, the delivery to other servers, and retention.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.load_streams().await?;
-        relay::start(self).await
+        relay::start(self);
+        Ok(())
     }
 
     /// Forgets everything of an instance but its records, which its owner removes with it.

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use base::outbound::{self, Delivery, Message, Outbound, OutboundError};
 use base::tasks::Tasks;
-use base::{Clock, ConnectionString, InstanceId, Meter, Throttle, Timestamp};
+use base::{Clock, ConnectionString, InstanceId, Meter, Secret, Throttle, Timestamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use store::{Batch, Options, OutboxEntry, Position, StoreError};
+use store::{Batch, Durability, Location, Options, OutboxEntry, Position, StoreError};
 
 use crate::headers::{self, SystemProperty};
 use crate::outbox::{self, Destination, Envelope};
-use crate::relay;
 use crate::{
     Address, Context, Endpoint, EventHubs, EventStream, EventStreamSettings, Events, Route, Target, Way, Ways,
 };
+use crate::{backlog, relay};
 
 fn twins() -> InstanceId {
     InstanceId::from_stored("adt-twins-1")
@@ -99,7 +99,7 @@ impl Fixture {
         });
         // The loops are run by hand, so that every step is seen.
         events.load_streams().await.unwrap();
-        let waiting = relay::Waiting::load(&events).await.unwrap();
+        let waiting = relay::Waiting::default();
         Self { events, ours, clock, elsewhere, waiting }
     }
 
@@ -376,10 +376,72 @@ async fn streams_and_waiting_events_are_there_after_a_restart() {
     fixture.relay().await;
     drop(fixture);
     let fixture = Fixture::open(&options).await;
+    fixture.relay().await;
     assert_eq!(fixture.bodies("events").await, ["1"]);
     *fixture.elsewhere.up.lock() = true;
     fixture.deliver().await;
     assert_eq!(fixture.elsewhere.taken.lock().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_over_finds_what_waits_and_keeps_its_order() {
+    let Some(database) = test_postgres::database() else { return };
+    let location = Location::Postgres(Secret::new(database.url()));
+    let options = Options::new(location, Durability::Relaxed);
+    let here = Fixture::open(&options).await;
+    let there = Fixture::open(&options).await;
+    *here.ours.closed.lock() = true;
+    here.event_hub("events").await;
+    here.endpoint("own", "ns.servicebus.localhost", "events").await;
+    here.route("r", "own", "true").await;
+    // The first who looks has the lanes.
+    here.relay().await;
+    for body in ["1", "2"] {
+        here.raise("room1", "Update", body).await;
+    }
+    there.relay().await;
+    assert_eq!(here.outbox_len().await, 2, "the lanes are the first one's");
+    here.relay().await;
+    assert_eq!(here.outbox_len().await, 0, "they are parked");
+    here.raise("room1", "Update", "3").await;
+    for fixture in [&here, &there] {
+        backlog::measure(&fixture.events, &fixture.waiting).await.unwrap();
+        assert_eq!(fixture.events.backlog().endpoints_waiting(), 1, "whoever relays, both know what waits");
+    }
+
+    database.query("UPDATE twinhub.lease SET node = -1, until = now() - interval '1 second'");
+    // The first one has lost the lanes, and does not know it yet. Who comes now has parked nothing itself.
+    let next = Fixture::open(&options).await;
+    next.relay().await;
+    assert_eq!(here.outbox_len().await, 0, "what comes behind events that wait waits too");
+    here.deliver().await;
+    next.deliver().await;
+    assert_eq!(next.bodies("events").await, ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_asks_the_store_before_it_takes_a_stream_for_gone() {
+    let Some(database) = test_postgres::database() else { return };
+    let location = Location::Postgres(Secret::new(database.url()));
+    let options = Options::new(location, Durability::Relaxed);
+    let here = Fixture::open(&options).await;
+    let there = Fixture::open(&options).await;
+    there.events.ensure_stream(own_stream()).await.unwrap();
+    let envelope = Envelope {
+        instance: twins(),
+        partition_key: "dev1".into(),
+        time: there.clock.now(),
+        destination: Destination::Stream("messages/events".into()),
+        headers: headers::begin(),
+        body: b"twin changed".to_vec(),
+    };
+    let mut batch = Batch::default();
+    outbox::push(&mut batch, &envelope);
+    there.events.context().store.commit(batch).await.unwrap();
+    here.relay().await;
+    let stream = there.events.stream(&twins(), "messages/events").unwrap();
+    let partition = stream.partition_of("dev1");
+    assert_eq!(stream.read(partition, Position::Earliest, 9).await.unwrap()[0].body, "twin changed");
 }
 
 #[tokio::test]
@@ -724,7 +786,7 @@ async fn an_instance_for_which_too_much_waits_is_throttled_until_it_goes() {
     fixture.relay().await;
     // One half is parked for its endpoint, the other is still in the outbox.
     fixture.raise("room1", "k", &half).await;
-    let measure = async || crate::backlog::measure(&fixture.events, &fixture.waiting).await.unwrap();
+    let measure = async || backlog::measure(&fixture.events, &fixture.waiting).await.unwrap();
     measure().await;
     assert!(fixture.events.backlog().bytes() >= base::caps::EVENTS_WAITING_BYTES_MAX);
     assert!(!charge(Meter::DigitalTwinWrite, &twins()), "what would raise more is throttled");

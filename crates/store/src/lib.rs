@@ -36,7 +36,7 @@ pub use declared::{DeclaredPath, InvalidDeclaredPath};
 pub use error::{CommitError, StoreError};
 pub use instances::Instances;
 pub use key::{Find, Key, Scan};
-pub use outbox::{Append, Claim, Errand, Outbox, Part};
+pub use outbox::{Append, Claim, Errand, Outbox};
 pub use record::{Record, Revision, Stored};
 pub use report::Report;
 pub use retry::{MayConflict, retry_on_conflict};

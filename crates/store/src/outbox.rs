@@ -18,20 +18,24 @@ use crate::postgres::PostgresOutbox;
 use crate::store::Store;
 use crate::streams::{NewRecord, StreamId, Streams};
 
-/// What is claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Rows of the outbox.
-    Lanes,
-    /// Events that are parked for endpoints.
-    Parked,
-}
-
-/// The right to empty a part for a while. Whoever lost it is refused when it comes with what it did.
+/// The right to empty lanes for a while. Whoever lost it is refused when it comes with what it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Names of leases and their epochs, by name; none where there is one server alone.
     pub(crate) leases: Vec<(String, u64)>,
+}
+
+/// Whose lane this is delivers what is parked too: what waits for an endpoint stays in order where one server knows of it.
+const OF_PARKED: &str = "outbox/00";
+
+impl Claim {
+    fn of_parked(self) -> Option<Self> {
+        if self.leases.is_empty() {
+            return Some(self);
+        }
+        let lease = self.leases.into_iter().find(|(name, _)| name == OF_PARKED)?;
+        Some(Self { leases: vec![lease] })
+    }
 }
 
 /// What becomes of rows of one instance: all of it, or nothing.
@@ -90,8 +94,13 @@ impl Outbox {
     }
 
     /// What this server may empty now; `None` when others have it all. To be asked before each pass: it lasts for seconds.
-    pub async fn claim(&self, part: Part) -> Result<Option<Claim>, StoreError> {
-        on_engine!(self, engine => engine.claim(part).await)
+    pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        on_engine!(self, engine => engine.claim().await)
+    }
+
+    /// The right to deliver what is parked; `None` when another server does.
+    pub async fn claim_parked(&self) -> Result<Option<Claim>, StoreError> {
+        Ok(self.claim().await?.and_then(Claim::of_parked))
     }
 
     /// At most `limit` of the oldest rows, those of a key in order, but for those of instances that are held.

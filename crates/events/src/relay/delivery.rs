@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::caps;
 use base::outbound::{Message, OutboundError};
 use base::tasks::Stopping;
-use store::{Append, Batch, Errand, NewRecord, Part, Record, StoreError};
+use store::{Append, Batch, Errand, NewRecord, Record, StoreError};
 use tokio::task::JoinSet;
 
 use super::parked::{self, EndpointKey, ParkedEvent, Retry, Waiting};
@@ -40,7 +40,7 @@ pub(crate) async fn run(events: Events, waiting: Waiting, mut stopping: Stopping
 
 /// Tries every endpoint that is due, all at once.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) {
-    match events.outbox().claim(Part::Parked).await {
+    match events.outbox().claim_parked().await {
         Ok(Some(_)) => {}
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "events that are parked could not be claimed"),
@@ -73,7 +73,12 @@ enum Fault {
 }
 
 fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result<(), Fault>) {
-    let Err(fault) = outcome else { return };
+    // Whoever delivers now has read what waits, and how often it failed is no affair of ours.
+    let Err(fault) =
+        outcome.or_else(|fault| if matches!(fault, Fault::Elsewhere) { Ok(()) } else { Err(fault) })
+    else {
+        return;
+    };
     let mut waiting = waiting.lock();
     let failures = waiting.retry(key).map_or(1, |retry| retry.failures.saturating_add(1));
     let pause = 1_u64.checked_shl(failures.min(16)).unwrap_or(u64::MAX).min(caps::RELAY_RETRY_SECONDS_MAX);
@@ -87,7 +92,8 @@ fn settle(events: &Events, waiting: &Waiting, key: &EndpointKey, outcome: Result
 
 /// Delivers until nothing waits for the endpoint any more.
 async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<(), Fault> {
-    loop {
+    // Asked anew for each page, for it lasts for seconds.
+    while events.outbox().claim_parked().await?.is_some() {
         let before = waiting.lock().parked(key);
         let mut parked = parked::oldest(events, key).await?;
         if parked.is_empty() {
@@ -115,6 +121,7 @@ async fn drain(events: &Events, waiting: &Waiting, key: &EndpointKey) -> Result<
         }
         delivered?;
     }
+    Err(Fault::Elsewhere)
 }
 
 /// Takes out what has waited too long.
@@ -192,7 +199,7 @@ async fn append(events: &Events, hub: &EventStream, parked: &[ParkedEvent]) -> R
         |((partition, source), records)| Append { stream: hub.id().clone(), partition, source, records };
     errand.appends = appends.into_iter().map(append).collect();
     let outbox = events.outbox();
-    let claim = outbox.claim(Part::Parked).await?.ok_or(Fault::Elsewhere)?;
+    let claim = outbox.claim_parked().await?.ok_or(Fault::Elsewhere)?;
     let mut failed = outbox.run(&claim, HashMap::from([(first.instance.clone(), errand)])).await?;
     failed.remove(&first.instance).map_or(Ok(()), |error| Err(error.into()))
 }

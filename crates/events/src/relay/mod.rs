@@ -11,12 +11,12 @@ use std::time::Duration;
 use base::tasks::Stopping;
 use base::{InstanceId, caps};
 use bytes::Bytes;
-use store::{Append, Errand, NewRecord, OutboxRow, Part, StoreError, StreamId};
+use store::{Append, Errand, NewRecord, OutboxRow, StoreError, StreamId};
 
 #[cfg(test)]
 pub(crate) use self::delivery::pass as deliver;
 pub(crate) use self::parked::ParkedEvent;
-pub(crate) use self::parked::Waiting;
+pub(crate) use self::parked::{Waiting, stored};
 use crate::Events;
 use crate::backlog;
 use crate::event_hubs::Way;
@@ -27,8 +27,8 @@ use crate::stream::{self, EventStream};
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn start(events: &Events) -> Result<(), StoreError> {
-    let waiting = Waiting::load(events).await?;
+pub(crate) fn start(events: &Events) {
+    let waiting = Waiting::default();
     let (tasks, clock) = (&events.context().tasks, &events.context().clock);
     let (of, stopping, endpoints) = (events.clone(), tasks.stopping(), waiting.clone());
     tasks.keep("relay", clock, move || run(of.clone(), endpoints.clone(), stopping.clone()));
@@ -40,7 +40,6 @@ pub(crate) async fn start(events: &Events) -> Result<(), StoreError> {
     tasks.keep("delivery", clock, move || delivery::run(of.clone(), waiting.clone(), stopping.clone()));
     let (of, stopping) = (events.clone(), tasks.stopping());
     tasks.keep("retention", clock, move || keep_retention(of.clone(), stopping.clone()));
-    Ok(())
 }
 
 async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
@@ -87,7 +86,14 @@ async fn run(events: Events, waiting: Waiting, mut stopping: Stopping) {
 /// go on.
 pub(crate) async fn pass(events: &Events, waiting: &Waiting) -> Result<usize, StoreError> {
     let (outbox, now) = (events.outbox(), events.context().clock.elapsed());
-    let Some(claim) = outbox.claim(Part::Lanes).await? else { return Ok(0) };
+    let Some(claim) = outbox.claim().await? else {
+        waiting.lock().let_go();
+        return Ok(0);
+    };
+    if !waiting.lock().is_under(&claim) {
+        // Another server may have parked events, or delivered what was parked here.
+        waiting.read(events, claim.clone()).await?;
+    }
     let held = waiting.lock().held.begin(now);
     let rows = outbox.rows(&claim, &held, caps::OUTBOX_CLAIM_MAX).await?;
     if rows.is_empty() {

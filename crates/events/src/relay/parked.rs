@@ -7,7 +7,7 @@ use base::{Elapsed, InstanceId, Timestamp, caps};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
-use store::{Key, NewRecord, Record, Scan, StoreError, Table, table};
+use store::{Claim, Key, NewRecord, Record, Scan, StoreError, Table, table};
 use tokio::sync::Notify;
 
 use super::held::Held;
@@ -86,6 +86,8 @@ struct Shared {
 
 #[derive(Default)]
 pub(crate) struct Endpoints {
+    /// Under which this was read; none while another server relays, which knows it better.
+    claim: Option<Claim>,
     waiting: HashMap<EndpointKey, Waits>,
     pub(super) held: Held,
 }
@@ -105,6 +107,32 @@ pub(crate) struct Retry {
 }
 
 impl Endpoints {
+    pub(crate) fn is_under(&self, claim: &Claim) -> bool {
+        self.claim.as_ref() == Some(claim)
+    }
+
+    /// Whether this server knows what waits.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    pub(crate) fn let_go(&mut self) {
+        (self.claim, self.waiting) = (None, HashMap::new());
+    }
+
+    /// What is stored, in the place of what was known. An endpoint that stays remembers how often it failed, and that more may have
+    /// been parked.
+    fn replace(&mut self, claim: Claim, stored: HashMap<EndpointKey, u64>) {
+        let mut before = std::mem::take(&mut self.waiting);
+        for (key, bytes) in stored {
+            if let Some(known) = before.remove(&key) {
+                self.waiting.insert(key.clone(), Waits { bytes: 0, ..known });
+            }
+            self.add_bytes(key, bytes);
+        }
+        self.claim = Some(claim);
+    }
+
     pub(crate) fn has(&self, instance: &InstanceId, endpoint: &str) -> bool {
         self.waiting.contains_key(&(instance.clone(), endpoint.to_owned()))
     }
@@ -177,22 +205,12 @@ impl Endpoints {
 }
 
 impl Waiting {
-    /// Finds the endpoints that had events waiting when the server ended.
-    pub(crate) async fn load(events: &Events) -> Result<Self, StoreError> {
-        let waiting = Self::default();
-        let mut after = None;
-        loop {
-            // A start behind (instance, endpoint) skips the rest of that endpoint's events.
-            let scan = Scan::new(Key::all(), 1).after(after);
-            let found = events.context().store.scan::<ParkedEvent>(scan).await?;
-            let Some(parked) = found.into_iter().next() else { break };
-            let key = (parked.record.instance, parked.record.endpoint);
-            let prefix = Key::new([key.0.as_str(), &key.1]);
-            let bytes = events.context().store.bytes::<ParkedEvent>(&prefix).await?;
-            waiting.lock().add_bytes(key, bytes);
-            after = Some(prefix);
-        }
-        Ok(waiting)
+    /// Reads which endpoints have events waiting, for a server that begins to relay under `claim`.
+    pub(crate) async fn read(&self, events: &Events, claim: Claim) -> Result<(), StoreError> {
+        let stored = stored(events).await?;
+        self.lock().replace(claim, stored);
+        self.tell_added();
+        Ok(())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Endpoints> {
@@ -205,6 +223,20 @@ impl Waiting {
 
     pub(crate) async fn added(&self) {
         self.0.added.notified().await;
+    }
+}
+
+/// The endpoints for which events are stored, and how many bytes.
+pub(crate) async fn stored(events: &Events) -> Result<HashMap<EndpointKey, u64>, StoreError> {
+    let (store, mut found, mut after) = (&events.context().store, HashMap::new(), None);
+    loop {
+        // A start behind (instance, endpoint) skips the rest of that endpoint's events.
+        let page = store.scan::<ParkedEvent>(Scan::new(Key::all(), 1).after(after)).await?;
+        let Some(parked) = page.into_iter().next() else { return Ok(found) };
+        let key = (parked.record.instance, parked.record.endpoint);
+        let prefix = Key::new([key.0.as_str(), &key.1]);
+        found.insert(key, store.bytes::<ParkedEvent>(&prefix).await?);
+        after = Some(prefix);
     }
 }
 

@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 use crate::batch::OutboxRow;
 use crate::error::StoreError;
-use crate::outbox::{Claim, Errand, Part};
+use crate::outbox::{Claim, Errand};
 
 pub(crate) trait Outbox: Send + Sync {
     /// What this server may empty now: taken where nobody has it, prolonged where it has it already. `None` when all is others'.
-    fn claim(&self, part: Part) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
+    fn claim(&self) -> impl Future<Output = Result<Option<Claim>, StoreError>> + Send;
 
     /// The oldest rows of each claimed lane, in order within it, but for those of `held`.
     fn rows(

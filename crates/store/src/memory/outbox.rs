@@ -11,14 +11,11 @@ use super::state::State;
 use crate::batch::{Batch, OutboxRow};
 use crate::engine::Outbox;
 use crate::error::{CommitError, StoreError};
-use crate::outbox::{Claim, Errand, Part};
+use crate::outbox::{Claim, Errand};
 use crate::postgres::lane;
 
-fn names(part: Part) -> Vec<String> {
-    match part {
-        Part::Lanes => lane::all().into_iter().map(|lane| format!("outbox/{lane:02}")).collect(),
-        Part::Parked => vec!["parked".to_owned()],
-    }
+fn names() -> impl Iterator<Item = String> {
+    lane::all().into_iter().map(|lane| format!("outbox/{lane:02}"))
 }
 
 impl State {
@@ -58,12 +55,12 @@ impl State {
 }
 
 impl Outbox for Memory {
-    async fn claim(&self, part: Part) -> Result<Option<Claim>, StoreError> {
+    async fn claim(&self) -> Result<Option<Claim>, StoreError> {
         let (database, faults, node) = (&self.part().database, self.part().faults(), self.node());
         let taken = self.part().change(|state| {
             let now = database.now();
             let until = now.plus(Duration::from_secs(caps::OUTBOX_LEASE_SECONDS));
-            let names = names(part).into_iter().filter(|_| !faults.ends_a_lease());
+            let names = names().filter(|_| !faults.ends_a_lease());
             let take = |name: String| {
                 let epoch = state.take_or_keep(&name, node.number, now, until)?;
                 Some((name, epoch))

@@ -9,7 +9,7 @@ use base::InstanceId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Append, Claim, Errand, Part};
+use super::{Append, Claim, Errand};
 use crate::batch::{Batch, OutboxRow};
 use crate::engine::Outbox;
 use crate::error::{CommitError, StoreError};
@@ -68,7 +68,7 @@ impl Embedded {
 }
 
 impl Outbox for Embedded {
-    async fn claim(&self, _: Part) -> Result<Option<Claim>, StoreError> {
+    async fn claim(&self) -> Result<Option<Claim>, StoreError> {
         Ok(Some(Claim { leases: Vec::new() }))
     }
 

@@ -23,7 +23,7 @@ use super::streams::{self, Group};
 use crate::batch::{Batch, OutboxRow};
 use crate::engine::Outbox;
 use crate::error::{CommitError, StoreError};
-use crate::outbox::{Append, Claim, Errand, Part};
+use crate::outbox::{Append, Claim, Errand};
 use crate::queue::Queue;
 use crate::streams::{NewRecord, StreamId};
 
@@ -50,8 +50,8 @@ const ROWS: &str = "SELECT o.id, o.instance, o.partition_key, o.payload FROM unn
 
 pub(crate) struct PostgresOutbox {
     postgres: Postgres,
-    /// By part, and when each was asked for.
-    claims: Mutex<HashMap<&'static str, (Claim, Elapsed)>>,
+    /// What was claimed last, and when that was asked for.
+    claimed: Mutex<Option<(Claim, Elapsed)>>,
     clock: base::Clock,
     queue: Arc<Queue<Request>>,
     task: Option<JoinHandle<()>>,
@@ -72,7 +72,7 @@ impl PostgresOutbox {
             run(Committer::new(Arc::clone(&postgres.0.desk), SLOT), Arc::clone(&queue), fault(postgres));
         let task = Some(postgres.handle().spawn(task));
         let (postgres, clock) = (postgres.clone(), base::Clock::system());
-        Self { postgres, claims: Mutex::default(), clock, queue, task }
+        Self { postgres, claimed: Mutex::default(), clock, queue, task }
     }
 
     /// Takes out of the errands what can never be done, and those whose streams are not there.
@@ -144,11 +144,8 @@ fn fence(leases: &[(String, u64)], fault: Option<Fault>) -> Vec<Step<'_>> {
 }
 
 /// Names of leases, in order.
-fn names(part: Part) -> (&'static str, Vec<String>) {
-    match part {
-        Part::Lanes => ("outbox", (0..caps::OUTBOX_LANES).map(|lane| format!("outbox/{lane:02}")).collect()),
-        Part::Parked => ("parked", vec!["parked".to_owned()]),
-    }
+fn names() -> Vec<String> {
+    (0..caps::OUTBOX_LANES).map(|lane| format!("outbox/{lane:02}")).collect()
 }
 
 fn lane_of((name, _): &(String, u64)) -> Option<i64> {
@@ -157,11 +154,10 @@ fn lane_of((name, _): &(String, u64)) -> Option<i64> {
 
 impl Outbox for PostgresOutbox {
     /// A claim is asked for once in a while, counted from before it was sent; whoever lost it meanwhile is refused by its epoch.
-    async fn claim(&self, part: Part) -> Result<Option<Claim>, StoreError> {
-        let (key, names) = names(part);
+    async fn claim(&self) -> Result<Option<Claim>, StoreError> {
         let now = self.clock.elapsed();
         let fresh = Duration::from_secs(caps::OUTBOX_LEASE_SECONDS / 3);
-        if let Some((claim, since)) = self.claims.lock().get(key)
+        if let Some((claim, since)) = &*self.claimed.lock()
             && now < since.plus(fresh)
         {
             return Ok((!claim.leases.is_empty()).then(|| claim.clone()));
@@ -170,7 +166,7 @@ impl Outbox for PostgresOutbox {
         let notices = connection.notices();
         let length = i64::try_from(caps::OUTBOX_LEASE_SECONDS).unwrap_or(i64::MAX);
         let node = self.postgres.database().node;
-        let taken = timeout(ANSWER, connection.query(CLAIM, &[&names, &node, &length])).await;
+        let taken = timeout(ANSWER, connection.query(CLAIM, &[&names(), &node, &length])).await;
         let taken = taken.map_err(|_| StoreError::Unavailable("the database does not answer".into()))??;
         if connection.notices() != notices {
             return Err(StoreError::Unavailable("the database warned of a commit".into()));
@@ -181,7 +177,7 @@ impl Outbox for PostgresOutbox {
         let mut leases: Vec<_> = taken.iter().map(lease).collect();
         leases.sort();
         let claim = Claim { leases };
-        self.claims.lock().insert(key, (claim.clone(), now));
+        *self.claimed.lock() = Some((claim.clone(), now));
         Ok((!claim.leases.is_empty()).then_some(claim))
     }
 
@@ -228,7 +224,7 @@ impl Outbox for PostgresOutbox {
         let outcome = answered.await.unwrap_or(Err(StoreError::Closed.into()));
         if outcome.is_err() {
             // It may be because a lease is another's: asked for again before anything else is tried.
-            self.claims.lock().clear();
+            *self.claimed.lock() = None;
         }
         outcome.map_err(CommitError::unconditional)?;
         Ok(failed)

@@ -15,7 +15,7 @@ use super::open;
 use crate::batch::{Batch, OutboxEntry};
 use crate::engine::{Outbox as _, Records as _};
 use crate::error::StoreError;
-use crate::outbox::{Append, Claim, Errand, Part};
+use crate::outbox::{Append, Claim, Errand};
 use crate::store::Durability;
 use crate::streams::{LogRecord, NewRecord, Position, StreamId, Streams};
 
@@ -230,7 +230,7 @@ impl Node {
 
     /// One pass of a relay that brings everything to one stream; gives how many rows.
     async fn pass(&self) -> Result<usize, StoreError> {
-        let Some(claim) = self.outbox.claim(Part::Lanes).await? else { return Ok(0) };
+        let Some(claim) = self.outbox.claim().await? else { return Ok(0) };
         self.pass_under(&claim).await
     }
 
@@ -290,11 +290,11 @@ async fn relayed_without_lease(
     let node = Node::of(postgres);
     node.streams.ensure(&id(), 1).await.unwrap();
     node.raise("key", 1).await;
-    let claim = node.outbox.claim(Part::Lanes).await.unwrap().expect("nobody else is there");
+    let claim = node.outbox.claim().await.unwrap().expect("nobody else is there");
     assert_eq!(claim.leases.len(), 64);
     database.query("UPDATE twinhub.lease SET until = now() - interval '1 second'");
     let other = Node::of(open(database).unwrap());
-    let taken = other.outbox.claim(Part::Lanes).await.unwrap().expect("they were over");
+    let taken = other.outbox.claim().await.unwrap().expect("they were over");
     assert!(
         taken.leases.iter().zip(&claim.leases).all(|(now, before)| now.0 == before.0 && now.1 > before.1)
     );
