@@ -322,7 +322,7 @@ pub const OUTBOX_LANES: u16 = 64;
 pub const OUTBOX_LANE_ROWS: i64 = 64;
 /// ours: how long a lane stays a server's that does not say so again, and how often is looked for what other servers wrote.
 pub const OUTBOX_LEASE_SECONDS: u64 = 10;
-pub const OUTBOX_POLL_MILLIS: u64 = 500;
+pub const OUTBOX_POLL_MILLIS: u64 = 1000;
 /// ours: how often is looked for changes by other servers of what this one keeps in memory (cluster.md §7: within a second).
 pub const CHANGES_POLL_MILLIS: u64 = 500;
 /// ours: operations of Resource Manager are one server's that does not say so again for so long, and how often others ask.

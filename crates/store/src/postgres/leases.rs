@@ -1,14 +1,17 @@
 //! Leases as rows, judged by the database's clock. Each is taken, prolonged and given back by one statement, over a connection that
 //! writes, because a lease that is acknowledged must not be lost with a primary.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use base::caps;
 use tokio::time::timeout;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 use super::Postgres;
+use super::connection::Connection;
 use super::database::no_answer;
 use super::sessions::{Live, columns, millis, signed, unsigned};
 use crate::engine;
@@ -16,26 +19,48 @@ use crate::error::StoreError;
 use crate::leases::Lease;
 use crate::sessions::Node;
 
+/// A connection for what is written by one statement and seldom, with the statements that it has prepared: as many as stand in the
+/// code.
+pub(super) struct Spare {
+    connection: Connection,
+    prepared: HashMap<&'static str, Statement>,
+}
+
+impl Spare {
+    async fn query(
+        &mut self,
+        text: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let statement = match self.prepared.entry(text) {
+            Entry::Occupied(prepared) => prepared.into_mut(),
+            Entry::Vacant(place) => place.insert(self.connection.prepare(text).await?),
+        };
+        let notices = self.connection.notices();
+        let rows = self.connection.query(&*statement, parameters).await?;
+        if self.connection.notices() != notices {
+            return Err(StoreError::Unknown("the commit came with a warning".into()));
+        }
+        Ok(rows)
+    }
+}
+
 impl Postgres {
     /// One statement and its commit, over a connection that is kept for the next one. Nothing is done again: whether it was done
     /// is not known when the answer is lost.
     pub(super) async fn write(
         &self,
-        text: &str,
+        text: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
         let kept = self.spare().lock().take();
         let written = async {
-            let connection = match kept {
-                Some(connection) if !connection.is_closed() => connection,
-                _ => self.connect().await?,
+            let mut spare = match kept {
+                Some(spare) if !spare.connection.is_closed() => spare,
+                _ => Spare { connection: self.connect().await?, prepared: HashMap::new() },
             };
-            let notices = connection.notices();
-            let rows = connection.query(text, parameters).await?;
-            if connection.notices() != notices {
-                return Err(StoreError::Unknown("the commit came with a warning".into()));
-            }
-            *self.spare().lock() = Some(connection);
+            let rows = spare.query(text, parameters).await?;
+            *self.spare().lock() = Some(spare);
             Ok(rows)
         };
         let patience = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);

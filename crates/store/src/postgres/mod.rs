@@ -51,6 +51,7 @@ use self::connection::Connector;
 pub(crate) use self::database::Database;
 #[cfg(test)]
 pub(crate) use self::declared::index_name as index_name_for_test;
+use self::leases::Spare;
 pub(crate) use self::outbox::PostgresOutbox;
 use self::reactor::Reactor;
 pub(crate) use self::streams::PostgresStreams;
@@ -74,7 +75,7 @@ struct Inner {
     /// The committers, and who writes sessions.
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// For single statements that write.
-    spare: Mutex<Option<Connection>>,
+    spare: Mutex<Option<Spare>>,
     /// Dropped last: the others' connections live on it.
     reactor: Reactor,
 }
@@ -177,7 +178,7 @@ impl Postgres {
         &self.0.sessions
     }
 
-    fn spare(&self) -> &Mutex<Option<Connection>> {
+    fn spare(&self) -> &Mutex<Option<Spare>> {
         &self.0.spare
     }
 

@@ -11,7 +11,6 @@ use base::{Elapsed, InstanceId, caps};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::Postgres;
 use super::committer::Committer;
@@ -162,15 +161,9 @@ impl Outbox for PostgresOutbox {
         {
             return Ok((!claim.leases.is_empty()).then(|| claim.clone()));
         }
-        let connection = self.postgres.connect().await?;
-        let notices = connection.notices();
         let length = i64::try_from(caps::OUTBOX_LEASE_SECONDS).unwrap_or(i64::MAX);
         let node = self.postgres.database().node;
-        let taken = timeout(ANSWER, connection.query(CLAIM, &[&names(), &node, &length])).await;
-        let taken = taken.map_err(|_| StoreError::Unavailable("the database does not answer".into()))??;
-        if connection.notices() != notices {
-            return Err(StoreError::Unavailable("the database warned of a commit".into()));
-        }
+        let taken = self.postgres.write(CLAIM, &[&names(), &node, &length]).await?;
         let lease = |row: &tokio_postgres::Row| {
             (row.get::<_, String>(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default())
         };

@@ -2,7 +2,7 @@
 //! identity once in a group, since a statement changes a row once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base::{Timestamp, caps};
@@ -111,7 +111,8 @@ impl Group {
         let begun = self.begun(&begins).await;
         for (key, Begin { answer, .. }) in begins {
             let taken_since = || StoreError::Unavailable("another session began at once".into());
-            let told = begun.clone().and_then(|begun| begun.get(&key).copied().ok_or_else(taken_since));
+            let begun = begun.as_ref().map_err(Clone::clone);
+            let told = begun.and_then(|begun| begun.get(&key).copied().ok_or_else(taken_since));
             // An asker that has gone needs no answer.
             let _ = answer.send(told);
         }
@@ -136,7 +137,7 @@ impl Group {
         // Of one whose answer was lost it is not known whether it was this that ended it; it has ended.
         let ended = self.tries(END, parameters).await.map(Option::unwrap_or_default);
         let key = |row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1));
-        let ended = ended.map(|rows| rows.iter().map(key).collect::<Vec<_>>());
+        let ended = ended.map(|rows| rows.iter().map(key).collect::<BTreeSet<_>>());
         for ((key, _), answer) in ends {
             let _ = answer.send(ended.as_ref().map(|ended| ended.contains(&key)).map_err(Clone::clone));
         }

@@ -92,3 +92,16 @@ async fn readers_look_into_the_stores_own_schema() {
     let row = reader.query_one("SELECT current_schema()", &[]).await.unwrap();
     assert_eq!(row.get::<_, String>(0), "twinhub");
 }
+
+#[tokio::test]
+async fn what_is_written_seldom_goes_over_one_connection_and_is_prepared_once() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database).unwrap();
+    let asked = "SELECT pg_backend_pid(), (SELECT count(*) FROM pg_prepared_statements)";
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let rows = postgres.write(asked, &[]).await.unwrap();
+        seen.push((rows[0].get::<_, i32>(0), rows[0].get::<_, i64>(1)));
+    }
+    assert_eq!(seen[0], seen[1]);
+}
