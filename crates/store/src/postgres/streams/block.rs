@@ -1,26 +1,100 @@
-//! A block: records of one partition that were appended together, in one row. Pure: records in, bytes out, and back. Records are
-//! encoded as in the log; number, offset and time are relative to what the row says, since they are known only when the database
-//! has given the block its place.
+//! A block: records of one partition that were appended together, in one row. Pure: records in, bytes out, and back. Numbers, offsets
+//! and times are relative to what the row says, since they are known only when the database has given the block its place.
 //!
 //! ```text
-//! block    count u32 · crc32c u32 over the records · records, as in `docs/log-format.md`, each at its position among them
-//! record   sequence: its place in the block · lane: where it ends among them, which is its offset · time: as it was given
+//! block    count u32 · crc32c u32 over the records · records
+//! record   what its number, its offset and its time are more than the record's before, which for the first is nothing ·
+//!          lengths of key, headers and body · key · headers · body; numbers in groups of seven bits, the lowest first, the
+//!          highest bit of a byte says that another follows
 //! ```
 
 use base::{Timestamp, caps};
 use bytes::Bytes;
 
-use crate::streams::format::{self, Decoded, Frame, Kind, Reader};
+use crate::streams::format::Reader;
 use crate::streams::{LogRecord, NewRecord};
 
 const HEAD_BYTES: usize = 8;
+/// A number of 64 bits, in groups of seven.
+const NUMBER_BYTES: usize = 10;
+/// Before the key of a record.
+const NUMBERS: usize = 6;
+/// By so much more than its parts a record moves the offset, as one without parts must move it too.
+const OFFSET_STEP_MIN: u64 = 16;
+
+/// Number, offset and time of a record, relative to its block.
+#[derive(Clone, Copy, Default)]
+struct At {
+    sequence: u64,
+    offset: u64,
+    ticks: i64,
+}
+
+/// The parts of a record.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    key: &'a [u8],
+    headers: &'a [u8],
+    body: &'a [u8],
+}
+
+impl Parts<'_> {
+    fn len(self) -> usize {
+        self.key.len() + self.headers.len() + self.body.len()
+    }
+}
+
+/// The block that is being filled.
+#[derive(Default)]
+struct Open {
+    bytes: Vec<u8>,
+    count: u32,
+    last: At,
+}
+
+impl Open {
+    /// The first record goes in however long it is.
+    fn has_room(&self, parts: Parts<'_>) -> bool {
+        let end = self.bytes.len() + NUMBERS * NUMBER_BYTES + parts.len();
+        self.count == 0
+            || (end <= caps::STREAM_BLOCK_BYTES_MAX && self.count < caps::STREAM_BLOCK_RECORDS_MAX)
+    }
+
+    fn push(&mut self, at: At, parts: Parts<'_>) {
+        let Parts { key, headers, body } = parts;
+        let Self { bytes, count, last } = self;
+        put(bytes, at.sequence.wrapping_sub(last.sequence));
+        put(bytes, at.offset.wrapping_sub(last.offset));
+        put(bytes, zigzag(at.ticks.wrapping_sub(last.ticks)));
+        for part in [key, headers, body] {
+            put(bytes, part.len() as u64);
+        }
+        for part in [key, headers, body] {
+            bytes.extend_from_slice(part);
+        }
+        *last = at;
+        *count += 1;
+    }
+
+    fn sealed(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.bytes.len());
+        bytes.extend_from_slice(&self.count.to_le_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(&self.bytes).to_le_bytes());
+        bytes.extend_from_slice(&self.bytes);
+        bytes
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        (self.count, self.last) = (0, At::default());
+    }
+}
 
 /// What is appended to one partition in one go, in blocks.
 #[derive(Default)]
 pub(super) struct Blocks {
     pub(super) closed: Vec<Block>,
-    open: Vec<u8>,
-    open_count: u32,
+    open: Open,
     count: u64,
     /// How far offsets have come, behind the partition's last one.
     offset: u64,
@@ -43,57 +117,42 @@ impl Blocks {
     }
 
     pub(super) fn push(&mut self, record: &NewRecord) {
-        let mut frame = Frame {
-            kind: Kind::Event,
-            lane: 0,
-            sequence: u64::from(self.open_count),
-            time: self.last_time.map_or(record.time, |last| last.max(record.time)),
-            origin: None,
-            key: record.key.as_bytes(),
-            headers: &record.headers,
-            body: &record.body,
-        };
-        let (start, end) = (self.open.len(), self.open.len() + frame.encoded_len());
-        let is_full = end > caps::STREAM_BLOCK_BYTES_MAX || self.open_count >= caps::STREAM_BLOCK_RECORDS_MAX;
-        if is_full && self.open_count > 0 {
+        let parts = Parts { key: record.key.as_bytes(), headers: &record.headers, body: &record.body };
+        if !self.open.has_room(parts) {
             self.close();
-            return self.push(record);
         }
-        frame.lane = u32::try_from(end).expect("a block is far below 4 GiB");
-        self.last_time = Some(frame.time);
-        frame.encode(start as u64, &mut self.open);
-        self.open_count += 1;
+        let time = self.last_time.map_or(record.time, |last| last.max(record.time));
+        let at = At {
+            sequence: u64::from(self.open.count),
+            offset: self.open.last.offset + OFFSET_STEP_MIN + parts.len() as u64,
+            ticks: time.ticks(),
+        };
+        self.open.push(at, parts);
+        self.last_time = Some(time);
         self.count += 1;
     }
 
     /// Ends the block that is being filled.
     pub(super) fn close(&mut self) {
-        let Some(last_time) = self.last_time.filter(|_| self.open_count > 0) else { return };
-        let bytes = sealed(self.open_count, &self.open);
-        self.offset += self.open.len() as u64;
-        let last_offset = self.offset;
-        let (sequence, count) = (self.count - u64::from(self.open_count), self.open_count);
-        self.closed.push(Block { sequence, count, last_offset, last_time, bytes });
+        let Some(last_time) = self.last_time.filter(|_| self.open.count > 0) else { return };
+        self.offset += self.open.last.offset;
+        self.closed.push(Block {
+            sequence: self.count - u64::from(self.open.count),
+            count: self.open.count,
+            last_offset: self.offset,
+            last_time,
+            bytes: self.open.sealed(),
+        });
         self.open.clear();
-        self.open_count = 0;
     }
-}
-
-fn sealed(count: u32, records: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + records.len());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(records).to_le_bytes());
-    bytes.extend_from_slice(records);
-    bytes
 }
 
 /// Blocks of records that come with a place and keep it, as those of a move do.
 #[derive(Default)]
 pub(in crate::postgres) struct Kept {
-    open: Vec<u8>,
+    open: Open,
     /// Number, offset and time of the first record of the block that is being filled.
     first: Option<(u64, u64, Timestamp)>,
-    count: u32,
     /// Of the last one.
     last: Option<(u64, Timestamp)>,
 }
@@ -111,36 +170,25 @@ pub(in crate::postgres) struct PlacedBlock {
 impl Kept {
     /// Gives the block before, when the record begins another.
     pub(in crate::postgres) fn push(&mut self, record: &LogRecord) -> Option<PlacedBlock> {
-        let begin = self.first.map_or(record.offset, |(_, offset, _)| offset);
-        let distance = u32::try_from(record.offset - begin);
-        let frame = |lane, sequence| Frame {
-            kind: Kind::Event,
-            lane,
-            sequence,
-            time: record.time,
-            origin: None,
-            key: record.key.as_bytes(),
-            headers: &record.headers,
-            body: &record.body,
+        let parts = Parts { key: record.key.as_bytes(), headers: &record.headers, body: &record.body };
+        let closed = if self.open.has_room(parts) { None } else { self.close() };
+        let place = (record.sequence, record.offset, record.time);
+        let (sequence, offset, _) = *self.first.get_or_insert(place);
+        let at = At {
+            sequence: record.sequence - sequence,
+            offset: record.offset - offset,
+            ticks: record.time.ticks(),
         };
-        let end = self.open.len() + frame(0, 0).encoded_len();
-        let has_room = end <= caps::STREAM_BLOCK_BYTES_MAX && self.count < caps::STREAM_BLOCK_RECORDS_MAX;
-        let (closed, lane) = match distance {
-            Ok(lane) if has_room || self.count == 0 => (None, lane),
-            _ => (self.close(), 0),
-        };
-        let (sequence, ..) = *self.first.get_or_insert((record.sequence, record.offset, record.time));
-        frame(lane, record.sequence - sequence).encode(self.open.len() as u64, &mut self.open);
-        self.count += 1;
+        self.open.push(at, parts);
         self.last = Some((record.offset, record.time));
         closed
     }
 
     /// Ends the block that is being filled.
     pub(in crate::postgres) fn close(&mut self) -> Option<PlacedBlock> {
-        let Self { open, first, count, last } = std::mem::take(self);
+        let Self { open, first, last } = std::mem::take(self);
         let ((first_sequence, _, time_floor), (last_offset, last_time)) = (first?, last?);
-        let bytes = sealed(count, &open);
+        let (count, bytes) = (open.count, open.sealed());
         Some(PlacedBlock { first_sequence, count, last_offset, last_time, time_floor, bytes })
     }
 }
@@ -156,39 +204,80 @@ pub(super) struct Place {
 
 /// `None` for bytes that are not the block that was written.
 pub(super) fn decode(place: Place, bytes: &[u8]) -> Option<Vec<LogRecord>> {
-    let mut head = Reader(bytes);
-    let (count, checksum) = (head.u32()?, head.u32()?);
-    let mut rest = head.0;
-    if crc32c::crc32c(rest) != checksum {
+    let mut rest = Reader(bytes);
+    let (count, checksum) = (rest.u32()?, rest.u32()?);
+    if crc32c::crc32c(rest.0) != checksum {
         return None;
     }
-    let mut frames = Vec::new();
-    let mut position = 0;
-    while !rest.is_empty() {
-        let Decoded::Record(frame, length) = format::decode(rest, position) else { return None };
-        frames.push(frame);
-        position += length as u64;
-        rest = &rest[length..];
+    let (mut found, mut at) = (Vec::new(), At::default());
+    while !rest.0.is_empty() {
+        let parts;
+        (at, parts) = next(&mut rest, at)?;
+        found.push((at, parts));
     }
-    let last = frames.last()?;
-    if frames.len() != count as usize {
+    if found.is_empty() || found.len() != count as usize {
         return None;
     }
-    let base = place.last_offset.checked_sub(u64::from(last.lane))?;
-    Some(frames.iter().map(|frame| record(place, base, frame)).collect())
+    let base = place.last_offset.checked_sub(at.offset)?;
+    found.into_iter().map(|(at, parts)| record(place, base, at, parts)).collect()
 }
 
-fn record(place: Place, base: u64, frame: &Frame) -> LogRecord {
+fn next<'a>(rest: &mut Reader<'a>, last: At) -> Option<(At, Parts<'a>)> {
+    let at = At {
+        sequence: last.sequence.wrapping_add(number(rest)?),
+        offset: last.offset.wrapping_add(number(rest)?),
+        ticks: last.ticks.wrapping_add(unzigzag(number(rest)?)),
+    };
+    let mut length = || usize::try_from(number(rest)?).ok();
+    let (key, headers, body) = (length()?, length()?, length()?);
+    Some((at, Parts { key: rest.take(key)?, headers: rest.take(headers)?, body: rest.take(body)? }))
+}
+
+fn record(place: Place, base: u64, at: At, parts: Parts<'_>) -> Option<LogRecord> {
     // One allocation for both, so that a record holds on to no more than itself.
-    let payload = Bytes::from([frame.headers, frame.body].concat());
-    LogRecord {
-        sequence: place.first_sequence + frame.sequence,
-        offset: base + u64::from(frame.lane),
-        time: frame.time.max(place.time_floor),
-        key: String::from_utf8_lossy(frame.key).into_owned(),
-        headers: payload.slice(..frame.headers.len()),
-        body: payload.slice(frame.headers.len()..),
+    let payload = Bytes::from([parts.headers, parts.body].concat());
+    Some(LogRecord {
+        sequence: place.first_sequence.checked_add(at.sequence)?,
+        offset: base.checked_add(at.offset)?,
+        time: Timestamp::from_ticks(at.ticks).max(place.time_floor),
+        key: String::from_utf8_lossy(parts.key).into_owned(),
+        headers: payload.slice(..parts.headers.len()),
+        body: payload.slice(parts.headers.len()..),
+    })
+}
+
+/// Small numbers of either sign become small numbers.
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
     }
+    bytes.push(number.to_le_bytes()[0]);
+}
+
+fn number(rest: &mut Reader<'_>) -> Option<u64> {
+    let mut number = 0;
+    for place in 0..NUMBER_BYTES {
+        let byte = rest.take(1)?[0];
+        let bits = u64::from(byte & 0x7f);
+        let shifted = bits << (7 * place);
+        if shifted >> (7 * place) != bits {
+            return None;
+        }
+        number |= shifted;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -205,6 +294,20 @@ mod tests {
             body: vec![b'x'; *length].into(),
         };
         given.iter().map(record).collect()
+    }
+
+    #[test]
+    fn a_message_costs_its_block_some_ten_bytes_more_than_itself() {
+        let mut blocks = Blocks::default();
+        let time = 638_000_000_000_000_000;
+        for number in 0..100 {
+            let mut record = records(&[(time + number * 10_000, "device-123".into(), 256)]).remove(0);
+            record.headers = Bytes::new();
+            blocks.push(&record);
+        }
+        blocks.close();
+        let more = blocks.closed[0].bytes.len() - 100 * (256 + 10);
+        assert!(more <= 11 * 100, "{more}");
     }
 
     proptest! {
@@ -242,6 +345,28 @@ mod tests {
                 prop_assert!(found.offset > last_offset && found.time >= last_time && found.time >= given.time);
                 prop_assert_eq!((&found.key, &found.headers, &found.body), (&given.key, &given.headers, &given.body));
                 (last_offset, last_time) = (found.offset, found.time);
+            }
+        }
+
+        #[test]
+        fn numbers_of_any_size_come_out_as_they_went_in(unsigned: u64, signed: i64) {
+            let mut bytes = Vec::new();
+            put(&mut bytes, unsigned);
+            put(&mut bytes, zigzag(signed));
+            prop_assert!(bytes.len() <= 2 * NUMBER_BYTES);
+            let mut rest = Reader(&bytes);
+            prop_assert_eq!((number(&mut rest), number(&mut rest).map(unzigzag)), (Some(unsigned), Some(signed)));
+            prop_assert!(rest.0.is_empty());
+        }
+
+        #[test]
+        fn bytes_that_are_no_records_are_refused_though_their_checksum_holds(noise: Vec<u8>, count: u32) {
+            let mut bytes = count.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&crc32c::crc32c(&noise).to_le_bytes());
+            bytes.extend_from_slice(&noise);
+            let place = Place { first_sequence: u64::MAX, last_offset: 1000, time_floor: Timestamp::NEVER };
+            if let Some(found) = decode(place, &bytes) {
+                prop_assert_eq!(found.len(), count as usize);
             }
         }
 
