@@ -296,6 +296,9 @@ pub const DATABASE_CHANGE_SECONDS_MAX: u64 = 600;
 pub const DATABASE_LOOK_SECONDS: u64 = 60;
 /// ours: rows on their way from a directory to a database, so many bytes in one piece.
 pub const MOVE_CHUNK_BYTES: usize = 256 * 1024;
+/// ours: how long a move waits for events to be told before it gives up, and to be delivered before it moves them too.
+pub const MOVE_TELLING_SECONDS_MAX: u64 = 60;
+pub const MOVE_DELIVERY_SECONDS_MAX: u64 = 5;
 /// ours: pieces that wait for the database.
 pub const MOVE_CHUNKS_MAX: usize = 8;
 /// ours: connections to the database for reads. With those for commits and streams about 15 a server.

@@ -73,6 +73,16 @@ impl Events {
         Ok(())
     }
 
+    /// Whether anything is still to be relayed.
+    pub async fn has_untold(&self) -> Result<bool, StoreError> {
+        Ok(!self.outbox().bytes().await?.is_empty())
+    }
+
+    /// Endpoints for which events are parked, as they are stored.
+    pub async fn endpoints_waiting(&self) -> Result<usize, StoreError> {
+        Ok(relay::stored(self).await?.len())
+    }
+
     /// Forgets everything of an instance but its records, which its owner removes with it.
     pub async fn remove_instance(&self, instance: &InstanceId) -> Result<(), StoreError> {
         for stream in self.streams_of(instance) {

@@ -273,16 +273,16 @@ fn keep_hosts_file(config: &Config, listeners: &Listeners) -> Result<Option<Arc<
 }
 
 /// What is stored, and the right to it.
-struct Data {
-    claim: File,
-    store: Store,
-    streams: Streams,
+pub(crate) struct Data {
+    pub(crate) claim: File,
+    pub(crate) store: Store,
+    pub(crate) streams: Streams,
     /// Of a database.
     lease: Option<Lease>,
 }
 
 /// Takes the data directory, or the database, for this server and opens what is stored in it.
-async fn open_data(config: &Config, clock: &Clock) -> Result<Data, Failure> {
+pub(crate) async fn open_data(config: &Config, clock: &Clock) -> Result<Data, Failure> {
     let path = config.data_dir.display();
     data_directory::make(&config.data_dir)
         .map_err(|error| format!("{path} cannot be the data directory: {error}"))?;

@@ -11,6 +11,8 @@ use fixture::{Server, client, deadline, environment, log_in, own_address, token_
 use server::client::{Https, Login, MqttClient, Trust};
 
 mod fixture;
+#[path = "process/moving.rs"]
+mod moving;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/sealed.rs"]

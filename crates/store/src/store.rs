@@ -82,7 +82,9 @@ impl Store {
         match &options.location {
             Location::Postgres(url) => {
                 let config = postgres::Config::parse(url.expose(), options.durability)?;
-                Ok(Self::of(Engine::Postgres(Postgres::open_with(config, paths.clone())?)))
+                let postgres = Postgres::open_with(config, paths.clone())?;
+                postgres.refuse_unfinished_move()?;
+                Ok(Self::of(Engine::Postgres(postgres)))
             }
             location => {
                 let sqlite = Sqlite::open(location, options.durability, paths)?;

@@ -172,6 +172,11 @@ impl ServerSecrets {
         Ok(Some(kept))
     }
 
+    /// Lets a database take over everything that lies in the data directory alone.
+    pub fn hand_over(&self) -> Result<(), SecretError> {
+        Name::ALL.into_iter().try_for_each(|name| self.settle(name).map(drop))
+    }
+
     /// What is kept, which is what was first kept, by this server or another: `make` is asked when there is nothing.
     pub fn ensure<E: From<SecretError>>(
         &self,

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod hosts;
 pub(crate) mod man;
 pub(crate) mod models;
+pub(crate) mod move_to;
 pub(crate) mod repair;
 pub(crate) mod run;
 pub(crate) mod simulate;
@@ -31,6 +32,7 @@ use env::EnvArgs;
 use events::EventsArgs;
 use man::ManArgs;
 use models::ModelsCommand;
+use move_to::MoveArgs;
 use repair::{LogCommand, RecordsCommand};
 use run::RunArgs;
 use simulate::SimulateArgs;
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a data directory from a backup.
     Restore(RestoreArgs),
+    /// Bring what a server that does not run keeps into an empty PostgreSQL database, and go on there.
+    Move(MoveArgs),
     /// Look at the records of a server that does not run.
     Records {
         #[command(subcommand)]
@@ -129,6 +133,7 @@ impl Command {
             Self::Models { command: ModelsCommand::Check(args) } => models::check(&args),
             Self::Backup(args) => backup::backup(&args),
             Self::Restore(args) => backup::restore(&args),
+            Self::Move(args) => move_to::run(&args),
             Self::Records { command: RecordsCommand::Check(args) } => {
                 repair::run(&args, store::check_records)
             }

@@ -122,6 +122,12 @@ impl Postgres {
         Ok(opened)
     }
 
+    /// Blocks, as opening does.
+    pub(crate) fn refuse_unfinished_move(&self) -> Result<(), StoreError> {
+        let asked = self.clone();
+        self.0.reactor.wait_for(async move { receive::refuse_unfinished(&asked).await })?
+    }
+
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
     pub(crate) async fn reader(&self) -> Result<Object, StoreError> {
         self.0.readers.get().await.map_err(|error| match error {

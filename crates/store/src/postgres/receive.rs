@@ -8,7 +8,7 @@ use futures_util::{SinkExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::tables::columns_of;
-use super::{Connection, Postgres, document, lane};
+use super::{Connection, Postgres, document};
 use crate::error::StoreError;
 use crate::streams::Streams;
 use crate::transfer::{Chunk, Part, Row, Sum};
@@ -21,6 +21,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// The receiver of one directory's move, begun or gone on with.
     pub(crate) async fn begin(postgres: &Postgres, source: &str) -> Result<Self, StoreError> {
         let connection = postgres.connect().await?;
         connection
@@ -38,14 +39,7 @@ impl Receiver {
             }
             Some(_) => {}
             None => {
-                for part in Part::all().map(Part::name).chain(["stream"]) {
-                    let text = format!("SELECT EXISTS (SELECT 1 FROM {part})");
-                    if connection.query_one(&text, &[]).await?.get(0) {
-                        return Err(StoreError::Refused(format!(
-                            "the database is not empty: there are rows of {part}"
-                        )));
-                    }
-                }
+                refuse_filled(&connection).await?;
                 let text = "INSERT INTO transfer VALUES ($1, '', 0, 0)";
                 connection.execute(text, &[&source]).await?;
             }
@@ -132,7 +126,7 @@ impl Receiver {
 
     /// Over everything of a part that is there now.
     pub(crate) async fn sum(&self, part: Part) -> Result<Sum, StoreError> {
-        let columns: Vec<String> = read_back(part).iter().map(|column| format!("{column}::text")).collect();
+        let columns: Vec<String> = columns(part).iter().map(|column| format!("{column}::text")).collect();
         let text = format!("SELECT {} FROM {}", columns.join(", "), part.name());
         let none: [(String, tokio_postgres::types::Type); 0] = [];
         let mut rows = Box::pin(self.connection.query_typed_raw(&text, none).await?);
@@ -145,11 +139,14 @@ impl Receiver {
         Ok(sum)
     }
 
-    /// No revision is given twice: those to come are above those that came. And the planner counts what came.
-    pub(crate) async fn raise_revision(&self, greatest: i64) -> Result<(), StoreError> {
+    /// No revision is given twice, and events that are parked stay before those to come: numbers to come are above those that came.
+    /// And the planner counts what came.
+    pub(crate) async fn raise_numbers(&self, revision: i64, outbox: i64) -> Result<(), StoreError> {
         let text =
             "SELECT setval('revision', greatest(last_value, ($1::bigint / 1024 + 1) * 1024)) FROM revision";
-        self.connection.query_one(text, &[&greatest]).await?;
+        self.connection.query_one(text, &[&revision]).await?;
+        let text = "SELECT setval(pg_get_serial_sequence('twinhub.outbox', 'id'), greatest($1::bigint, 1))";
+        self.connection.query_one(text, &[&outbox]).await?;
         Ok(self.connection.batch_execute("ANALYZE").await?)
     }
 
@@ -158,19 +155,60 @@ impl Receiver {
     }
 }
 
+/// Whether a move to this database has begun and not come to its end.
+async fn is_unfinished(connection: &Connection) -> Result<bool, StoreError> {
+    let text = "SELECT to_regclass('twinhub.transfer') IS NOT NULL";
+    Ok(connection.query_one(text, &[]).await?.get(0))
+}
+
+/// For a directory that has not begun to move there.
+pub(crate) async fn refuse_unfit(postgres: &Postgres) -> Result<(), StoreError> {
+    let connection = postgres.connect().await?;
+    if is_unfinished(&connection).await? {
+        return Err(StoreError::Refused("another directory is being moved to this database".to_owned()));
+    }
+    let leased = "SELECT EXISTS (SELECT 1 FROM lease WHERE until > now())";
+    if connection.query_one(leased, &[]).await?.get(0) {
+        return Err(StoreError::Refused(
+            "a server uses the database, or was killed a moment ago: end it, or wait some seconds".to_owned(),
+        ));
+    }
+    refuse_filled(&connection).await
+}
+
+async fn refuse_filled(connection: &Connection) -> Result<(), StoreError> {
+    for part in Part::all().map(Part::name).chain(["outbox", "stream"]) {
+        let text = format!("SELECT EXISTS (SELECT 1 FROM {part})");
+        if connection.query_one(&text, &[]).await?.get(0) {
+            return Err(StoreError::Refused(format!(
+                "the database is not empty: there are rows of {part}. Give one in which nothing was stored yet"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// For a directory that has moved there: whether the last step is still to be done.
+pub(crate) async fn is_to_be_forgotten(postgres: &Postgres) -> Result<bool, StoreError> {
+    is_unfinished(&postgres.connect().await?).await
+}
+
+/// For whoever opens the database to serve from it.
+pub(crate) async fn refuse_unfinished(postgres: &Postgres) -> Result<(), StoreError> {
+    if is_unfinished(&postgres.connect().await?).await? {
+        return Err(StoreError::Refused(
+            "a data directory is being moved to this database, and not everything has come: call `twinhub move` again until it says \
+             that all is there, or take an empty database"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 fn columns(part: Part) -> Vec<&'static str> {
     match part {
         Part::Records(table) => columns_of(table),
         Part::Counters => vec!["instance", "name", "value"],
-        Part::Outbox => vec!["instance", "partition_key", "payload", "lane"],
-    }
-}
-
-/// What a row has that was sent.
-fn read_back(part: Part) -> Vec<&'static str> {
-    match part {
-        Part::Outbox => vec!["instance", "partition_key", "encode(payload, 'hex')"],
-        Part::Records(_) | Part::Counters => columns(part),
     }
 }
 
@@ -188,15 +226,8 @@ fn write(part: Part, row: &Row, lines: &mut BytesMut) {
             Part::Records(table) if at == row.len() - 2 => {
                 escaped(&document::into_column(table, field), lines);
             }
-            Part::Outbox if at == row.len() - 1 => {
-                lines.extend_from_slice(b"\\\\x");
-                lines.extend_from_slice(field.as_bytes());
-            }
             _ => escaped(&document::text(field), lines),
         }
-    }
-    if let (Part::Outbox, [Some(instance), Some(partition_key), ..]) = (part, row.as_slice()) {
-        lines.extend_from_slice(format!("\t{}", lane::of(instance, partition_key)).as_bytes());
     }
     lines.extend_from_slice(b"\n");
 }

@@ -42,7 +42,18 @@ impl Export {
         Ok(Self { path: self.path.clone(), connection })
     }
 
-    /// Every row of a part, events of the outbox in the order of their ids. Blocks the thread.
+    /// How many events wait to be told.
+    pub(crate) fn waiting(&self) -> Result<i64, StoreError> {
+        Ok(self.connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
+    }
+
+    /// The greatest id that an event of the outbox ever had.
+    pub(crate) fn outbox_max(&self) -> Result<i64, StoreError> {
+        let text = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'";
+        Ok(self.connection.query_row(text, [], |row| row.get(0))?)
+    }
+
+    /// Every row of a part. Blocks the thread.
     pub(crate) fn rows(&self, part: Part, chunks: &mpsc::Sender<Chunk>) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare(&select(part))?;
         let count = statement.column_count();
@@ -86,7 +97,6 @@ fn select(part: Part) -> String {
             format!("SELECT {} FROM {}", columns.join(", "), table.name)
         }
         Part::Counters => "SELECT instance, name, value FROM counter".to_owned(),
-        Part::Outbox => "SELECT instance, partition_key, payload FROM outbox ORDER BY id".to_owned(),
     }
 }
 

@@ -28,23 +28,33 @@ pub(crate) fn refuse_moved(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The name of the move, which is given once.
-pub(super) fn begin(directory: &Path) -> Result<String, StoreError> {
-    if let Some(text) = read(directory)? {
-        return match text.strip_prefix(MOVING) {
-            Some(name) => Ok(name.trim().to_owned()),
-            None => refuse_moved(directory).map(|()| String::new()),
-        };
+/// How far a directory is.
+pub(super) enum State {
+    Here,
+    Moving(String),
+    Moved(String),
+}
+
+pub(super) fn state(directory: &Path) -> Result<State, StoreError> {
+    let Some(text) = read(directory)? else { return Ok(State::Here) };
+    let name = |prefix| text.strip_prefix(prefix).map(|name| name.trim().to_owned());
+    if let Some(name) = name(MOVED) {
+        return Ok(State::Moved(name));
     }
+    name(MOVING).map(State::Moving).ok_or_else(|| {
+        StoreError::Corrupt(format!("{} is not as it was written", directory.join(MARK).display()))
+    })
+}
+
+/// Gives the move its name.
+pub(super) fn begin(directory: &Path) -> Result<String, StoreError> {
     let name = secret::random_hex(8);
     write(directory, &format!("{MOVING}{name}\n"))?;
     Ok(name)
 }
 
-pub(super) fn finish(directory: &Path) -> Result<(), StoreError> {
-    let text = read(directory)?.unwrap_or_default();
-    let name = text.strip_prefix(MOVING).unwrap_or_default();
-    write(directory, &format!("{MOVED}{name}"))
+pub(super) fn finish(directory: &Path, name: &str) -> Result<(), StoreError> {
+    write(directory, &format!("{MOVED}{name}\n"))
 }
 
 fn read(directory: &Path) -> Result<Option<String>, StoreError> {

@@ -1,6 +1,8 @@
-//! Moves a data directory into an empty database: table by table and partition by partition, counted and summed on both sides, and begun again
-//! where it was cut off. From its beginning on no server starts on the directory, since what it would change might have been moved
-//! already. To be called by a command.
+//! Moves a data directory into an empty database: table by table and partition by partition, counted and summed on both sides, and
+//! begun again where it was cut off. From its beginning on no server starts on the directory, since what it would change might have
+//! been moved already, nor on the database before its end. Sessions do not move, since a restart ends them all. Events that wait to be
+//! told must have been told before, since the database would give them other numbers and tell them again; those that are parked for
+//! an endpoint move with the rest.
 
 mod mark;
 mod partition;
@@ -13,13 +15,16 @@ use std::path::{Path, PathBuf};
 use base::caps;
 use tokio::sync::mpsc;
 
+use self::mark::State;
 pub(crate) use self::mark::refuse_moved;
 pub(crate) use self::partition::Pages;
 pub(crate) use self::sum::Sum;
+use crate::engine::Engine;
 use crate::error::StoreError;
-use crate::postgres::{Config, Postgres, receive::Receiver};
+use crate::postgres::receive::{self, Receiver};
+use crate::postgres::{Config, Postgres};
 use crate::sqlite::export::Export;
-use crate::store::{Durability, Location, Options, lock_directory};
+use crate::store::{Durability, Location, Options, Store, lock_directory};
 use crate::streams::segmented::SegmentedLog;
 use crate::streams::{StreamId, Streams};
 use crate::table::{self, Table};
@@ -29,7 +34,6 @@ use crate::table::{self, Table};
 pub(crate) enum Part {
     Records(&'static Table),
     Counters,
-    Outbox,
 }
 
 /// A field of each column, as text.
@@ -44,20 +48,20 @@ pub struct Arrived {
     /// A table, or a stream and its partition.
     pub part: String,
     pub rows: u64,
+    pub is_stream: bool,
     /// Whether an earlier move had brought it.
     pub was_there: bool,
 }
 
 impl Part {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        table::ALL.iter().map(|table| Self::Records(table)).chain([Self::Counters, Self::Outbox])
+        table::ALL.iter().map(|table| Self::Records(table)).chain([Self::Counters])
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Records(table) => table.name,
             Self::Counters => "counter",
-            Self::Outbox => "outbox",
         }
     }
 }
@@ -65,29 +69,61 @@ impl Part {
 /// A directory that nobody else has open, and the database that it moves to.
 pub struct Move {
     directory: PathBuf,
+    name: String,
+    /// Whether everything is there, and the directory says so.
+    is_over: bool,
     export: Export,
     log: Streams,
     receiver: Receiver,
-    _postgres: Postgres,
+    postgres: Postgres,
     _lock: std::fs::File,
 }
 
+/// Whether a move of this directory has begun, so that no server can be started on it any more.
+pub fn has_begun(directory: &Path) -> Result<bool, StoreError> {
+    Ok(!matches!(mark::state(directory)?, State::Here))
+}
+
 impl Move {
-    /// Refuses a directory that is in use or has moved, and a database in which there is anything that did not come from it.
+    /// Refuses a directory that is in use, has moved, or in which events wait to be told; and a database that is in use or in which
+    /// there is anything that did not come from it. A directory is as it was when it is refused.
     pub async fn begin(directory: &Path, url: &str, durability: Durability) -> Result<Self, StoreError> {
         let lock = lock_directory(directory)?;
         let export = Export::open(directory)?;
         let config = Config::parse(url, durability)?;
-        let postgres = tokio::task::spawn_blocking(move || Postgres::open(config))
-            .await
-            .map_err(|_| StoreError::Closed)??;
+        let postgres = blocking(move || Postgres::open(config)).await?;
         let location = Location::File(directory.to_owned());
-        let log = tokio::task::spawn_blocking(move || Streams::open(&Options::new(location, durability)))
-            .await
-            .map_err(|_| StoreError::Closed)??;
-        let name = mark::begin(directory)?;
+        let log = blocking(move || Streams::open(&Options::new(location, durability))).await?;
+        let (name, is_over) = match mark::state(directory)? {
+            State::Here => {
+                receive::refuse_unfit(&postgres).await?;
+                let waiting = export.waiting()?;
+                if waiting > 0 {
+                    return Err(StoreError::Refused(format!("{waiting} events wait to be told")));
+                }
+                (mark::begin(directory)?, false)
+            }
+            State::Moving(name) => (name, false),
+            State::Moved(name) => {
+                if !receive::is_to_be_forgotten(&postgres).await? {
+                    refuse_moved(directory)?;
+                }
+                (name, true)
+            }
+        };
         let receiver = Receiver::begin(&postgres, &name).await?;
-        Ok(Self { directory: directory.to_owned(), export, log, receiver, _postgres: postgres, _lock: lock })
+        let directory = directory.to_owned();
+        Ok(Self { directory, name, is_over, export, log, receiver, postgres, _lock: lock })
+    }
+
+    /// Whether an earlier call was cut off between the last two steps: there is nothing left but to hand over and to forget.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The database, for what does not lie in the directory's records.
+    pub fn target(&self) -> Store {
+        Store::of(Engine::Postgres(self.postgres.clone()))
     }
 
     /// Copies what is not there yet, and holds every part against what it came from. Safe to repeat.
@@ -101,9 +137,9 @@ impl Move {
             };
             let there = self.receiver.sum(part).await?;
             compare(part.name(), sent, there)?;
-            arrived(Arrived { part: part.name().to_owned(), rows: there.rows, was_there });
+            arrived(Arrived { part: part.name().to_owned(), rows: there.rows, is_stream: false, was_there });
         }
-        self.receiver.raise_revision(self.export.revision_max()?).await
+        self.receiver.raise_numbers(self.export.revision_max()?, self.export.outbox_max()?).await
     }
 
     /// The same of every partition of every stream: numbers, offsets and times stay what they were.
@@ -118,7 +154,7 @@ impl Move {
             };
             let there = Sum::of_partition(self.receiver.streams(), &stream, partition).await?;
             compare(&name, sent, there)?;
-            arrived(Arrived { part: name, rows: there.rows, was_there });
+            arrived(Arrived { part: name, rows: there.rows, is_stream: true, was_there });
         }
         Ok(())
     }
@@ -133,11 +169,21 @@ impl Move {
         read.and(sent)
     }
 
-    /// The directory says from now on where its data is.
-    pub async fn finish(self) -> Result<(), StoreError> {
-        mark::finish(&self.directory)?;
+    /// The directory says from now on that its data is elsewhere.
+    pub fn finish(&self) -> Result<(), StoreError> {
+        mark::finish(&self.directory, &self.name)
+    }
+
+    /// The last step: from now on a server can be started on the database.
+    pub async fn forget(self) -> Result<(), StoreError> {
         self.receiver.forget().await
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
 }
 
 /// What a partition is called among the parts of a move.

@@ -18,7 +18,7 @@ impl Sum {
     pub(crate) fn add(&mut self, part: Part, row: &Row) -> Result<(), StoreError> {
         let document = match part {
             Part::Records(table) if table.queried().is_some() => Some(row.len() - 2),
-            Part::Records(_) | Part::Counters | Part::Outbox => None,
+            Part::Records(_) | Part::Counters => None,
         };
         let mut digest = Digest::new();
         for (at, field) in row.iter().enumerate() {

@@ -92,13 +92,6 @@ async fn filled() -> (u64, tempfile::TempDir) {
         batch.put(twin);
     }
     batch.add(jobs(), 7, 10);
-    for (at, text) in ODD.iter().enumerate() {
-        batch.outbox(OutboxEntry {
-            instance: InstanceId::from_stored("i"),
-            partition_key: format!("p{}", at % 2),
-            payload: format!("{at}{text}").into_bytes(),
-        });
-    }
     store.commit(batch).await.unwrap();
     let last = store.get::<Thing>(&things()[0].key()).await.unwrap().unwrap();
     (last.revision.get(), directory)
@@ -106,6 +99,16 @@ async fn filled() -> (u64, tempfile::TempDir) {
 
 async fn begin(directory: &Path, database: &Database) -> Result<Move, StoreError> {
     Move::begin(directory, &database.url(), Durability::Relaxed).await
+}
+
+/// What a server opens there.
+fn on(database: &Database) -> Options {
+    Options::new(Location::Postgres(base::Secret::new(database.url())), Durability::Relaxed)
+}
+
+async fn end(to: Move) {
+    to.finish().unwrap();
+    to.forget().await.unwrap();
 }
 
 async fn moved(to: &Move) -> Result<Vec<Arrived>, StoreError> {
@@ -135,14 +138,6 @@ async fn check(database: &Database, revision: u64) {
     batch.put(&things()[0]);
     let committed = postgres.commit(batch).await.unwrap();
     assert!(committed.revision.get() > revision, "no revision is given twice");
-    for key in ["p0", "p1"] {
-        let payloads = database.query(&format!(
-            "SELECT left(encode(payload, 'escape'), 1) FROM twinhub.outbox WHERE partition_key = '{key}' ORDER BY lane, id"
-        ));
-        let expected: Vec<String> =
-            (0..ODD.len()).filter(|at| format!("p{}", at % 2) == key).map(|at| at.to_string()).collect();
-        assert_eq!(payloads.lines().collect::<Vec<_>>(), expected);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,9 +147,9 @@ async fn everything_arrives_as_it_was_and_the_directory_says_where_it_is() {
     let to = begin(directory.path(), &database).await.unwrap();
     let all = moved(&to).await.unwrap();
     assert_eq!(rows(&all, "thing"), things().len() as u64);
-    assert_eq!((rows(&all, "counter"), rows(&all, "outbox")), (1, ODD.len() as u64));
+    assert_eq!(rows(&all, "counter"), 1);
     assert!(all.iter().all(|arrived| !arrived.was_there));
-    to.finish().await.unwrap();
+    end(to).await;
     check(&database, revision).await;
     for refused in [open(directory.path()).map(drop), begin(directory.path(), &database).await.map(drop)] {
         let Err(StoreError::Refused(why)) = refused else { panic!("{refused:?}") };
@@ -181,7 +176,7 @@ async fn a_move_that_was_cut_off_goes_on_behind_what_has_arrived_and_nobody_serv
     let were_there: Vec<_> =
         all.iter().filter(|arrived| arrived.was_there).map(|arrived| arrived.part.as_str()).collect();
     assert_eq!(were_there, ["thing"]);
-    to.finish().await.unwrap();
+    end(to).await;
     check(&database, revision).await;
 }
 
@@ -190,7 +185,7 @@ async fn what_arrived_otherwise_than_it_was_sent_is_noticed() {
     for change in [
         "UPDATE twinhub.thing SET doc = replace(doc, 'xx', 'xy') WHERE id = 'n7'",
         "UPDATE twinhub.digital_twin SET doc = doc || '{\"more\": 1}' WHERE id = '0'",
-        "DELETE FROM twinhub.outbox WHERE id = (SELECT max(id) FROM twinhub.outbox)",
+        "DELETE FROM twinhub.counter",
     ] {
         let Some(database) = test_postgres::database() else { return };
         let (_, directory) = filled().await;
@@ -213,12 +208,73 @@ async fn a_database_with_anything_in_it_that_came_from_elsewhere_is_refused() {
         panic!("taken")
     };
     assert!(why.contains("another directory"), "{why}");
-    first.finish().await.unwrap();
+    end(first).await;
     let Err(StoreError::Refused(why)) = begin(other.path(), &database).await.map(drop) else {
         panic!("taken")
     };
     assert!(why.contains("not empty"), "{why}");
-    // Whoever thinks better of it goes on from the directory.
-    std::fs::remove_file(other.path().join("moved")).unwrap();
+    // It was refused before anything was said in the directory.
     assert!(open(other.path()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_a_server_uses_is_refused() {
+    let Some(database) = test_postgres::database() else { return };
+    let (_, directory) = filled().await;
+    let store = Store::open(&on(&database)).unwrap();
+    let length = std::time::Duration::from_secs(60);
+    assert!(store.leases().take("sole_server", store.node(), length).await.unwrap().is_some());
+    let Err(StoreError::Refused(why)) = begin(directory.path(), &database).await.map(drop) else {
+        panic!("taken")
+    };
+    assert!(why.contains("a server uses the database"), "{why}");
+    assert!(open(directory.path()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_in_which_events_wait_to_be_told_is_refused() {
+    let Some(database) = test_postgres::database() else { return };
+    let (_, directory) = filled().await;
+    let store = open(directory.path()).unwrap();
+    let mut batch = Batch::default();
+    let instance = InstanceId::from_stored("i");
+    batch.outbox(OutboxEntry { instance, partition_key: "p".to_owned(), payload: vec![1] });
+    store.commit(batch).await.unwrap();
+    let id = store.outbox(0, 10).await.unwrap()[0].id;
+    drop(store);
+    let Err(StoreError::Refused(why)) = begin(directory.path(), &database).await.map(drop) else {
+        panic!("taken")
+    };
+    assert!(why.contains("1 events wait"), "{why}");
+    let store = open(directory.path()).unwrap();
+    store.outbox_done([id]).await.unwrap();
+    // What was told is deleted with the next commit, whatever that is of.
+    store.commit(Batch::default()).await.unwrap();
+    drop(store);
+    assert!(begin(directory.path(), &database).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_server_starts_on_either_side_before_the_end_and_a_move_that_was_cut_off_there_is_ended_by_the_next_call()
+ {
+    let Some(database) = test_postgres::database() else { return };
+    let (revision, directory) = filled().await;
+    let refused = || match Store::open(&on(&database)) {
+        Err(StoreError::Refused(why)) => why,
+        opened => panic!("{:?}", opened.map(drop)),
+    };
+    let to = begin(directory.path(), &database).await.unwrap();
+    assert!(refused().contains("twinhub move"));
+    moved(&to).await.unwrap();
+    to.finish().unwrap();
+    drop(to);
+    assert!(refused().contains("twinhub move"));
+    let Err(StoreError::Refused(why)) = open(directory.path()).map(drop) else { panic!("it is served") };
+    assert!(why.contains("has moved"), "{why}");
+    let to = begin(directory.path(), &database).await.unwrap();
+    assert!(to.is_over());
+    to.forget().await.unwrap();
+    assert!(Store::open(&on(&database)).is_ok());
+    check(&database, revision).await;
+    assert!(matches!(begin(directory.path(), &database).await, Err(StoreError::Refused(_))));
 }
