@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
 /// Instance and identity.
 type Key = (String, String);
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Who wants to know that a session ended. Often two ask at once: whoever closes it from afar, and the door that lets it go.
+type Ends = BTreeMap<(Key, u64), Vec<Answer<bool>>>;
 
 pub(crate) enum Request {
     Begin { key: Key, node: Node, since: Timestamp, answer: Answer<Begun> },
@@ -85,7 +87,7 @@ impl Group {
     }
 
     pub(super) async fn work(&mut self, requests: Vec<Request>) {
-        let mut ends = BTreeMap::new();
+        let mut ends: Ends = BTreeMap::new();
         let mut rounds: Vec<BTreeMap<Key, Begin>> = Vec::new();
         for request in requests {
             match request {
@@ -96,7 +98,7 @@ impl Group {
                         None => rounds.push(BTreeMap::from([(key, begin)])),
                     }
                 }
-                Request::End { key, epoch, answer } => drop(ends.insert((key, epoch), answer)),
+                Request::End { key, epoch, answer } => ends.entry((key, epoch)).or_default().push(answer),
             }
         }
         if !ends.is_empty() {
@@ -126,7 +128,7 @@ impl Group {
         Ok(rows.iter().map(begun).collect())
     }
 
-    async fn end(&mut self, ends: BTreeMap<(Key, u64), Answer<bool>>) {
+    async fn end(&mut self, ends: Ends) {
         let parameters = || {
             vec![
                 Parameter::Texts(ends.keys().map(|((instance, _), _)| Cow::from(instance)).collect()),
@@ -138,8 +140,12 @@ impl Group {
         let ended = self.tries(END, parameters).await.map(Option::unwrap_or_default);
         let key = |row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1));
         let ended = ended.map(|rows| rows.iter().map(key).collect::<BTreeSet<_>>());
-        for ((key, _), answer) in ends {
-            let _ = answer.send(ended.as_ref().map(|ended| ended.contains(&key)).map_err(Clone::clone));
+        for ((key, _), answers) in ends {
+            for (at, answer) in answers.into_iter().enumerate() {
+                // It ends once: for whoever asked first.
+                let told = ended.as_ref().map(|ended| at == 0 && ended.contains(&key));
+                let _ = answer.send(told.map_err(Clone::clone));
+            }
         }
     }
 

@@ -51,6 +51,28 @@ async fn what_a_beginning_answers_is_read_again_when_the_answer_is_lost() {
 }
 
 #[tokio::test]
+async fn whoever_ends_a_session_at_once_with_another_is_answered_and_it_ends_for_one() {
+    let Some(database) = test_postgres::database() else { return };
+    let postgres = open(&database);
+    let live = postgres.live();
+    let begun = live.begin(live.node(), &instance(), &id("dev1"), since()).await.unwrap();
+    let key = || ("i".to_owned(), "dev1".to_owned());
+    let (requests, answers): (Vec<_>, Vec<_>) = (0..3)
+        .map(|_| {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            (group::Request::End { key: key(), epoch: begun.epoch, answer }, answered)
+        })
+        .unzip();
+    group::Group::new(postgres.database().clone()).work(requests).await;
+    let mut told = Vec::new();
+    for answered in answers {
+        told.push(answered.await.expect("nobody is left without an answer").unwrap());
+    }
+    assert_eq!(told, [true, false, false]);
+    assert_eq!(connected(&live).await, 0);
+}
+
+#[tokio::test]
 async fn a_connection_that_was_cut_loses_no_session() {
     let Some(database) = test_postgres::database() else { return };
     let postgres = open(&database);
