@@ -1,10 +1,12 @@
-//! Devices that connect, take over from each other, send telemetry and go.
+//! Devices that connect to either house, take over from each other, send telemetry, answer direct methods and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use access::Caller;
 use bytes::Bytes;
+use fastrand::Rng;
+use hub::direct_method::MethodRequest;
 use hub::{Command, DeviceAuthentication, Session};
 use parking_lot::Mutex;
 
@@ -16,10 +18,17 @@ use crate::world::{Outcome, World};
 pub(crate) struct Told {
     /// The greatest epoch of each identity.
     epochs: BTreeMap<String, u64>,
+    /// The greatest epoch of each before a connect of which nobody knows. Whether the store names another owner since then nobody was
+    /// told, and so nobody told the one before it.
+    unclear: BTreeMap<String, u64>,
     /// Messages that the hub took, and those of which nobody knows.
     taken: BTreeSet<String>,
     unknown: BTreeSet<String>,
     sent: u64,
+    /// Direct methods by number: under which epochs devices were given them.
+    methods: BTreeMap<u64, Vec<u64>>,
+    /// How many calls were answered by a device.
+    answered: u64,
     /// Sessions that are still open at the end.
     open: Vec<(String, Connection)>,
 }
@@ -33,10 +42,77 @@ struct Connection {
 }
 
 impl Connection {
-    /// Because it was told so, or because its house has gone.
-    fn is_over(&self, world: &World) -> bool {
-        let mut commands = std::iter::from_fn(|| self.session.try_next_command());
-        world.node() != Some(self.house) || commands.any(|command| matches!(command, Command::Close(_)))
+    /// Because it was told so, or because its house has gone. Does what it is asked for until then.
+    fn is_over(&self, world: &World, told: &Shared) -> bool {
+        while let Some(command) = self.session.try_next_command() {
+            if matches!(command, Command::Close(_)) {
+                return true;
+            }
+            self.obey(world, command, told);
+        }
+        world.house_on(self.house).is_none()
+    }
+
+    fn obey(&self, world: &World, command: Command, told: &Shared) {
+        let Command::InvokeMethod { request_id, payload, .. } = command else { return };
+        let (session, epoch) = (&self.session, self.session.epoch());
+        let number = serde_json::from_slice(&payload).unwrap_or_default();
+        let mut told = told.lock();
+        let given = told.methods.entry(number).or_default();
+        given.push(epoch);
+        if given.len() > 1 {
+            world.fail(format!("method {number} was given to sessions of the epochs {given:?}"));
+        }
+        drop(told);
+        let answer = Bytes::from(format!("[{number},{epoch}]"));
+        session.hub().complete_method(session, request_id, 200, answer);
+    }
+
+    /// Waits, and does what it is asked for meanwhile.
+    async fn listen(&self, world: &World, rng: &mut Rng, told: &Shared) {
+        let pause = world.pause(rng, 500);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut pause => return,
+                command = self.session.next_command() => match command {
+                    Command::Close(_) => return,
+                    command => self.obey(world, command, told),
+                },
+            }
+        }
+    }
+}
+
+/// Calls a direct method, which reaches the newest session once, on whatever house.
+pub(crate) async fn call(world: Arc<World>, name: String, told: Shared) {
+    let mut rng = world.fork();
+    let mut number = rng.u64(..) >> 32 << 16;
+    while !world.is_over() {
+        world.pause(&mut rng, 1_500).await;
+        number += 1;
+        let floor = told.lock().epochs.get(&name).copied().unwrap_or_default();
+        let request = MethodRequest {
+            name: "count".to_owned(),
+            payload: serde_json::from_str(&number.to_string()).ok(),
+            connect_timeout_seconds: Some(rng.u64(0..3)),
+            response_timeout_seconds: Some(5),
+        };
+        let called = world.ask(format!("call {number} of {name}"), async |house| {
+            house.hub().invoke_method(&Caller::system(), &identity(&name), request).await
+        });
+        let Some(response) = called.await.ok() else { continue };
+        let answer = response.payload.and_then(|payload| serde_json::from_str(payload.get()).ok());
+        let (answered, epoch): (u64, u64) = answer.unwrap_or_default();
+        let mut told = told.lock();
+        told.answered += 1;
+        if answered != number || told.methods.get(&number) != Some(&vec![epoch]) {
+            world.fail(format!("method {number} of {name} was answered with {answered} of epoch {epoch}"));
+        }
+        if epoch < floor {
+            world.fail(format!("method {number} went to epoch {epoch} of {name}, behind {floor}"));
+        }
     }
 }
 
@@ -47,9 +123,9 @@ pub(crate) async fn connect(world: Arc<World>, name: String, told: Shared) {
         world.pause(&mut rng, 3_000).await;
         let Some(connection) = open(&world, &name, &told).await else { continue };
         for _ in 0..rng.u8(0..6) {
-            world.pause(&mut rng, 500).await;
-            send(&world, &name, &connection.session, &told).await;
-            if connection.is_over(&world) {
+            connection.listen(&world, &mut rng, &told).await;
+            send(&world, &name, &connection, &told).await;
+            if connection.is_over(&world, &told) {
                 break;
             }
         }
@@ -72,9 +148,15 @@ async fn open(world: &World, name: &str, told: &Shared) -> Option<Connection> {
             auth_method: "simulated".to_owned(),
         };
         let session = hub.open_session(authentication, None).await?;
-        Ok::<_, hub::Error>(Connection { session, house: house.store.node().number })
+        session.listen_to_methods(true);
+        Ok::<_, hub::Error>(Connection { session, house: house.number() })
     });
-    let connection = opened.await.ok()?;
+    let Some(connection) = opened.await.ok() else {
+        let mut told = told.lock();
+        let floor = told.epochs.get(name).copied().unwrap_or_default();
+        told.unclear.insert(name.to_owned(), floor);
+        return None;
+    };
     let session = &connection.session;
     let epoch = session.epoch();
     if epoch <= floor {
@@ -87,13 +169,15 @@ async fn open(world: &World, name: &str, told: &Shared) -> Option<Connection> {
     Some(connection)
 }
 
-async fn send(world: &World, name: &str, session: &Session, told: &Shared) {
+async fn send(world: &World, name: &str, connection: &Connection, told: &Shared) {
+    let session = &connection.session;
+    let Some(house) = world.house_on(connection.house) else { return };
     let body = {
         let mut told = told.lock();
         told.sent += 1;
         format!("telemetry {name} {}", told.sent)
     };
-    let sent = world.ask(format!("send {body}"), async |_| {
+    let sent = world.ask_this(&house, format!("send {body}"), async |_| {
         let bytes = Bytes::from(body.clone().into_bytes());
         session.hub().send_telemetry(session, session.message(), bytes).await
     });
@@ -123,6 +207,7 @@ pub(crate) fn check_telemetry(world: &World, told: &Shared, bodies: &[String]) {
             world.fail(format!("'{body}' is there {times} times"));
         }
     }
+    world.note(&format!("{} calls of {} were answered", told.answered, told.methods.len()));
     world.note(&format!("{} messages were taken, of {} nobody knew", told.taken.len(), told.unknown.len()));
 }
 
@@ -131,10 +216,13 @@ pub(crate) async fn check_sessions(world: &World, told: &Shared) {
     let open = std::mem::take(&mut told.lock().open);
     let mut alive: BTreeMap<String, u64> = BTreeMap::new();
     for (name, connection) in &open {
-        if connection.is_over(world) {
+        if connection.is_over(world, told) {
             continue;
         }
         let session = &connection.session;
+        if told.lock().unclear.get(name).is_some_and(|floor| session.epoch() <= *floor) {
+            continue;
+        }
         if let Some(other) = alive.insert(name.clone(), session.epoch()) {
             world.fail(format!("{name} has sessions of the epochs {other} and {}", session.epoch()));
         }

@@ -10,9 +10,11 @@ use base::tasks::Tasks;
 use base::{Clock, InstanceId, Throttle};
 use digital_twins::Instances;
 use events::{Address, EventHubs, EventStreamSettings, Events, Way, Ways};
+use hub::bus::Bus;
 use hub::{Hub, Hubs};
 use provisioning::Services;
 use resource_manager::ResourceManager;
+use store::changes::{Changes, Keeper};
 use store::memory::Database;
 use store::{Options, Store, Streams};
 
@@ -32,6 +34,15 @@ impl EventHubs for OneEventHub {
     }
 }
 
+/// What a house stands on.
+struct Ground<'a> {
+    store: Store,
+    tasks: Tasks,
+    database: &'a Database,
+    clock: &'a Clock,
+    way: Arc<dyn Bus>,
+}
+
 pub(crate) struct House {
     pub(crate) store: Store,
     pub(crate) streams: Streams,
@@ -47,17 +58,19 @@ pub(crate) struct House {
 
 impl House {
     /// Fails where the store does; what was begun is then cut off.
-    pub(crate) async fn open(database: &Database, clock: &Clock) -> Result<Self, String> {
+    pub(crate) async fn open(database: &Database, clock: &Clock, way: Arc<dyn Bus>) -> Result<Self, String> {
         let store = Store::on_memory(database);
         let tasks = Tasks::new();
-        let opened = Self::start(store.clone(), tasks.clone(), database, clock).await;
+        let opened =
+            Self::start(Ground { store: store.clone(), tasks: tasks.clone(), database, clock, way }).await;
         if opened.is_err() {
             end(database, &store, &tasks).await;
         }
         opened
     }
 
-    async fn start(store: Store, tasks: Tasks, database: &Database, clock: &Clock) -> Result<Self, String> {
+    async fn start(ground: Ground<'_>) -> Result<Self, String> {
+        let Ground { store, tasks, database, clock, way } = ground;
         let clock = clock.clone();
         let hosts = Hosts::new("localhost", 443, EveryName);
         let streams = Streams::beside(&store, &Options::memory()).map_err(text)?;
@@ -72,7 +85,7 @@ impl House {
             outbound: Arc::new(NoOutbound),
         });
         let throttle = Throttle::unlimited();
-        let hubs = Hubs::new(hub::Context {
+        let context = hub::Context {
             store: store.clone(),
             streams: streams.clone(),
             events: events.clone(),
@@ -80,7 +93,8 @@ impl House {
             throttle: throttle.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
-        });
+        };
+        let hubs = Hubs::on_bus(context, None, way);
         hubs.load().await.map_err(text)?;
         let services = Services::new(provisioning::Context {
             store: store.clone(),
@@ -109,8 +123,8 @@ impl House {
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),
-            event_hubs,
-            clock,
+            event_hubs: event_hubs.clone(),
+            clock: clock.clone(),
             hosts,
             tasks: tasks.clone(),
             directory: directory.clone(),
@@ -120,9 +134,33 @@ impl House {
             settings: resource_manager::Settings::default(),
         });
         events.start().await.map_err(text)?;
-        manager.start();
         let database = database.clone();
-        Ok(Self { store, streams, events, hubs, services, instances, manager, directory, tasks, database })
+        let house =
+            Self { store, streams, events, hubs, services, instances, manager, directory, tasks, database };
+        house.follow_others(&event_hubs, &clock);
+        house.manager.start();
+        Ok(house)
+    }
+
+    /// As in the server: whoever keeps something in memory reads it again when another house has changed it.
+    fn follow_others(&self, event_hubs: &event_hubs::Namespaces, clock: &Clock) {
+        let keepers: Vec<Box<dyn Keeper>> = vec![
+            Box::new(self.directory.clone()),
+            Box::new(store::Instances::clone(event_hubs)),
+            Box::new(store::Instances::clone(&self.hubs)),
+            Box::new(store::Instances::clone(&self.services)),
+            Box::new(store::Instances::clone(&self.instances)),
+            Box::new(self.events.clone()),
+            Box::new(self.manager.clone()),
+        ];
+        let (changes, time, stopping) =
+            (Changes::new(&self.store, keepers), clock.clone(), self.tasks.stopping());
+        let work = move || changes.clone().keep_looking(time.clone(), stopping.clone());
+        self.tasks.keep("changes by others", clock, work);
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.store.node().number
     }
 
     /// As when the process is killed: nothing that was begun goes on.

@@ -1,5 +1,5 @@
-//! A house without doors on the hostile engine: devices and services use it, it is killed and comes up again, everything goes wrong
-//! that may, and what was acknowledged is held against what is there. All of it by a seed, which replays.
+//! Two houses without doors on one hostile engine: devices and services use both, they are killed and come up again, everything goes
+//! wrong that may, and what was acknowledged is held against what is there. All of it by a seed, which replays.
 
 pub mod chance;
 mod connections;
@@ -8,6 +8,7 @@ mod house;
 mod registrations;
 mod registry;
 mod resources;
+mod way;
 mod world;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use access::Caller;
 use base::{ConnectionString, IfMatch, Key};
 use digital_twins::NewEventRoute;
 use events::{Address, Endpoint, Event, Target};
+use fastrand::Rng;
 use hub::device::DeviceSpec;
 use resource_manager::Defaults;
 use store::memory::Odds;
@@ -24,7 +26,7 @@ use store::{Batch, Position};
 use tokio::task::JoinSet;
 
 use self::house::{CHANGES, event_hubs_instance, text};
-use self::world::World;
+use self::world::{PLACES, World};
 
 /// Simulated time in which everybody acts.
 const LENGTH: Duration = Duration::from_secs(60);
@@ -62,13 +64,16 @@ pub fn run(seed: u64) -> Report {
 async fn simulate(seed: u64) -> Report {
     let world = World::new(seed, LENGTH);
     let key = Key::generate(64);
-    world.open_house().await;
+    world.open_house(0).await;
     if let Err(why) = furnish(&world, &key).await {
         world.fail(format!("it could not begin: {why}"));
     }
     let time = Arc::clone(&world);
     let mut clock = JoinSet::new();
     clock.spawn_local(async move { time.pass_time().await });
+    for place in 1..PLACES {
+        world.open_house(place).await;
+    }
     act(&world, &key).await;
     Report { seed, sum: world.sum(), fault: world.fault(), notes: world.notes() }
 }
@@ -116,6 +121,7 @@ async fn act(world: &Arc<World>, key: &Key) {
         for _ in 0..2 {
             actors.spawn_local(connections::connect(w(), name.to_owned(), Arc::clone(&told)));
         }
+        actors.spawn_local(connections::call(w(), name.to_owned(), Arc::clone(&told)));
     }
     for number in 0..6 {
         actors.spawn_local(graph::change_twin(w(), format!("room{number}"), Arc::clone(&committed)));
@@ -155,20 +161,33 @@ async fn disturb(world: Arc<World>) {
         let odds = [Odds::DISORDER, Odds::HOSTILE, Odds::HOSTILE][rng.usize(0..3)];
         world.database.set_odds(odds);
         world.pause(&mut rng, 15_000).await;
-        if rng.bool() {
-            let left = world.leave_house();
-            // One that hangs goes on for a while beside its successor: nothing but leases and revisions keeps them apart.
-            let hangs = rng.bool();
-            if let (Some(left), false) = (&left, hangs) {
-                left.kill().await;
-            }
-            world.pause(&mut rng, 2_000).await;
-            world.open_house().await;
-            if let (Some(left), true) = (&left, hangs) {
-                world.pause(&mut rng, 15_000).await;
-                left.kill().await;
-            }
+        // None, either, or both.
+        let ending: Vec<usize> = (0..PLACES).filter(|_| rng.bool()).collect();
+        if !ending.is_empty() {
+            end_and_begin(&world, &mut rng, &ending).await;
         }
+    }
+}
+
+async fn end_and_begin(world: &World, rng: &mut Rng, places: &[usize]) {
+    let mut hanging = Vec::new();
+    for left in places.iter().filter_map(|place| world.leave_house(*place)) {
+        // One that hangs goes on for a while beside its successor: nothing but leases and revisions keeps them apart.
+        if rng.bool() {
+            hanging.push(left);
+        } else {
+            left.kill().await;
+        }
+    }
+    world.pause(rng, 2_000).await;
+    for place in places {
+        world.open_house(*place).await;
+    }
+    if !hanging.is_empty() {
+        world.pause(rng, 15_000).await;
+    }
+    for left in hanging {
+        left.kill().await;
     }
 }
 

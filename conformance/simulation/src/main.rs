@@ -5,36 +5,45 @@ use std::time::Duration;
 
 use base::Clock;
 
+const MINUTES: u64 = 10;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (mut seed, mut minutes) = (None, 10);
-    for pair in arguments.chunks(2) {
-        match pair {
-            [name, value] if name == "--seed" => seed = value.parse().ok(),
-            [name, value] if name == "--minutes" => minutes = value.parse().unwrap_or(minutes),
-            _ => {
-                eprintln!("usage: simulation [--seed S] [--minutes M]");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    match seed {
-        Some(seed) => tell(&simulation::run(seed)),
-        None => soak(Duration::from_mins(minutes)),
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => soak(MINUTES),
+        ["--seed", seed] => seed.parse().map_or_else(|_| usage(), |seed| tell(&simulation::run(seed))),
+        ["--minutes", minutes] => minutes.parse().map_or_else(|_| usage(), soak),
+        _ => usage(),
     }
 }
 
+fn usage() -> ExitCode {
+    eprintln!(
+        "usage: cargo xtask soak [--minutes M | --seed S], both whole numbers; without, {MINUTES} minutes"
+    );
+    ExitCode::FAILURE
+}
+
 /// Until time is over or something is wrong.
-fn soak(length: Duration) -> ExitCode {
+fn soak(minutes: u64) -> ExitCode {
     let clock = Clock::system();
-    let end = clock.elapsed().plus(length);
+    let (begun, mut well) = (clock.elapsed(), 0_u32);
+    let end = begun.plus(Duration::from_mins(minutes));
     let mut seed = clock.now().ticks().unsigned_abs();
     while clock.elapsed() < end {
         let report = simulation::run(seed);
         if report.fault.is_some() {
             return tell(&report);
         }
-        println!("seed {seed}: {} things happened, and all is well", report.notes.len());
+        well += 1;
+        let seconds = clock.elapsed().since(begun).as_secs();
+        let a_minute = f64::from(well) * 60.0 / clock.elapsed().since(begun).as_secs_f64();
+        println!(
+            "{:>2}:{:02} of {minutes}:00  seed {seed} is well, {} things happened; {well} seeds, {a_minute:.0} a minute",
+            seconds / 60,
+            seconds % 60,
+            report.notes.len()
+        );
         seed = seed.wrapping_add(1);
     }
     ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! Hubs and Digital Twins instances that are made and deleted through Resource Manager, and what is left of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Caller;
 use base::IfMatch;
@@ -9,6 +10,9 @@ use resource_manager::{Error, GroupId, ResourceId, ResourceType, instance, iot_h
 
 use crate::house::House;
 use crate::world::World;
+
+/// Two looks of a house at what others have changed, on an engine that is slow.
+const SOON: Duration = Duration::from_secs(4);
 
 /// What resources of this module are called; nothing else begins so.
 const NAME: &str = "passing";
@@ -81,23 +85,50 @@ async fn use_it(world: &World, place: &Place) {
     used.await;
 }
 
-/// Deletes what is there, and looks whether anything is left.
+/// Makes and deletes each once more, while every house goes by it soon; and looks whether anything is left.
 pub(crate) async fn check(world: &World) {
     for place in places() {
-        let mut turns = 0;
-        while is_there(world, &place).await {
-            delete(world, &place).await;
-            world.clock.sleep(std::time::Duration::from_secs(1)).await;
+        let (mut turns, mut was_found) = (0, false);
+        while is_there(world, &place).await || !was_found {
+            if was_found {
+                delete(world, &place).await;
+            } else {
+                make(world, &place).await;
+            }
+            world.clock.sleep(Duration::from_secs(1)).await;
+            if !was_found && world.houses().iter().any(|house| is_found(house, &place)) {
+                was_found = true;
+                all_go_by(world, &place, true).await;
+            }
             turns += 1;
             if turns > 300 {
-                return world.fail(format!("{} is not deleted after {turns} s", place.name));
+                return world.fail(format!("{} is not made and deleted after {turns} s", place.name));
             }
         }
+        all_go_by(world, &place, false).await;
     }
     for kind in ["hub", "twins", "digitaltwins", "adt"] {
         for left in world.database.left_of(&format!("{kind}-{NAME}")) {
             world.fail(format!("of an instance that was deleted is left {left}"));
         }
+    }
+}
+
+/// What one house has done, the others know soon.
+async fn all_go_by(world: &World, place: &Place, is: bool) {
+    world.clock.sleep(SOON).await;
+    for house in world.houses() {
+        if is_found(&house, place) != is {
+            world.fail(format!("house {} finds {} to be there: {}", house.number(), place.name, !is));
+        }
+    }
+}
+
+/// By what the house keeps in memory.
+fn is_found(house: &House, place: &Place) -> bool {
+    match place.resource_type {
+        ResourceType::IotHub => house.hubs.find(&place.name).is_some(),
+        _ => house.instances.find(&place.name).is_some(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What one run is made of: the database, which outlives every house, the house that is up, time, chance, and what was noted.
+//! What one run is made of: the database, which outlives every house, the houses that are up, the way between them, time, chance, and
+//! what was noted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,22 @@ use tokio::sync::watch;
 
 use crate::graph;
 use crate::house::House;
+use crate::way::Way;
 
 /// Time passes in such steps, whenever nobody has anything to do.
 const STEP: Duration = Duration::from_millis(20);
 /// A house that has not answered by then never will.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// So many houses serve at once, each in its place.
+pub(crate) const PLACES: usize = 2;
+
 pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) clock: Clock,
     rng: Mutex<Rng>,
-    house: watch::Sender<Option<Arc<House>>>,
+    houses: watch::Sender<[Option<Arc<House>>; PLACES]>,
+    way: Arc<Way>,
     until: Elapsed,
     notes: Mutex<Notes>,
 }
@@ -53,12 +59,14 @@ impl World {
     pub(crate) fn new(seed: u64, length: Duration) -> Arc<Self> {
         let clock = Clock::manual("2026-01-02T03:04:05Z".parse().expect("a time"));
         let database = Database::hostile(clock.clone(), seed, Odds::NONE);
+        let mut rng = Rng::with_seed(seed);
         Arc::new(Self {
             until: clock.elapsed().plus(length),
             database,
+            way: Arc::new(Way::new(clock.clone(), rng.fork())),
             clock,
-            rng: Mutex::new(Rng::with_seed(seed)),
-            house: watch::Sender::new(None),
+            rng: Mutex::new(rng),
+            houses: watch::Sender::default(),
             notes: Mutex::default(),
         })
     }
@@ -83,25 +91,34 @@ impl World {
         self.clock.sleep(Duration::from_millis(rng.u64(1..=longest_ms))).await;
     }
 
+    /// Any that is up.
     pub(crate) async fn house(&self) -> Arc<House> {
-        let mut house = self.house.subscribe();
-        let up = house.wait_for(Option::is_some).await.expect("the world is there");
-        Arc::clone(up.as_ref().expect("it was waited for"))
+        let mut houses = self.houses.subscribe();
+        let is_any = |houses: &[Option<Arc<House>>; PLACES]| houses.iter().any(Option::is_some);
+        drop(houses.wait_for(is_any).await.expect("the world is there"));
+        let up = self.houses();
+        Arc::clone(&up[self.rng.lock().usize(0..up.len())])
     }
 
-    /// By which the house that is up is known among all that there were.
-    pub(crate) fn node(&self) -> Option<u32> {
-        self.house.borrow().as_ref().map(|house| house.store.node().number)
+    /// All that are up.
+    pub(crate) fn houses(&self) -> Vec<Arc<House>> {
+        self.houses.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// The house on this node, if it is up.
+    pub(crate) fn house_on(&self, node: u32) -> Option<Arc<House>> {
+        self.houses().into_iter().find(|house| house.number() == node)
     }
 
     /// Until one stands; a start that fails is made again, as a process would be.
-    pub(crate) async fn open_house(&self) {
+    pub(crate) async fn open_house(&self, place: usize) {
         loop {
-            match House::open(&self.database, &self.clock).await {
+            let way = Arc::clone(&self.way);
+            match House::open(&self.database, &self.clock, way).await {
                 Ok(house) => {
                     self.compile(&house).await;
-                    self.note(&format!("a house is up on node {}", house.store.node().number));
-                    return drop(self.house.send_replace(Some(Arc::new(house))));
+                    self.note(&format!("a house is up on node {}", house.number()));
+                    return self.houses.send_modify(|houses| houses[place] = Some(Arc::new(house)));
                 }
                 Err(why) => self.note(&format!("a house did not come up: {why}")),
             }
@@ -118,25 +135,38 @@ impl World {
     }
 
     /// Nobody reaches the house any more, and whoever has it kills it, now or later.
-    pub(crate) fn leave_house(&self) -> Option<Arc<House>> {
-        let house = self.house.send_replace(None)?;
-        self.note(&format!("the house on node {} is out of reach", house.store.node().number));
+    pub(crate) fn leave_house(&self, place: usize) -> Option<Arc<House>> {
+        let mut left = None;
+        self.houses.send_modify(|houses| left = houses[place].take());
+        let house = left?;
+        self.way.cut(house.number());
+        self.note(&format!("the house on node {} is out of reach", house.number()));
         Some(house)
     }
 
-    /// Asks the house that is up, and notes what it said.
+    /// Asks one that is up, and notes what it said.
     pub(crate) async fn ask<T, E: std::fmt::Debug>(
         &self,
         what: impl Into<String>,
         ask: impl AsyncFnOnce(&House) -> Result<T, E>,
     ) -> Outcome<T, E> {
-        let (what, house) = (what.into(), self.house().await);
-        let mut up = self.house.subscribe();
-        let went = up.wait_for(|up| !up.as_ref().is_some_and(|up| Arc::ptr_eq(up, &house)));
+        let house = self.house().await;
+        self.ask_this(&house, what, ask).await
+    }
+
+    pub(crate) async fn ask_this<T, E: std::fmt::Debug>(
+        &self,
+        house: &Arc<House>,
+        what: impl Into<String>,
+        ask: impl AsyncFnOnce(&House) -> Result<T, E>,
+    ) -> Outcome<T, E> {
+        let what = format!("{} at {}", what.into(), house.number());
+        let mut up = self.houses.subscribe();
+        let went = up.wait_for(|up| !up.iter().flatten().any(|up| Arc::ptr_eq(up, house)));
         let outcome = tokio::select! {
             biased;
             _ = went => Outcome::Cut,
-            answer = tokio::time::timeout(PATIENCE, ask(&house)) => {
+            answer = tokio::time::timeout(PATIENCE, ask(house)) => {
                 if answer.is_err() {
                     self.fail(format!("{what} was never answered"));
                 }

@@ -63,9 +63,9 @@ impl Hubs {
         Self::start(Surroundings { context, node: None, bus: Arc::new(InProcess::default()) })
     }
 
-    /// Those of one node of several, which reach each other over a bus.
-    pub fn on_bus(context: Context, node: Node, bus: Arc<dyn Bus>) -> Self {
-        Self::start(Surroundings { context, node: Some(node), bus })
+    /// Those of one node of several, which reach each other over a bus. Without a node, the one that the store is.
+    pub fn on_bus(context: Context, node: Option<Node>, bus: Arc<dyn Bus>) -> Self {
+        Self::start(Surroundings { context, node, bus })
     }
 
     fn start(surroundings: Surroundings) -> Self {

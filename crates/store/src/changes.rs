@@ -108,7 +108,7 @@ impl Changes {
 impl Store {
     /// Whether other processes may write what this one reads.
     pub fn is_shared(&self) -> bool {
-        matches!(self.engine(), Engine::Postgres(_))
+        !matches!(self.engine(), Engine::Sqlite(_))
     }
 
     /// For deletions that no batch makes.
@@ -125,7 +125,7 @@ impl Store {
             Engine::Sqlite(_) => Ok(Counts::new()),
             Engine::Postgres(postgres) => postgres.counters_of(COUNTED).await,
             #[cfg(any(test, feature = "memory"))]
-            Engine::Memory(_) => Ok(Counts::new()),
+            Engine::Memory(memory) => memory.counters_of(COUNTED).await,
         }
     }
 }

@@ -163,7 +163,7 @@ impl Houses {
 }
 
 async fn house(context: Context, node: Node, wire: &Arc<Wire>) -> TestHub {
-    let hubs = Hubs::on_bus(context.clone(), node, Arc::clone(wire) as Arc<dyn Bus>);
+    let hubs = Hubs::on_bus(context.clone(), Some(node), Arc::clone(wire) as Arc<dyn Bus>);
     hubs.load().await.unwrap();
     let hub = match hubs.find("hub") {
         Some(hub) => hub,

@@ -1,5 +1,6 @@
 //! Records and counters: each question goes over all there is.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use ::query::Plan;
@@ -70,7 +71,8 @@ impl Records for Memory {
         Ok(self.counter(counter).await? == 0)
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    async fn commit(&self, mut batch: Batch) -> Result<Committed, CommitError> {
+        batch.count_changes();
         if self.part().is_closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed.into());
         }
@@ -125,6 +127,10 @@ impl Records for Memory {
 }
 
 impl Memory {
+    pub(crate) async fn counters_of(&self, instance: &str) -> Result<BTreeMap<String, i64>, StoreError> {
+        self.part().step(|state| state.counters_of(instance)).await
+    }
+
     pub(crate) async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
         let rows = self.part().step(|state| {
             let behind = state.outbox.range(after + 1..).take(limit);
@@ -135,7 +141,7 @@ impl Memory {
 
     pub(crate) async fn outbox_bytes(&self) -> Result<Vec<(InstanceId, u64)>, StoreError> {
         let bytes = self.part().step(|state| {
-            let mut bytes = std::collections::BTreeMap::new();
+            let mut bytes = BTreeMap::new();
             for waiting in state.outbox.values() {
                 *bytes.entry(waiting.row.instance.clone()).or_insert(0) += waiting.row.payload.len() as u64;
             }

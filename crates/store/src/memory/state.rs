@@ -142,6 +142,12 @@ impl State {
         kept.copied().unwrap_or_else(count)
     }
 
+    /// Those that stand, by name.
+    pub(super) fn counters_of(&self, instance: &str) -> BTreeMap<String, i64> {
+        let of = self.counters.iter().filter(|((of, _), _)| of == instance);
+        of.map(|((_, name), number)| (name.clone(), *number)).collect()
+    }
+
     fn count(&self, instance: &str, counted: &Counted) -> i64 {
         let table = table::named(counted.table);
         let prefix = Key::new([instance]);
