@@ -314,6 +314,8 @@ pub const COMMITTERS: i32 = 2;
 /// What one group writes at most, but for a single batch that is larger; and what may wait (cluster.md §5.1, §10).
 pub const COMMIT_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// ours: how long the next of several hosts waits for the one before to answer as the primary.
+pub const DATABASE_HOST_MILLIS: u64 = 250;
 /// How long it is asked what became of a commit whose answer was lost (cluster.md §5.5), and the pause between questions.
 pub const DATABASE_UNKNOWN_SECONDS_MAX: u64 = 20;
 pub const DATABASE_PAUSE_MILLIS: u64 = 100;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use base::{Clock, Key, sas};
 use deadline::Deadline;
 use serde_json::{Value, json};
 use server::client::{ClientError, Https, Login, MqttClient, Refusal, Trust};
+use test_postgres::Signal;
 
 /// "At least fifty times" is the promise.
 const KILLS: usize = 50;
@@ -247,6 +249,29 @@ async fn nothing_acknowledged_is_lost_when_the_standby_takes_over_from_a_killed_
     let url = primary.url_of_both(&standby, records.name());
     // One fate of the database, and then one of the server on what was promoted.
     nothing_acknowledged_is_lost(&url, 2, Some(&take_over)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_standby_takes_over_from_a_frozen_primary_that_wakes_up() {
+    let Some(primary) = test_postgres::Server::start(&["fsync=on"]) else {
+        return test_postgres::did_not_run();
+    };
+    let (records, standby) = (primary.database(), primary.synchronous_standby());
+    let blows = AtomicUsize::new(0);
+    let blow = || {
+        if blows.fetch_add(1, Ordering::Relaxed) == 0 {
+            primary.signal_all(Signal::STOP);
+            standby.promote();
+        } else {
+            // It still takes itself for the primary, and stays beside the one that took over, while the server goes on and is
+            // killed and started again.
+            primary.signal_all(Signal::CONT);
+            let answers = || primary.try_query("postgres", "SELECT pg_is_in_recovery()");
+            assert!((0..1000).any(|_| answers().is_ok_and(|is_standby| is_standby.trim() == "f")));
+        }
+    };
+    let url = primary.url_of_both(&standby, records.name());
+    nothing_acknowledged_is_lost(&url, 4, Some(&blow)).await;
 }
 
 async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Option<&dyn Fn()>) {

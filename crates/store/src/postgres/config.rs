@@ -8,10 +8,11 @@ use base::caps;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::faults::Fault;
+use super::hosts::Hosts;
 use crate::error::StoreError;
 use crate::store::Durability;
 
@@ -25,6 +26,7 @@ const ROOTS: &str = "sslrootcert=";
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(super) database: tokio_postgres::Config,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) tls: MakeRustlsConnect,
     /// `Relaxed` takes a server that does not sync.
     pub(super) durability: Durability,
@@ -56,13 +58,16 @@ impl Config {
         let needs_tls = database.get_ssl_mode() != SslMode::Disable;
         // Of several hosts, the one that takes writes: reads go there too, since a standby may be behind.
         database.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        // In any order: an attempt that hangs at a frozen server takes all of its time, and the next one must not begin there too.
-        database.load_balance_hosts(LoadBalanceHosts::Random);
         database.application_name("twinhub").keepalives_idle(Duration::from_secs(30));
         if database.get_connect_timeout().is_none() {
             database.connect_timeout(Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX));
         }
+        if database.get_tcp_user_timeout().is_none() {
+            // A machine that is gone takes nothing any more, and says nothing of it.
+            database.tcp_user_timeout(Duration::from_secs(2 * caps::DATABASE_ANSWER_SECONDS_MAX));
+        }
         Ok(Self {
+            hosts: Arc::new(Hosts::of(&database)),
             database,
             tls: MakeRustlsConnect::new(tls(needs_tls, roots.as_deref())?),
             durability,

@@ -33,13 +33,11 @@ impl Connection {
     pub(crate) async fn open(config: &Config, handle: &Handle) -> Result<Self, StoreError> {
         let deadline = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
         let opened = tokio::time::timeout(deadline, Self::connect(config, handle)).await;
-        opened
-            .map_err(|_| StoreError::Unavailable("the database does not answer".into()))?
-            .map_err(Into::into)
+        opened.map_err(|_| StoreError::Unavailable("the database does not answer".into()))?
     }
 
-    async fn connect(config: &Config, handle: &Handle) -> Result<Self, tokio_postgres::Error> {
-        let (client, mut connection) = config.database.connect(config.tls.clone()).await?;
+    async fn connect(config: &Config, handle: &Handle) -> Result<Self, StoreError> {
+        let (client, mut connection) = config.hosts.connect(&config.tls).await?;
         let notices = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&notices);
         let driver = handle.spawn(async move {
@@ -65,6 +63,7 @@ impl Connection {
         // Owned from here on, so that the driver ends with us also when the settings fail.
         let opened = Self { client, notices, driver };
         opened.client.batch_execute(SETTINGS).await?;
+        config.hosts.refuse_earlier(&opened.client).await?;
         Ok(opened)
     }
 
@@ -112,7 +111,7 @@ impl deadpool_postgres::Connect for Connector {
         _: &tokio_postgres::Config,
     ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
         Box::pin(async move {
-            let (client, connection) = self.config.database.connect(self.config.tls.clone()).await?;
+            let (client, connection) = self.config.hosts.connect(&self.config.tls).await?;
             let driver = self.handle.spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection to the database ended");

@@ -12,6 +12,7 @@ mod document;
 pub(crate) mod escape;
 mod failure;
 mod faults;
+mod hosts;
 pub(crate) mod lane;
 mod leases;
 mod line;
@@ -30,6 +31,7 @@ mod tables;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::caps;
@@ -76,6 +78,8 @@ struct Inner {
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// For single statements that write.
     spare: Mutex<Option<Spare>>,
+    /// Of the primary that readers are connected to.
+    readers_timeline: AtomicU64,
     /// Dropped last: the others' connections live on it.
     reactor: Reactor,
 }
@@ -103,6 +107,7 @@ impl Postgres {
         workers.push(reactor.handle().spawn(Arc::clone(&sessions).work(desk.database.clone())));
         Ok(Self(Arc::new(Inner {
             readers,
+            readers_timeline: AtomicU64::new(0),
             turns: Turns::new(caps::DATABASE_QUERIES),
             declared: RwLock::default(),
             condition,
@@ -130,6 +135,11 @@ impl Postgres {
 
     /// A connection for reads, of a bounded number; waits for one to become free. It keeps prepared statements.
     pub(crate) async fn reader(&self) -> Result<Object, StoreError> {
+        // What is left of connections to the primary before, which might wake up and answer with what is long past.
+        let timeline = self.0.desk.database.config.hosts.timeline();
+        if self.0.readers_timeline.swap(timeline, Ordering::SeqCst) != timeline {
+            self.0.readers.retain(|_, _| false);
+        }
         self.0.readers.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error.into(),
             PoolError::Timeout(_) => StoreError::Busy,
@@ -242,6 +252,7 @@ impl Drop for Inner {
 }
 
 async fn prepare(config: &Config, handle: &Handle) -> Result<(i32, Condition), StoreError> {
+    config.hosts.look_around(&config.tls).await;
     let mut client = connection::plain(config, handle).await?;
     let condition = checks::look(&client, config.durability).await?;
     let (one, other) = (Connection::open(config, handle).await?, Connection::open(config, handle).await?);
@@ -257,6 +268,7 @@ async fn prepare(config: &Config, handle: &Handle) -> Result<(i32, Condition), S
 
 fn readers(config: &Config, handle: &Handle) -> Result<Pool, StoreError> {
     let connector = Connector { config: config.clone(), handle: handle.clone() };
+    let hosts = Arc::clone(&config.hosts);
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_connect(config.database.clone(), connector, recycling);
     let wait = Some(Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX));
@@ -268,6 +280,13 @@ fn readers(config: &Config, handle: &Handle) -> Result<Pool, StoreError> {
             Box::pin(
                 async move { client.batch_execute(&settings_of_readers()).await.map_err(HookError::Backend) },
             )
+        }))
+        .post_create(Hook::async_fn(move |client, _| {
+            let hosts = Arc::clone(&hosts);
+            Box::pin(async move {
+                let refused = |error: StoreError| HookError::message(error.to_string());
+                hosts.refuse_earlier(client).await.map_err(refused)
+            })
         }))
         .build()
         .map_err(|error| StoreError::Unavailable(error.to_string()))

@@ -98,19 +98,23 @@ fn set_standby(database: &Database, setting: &str) {
     database.query("SELECT pg_reload_conf()");
 }
 
-/// A commit that waits for a standby which does not come, and is cancelled by an operator. With its session.
-async fn cancelled_commit(fault: Option<Fault>) -> Option<(Database, Postgres, Asked, String)> {
-    let server = Server::start(&[])?;
-    let database = server.database();
-    let store = store(&database, fault);
-    // Until each committer has its line, whose opening would wait for the standby too.
+/// Until each committer has its line, whose opening would wait for a standby too.
+async fn open_lines(database: &Database, store: &Postgres) {
     for _ in 0..100 {
-        let (one, other) = (insert(&store, "x"), insert(&store, "y"));
+        let (one, other) = (insert(store, "x"), insert(store, "y"));
         let _ = (one.await, other.await);
         if database.query("SELECT count(*) FROM twinhub.commit_mark") == "2" {
             break;
         }
     }
+}
+
+/// A commit that waits for a standby which does not come, and is cancelled by an operator. With its session.
+async fn cancelled_commit(fault: Option<Fault>) -> Option<(Database, Postgres, Asked, String)> {
+    let server = Server::start(&[])?;
+    let database = server.database();
+    let store = store(&database, fault);
+    open_lines(&database, &store).await;
     set_standby(&database, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     // The server may take a moment to hear of its standby.
     for id in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] {
@@ -138,6 +142,20 @@ async fn a_commit_with_a_warning_is_no_yes_until_a_standby_has_it() {
     set_standby(&database, "ALTER SYSTEM RESET synchronous_standby_names");
     assert!(asked.await.unwrap().is_ok());
     insert(&store, "after").await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_for_a_standby_that_hangs() {
+    let Some(server) = Server::start(&[]) else { return };
+    let (database, standby) = (server.database(), server.synchronous_standby());
+    let store = store(&database, None);
+    open_lines(&database, &store).await;
+    standby.signal_all(test_postgres::Signal::STOP);
+    let asked = insert(&store, "during");
+    until(&database, &format!("SELECT count(*) {WAITING}"), "1").await;
+    assert!(!asked.is_finished(), "{:?}", asked.await);
+    standby.signal_all(test_postgres::Signal::CONT);
+    assert!(asked.await.unwrap().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
