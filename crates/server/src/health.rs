@@ -21,12 +21,20 @@ impl Health {
         if self.store.is_failing() {
             troubles.push("records cannot be written".to_owned());
         }
+        troubles.extend(self.store.fault());
         if self.streams.is_failing() {
             troubles.push("events cannot be written".to_owned());
         }
         let task = |name: &str| format!("the {name} failed and is begun again");
         troubles.extend(self.tasks.failing().into_iter().map(task));
         troubles
+    }
+
+    /// What one should know of a server that is ready, in sentences too.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let is_alone = self.store.has_standby() == Some(false);
+        let remark = || "acknowledged means one disk: the database has no synchronous standby".to_owned();
+        is_alone.then(remark).into_iter().collect()
     }
 
     /// A disk that failed is tried from time to time: where everybody waits until it is well, nobody else would find out.

@@ -228,7 +228,7 @@ fn admin_door(parts: AdminParts<'_>) -> rest::admin::Admin {
     let places = &metrics::Places::of(config);
     let metrics = metrics::all(&metrics::Sources { counters, clock, health, house, services, places });
     let report = Report::new(config, clock, house, counters, parts.listeners);
-    let troubled = health.clone();
+    let (troubled, remarked) = (health.clone(), health.clone());
     rest::admin::Admin::new(rest::admin::Context {
         key: parts.key,
         clock: clock.clone(),
@@ -241,6 +241,7 @@ fn admin_door(parts: AdminParts<'_>) -> rest::admin::Admin {
         backup: parts.backup,
         is_ready: parts.is_ready.clone(),
         troubles: Box::new(move || troubled.troubles()),
+        remarks: Box::new(move || remarked.remarks()),
         report: Box::new(move || report.make()),
     })
 }

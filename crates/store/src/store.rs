@@ -208,6 +208,16 @@ impl Store {
         }
     }
 
+    /// Why a database that was as it must be is so no more; nothing is promised on such a one.
+    pub fn fault(&self) -> Option<String> {
+        match self.engine() {
+            Engine::Sqlite(_) => None,
+            #[cfg(any(test, feature = "memory"))]
+            Engine::Memory(_) => None,
+            Engine::Postgres(postgres) => postgres.condition().fault,
+        }
+    }
+
     /// Queries that run, and those that wait for their turn.
     pub fn queries(&self) -> (usize, usize) {
         on_engine!(self.engine(), engine => engine.queries())

@@ -43,6 +43,8 @@ pub struct Context {
     pub is_ready: Arc<AtomicBool>,
     /// What keeps the server from doing what it is for, in words that anyone may read.
     pub troubles: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What one should know of it that keeps it from nothing, in such words too.
+    pub remarks: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// What the server tells of itself: members of the object that `/_twinhub/status` answers.
     pub report: Box<dyn Fn() -> Report + Send + Sync>,
 }
@@ -121,13 +123,12 @@ async fn readiness(door: Admin, (): (), _: Request) -> Response {
         return Response::text(503, format!("not ready\n{}\n", troubles.join("\n")));
     }
     let LogDamage { segments, records_lost } = door.0.events.log_damage();
-    match segments {
-        0 => Response::text(200, "ready\n"),
-        _ => Response::text(
-            200,
-            format!("ready\ndamaged log segments: {segments}, events lost: at most {records_lost}\n"),
-        ),
+    let mut lines = vec!["ready".to_owned()];
+    if segments > 0 {
+        lines.push(format!("damaged log segments: {segments}, events lost: at most {records_lost}"));
     }
+    lines.extend((door.0.remarks)());
+    Response::text(200, format!("{}\n", lines.join("\n")))
 }
 
 /// Everything that `twinhub status` shows, in one answer.
@@ -139,6 +140,7 @@ async fn status(door: Admin, (): (), request: Request) -> Response {
     let mut body = (context.report)().await;
     body["ready"] = is_ready.into();
     body["troubles"] = troubles.into();
+    body["remarks"] = (context.remarks)().into();
     body["log"] = json!({"damagedSegments": segments, "eventsLostAtMost": records_lost});
     body["instances"] = all_instances(context, &request.head).into();
     Response::json(200, &body)

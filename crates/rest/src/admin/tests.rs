@@ -61,6 +61,7 @@ impl TestAdmin {
             backup: Box::new(|| Ok(backup())),
             is_ready: ready,
             troubles: Box::new(Vec::new),
+            remarks: Box::new(|| vec!["one disk".to_owned()]),
             report: Box::new(|| Box::pin(async { serde_json::json!({"version": "1"}) })),
         };
         Self { door: mount(Admin::new(context)), events, hub, clock, is_ready }
@@ -82,7 +83,9 @@ async fn health_needs_no_key_and_live_control_does() {
     assert_eq!(test.ask("GET", "/healthz", "", "").await.status, 200);
     assert_eq!(test.ask("GET", "/readyz", "", "").await.status, 503);
     test.is_ready.store(true, Ordering::Relaxed);
-    assert_eq!(test.ask("GET", "/readyz", "", "").await.status, 200);
+    let ready = test.ask("GET", "/readyz", "", "").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(&ready.body_bytes()[..], b"ready\none disk\n");
     assert_eq!(test.ask("GET", "/_twinhub/instances", "wrong", "").await.status, 401);
     let answer = test.ask("GET", "/_twinhub/instances", "key", "").await.body_json();
     assert_eq!(answer["instances"][0]["host"], "hub.azure-devices.localhost");

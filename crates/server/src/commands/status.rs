@@ -78,7 +78,10 @@ fn words(list: &Value) -> Vec<String> {
 fn readiness(status: &Value) -> String {
     let troubles = words(&status["troubles"]).join("; ");
     match (status["ready"] == true, troubles.is_empty()) {
-        (true, true) => "yes".to_owned(),
+        (true, true) => {
+            let remarks = words(&status["remarks"]).into_iter().map(|remark| format!(" ({remark})"));
+            format!("yes{}", remarks.collect::<String>())
+        }
         (true, false) => format!("yes, but {troubles}"),
         (false, true) => "no: it is starting or ending".to_owned(),
         (false, false) => format!("no: {troubles}"),

@@ -42,6 +42,7 @@ pub(crate) fn all(sources: &Sources<'_>) -> Vec<Family> {
     all.extend(queries(&health.store));
     all.extend([devices(house), events(house)]);
     all.extend(failures(health));
+    all.push(standby(&health.store));
     all.extend(waiting_events(house));
     all.push(lines_lost());
     all.extend(log_damage(house));
@@ -173,6 +174,18 @@ fn queries(store: &Store) -> [Family; 2] {
             waiting.queries().1 as u64
         }),
     ]
+}
+
+fn standby(store: &Store) -> Family {
+    const NAME: &str = "twinhub_database_synchronous_standby";
+    const HELP: &str =
+        "Whether what is acknowledged is on a second machine too, of a server whose store is a database.";
+    let store = store.clone();
+    Family::new(Kind::Gauge, NAME, HELP, move |samples| {
+        if let Some(has_standby) = store.has_standby() {
+            samples.count(&[], has_standby.into());
+        }
+    })
 }
 
 fn failures(health: &Health) -> [Family; 2] {

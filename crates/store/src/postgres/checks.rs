@@ -19,6 +19,27 @@ const SETTINGS: &str = "SELECT current_setting('server_version_num')::int, curre
 pub(crate) struct Condition {
     /// Whether an acknowledged commit is on a second machine.
     pub(crate) has_standby: bool,
+    /// Why such a database would be refused, of one that has become so.
+    pub(crate) fault: Option<String>,
+}
+
+impl Condition {
+    /// What another look has found. One that failed for another reason has found nothing.
+    pub(super) fn renew(&mut self, looked: Result<Self, StoreError>) {
+        match looked {
+            Ok(found) => {
+                if self.fault.is_some() {
+                    tracing::info!("the database is as it must be again");
+                }
+                *self = found;
+            }
+            Err(StoreError::Refused(fault)) => {
+                tracing::error!(fault, "the database is not as it must be");
+                self.fault = Some(fault);
+            }
+            Err(error) => tracing::warn!(%error, "the database could not be looked at"),
+        }
+    }
 }
 
 struct Found {
@@ -85,7 +106,7 @@ pub(super) async fn look(client: &Client, durability: Durability) -> Result<Cond
     let found = Found::of(&row);
     match found.fault(durability) {
         Some(fault) => Err(StoreError::Refused(format!("the database: {fault}"))),
-        None => Ok(Condition { has_standby: !found.standbys.trim().is_empty() }),
+        None => Ok(Condition { has_standby: !found.standbys.trim().is_empty(), fault: None }),
     }
 }
 

@@ -213,6 +213,13 @@ impl Postgres {
     }
 
     /// How well the database kept things when it was last looked at.
+    /// Looks now instead of in its time.
+    #[cfg(test)]
+    async fn look_now(&self) {
+        let looked = look(&self.database().config, self.handle()).await;
+        self.0.condition.lock().renew(looked);
+    }
+
     pub(crate) fn condition(&self) -> Condition {
         self.0.condition.lock().clone()
     }
@@ -301,19 +308,17 @@ fn settings_of_readers() -> String {
     )
 }
 
-/// Looks every minute, until the store is gone. A database that has become unsafe is told of, and goes on: a commit on it is as good
-/// as its operator made it, and refusing them all would be a second failure.
+/// Looks every minute, until the store is gone. A database that has become unsafe is told of, and the server is not ready; it goes on
+/// all the same: a commit there is as good as its operator made it, and to refuse them all would be a second failure.
 async fn watch(config: Config, handle: Handle, condition: std::sync::Weak<Mutex<Condition>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(caps::DATABASE_LOOK_SECONDS)).await;
         let Some(condition) = condition.upgrade() else { return };
-        let looked = async {
-            let client = Connection::open(&config, &handle).await?;
-            checks::look(&client, config.durability).await
-        };
-        match looked.await {
-            Ok(found) => *condition.lock() = found,
-            Err(error) => tracing::error!(%error, "the database is not as it must be"),
-        }
+        let looked = look(&config, &handle).await;
+        condition.lock().renew(looked);
     }
+}
+
+async fn look(config: &Config, handle: &Handle) -> Result<Condition, StoreError> {
+    checks::look(&*Connection::open(config, handle).await?, config.durability).await
 }

@@ -66,6 +66,27 @@ fn a_database_that_does_not_keep_its_promises_is_refused_unless_that_is_wanted()
     assert!(!condition.has_standby);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_becomes_unsafe_or_gets_a_standby_is_known_as_such_after_the_next_look() {
+    let Some(server) = test_postgres::Server::start(&["fsync=on", "full_page_writes=on"]) else {
+        return test_postgres::did_not_run();
+    };
+    let database = server.database();
+    let postgres = Postgres::open(Config::parse(&database.url(), Durability::Full).unwrap()).unwrap();
+    let look = async |setting: &str| {
+        database.query(setting);
+        postgres.look_now().await;
+        postgres.condition()
+    };
+    let name = database.name();
+    let found = look(&format!("ALTER DATABASE {name} SET synchronous_commit = local")).await;
+    assert!(found.fault.unwrap().contains("synchronous_commit is local"));
+    let found = look(&format!("ALTER DATABASE {name} RESET synchronous_commit")).await;
+    assert_eq!((found.fault, found.has_standby), (None, false));
+    let _standby = server.synchronous_standby();
+    assert!(look("SELECT 1").await.has_standby);
+}
+
 #[tokio::test]
 async fn a_server_that_proves_its_name_is_reached_over_tls_and_no_other() {
     let Some((server, certificate)) = test_postgres::Server::start_with_tls() else { return };
