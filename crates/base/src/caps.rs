@@ -121,6 +121,8 @@ pub const CLOSE_TRIES_MAX: usize = 240;
 /// ours: a node whose lease was not prolonged for so long has lost its sessions (cluster.md §7).
 pub const NODE_LEASE_SECONDS: u64 = 10;
 pub const NODE_LEASE_RENEWED_SECONDS: u64 = 2;
+/// ours: how long a node is gone when its row and the marks of its commits are forgotten; `bigint` for the database.
+pub const NODE_GONE_SECONDS: i64 = 3600;
 /// ours: sessions that begin or end and wait for the database.
 pub const SESSION_CHANGES_WAITING_MAX: usize = 65_536;
 /// ours: how often who waits for a device looks whether it has come to another node.

@@ -24,6 +24,11 @@ pub(crate) async fn secrets(config: &Config, store: &Store) -> Result<ServerSecr
     }
 }
 
+/// Whether the key that is named can be read, for whoever needs it later.
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    config.cluster_key_file.as_deref().map(read).transpose().map(drop)
+}
+
 fn read(path: &Path) -> Result<SealingKey, Failure> {
     let text = data_directory::read_own(path).map_err(|error| format!("--cluster-key-file: {error}"))?;
     Ok(text.parse().map_err(|error| format!("--cluster-key-file: {}: {error}", path.display()))?)

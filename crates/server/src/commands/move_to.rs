@@ -72,6 +72,8 @@ impl MoveArgs {
 
 pub(crate) fn run(args: &MoveArgs) -> Result<ExitCode, Failure> {
     let (target, source) = (args.target()?, args.source()?);
+    // Before anything is done that takes long.
+    cluster_key::check(&target)?;
     logging::start("warn", target.log_format)?;
     if !source.join("records.db").is_file() {
         return Err(format!("there is no data of a server in {}", source.display()).into());
@@ -157,17 +159,19 @@ async fn bring(source: &Path, target: &Config) -> Result<(), Failure> {
         error => error.to_string(),
     })?;
     let mut counted = Counted::default();
-    if !to.is_over() {
+    if to.is_over() {
+        out::line("an earlier call brought everything; only its last step is missing");
+    } else {
         to.records(|arrived| counted.tell(&arrived)).await?;
         to.streams(|arrived| counted.tell(&arrived)).await?;
+        let Counted { records, messages } = counted;
+        out::line(format_args!("{records} records and {messages} messages are there, counted and compared"));
         to.finish()?;
     }
     hand_over(target, to.target()).await?;
     to.forget().await?;
-    let Counted { records, messages } = counted;
     out::line(format_args!(
-        "Everything is in the database: {records} records and {messages} messages, counted and compared there. {} keeps what it had, \
-         and no server starts on it any more.",
+        "Everything is in the database. {} keeps what it had, and no server starts on it any more.",
         source.display()
     ));
     out::line(format_args!(

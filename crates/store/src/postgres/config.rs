@@ -76,6 +76,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Which database this is, for people: nothing of who logs in.
+    pub(crate) fn place(&self) -> String {
+        let host = |host: &Host| match host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        };
+        let hosts: Vec<String> = self.database.get_hosts().iter().map(host).collect();
+        format!("{} at {}", self.database.get_dbname().unwrap_or_default(), hosts.join(" and "))
+    }
+}
+
 fn refused(why: &str) -> StoreError {
     StoreError::Refused(format!("the database's address: {why}"))
 }

@@ -265,7 +265,7 @@ async fn prepare(config: &Config, handle: &Handle) -> Result<(i32, Condition), S
     let (one, other) = (Connection::open(config, handle).await?, Connection::open(config, handle).await?);
     checks::refuse_pooler(&one, &other).await?;
     schema::run(&mut client).await?;
-    let text = "INSERT INTO node (version) VALUES ($1) RETURNING id";
+    let text = "INSERT INTO node (version, until) VALUES ($1, now()) RETURNING id";
     let row = client.query_one(text, &[&env!("CARGO_PKG_VERSION")]).await?;
     if !condition.has_standby {
         tracing::warn!("the database has no synchronous standby: what is acknowledged is on one disk");

@@ -21,31 +21,38 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// The receiver of one directory's move, begun or gone on with.
+    /// Of a directory that begins to move. The table says whose move this is from its first moment on.
     pub(crate) async fn begin(postgres: &Postgres, source: &str) -> Result<Self, StoreError> {
         let connection = postgres.connect().await?;
+        refuse_unfit(&connection).await?;
         connection
-            .batch_execute(
-                "CREATE TABLE IF NOT EXISTS transfer (source text NOT NULL, part text NOT NULL, rows bigint NOT NULL, \
-                 sum bigint NOT NULL, PRIMARY KEY (source, part))",
-            )
+            .batch_execute(&format!(
+                "BEGIN; CREATE TABLE transfer (source text NOT NULL, part text NOT NULL, rows bigint NOT NULL, \
+                 sum bigint NOT NULL, PRIMARY KEY (source, part)); INSERT INTO transfer VALUES ('{source}', '', 0, 0); COMMIT"
+            ))
             .await?;
-        let begun = connection.query("SELECT source FROM transfer WHERE part = ''", &[]).await?;
-        match begun.first().map(|row| row.get::<_, String>(0)) {
-            Some(other) if other != source => {
-                return Err(StoreError::Refused(
-                    "another directory is being moved to this database".to_owned(),
-                ));
-            }
-            Some(_) => {}
-            None => {
-                refuse_filled(&connection).await?;
-                let text = "INSERT INTO transfer VALUES ($1, '', 0, 0)";
-                connection.execute(text, &[&source]).await?;
-            }
+        // A server that came in between has said so by now, or is refused.
+        refuse_used(&connection).await?;
+        Ok(Self::of(connection, postgres, source))
+    }
+
+    /// Of one that has begun, if it is to this database and not over.
+    pub(crate) async fn go_on(postgres: &Postgres, source: &str) -> Result<Option<Self>, StoreError> {
+        let connection = postgres.connect().await?;
+        if !is_unfinished(&connection).await? {
+            return Ok(None);
         }
+        let text = "SELECT EXISTS (SELECT 1 FROM transfer WHERE part = '' AND source = $1)";
+        if !connection.query_one(text, &[&source]).await?.get::<_, bool>(0) {
+            return Err(another());
+        }
+        refuse_used(&connection).await?;
+        Ok(Some(Self::of(connection, postgres, source)))
+    }
+
+    fn of(connection: Connection, postgres: &Postgres, source: &str) -> Self {
         let streams = Streams::of_database(postgres);
-        Ok(Self { connection, postgres: postgres.clone(), streams, source: source.to_owned() })
+        Self { connection, postgres: postgres.clone(), streams, source: source.to_owned() }
     }
 
     /// What a part was that has come already.
@@ -161,22 +168,16 @@ async fn is_unfinished(connection: &Connection) -> Result<bool, StoreError> {
     Ok(connection.query_one(text, &[]).await?.get(0))
 }
 
-/// For a directory that has not begun to move there.
-pub(crate) async fn refuse_unfit(postgres: &Postgres) -> Result<(), StoreError> {
-    let connection = postgres.connect().await?;
-    if is_unfinished(&connection).await? {
-        return Err(StoreError::Refused("another directory is being moved to this database".to_owned()));
-    }
-    let leased = "SELECT EXISTS (SELECT 1 FROM lease WHERE until > now())";
-    if connection.query_one(leased, &[]).await?.get(0) {
-        return Err(StoreError::Refused(
-            "a server uses the database, or was killed a moment ago: end it, or wait some seconds".to_owned(),
-        ));
-    }
-    refuse_filled(&connection).await
+/// For a directory that has not begun to move there, before it says that it does.
+pub(crate) async fn refuse_unfit_target(postgres: &Postgres) -> Result<(), StoreError> {
+    refuse_unfit(&postgres.connect().await?).await
 }
 
-async fn refuse_filled(connection: &Connection) -> Result<(), StoreError> {
+async fn refuse_unfit(connection: &Connection) -> Result<(), StoreError> {
+    if is_unfinished(connection).await? {
+        return Err(another());
+    }
+    refuse_used(connection).await?;
     for part in Part::all().map(Part::name).chain(["outbox", "stream"]) {
         let text = format!("SELECT EXISTS (SELECT 1 FROM {part})");
         if connection.query_one(&text, &[]).await?.get(0) {
@@ -188,9 +189,18 @@ async fn refuse_filled(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// For a directory that has moved there: whether the last step is still to be done.
-pub(crate) async fn is_to_be_forgotten(postgres: &Postgres) -> Result<bool, StoreError> {
-    is_unfinished(&postgres.connect().await?).await
+async fn refuse_used(connection: &Connection) -> Result<(), StoreError> {
+    let leased = "SELECT EXISTS (SELECT 1 FROM lease WHERE until > now())";
+    if connection.query_one(leased, &[]).await?.get(0) {
+        return Err(StoreError::Refused(
+            "a server uses the database, or was killed a moment ago: end it, or wait some seconds".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn another() -> StoreError {
+    StoreError::Refused("another directory is being moved to this database".to_owned())
 }
 
 /// For whoever opens the database to serve from it.

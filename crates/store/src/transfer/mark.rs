@@ -17,8 +17,9 @@ pub(crate) fn refuse_moved(directory: &Path) -> Result<(), StoreError> {
     match read(directory)? {
         None => Ok(()),
         Some(text) if text.starts_with(MOVED) => Err(StoreError::Refused(format!(
-            "the data of {} has moved to a database; start with `--store` and its address",
-            directory.display()
+            "the data of {} has moved to a database, {}; start with `--store` and its address",
+            directory.display(),
+            text.lines().nth(1).unwrap_or_default()
         ))),
         Some(_) => Err(StoreError::Refused(format!(
             "the data of {} is being moved to a database: end that with `twinhub move`, or remove the file {} to go on from here",
@@ -37,7 +38,8 @@ pub(super) enum State {
 
 pub(super) fn state(directory: &Path) -> Result<State, StoreError> {
     let Some(text) = read(directory)? else { return Ok(State::Here) };
-    let name = |prefix| text.strip_prefix(prefix).map(|name| name.trim().to_owned());
+    let first = text.lines().next().unwrap_or_default();
+    let name = |prefix| first.strip_prefix(prefix).map(|name| name.trim().to_owned());
     if let Some(name) = name(MOVED) {
         return Ok(State::Moved(name));
     }
@@ -53,8 +55,8 @@ pub(super) fn begin(directory: &Path) -> Result<String, StoreError> {
     Ok(name)
 }
 
-pub(super) fn finish(directory: &Path, name: &str) -> Result<(), StoreError> {
-    write(directory, &format!("{MOVED}{name}\n"))
+pub(super) fn finish(directory: &Path, name: &str, place: &str) -> Result<(), StoreError> {
+    write(directory, &format!("{MOVED}{name}\n{place}\n"))
 }
 
 fn read(directory: &Path) -> Result<Option<String>, StoreError> {

@@ -69,6 +69,8 @@ impl Part {
 /// A directory that nobody else has open, and the database that it moves to.
 pub struct Move {
     directory: PathBuf,
+    /// Of the database, for people.
+    place: String,
     name: String,
     /// Whether everything is there, and the directory says so.
     is_over: bool,
@@ -91,29 +93,33 @@ impl Move {
         let lock = lock_directory(directory)?;
         let export = Export::open(directory)?;
         let config = Config::parse(url, durability)?;
+        let place = config.place();
         let postgres = blocking(move || Postgres::open(config)).await?;
         let location = Location::File(directory.to_owned());
         let log = blocking(move || Streams::open(&Options::new(location, durability))).await?;
-        let (name, is_over) = match mark::state(directory)? {
+        let state = mark::state(directory)?;
+        let is_over = matches!(state, State::Moved(_));
+        let (name, known) = match state {
             State::Here => {
-                receive::refuse_unfit(&postgres).await?;
+                receive::refuse_unfit_target(&postgres).await?;
                 let waiting = export.waiting()?;
                 if waiting > 0 {
                     return Err(StoreError::Refused(format!("{waiting} events wait to be told")));
                 }
-                (mark::begin(directory)?, false)
+                (mark::begin(directory)?, None)
             }
-            State::Moving(name) => (name, false),
-            State::Moved(name) => {
-                if !receive::is_to_be_forgotten(&postgres).await? {
-                    refuse_moved(directory)?;
-                }
-                (name, true)
+            State::Moving(name) | State::Moved(name) => {
+                let known = Receiver::go_on(&postgres, &name).await?;
+                (name, known)
             }
         };
-        let receiver = Receiver::begin(&postgres, &name).await?;
+        let receiver = match known {
+            Some(receiver) => receiver,
+            None if is_over => return refuse_moved(directory).and(Err(StoreError::Closed)),
+            None => Receiver::begin(&postgres, &name).await?,
+        };
         let directory = directory.to_owned();
-        Ok(Self { directory, name, is_over, export, log, receiver, postgres, _lock: lock })
+        Ok(Self { directory, place, name, is_over, export, log, receiver, postgres, _lock: lock })
     }
 
     /// Whether an earlier call was cut off between the last two steps: there is nothing left but to hand over and to forget.
@@ -171,7 +177,7 @@ impl Move {
 
     /// The directory says from now on that its data is elsewhere.
     pub fn finish(&self) -> Result<(), StoreError> {
-        mark::finish(&self.directory, &self.name)
+        mark::finish(&self.directory, &self.name, &self.place)
     }
 
     /// The last step: from now on a server can be started on the database.

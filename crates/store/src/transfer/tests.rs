@@ -270,7 +270,16 @@ async fn no_server_starts_on_either_side_before_the_end_and_a_move_that_was_cut_
     drop(to);
     assert!(refused().contains("twinhub move"));
     let Err(StoreError::Refused(why)) = open(directory.path()).map(drop) else { panic!("it is served") };
-    assert!(why.contains("has moved"), "{why}");
+    assert!(why.contains("has moved") && why.contains(database.name()), "{why}");
+    // Another database that looks as if a move to it had been cut off is not the one.
+    let other = test_postgres::database().unwrap();
+    drop(Store::open(&on(&other)).unwrap());
+    for rows in ["", "INSERT INTO twinhub.transfer VALUES ('another', '', 0, 0)"] {
+        let table =
+            "CREATE TABLE IF NOT EXISTS twinhub.transfer (source text, part text, rows bigint, sum bigint)";
+        other.query(&format!("{table}; {rows}"));
+        assert!(matches!(begin(directory.path(), &other).await, Err(StoreError::Refused(_))));
+    }
     let to = begin(directory.path(), &database).await.unwrap();
     assert!(to.is_over());
     to.forget().await.unwrap();

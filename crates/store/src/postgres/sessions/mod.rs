@@ -106,7 +106,7 @@ impl engine::Sessions for Live {
     }
 
     async fn leave(&self, node: Node) -> Result<(), StoreError> {
-        let text = "UPDATE node SET until = '-infinity' WHERE id = $1 AND epoch = $2 RETURNING id";
+        let text = "UPDATE node SET until = now() WHERE id = $1 AND epoch = $2 RETURNING id";
         let (number, epoch) = columns(node);
         self.0.write(text, &[&number, &epoch]).await.map(drop)
     }

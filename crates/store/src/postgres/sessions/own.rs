@@ -23,7 +23,8 @@ impl Own {
     pub(super) async fn begin(database: &Database) -> Result<Self, StoreError> {
         let connection = database.connect().await?;
         let number = u32::try_from(database.node).unwrap_or_default();
-        let epoch = live_anew(&connection, database.node).await?;
+        sweep(&connection).await?;
+        let epoch = live_anew(&connection, database.node, 0).await?;
         Ok(Self(Mutex::new(Node { number, epoch })))
     }
 
@@ -34,7 +35,7 @@ impl Own {
     /// Whoever comes next need not wait until this node's leases are over.
     pub(super) async fn end(&self, database: &Database) {
         let (number, epoch) = columns(self.node());
-        let of_node = "UPDATE node SET until = '-infinity' WHERE id = $1 AND epoch = $2";
+        let of_node = "UPDATE node SET until = now() WHERE id = $1 AND epoch = $2";
         let of_work = "UPDATE lease SET until = '-infinity' WHERE node = $1 AND until > now()";
         let ended = async {
             let connection = database.connect().await?;
@@ -55,18 +56,31 @@ impl Own {
         if connection.execute(text, &[&number, &epoch, &millis(LEASE)]).await? > 0 {
             return Ok(());
         }
-        let epoch = live_anew(connection, number).await?;
+        let epoch = live_anew(connection, number, epoch).await?;
         self.0.lock().epoch = epoch;
         tracing::warn!(epoch, "this node had lost its lease; every session begins anew");
         Ok(())
     }
 }
 
-async fn live_anew(connection: &Connection, number: i32) -> Result<u64, StoreError> {
-    let text = "INSERT INTO node (id, until) VALUES ($1, now() + $2::bigint * interval '1 millisecond') \
-                ON CONFLICT (id) DO UPDATE SET epoch = node.epoch + 1, until = excluded.until RETURNING epoch";
+/// Forgets nodes that are gone for so long that nothing of theirs is asked for any more, with the marks of their commits. Who begins at
+/// the same time takes others, or finds none.
+async fn sweep(connection: &Connection) -> Result<(), StoreError> {
+    let text = "WITH gone AS (SELECT id FROM node WHERE until < now() - $1::bigint * interval '1 second' \
+                ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED), \
+                marks AS (DELETE FROM commit_mark WHERE node IN (SELECT id FROM gone)) \
+                DELETE FROM node WHERE id IN (SELECT id FROM gone)";
+    let (after, limit) = (caps::NODE_GONE_SECONDS, i64::try_from(caps::PURGE_ROWS_MAX).unwrap_or(i64::MAX));
+    connection.execute(text, &[&after, &limit]).await?;
+    Ok(())
+}
+
+/// Above the epoch that this node had, whether its row is still there or not.
+async fn live_anew(connection: &Connection, number: i32, had: i64) -> Result<u64, StoreError> {
+    let text = "INSERT INTO node (id, epoch, until) VALUES ($1, $3::bigint + 1, now() + $2::bigint * interval '1 millisecond') \
+                ON CONFLICT (id) DO UPDATE SET epoch = greatest(node.epoch, $3::bigint) + 1, until = excluded.until RETURNING epoch";
     let notices = connection.notices();
-    let row = connection.query_one(text, &[&number, &millis(LEASE)]).await?;
+    let row = connection.query_one(text, &[&number, &millis(LEASE), &had]).await?;
     if connection.notices() != notices {
         return Err(StoreError::Unavailable("the database warned of a commit".into()));
     }

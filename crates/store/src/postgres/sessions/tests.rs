@@ -90,13 +90,22 @@ async fn a_connection_that_was_cut_loses_no_session() {
 
 #[tokio::test]
 async fn a_node_that_lost_its_lease_begins_another_life_without_its_sessions() {
+    begins_another_life("UPDATE twinhub.node SET until = '-infinity'").await;
+}
+
+#[tokio::test]
+async fn so_does_one_that_others_have_forgotten_while_it_slept() {
+    begins_another_life("DELETE FROM twinhub.node").await;
+}
+
+async fn begins_another_life(ends: &str) {
     let Some(database) = test_postgres::database() else { return };
     let postgres = open(&database);
     let live = postgres.live();
     let before = live.node();
     live.begin(before, &instance(), &id("dev1"), since()).await.unwrap();
     assert_eq!(connected(&live).await, 1);
-    database.query(&format!("UPDATE twinhub.node SET until = '-infinity' WHERE id = {}", before.number));
+    database.query(&format!("{ends} WHERE id = {}", before.number));
     assert_eq!(connected(&live).await, 0);
     let lives_anew = async {
         while live.node() == before {
@@ -125,4 +134,26 @@ async fn a_server_that_ends_leaves_nobody_connected_and_its_leases_to_the_next()
     assert_eq!(connected(&stays.live()).await, 0);
     let next = stays.live().take("lane/1", stays.live().node(), LEASE).await.unwrap().unwrap();
     assert_eq!(next.epoch, 2, "it is another's, so what the first wrote under it is over");
+}
+
+#[tokio::test]
+async fn a_node_that_is_long_gone_is_forgotten_by_the_next_that_begins_with_the_marks_of_its_commits() {
+    let Some(database) = test_postgres::database() else { return };
+    let first = open(&database);
+    for (id, gone) in [(1001, "2 hours"), (1002, "10 minutes"), (1003, "-1 second")] {
+        database.query(&format!(
+            "INSERT INTO twinhub.node (id, until) VALUES ({id}, now() - interval '{gone}'); \
+             INSERT INTO twinhub.commit_mark VALUES ({id}, 0, 7)"
+        ));
+    }
+    let second = open(&database);
+    let left = |table: &str, column: &str| {
+        database.query(&format!("SELECT {column} FROM twinhub.{table} WHERE {column} > 1000 ORDER BY 1"))
+    };
+    assert_eq!(left("node", "id").lines().collect::<Vec<_>>(), ["1002", "1003"]);
+    assert_eq!(left("commit_mark", "node").lines().collect::<Vec<_>>(), ["1002", "1003"]);
+    for store in [first, second] {
+        let live = store.live();
+        assert!(live.lives(live.node()).await.unwrap());
+    }
 }
