@@ -24,7 +24,7 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// What another look has found. One that failed for another reason has found nothing.
+    /// What another look has found.
     pub(super) fn renew(&mut self, looked: Result<Self, StoreError>) {
         match looked {
             Ok(found) => {
@@ -37,7 +37,12 @@ impl Condition {
                 tracing::error!(fault, "the database is not as it must be");
                 self.fault = Some(fault);
             }
-            Err(error) => tracing::warn!(%error, "the database could not be looked at"),
+            // Away, or it takes no writes.
+            Err(error) => {
+                tracing::warn!(%error, "the database could not be looked at");
+                self.fault
+                    .get_or_insert_with(|| "the database cannot be reached, or takes no writes".to_owned());
+            }
         }
     }
 }

@@ -69,8 +69,8 @@ impl Hosts {
         }
     }
 
-    /// Before anything else is asked: the latest timeline of all hosts that answer, so that a primary of an earlier one is known as
-    /// such from the beginning.
+    /// Before anything else is asked, and whenever an answer was missed: the latest timeline of all hosts that answer soon, so that
+    /// a primary of an earlier one is known as such although it answers too.
     pub(super) async fn look_around(&self, tls: &MakeRustlsConnect) {
         if self.each.len() < 2 {
             return;
@@ -78,14 +78,16 @@ impl Hosts {
         let look = async |host: &tokio_postgres::Config| {
             let (client, connection) = host.connect(tls.clone()).await?;
             tokio::select! {
-                looked = self.refuse_earlier(&client) => looked,
-                ended = connection => ended.map_err(StoreError::from),
+                looked = self.timeline_of(&client) => looked,
+                ended = connection => ended.map(|()| 0).map_err(StoreError::from),
             }
         };
-        let patience = Duration::from_secs(caps::DATABASE_ANSWER_SECONDS_MAX);
+        let patience = 4 * Duration::from_millis(caps::DATABASE_HOST_MILLIS);
         let looks = self.each.iter().map(|host| timeout(patience, look(host)));
-        for error in join_all(looks).await.into_iter().flatten().filter_map(Result::err) {
-            tracing::debug!(%error, "a host of the database is no primary");
+        let looked = join_all(looks).await.into_iter().enumerate();
+        let timelines = looked.filter_map(|(at, looked)| Some((looked.ok()?.ok()?, at)));
+        if let Some((_, latest)) = timelines.max() {
+            self.first.store(latest, Ordering::Relaxed);
         }
     }
 
@@ -94,17 +96,23 @@ impl Hosts {
         if self.each.len() < 2 {
             return Ok(());
         }
-        let timeline = match client.query_one(TIMELINE, &[]).await {
-            Ok(row) => u64::try_from(row.get::<_, i64>(0)).unwrap_or_default(),
-            // Not every server that speaks the protocol has a log of this kind.
-            Err(error) if error.as_db_error().is_some() => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        if self.timeline.fetch_max(timeline, Ordering::SeqCst) <= timeline {
+        let timeline = self.timeline_of(client).await?;
+        if timeline == 0 || timeline == self.timeline() {
             return Ok(());
         }
         self.first.fetch_add(1, Ordering::Relaxed);
         Err(StoreError::Unavailable("this primary is an earlier one: another has taken over".to_owned()))
+    }
+
+    /// 0 of a server that speaks the protocol and has no log of this kind.
+    async fn timeline_of(&self, client: &Client) -> Result<u64, StoreError> {
+        let timeline = match client.query_one(TIMELINE, &[]).await {
+            Ok(row) => u64::try_from(row.get::<_, i64>(0)).unwrap_or_default(),
+            Err(error) if error.as_db_error().is_some() => 0,
+            Err(error) => return Err(error.into()),
+        };
+        self.timeline.fetch_max(timeline, Ordering::SeqCst);
+        Ok(timeline)
     }
 
     /// Rises when another primary is seen.
@@ -149,6 +157,12 @@ fn alone(config: &tokio_postgres::Config, at: usize) -> tokio_postgres::Config {
         (config.get_tcp_user_timeout(), tokio_postgres::Config::tcp_user_timeout),
     ] {
         timeout.map(|timeout| set(&mut one, *timeout));
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        one.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        one.keepalives_retries(retries);
     }
     one.ssl_mode(config.get_ssl_mode())
         .ssl_negotiation(config.get_ssl_negotiation())

@@ -212,7 +212,6 @@ impl Postgres {
         self.0.close();
     }
 
-    /// How well the database kept things when it was last looked at.
     /// Looks now instead of in its time.
     #[cfg(test)]
     async fn look_now(&self) {
@@ -220,6 +219,7 @@ impl Postgres {
         self.0.condition.lock().renew(looked);
     }
 
+    /// How well the database kept things when it was last looked at.
     pub(crate) fn condition(&self) -> Condition {
         self.0.condition.lock().clone()
     }
@@ -259,9 +259,8 @@ impl Drop for Inner {
 }
 
 async fn prepare(config: &Config, handle: &Handle) -> Result<(i32, Condition), StoreError> {
-    config.hosts.look_around(&config.tls).await;
+    let condition = look(config, handle).await?;
     let mut client = connection::plain(config, handle).await?;
-    let condition = checks::look(&client, config.durability).await?;
     let (one, other) = (Connection::open(config, handle).await?, Connection::open(config, handle).await?);
     checks::refuse_pooler(&one, &other).await?;
     schema::run(&mut client).await?;
@@ -311,14 +310,20 @@ fn settings_of_readers() -> String {
 /// Looks every minute, until the store is gone. A database that has become unsafe is told of, and the server is not ready; it goes on
 /// all the same: a commit there is as good as its operator made it, and to refuse them all would be a second failure.
 async fn watch(config: Config, handle: Handle, condition: std::sync::Weak<Mutex<Condition>>) {
+    let mut pause = caps::DATABASE_LOOK_SECONDS;
     loop {
-        tokio::time::sleep(Duration::from_secs(caps::DATABASE_LOOK_SECONDS)).await;
-        let Some(condition) = condition.upgrade() else { return };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
         let looked = look(&config, &handle).await;
-        condition.lock().renew(looked);
+        let Some(condition) = condition.upgrade() else { return };
+        let mut condition = condition.lock();
+        condition.renew(looked);
+        // What is wrong is looked at more often, so that the end of it is not told late.
+        pause =
+            if condition.fault.is_some() { caps::DISK_TRIED_SECONDS } else { caps::DATABASE_LOOK_SECONDS };
     }
 }
 
 async fn look(config: &Config, handle: &Handle) -> Result<Condition, StoreError> {
+    config.hosts.look_around(&config.tls).await;
     checks::look(&*Connection::open(config, handle).await?, config.durability).await
 }

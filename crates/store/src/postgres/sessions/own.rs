@@ -105,6 +105,8 @@ pub(super) async fn keep(desk: Arc<Desk>, database: Database) {
             Err(error) => {
                 let epoch = signed(desk.own.node().epoch);
                 tracing::warn!(%error, epoch, "this node's lease was not prolonged");
+                // It may be that another has taken over from whom we asked.
+                database.config.hosts.look_around(&database.config.tls).await;
             }
         }
     }

@@ -4,6 +4,8 @@ mod commits;
 mod streams;
 mod unknown;
 
+use std::time::Duration;
+
 use test_postgres::Database;
 
 use super::{Config, Postgres};
@@ -125,4 +127,28 @@ async fn what_is_written_seldom_goes_over_one_connection_and_is_prepared_once() 
         seen.push((rows[0].get::<_, i32>(0), rows[0].get::<_, i64>(1)));
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_frozen_while_nobody_asked_is_left_after_the_next_look() {
+    let Some(primary) = test_postgres::Server::start(&[]) else { return test_postgres::did_not_run() };
+    let (database, standby) = (primary.database(), primary.synchronous_standby());
+    let url = primary.url_of_both(&standby, database.name());
+    let postgres = Postgres::open(Config::parse(&url, Durability::Relaxed).unwrap()).unwrap();
+    let patience = Duration::from_secs(60);
+    let answers = async || {
+        let rows = postgres.rows("SELECT current_setting('data_directory')", &[], patience).await.unwrap();
+        std::path::PathBuf::from(rows[0].get::<_, String>(0))
+    };
+    assert!(answers().await.starts_with(primary.directory()));
+    primary.signal_all(test_postgres::Signal::STOP);
+    standby.promote();
+    primary.signal_all(test_postgres::Signal::CONT);
+    postgres.look_now().await;
+    assert!(answers().await.starts_with(standby.directory()));
+    assert_eq!(postgres.condition().fault, None);
+    primary.kill();
+    standby.kill();
+    postgres.look_now().await;
+    assert!(postgres.condition().fault.unwrap().contains("cannot be reached"));
 }
