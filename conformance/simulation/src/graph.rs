@@ -21,7 +21,8 @@ pub(crate) const MODEL: &str = "dtmi:simulated:Room;1";
 pub(crate) fn model() -> Value {
     json!([{"@id": MODEL, "@type": "Interface", "@context": "dtmi:dtdl:context;2", "contents": [
         {"@type": "Property", "name": "n", "schema": "integer"},
-        {"@type": "Relationship", "name": "contains"}]}])
+        {"@type": "Relationship", "name": "contains", "properties": [
+            {"@type": "Property", "name": "n", "schema": "integer", "writable": true}]}]}])
 }
 
 /// Changes in the order in which they were committed, by twin: what an event of each must say.
@@ -43,16 +44,20 @@ pub(crate) async fn change_twin(world: Arc<World>, name: String, committed: Comm
             _ => Some(number),
         };
         let now = one_change(&world, &name, is, wanted, &mut rng).await;
-        if now == is || now != wanted {
-            continue;
+        if let Some(told) = told_of(is, now) {
+            committed.lock().entry(name.clone()).or_default().push(told);
         }
-        let told = match (is, now) {
-            (None, Some(n)) => format!("Create {n}"),
-            (Some(n), None) => format!("Delete {n}"),
-            (_, n) => format!("Update {}", n.unwrap_or_default()),
-        };
-        committed.lock().entry(name.clone()).or_default().push(told);
         is = now;
+    }
+}
+
+/// What an event of such a change must say.
+pub(crate) fn told_of(is: Option<i64>, now: Option<i64>) -> Option<String> {
+    match (is, now) {
+        (None, Some(n)) => Some(format!("Create {n}")),
+        (Some(n), None) => Some(format!("Delete {n}")),
+        (Some(before), Some(n)) if before != n => Some(format!("Update {n}")),
+        _ => None,
     }
 }
 
@@ -123,7 +128,7 @@ async fn look(world: &World, name: &str) -> Option<i64> {
     found.await.map(|twin| twin.document().get("n").and_then(Value::as_i64).unwrap_or_default())
 }
 
-fn object(value: Value) -> Object {
+pub(crate) fn object(value: Value) -> Object {
     match value {
         Value::Object(members) => members,
         _ => Object::new(),
@@ -136,7 +141,7 @@ pub(crate) fn check(world: &World, committed: &Committed, events: &[Event]) {
     for event in events {
         let (kind, subject) = (attribute(event, "type"), attribute(event, "subject"));
         let body: Value = serde_json::from_slice(&event.body).unwrap_or_default();
-        let kind = kind.trim_start_matches("Microsoft.DigitalTwins.Twin.");
+        let kind = kind.rsplit('.').next().unwrap_or_default();
         let changed = |step: &&Value| step["path"] == "/n";
         let patched = body["patch"].as_array().and_then(|patch| patch.iter().find(changed));
         let number = patched.map_or(&body["n"], |step| &step["value"]);

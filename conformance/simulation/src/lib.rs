@@ -7,6 +7,7 @@ mod graph;
 mod house;
 mod registrations;
 mod registry;
+mod relationships;
 mod resources;
 mod way;
 mod world;
@@ -65,7 +66,8 @@ async fn simulate(seed: u64) -> Report {
     let world = World::new(seed, LENGTH);
     let key = Key::generate(64);
     world.open_house(0).await;
-    if let Err(why) = furnish(&world, &key).await {
+    let committed = graph::Committed::default();
+    if let Err(why) = furnish(&world, &key, &committed).await {
         world.fail(format!("it could not begin: {why}"));
     }
     let time = Arc::clone(&world);
@@ -74,12 +76,12 @@ async fn simulate(seed: u64) -> Report {
     for place in 1..PLACES {
         world.open_house(place).await;
     }
-    act(&world, &key).await;
+    act(&world, &key, committed).await;
     Report { seed, sum: world.sum(), fault: world.fault(), notes: world.notes() }
 }
 
 /// What is there from the beginning, made while nothing goes wrong.
-async fn furnish(world: &World, key: &Key) -> Result<(), String> {
+async fn furnish(world: &World, key: &Key, committed: &graph::Committed) -> Result<(), String> {
     let (house, caller) = (world.house().await, Caller::system());
     let defaults = Defaults::new(house.directory.subscription_id(), house.directory.tenant_id());
     house.manager.ensure_defaults(&defaults).await.map_err(text)?;
@@ -98,23 +100,24 @@ async fn furnish(world: &World, key: &Key) -> Result<(), String> {
     house.events.ensure_endpoint(&endpoint, Batch::default()).await.map_err(text)?;
     let route = NewEventRoute { endpoint_name: CHANGES.to_owned(), filter: "true".to_owned() };
     twins.put_event_route(&caller, &CHANGES.parse().map_err(text)?, &route).await.map_err(text)?;
+    relationships::make_ends(&house, committed).await.map_err(text)?;
     registrations::enroll(&house, key).await
 }
 
 const TWINS: [&str; 2] = ["twin1", "twin2"];
 const IDENTITIES: [&str; 3] = ["line1", "line2", "line3"];
 
-async fn act(world: &Arc<World>, key: &Key) {
+async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     let (mut actors, w) = (JoinSet::new(), || Arc::clone(world));
     let registers: Vec<_> =
         TWINS.iter().map(|name| ((*name).to_owned(), registry::Shared::default())).collect();
-    let (told, committed) = (connections::Shared::default(), graph::Committed::default());
+    let told = connections::Shared::default();
     for (name, register) in &registers {
         for _ in 0..3 {
             actors.spawn_local(registry::write_twin(w(), name.clone(), Arc::clone(register)));
         }
     }
-    for name in ["passer1", "passer2"] {
+    for name in ["passer1", "passer2", "line1/module1", "line2/module2"] {
         actors.spawn_local(registry::come_and_go(w(), name.to_owned()));
     }
     for name in IDENTITIES {
@@ -125,6 +128,9 @@ async fn act(world: &Arc<World>, key: &Key) {
     }
     for number in 0..6 {
         actors.spawn_local(graph::change_twin(w(), format!("room{number}"), Arc::clone(&committed)));
+    }
+    for number in 0..4 {
+        actors.spawn_local(relationships::change(w(), number, Arc::clone(&committed)));
     }
     let registering: Vec<String> = (0..4).map(|number| format!("newcomer{number}")).collect();
     for name in &registering {

@@ -1,4 +1,4 @@
-//! Devices that come and go, and device twins as registers under compare-and-set.
+//! Devices and modules that come and go, and device twins as registers under compare-and-set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use base::IfMatch;
 use base::ids::IdentityId;
 use fastrand::Rng;
 use hub::Error;
-use hub::device::DeviceSpec;
+use hub::device::{DeviceSpec, ModuleSpec};
 use hub::twin::{TwinPatch, TwinView};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::house::House;
 use crate::world::{Outcome, World};
 
 pub(crate) fn identity(name: &str) -> IdentityId {
@@ -101,7 +102,7 @@ async fn write(world: &World, name: &str, register: &Shared, (etag, _): (u64, i6
     }
 }
 
-/// Makes and deletes one device, alone; gives whether it is there in the end, where that is known.
+/// Makes and deletes one device or module, alone; gives whether it is there in the end, where that is known.
 pub(crate) async fn come_and_go(world: Arc<World>, name: String) {
     let mut rng = world.fork();
     let mut may_be = BTreeSet::from([false]);
@@ -111,27 +112,45 @@ pub(crate) async fn come_and_go(world: Arc<World>, name: String) {
     }
 }
 
+async fn make(house: &House, id: &IdentityId) -> Result<(), Error> {
+    let (hub, caller, device_id) = (house.hub(), Caller::system(), id.device_id.clone());
+    let spec = DeviceSpec::new(device_id.clone());
+    let Some(module_id) = id.module_id.clone() else {
+        return hub.put_device(&caller, &spec, &IfMatch::Absent).await.map(drop);
+    };
+    let spec = ModuleSpec { device_id, module_id, managed_by: None, authentication: spec.authentication };
+    hub.put_module(&caller, &spec, &IfMatch::Absent).await.map(drop)
+}
+
+async fn delete(house: &House, id: &IdentityId) -> Result<(), Error> {
+    let (hub, caller) = (house.hub(), Caller::system());
+    match &id.module_id {
+        None => hub.delete_device(&caller, &id.device_id, &IfMatch::Any).await,
+        Some(_) => hub.delete_module(&caller, id, &IfMatch::Any).await,
+    }
+}
+
+async fn look(house: &House, id: &IdentityId) -> Result<(), Error> {
+    let (hub, caller) = (house.hub(), Caller::system());
+    match &id.module_id {
+        None => hub.get_device(&caller, &id.device_id).await.map(drop),
+        Some(_) => hub.get_module(&caller, id).await.map(drop),
+    }
+}
+
 async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<bool>) -> BTreeSet<bool> {
-    let id: base::DeviceId = name.parse().expect("a device's id");
-    let caller = Caller::system();
+    let id = identity(name);
     let (is, becomes, outcome) = match rng.u8(0..3) {
         0 => {
-            let spec = DeviceSpec::new(id);
-            let made = world.ask(format!("make {name}"), async |house| {
-                house.hub().put_device(&caller, &spec, &IfMatch::Absent).await.map(drop)
-            });
+            let made = world.ask(format!("make {name}"), async |house| make(house, &id).await);
             (false, true, made.await)
         }
         1 => {
-            let deleted = world.ask(format!("delete {name}"), async |house| {
-                house.hub().delete_device(&caller, &id, &IfMatch::Any).await
-            });
+            let deleted = world.ask(format!("delete {name}"), async |house| delete(house, &id).await);
             (true, false, deleted.await)
         }
         _ => {
-            let read = world.ask(format!("look for {name}"), async |house| {
-                house.hub().get_device(&caller, &id).await.map(drop)
-            });
+            let read = world.ask(format!("look for {name}"), async |house| look(house, &id).await);
             (true, true, read.await)
         }
     };
@@ -143,8 +162,8 @@ async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<boo
     };
     match outcome {
         Outcome::Answered(Ok(())) => told(is, becomes),
-        Outcome::Answered(Err(Error::DeviceAlreadyExists(_))) => told(true, true),
-        Outcome::Answered(Err(Error::DeviceNotFound(_))) => told(false, false),
+        Outcome::Answered(Err(Error::DeviceAlreadyExists(_) | Error::ModuleAlreadyExistsOnDevice { .. })) => told(true, true),
+        Outcome::Answered(Err(Error::DeviceNotFound(_) | Error::ModuleNotFound { .. })) => told(false, false),
         Outcome::Answered(Err(_)) | Outcome::Cut => {
             let changed = may_be.contains(&is).then_some(becomes);
             may_be.into_iter().chain(changed).collect()
