@@ -3,6 +3,7 @@
 
 pub mod chance;
 mod connections;
+mod counters;
 mod graph;
 mod house;
 mod registrations;
@@ -111,7 +112,7 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     let (mut actors, w) = (JoinSet::new(), || Arc::clone(world));
     let registers: Vec<_> =
         TWINS.iter().map(|name| ((*name).to_owned(), registry::Shared::default())).collect();
-    let told = connections::Shared::default();
+    let (told, added) = (connections::Shared::default(), counters::Shared::default());
     for (name, register) in &registers {
         for _ in 0..3 {
             actors.spawn_local(registry::write_twin(w(), name.clone(), Arc::clone(register)));
@@ -131,6 +132,9 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     }
     for number in 0..4 {
         actors.spawn_local(relationships::change(w(), number, Arc::clone(&committed)));
+    }
+    for _ in 0..2 {
+        actors.spawn_local(counters::add(w(), Arc::clone(&added)));
     }
     let registering: Vec<String> = (0..4).map(|number| format!("newcomer{number}")).collect();
     for name in &registering {
@@ -153,6 +157,7 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     connections::check_sessions(world, &told).await;
     connections::check_telemetry(world, &told, &telemetry(world).await);
     graph::check(world, &committed, &changes(world).await);
+    counters::check(world, &added).await;
     registrations::check(world, &registering, key).await;
     resources::check(world).await;
     for wrong in world.database.miscounted() {

@@ -162,7 +162,9 @@ async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<boo
     };
     match outcome {
         Outcome::Answered(Ok(())) => told(is, becomes),
-        Outcome::Answered(Err(Error::DeviceAlreadyExists(_) | Error::ModuleAlreadyExistsOnDevice { .. })) => told(true, true),
+        Outcome::Answered(Err(Error::DeviceAlreadyExists(_) | Error::ModuleAlreadyExistsOnDevice { .. })) => {
+            told(true, true)
+        }
         Outcome::Answered(Err(Error::DeviceNotFound(_) | Error::ModuleNotFound { .. })) => told(false, false),
         Outcome::Answered(Err(_)) | Outcome::Cut => {
             let changed = may_be.contains(&is).then_some(becomes);
