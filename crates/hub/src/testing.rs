@@ -152,6 +152,17 @@ impl TestHub {
         self.hub.open_session(authentication, None).await.unwrap()
     }
 
+    /// Waits until nobody is connected under an identity: its session may have ended before the row of it.
+    pub(crate) async fn disconnected(&self, id: &str) {
+        let id = id.parse().unwrap();
+        let ended = async {
+            while self.hub.is_connected(&id).await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(ended).await;
+    }
+
     /// Everything in the event stream, partition by partition.
     pub(crate) async fn events(&self) -> Vec<LogRecord> {
         let mut all = Vec::new();

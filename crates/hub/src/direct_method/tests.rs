@@ -48,6 +48,13 @@ async fn answer(
     }
 }
 
+/// Until a caller has found no device and has begun to wait for one.
+async fn is_waited_for(hub: &TestHub) {
+    while !hub.mailboxes().is_waited_for(&"dev1".parse().unwrap()) {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn listening(hub: &TestHub) -> crate::Session {
     let session = hub.connect("dev1").await;
     session.listen_to_methods(true);
@@ -105,13 +112,17 @@ async fn a_device_is_waited_for_as_long_as_the_service_says() {
     let hub = TestHub::with_device("dev1").await;
     let waiting = MethodRequest { connect_timeout_seconds: Some(20), ..request(None) };
     let comes = async {
+        within(is_waited_for(&hub)).await;
         hub.clock.advance(Duration::from_secs(19));
         let session = listening(&hub).await;
         answer(&hub, &session, 200, "1").await;
     };
     let (result, ()) = tokio::join!(invoke(&hub, waiting.clone()), comes);
     assert_eq!(result, Ok((200, Some("1".into()))));
-    let stays_away = async { hub.clock.advance(Duration::from_secs(20)) };
+    let stays_away = async {
+        within(is_waited_for(&hub)).await;
+        hub.clock.advance(Duration::from_secs(20));
+    };
     let (result, ()) = tokio::join!(invoke(&hub, waiting), stays_away);
     assert_eq!(result, Err(404_103));
 }
@@ -120,11 +131,13 @@ async fn a_device_is_waited_for_as_long_as_the_service_says() {
 async fn a_device_that_does_not_answer_in_time_is_a_gateway_timeout() {
     let hub = TestHub::with_device("dev1").await;
     let session = listening(&hub).await;
-    let (result, ()) = tokio::join!(invoke(&hub, request(None)), async {
+    let (result, command) = tokio::join!(invoke(&hub, request(None)), async {
+        let command = next_command(&session).await;
         hub.clock.advance(Duration::from_secs(caps::METHOD_RESPONSE_SECONDS_DEFAULT));
+        command
     });
     assert_eq!(result, Err(504_101));
-    let Command::InvokeMethod { request_id, .. } = next_command(&session).await else { panic!("no method") };
+    let Command::InvokeMethod { request_id, .. } = command else { panic!("no method: {command:?}") };
     assert!(!hub.complete_method(&session, request_id, 200, Bytes::new()), "nobody waits any more");
 }
 
@@ -132,10 +145,16 @@ async fn a_device_that_does_not_answer_in_time_is_a_gateway_timeout() {
 async fn who_waits_is_told_when_the_connection_goes() {
     let hub = TestHub::with_device("dev1").await;
     let session = listening(&hub).await;
-    let (result, ()) = tokio::join!(invoke(&hub, request(None)), async { drop(session) });
+    let (result, ()) = tokio::join!(invoke(&hub, request(None)), async {
+        next_command(&session).await;
+        drop(session);
+    });
     assert_eq!(result, Err(404_104));
     let session = listening(&hub).await;
-    let (result, _new) = tokio::join!(invoke(&hub, request(None)), hub.connect("dev1"));
+    let (result, _new) = tokio::join!(invoke(&hub, request(None)), async {
+        next_command(&session).await;
+        hub.connect("dev1").await
+    });
     assert_eq!(result, Err(400_027));
     drop(session);
 }
@@ -143,22 +162,23 @@ async fn who_waits_is_told_when_the_connection_goes() {
 #[tokio::test]
 async fn methods_in_flight_of_one_device_are_bounded() {
     let hub = TestHub::with_device("dev1").await;
-    let _session = listening(&hub).await;
+    let session = listening(&hub).await;
     let id = "dev1".parse().unwrap();
     let caller = system();
     let mut waiting = Vec::new();
     for _ in 0..caps::METHODS_IN_FLIGHT_PER_DEVICE_MAX {
         let mut call = Box::pin(hub.invoke_method(&caller, &id, request(None)));
-        let is_pending = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(Future::poll(call.as_mut(), context).is_pending())
-        });
-        assert!(is_pending.await);
+        tokio::select! {
+            result = call.as_mut() => panic!("nobody has answered: {result:?}"),
+            _ = next_command(&session) => {}
+        }
         waiting.push(call);
     }
     let refusal = hub.invoke_method(&caller, &id, request(None)).await.unwrap_err();
     assert_eq!((refusal.code(), refusal.name()), (403_800, "DeviceMaximumInflightMethodExceeded"));
     waiting.pop();
     let (result, ()) = tokio::join!(invoke(&hub, request(None)), async {
+        next_command(&session).await;
         hub.clock.advance(Duration::from_secs(30));
     });
     assert_eq!(result, Err(504_101), "a place was free again");
@@ -219,8 +239,9 @@ async fn only_a_service_invokes_methods() {
 async fn a_wall_clock_that_is_set_ends_no_method_and_keeps_none() {
     for step in [-2 * 3600, 400 * 24 * 3600] {
         let hub = TestHub::with_device("dev1").await;
-        let _session = listening(&hub).await;
+        let session = listening(&hub).await;
         let sets_the_clock = async {
+            next_command(&session).await;
             hub.clock.step(step);
             hub.clock.advance(Duration::from_secs(29));
             tokio::task::yield_now().await;

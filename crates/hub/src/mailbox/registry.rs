@@ -158,6 +158,12 @@ impl Mailboxes {
         woken
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self, id: &IdentityId) -> bool {
+        let state = self.0.state.lock();
+        state.waiting.get(id).is_some_and(|line| line.iter().any(|waiting| !waiting.is_closed()))
+    }
+
     pub(crate) fn wake(&self, id: &IdentityId) {
         let waiting = self.0.state.lock().waiting.remove(id);
         for wake in waiting.into_iter().flatten() {

@@ -23,6 +23,7 @@ async fn connection_and_activity_are_shown_at_once_and_outlive_a_restart() {
     assert_eq!(connected.state_updated_time, start());
     assert_eq!(connected.last_activity_time, start().plus(Duration::from_secs(10)));
     drop(session);
+    hub.disconnected("dev1").await;
     let ended = hub.twin("dev1").await.connection;
     assert!(!ended.connected);
     hub.flush_activity().await;

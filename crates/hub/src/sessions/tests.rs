@@ -25,7 +25,7 @@ async fn a_newer_connection_takes_over() {
     );
     assert_eq!(second.try_next_command(), None);
     drop(second);
-    assert!(!hub.is_connected(&"dev1".parse().unwrap()).await.unwrap());
+    hub.disconnected("dev1").await;
 }
 
 #[tokio::test]

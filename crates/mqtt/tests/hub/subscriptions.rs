@@ -55,21 +55,27 @@ async fn heard(fixture: &Fixture, device: &mut Device, id: &str, filters: &[&str
     device.publish("$iothub/twin/GET/?$rid=r1", b"").await.unwrap();
     device.publish("$iothub/twin/PATCH/properties/reported/?$rid=r2", b"{}").await.unwrap();
     fixture.patch_desired(id, json!({"a": filters.len()})).await;
+    let mut topics = Vec::new();
     for name in ["reboot", "stop"] {
-        let (hub, id) = (fixture.hub.clone(), id.parse().unwrap());
-        fixture.tasks.spawn(async move {
-            // Nobody answers; who is not there for it is told at once.
-            let _ = hub.invoke_method(&Caller::system(), &id, request(name)).await;
-        });
+        let (caller, id) = (Caller::system(), id.parse().unwrap());
+        let arrives = async {
+            while !topics.last().is_some_and(|topic: &String| {
+                topic.starts_with("$iothub/methods/POST/") && topic.contains(name)
+            }) {
+                topics.push(device.next_publish().await.unwrap().topic.to_string());
+            }
+        };
+        // Nobody answers what arrives; of a device that is not there for it the caller is told at once.
+        tokio::select! {
+            _ = Box::pin(fixture.hub.invoke_method(&caller, &id, request(name))) => {}
+            () = arrives => {}
+        }
     }
-    fixture.settle().await;
     // Everything has been written when the answer to this has.
     device.publish(&format!("devices/{id}/messages/events/"), b"").await.unwrap();
-    let mut topics = Vec::new();
-    while let Some(publish) = device.take_publish() {
-        let topic = publish.topic.to_string();
-        topics.push(topic.split("/?").next().unwrap().to_owned());
-    }
+    topics.extend(std::iter::from_fn(|| device.take_publish()).map(|publish| publish.topic.to_string()));
+    let mut topics: Vec<_> =
+        topics.iter().map(|topic| topic.split("/?").next().unwrap().to_owned()).collect();
     topics.sort();
     topics
 }
