@@ -28,14 +28,14 @@ const EVENT_BYTES: usize = 400;
 const PAGE_BYTES: usize = 8 * 1024;
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Twin {
-    id: String,
+pub(super) struct Twin {
+    pub(super) id: String,
     version: u64,
     properties: String,
 }
 
 impl Twin {
-    fn new(id: String) -> Self {
+    pub(super) fn new(id: String) -> Self {
         Self { id, version: 0, properties: "p".repeat(PROPERTIES_BYTES) }
     }
 }
@@ -57,10 +57,11 @@ pub(super) async fn compare(bench: &Bench, postgres: &mut Postgres) -> Result<Ve
     let stores = [database.open()?, database.open()?];
     fill(&stores[0]).await?;
     let (mut many, mut bare, mut one, mut synced) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut own, mut hot) = (Vec::new(), Vec::new());
+    let (mut own, mut hot, mut with_event) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         many.push(own_twins(bench, postgres, &stores, AT_ONCE).await?);
-        bare.push(bare_sets(bench, postgres).await?);
+        bare.push(bare_sets(bench, postgres, UPDATE).await?);
+        with_event.push(bare_sets(bench, postgres, UPDATE_AND_EVENT).await?);
         one.push(own_twins(bench, postgres, &stores[..1], 1).await?);
         synced.push(disk::probe_with(&bench.scratch.path().join("probe"), PAGE_BYTES)?);
         own.push(own_twins(bench, postgres, &stores, HOT_CLIENTS).await?);
@@ -73,7 +74,8 @@ pub(super) async fn compare(bench: &Bench, postgres: &mut Postgres) -> Result<Ve
         return Err(format!("{deadlocks} deadlocks").into());
     }
     Ok(vec![
-        against_sets(&many, &bare),
+        against_sets(&many, &bare, "UPDATE … FROM unnest of 64, two connections"),
+        against_sets(&many, &with_event, "the same with an INSERT of the events"),
         one_client(&one, &synced),
         Comparison {
             title: format!("Commits of {HOT_CLIENTS} clients of two stores to {HOT} twins, no deadlock"),
@@ -84,7 +86,7 @@ pub(super) async fn compare(bench: &Bench, postgres: &mut Postgres) -> Result<Ve
     ])
 }
 
-fn against_sets(many: &[Measured], bare: &[Measured]) -> Comparison {
+fn against_sets(many: &[Measured], bare: &[Measured], anchor: &'static str) -> Comparison {
     #[expect(clippy::cast_precision_loss, reason = "64")]
     let set = SET as f64;
     let commits = many.iter().map(Measured::per_second).collect();
@@ -93,7 +95,7 @@ fn against_sets(many: &[Measured], bare: &[Measured]) -> Comparison {
     Comparison {
         title: format!("Commits by {AT_ONCE} at once of two stores: a twin under its revision, and an event"),
         subject: "the store",
-        anchor: Some("UPDATE … FROM unnest of 64, two connections"),
+        anchor: Some(anchor),
         metrics: vec![
             metric("twins", "/s", Better::Higher, commits, Some(documents)),
             metric("latency p50", "ms", Better::Lower, quantile(0.5), None),
@@ -188,8 +190,15 @@ async fn change(store: &Store, old: &Stored<Twin>) -> Result<Stored<Twin>, Commi
     Ok(store.commit(batch).await?.stored(new))
 }
 
+const UPDATE: &str = "UPDATE bare SET doc = new.doc::jsonb FROM unnest($1::text[], $2::text[]) AS new(id, doc) \
+                      WHERE bare.instance = 'bench' AND bare.id = new.id";
+/// And an event of 400 bytes for each, in a table with the indexes of the outbox.
+const UPDATE_AND_EVENT: &str = "WITH changed AS (UPDATE bare SET doc = new.doc::jsonb FROM unnest($1::text[], $2::text[]) AS new(id, doc) \
+                      WHERE bare.instance = 'bench' AND bare.id = new.id RETURNING bare.id) \
+                      INSERT INTO told (lane, instance, payload) SELECT length(id) % 64, 'bench', decode(repeat('65', 400), 'hex') FROM changed";
+
 /// The same documents in a table with the same key, as fast as one knows how to write them where nothing is judged.
-async fn bare_sets(bench: &Bench, postgres: &mut Postgres) -> Result<Measured, Failure> {
+async fn bare_sets(bench: &Bench, postgres: &mut Postgres, text: &'static str) -> Result<Measured, Failure> {
     let at = postgres.at.at;
     let connect = async move |gate: crate::measure::Gate| {
         let database = Database { at, name: "commits" };
@@ -197,8 +206,6 @@ async fn bare_sets(bench: &Bench, postgres: &mut Postgres) -> Result<Measured, F
         make_bare(&database.connect().await?).await?;
         for connection in 0..CONNECTIONS {
             let client = database.connect().await?;
-            let text = "UPDATE bare SET doc = new.doc::jsonb FROM unnest($1::text[], $2::text[]) AS new(id, doc) \
-                        WHERE bare.instance = 'bench' AND bare.id = new.id";
             let update = client.prepare(text).await?;
             let mut version = 0;
             set.spawn_local(closed_loop(gate.clone(), async move || {
@@ -222,6 +229,9 @@ async fn make_bare(client: &Client) -> Result<(), Failure> {
     let rows = SET * CONNECTIONS;
     let text = format!(
         "DROP TABLE IF EXISTS bare; \
+         DROP TABLE IF EXISTS told; \
+         CREATE TABLE told (lane smallint, id bigint GENERATED ALWAYS AS IDENTITY, instance text, payload bytea, PRIMARY KEY (lane, id)); \
+         CREATE INDEX ON told (instance, id); \
          CREATE TABLE bare (instance text, id text, doc jsonb NOT NULL, PRIMARY KEY (instance, id)) WITH (fillfactor = 80); \
          INSERT INTO bare SELECT 'bench', 'own-' || n, '{{}}' FROM generate_series(0, {rows} - 1) AS n"
     );

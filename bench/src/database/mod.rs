@@ -4,6 +4,7 @@
 mod commits;
 mod connects;
 mod idle;
+mod moves;
 mod streams;
 
 use std::net::SocketAddr;
@@ -32,9 +33,20 @@ impl Database {
         Ok(database)
     }
 
-    fn location(&self) -> Location {
+    /// In the place of one of the same name.
+    async fn create_anew(postgres: &Postgres, name: &'static str) -> Result<Self, Failure> {
+        let server = Self { at: postgres.at.at, name: "postgres" }.connect().await?;
+        server.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+        Self::create(postgres, name).await
+    }
+
+    fn url(&self) -> String {
         let Self { at, name } = self;
-        Location::Postgres(Secret::new(format!("postgres://bench@{at}/{name}?sslmode=disable")))
+        format!("postgres://bench@{at}/{name}?sslmode=disable")
+    }
+
+    fn location(&self) -> Location {
+        Location::Postgres(Secret::new(self.url()))
     }
 
     /// Another server's view of it.
@@ -74,6 +86,8 @@ async fn compare(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     comparisons.extend(streams::compare(bench, &mut postgres).await?);
     progress("connects");
     comparisons.push(connects::compare(bench, &mut postgres).await?);
+    progress("moves");
+    comparisons.push(moves::compare(bench, &postgres).await?);
     progress("a server that does nothing");
     comparisons.push(idle::look(bench, &postgres).await?);
     postgres.process.stop().await?;
