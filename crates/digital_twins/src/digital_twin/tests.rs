@@ -532,6 +532,9 @@ async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
 
 #[tokio::test]
 async fn writes_of_one_twin_at_once_are_all_kept_or_told() {
+    if !test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits") {
+        return;
+    }
     let fixture = Fixture::with_models().await;
     let add = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
     fixture.room("r").await;
@@ -565,6 +568,9 @@ async fn writes_of_one_twin_at_once_are_all_kept_or_told() {
 /// The count of twins is exact, so that the limit is, whoever thinks that they make or delete the twin.
 #[tokio::test]
 async fn two_writes_of_one_twin_count_it_once() {
+    if !test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits") {
+        return;
+    }
     let fixture = Fixture::with_models().await;
     let body = json!({"$metadata": {"$model": "dtmi:test:Pump;1"}, "Speed": 1});
     let counter = super::record::count(fixture.instance.id());

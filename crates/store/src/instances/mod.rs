@@ -226,7 +226,7 @@ impl<K: Kind> Instances<K> {
         if store.get::<Ended>(&ended).await?.is_some() {
             return Err(CommitError::Conflict);
         }
-        let stored = retry_on_conflict(async || {
+        let made = retry_on_conflict(async || {
             let mut settings = settings.clone();
             let mut batch = Batch::default();
             batch.guard_absent::<Ended>(ended.clone());
@@ -245,8 +245,12 @@ impl<K: Kind> Instances<K> {
             let committed = store.commit(batch).await?;
             Ok::<_, CommitError>(committed.stored(settings))
         })
-        .await?;
-        Ok(self.start(stored))
+        .await;
+        if made.is_err() && store.get::<Ended>(&ended).await?.is_some() {
+            // It was removed by another process meanwhile, whose sweep may have come before what was prepared here.
+            self.sweep(settings.instance()).await?;
+        }
+        Ok(self.start(made?))
     }
 
     /// Ends the instance and forgets everything of it. Safe to repeat after a crash in the middle: each step leaves what the

@@ -88,13 +88,21 @@ struct Builder {
     failures: Lock<u32>,
     /// What came of a write while its house was drained.
     late_writes: Lock<Vec<Result<(), CommitError>>>,
+    /// What happens elsewhere before anything is prepared here.
+    elsewhere: Lock<Option<Elsewhere>>,
 }
+
+type Elsewhere = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Kind for Builder {
     type Settings = House;
     type Instance = Current<House>;
 
     async fn prepare(&self, settings: &House) -> Result<(), StoreError> {
+        let elsewhere = self.elsewhere.lock().take();
+        if let Some(happens) = elsewhere {
+            happens.await;
+        }
         self.streams.ensure(&StreamId::new(&settings.instance, "door"), 1).await
     }
 
@@ -134,9 +142,15 @@ async fn outbox_of(store: &Store, instance: &InstanceId) -> usize {
 fn open(options: &Options) -> (Instances<Builder>, Hosts) {
     let hosts = Hosts::new("localhost", 443, NoMachine);
     let (store, streams) = (Store::open(options).unwrap(), Streams::open(options).unwrap());
-    let (failures, late_writes) = (Lock::default(), Lock::default());
-    let builder = Builder { store: store.clone(), streams, failures, late_writes };
-    (Instances::new(builder, store, hosts.clone()), hosts)
+    (over(&store, &streams, &hosts), hosts)
+}
+
+/// All houses as one process knows them.
+fn over(store: &Store, streams: &Streams, hosts: &Hosts) -> Instances<Builder> {
+    let (failures, late_writes, elsewhere) = (Lock::default(), Lock::default(), Lock::default());
+    let builder =
+        Builder { store: store.clone(), streams: streams.clone(), failures, late_writes, elsewhere };
+    Instances::new(builder, store.clone(), hosts.clone())
 }
 
 /// What was cut off may still be busy in a thread of its own, which a crash would have ended, and keeps the directory until it is done.
@@ -244,6 +258,21 @@ async fn nothing_is_written_any_more_into_an_instance_that_is_ending() {
     houses.remove(&instance).await.unwrap();
     assert_eq!(*houses.kind().late_writes.lock(), [Err(CommitError::Conflict)]);
     assert_eq!(left_of(&houses, &instance).await, [0; 5]);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_instance_that_was_removed_elsewhere_while_it_was_made_here() {
+    let (houses, _) = open(&Options::memory());
+    let settings = house("h", 2, "red");
+    houses.ensure(settings.clone()).await.unwrap();
+    let Builder { store, streams, elsewhere, .. } = houses.kind();
+    let others = over(store, streams, &Hosts::new("localhost", 443, NoMachine));
+    others.load().await.unwrap();
+    let id = settings.instance.clone();
+    *elsewhere.lock() = Some(Box::pin(async move { others.remove(&id).await.unwrap() }));
+    let made = houses.ensure(House { color: "blue".into(), ..settings.clone() }).await;
+    assert_eq!(made.err(), Some(CommitError::Conflict));
+    assert_eq!(left_of(&houses, &settings.instance).await, [0; 5]);
 }
 
 #[tokio::test]

@@ -260,7 +260,7 @@ proptest! {
     /// Whatever was taken in whatever order is read again as the same models. A failure prints its steps.
     #[test]
     fn a_reload_is_what_was_there_before(steps in prop::collection::vec(any_step(), 1..14)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let fixture = Fixture::empty().await;
             for step in &steps {
