@@ -12,6 +12,20 @@ pub fn runs_embedded(why: &str) -> bool {
     test_postgres::runs_embedded(why)
 }
 
+/// The same text; on a database, which keeps no order of a document's members, the same document.
+///
+/// # Panics
+/// When it is another one.
+#[track_caller]
+pub fn assert_same_document(found: &str, expected: &str) {
+    if !test_postgres::is_asked_for() {
+        assert_eq!(found, expected);
+        return;
+    }
+    let parsed = |text| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON");
+    assert_eq!(parsed(found), parsed(expected));
+}
+
 /// An empty store and its streams, gone with the test.
 ///
 /// # Panics
