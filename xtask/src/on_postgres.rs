@@ -20,7 +20,7 @@ pub fn run(version: Option<&str>, is_with_clients: bool) -> Outcome {
     let notes = target().join("not-on-postgres.txt");
     let _ = fs::remove_file(&notes);
     let mut command = tests()?;
-    command.arg("--workspace").env("TWINHUB_TEST_STORE", "postgres").env("TWINHUB_TEST_NOTES", &notes);
+    command.arg("--workspace").env("TEST_STORE", "postgres").env("TEST_NOTES", &notes);
     with(&mut command, programs.as_deref());
     let outcome = step("tests on PostgreSQL", &mut command);
     print_notes(&notes);
@@ -38,7 +38,7 @@ pub fn newer() -> Outcome {
 
 fn with(command: &mut Command, programs: Option<&Path>) {
     if let Some(programs) = programs {
-        command.env("TWINHUB_POSTGRES_BIN", programs);
+        command.env("TEST_POSTGRES_BIN", programs);
     }
 }
 

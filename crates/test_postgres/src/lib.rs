@@ -45,10 +45,10 @@ pub fn did_not_run() {
 /// # Panics
 /// When the environment names a store that tests do not know.
 pub fn is_asked_for() -> bool {
-    match std::env::var("TWINHUB_TEST_STORE").as_deref() {
+    match std::env::var("TEST_STORE").as_deref() {
         Err(_) | Ok("" | "sqlite") => false,
         Ok("postgres") => true,
-        Ok(other) => panic!("TWINHUB_TEST_STORE is {other}; it is sqlite or postgres"),
+        Ok(other) => panic!("TEST_STORE is {other}; it is sqlite or postgres"),
     }
 }
 
@@ -79,7 +79,7 @@ pub fn runs_embedded(why: &str) -> bool {
     }
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "not on PostgreSQL: {test}: {why}");
-    if let Some(notes) = std::env::var_os("TWINHUB_TEST_NOTES") {
+    if let Some(notes) = std::env::var_os("TEST_NOTES") {
         let mut notes =
             std::fs::File::options().create(true).append(true).open(notes).expect("notes are kept");
         notes.write_all(format!("{test}: {why}\n").as_bytes()).expect("notes are kept");
@@ -87,7 +87,7 @@ pub fn runs_embedded(why: &str) -> bool {
     false
 }
 
-const MISSING: &str = "PostgreSQL is missing: install Debian's package postgresql, or set TWINHUB_POSTGRES_BIN to the folder \
+const MISSING: &str = "PostgreSQL is missing: install Debian's package postgresql, or set TEST_POSTGRES_BIN to the folder \
                        of its programs";
 
 impl Database {
@@ -134,7 +134,7 @@ impl Drop for Database {
 
 /// The folder of the programs: what the environment says, else the newest of Debian's.
 fn programs() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("TWINHUB_POSTGRES_BIN") {
+    if let Some(folder) = std::env::var_os("TEST_POSTGRES_BIN") {
         return Some(PathBuf::from(folder));
     }
     let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
