@@ -22,6 +22,12 @@ use crate::{
 /// How long a test waits for others, so that a fault fails it and does not hang it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether a test runs that decides by the order of asking who wins; a database need not keep it.
+#[track_caller]
+pub(crate) fn first_asked_commits_first() -> bool {
+    test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits")
+}
+
 pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("what the test waits for comes")
 }

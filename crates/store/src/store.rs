@@ -200,21 +200,20 @@ impl Store {
 
     /// Whether what is acknowledged is on a second machine too; `None` of an embedded engine.
     pub fn has_standby(&self) -> Option<bool> {
-        match self.engine() {
-            Engine::Sqlite(_) => None,
-            #[cfg(any(test, feature = "memory"))]
-            Engine::Memory(_) => None,
-            Engine::Postgres(postgres) => Some(postgres.condition().has_standby),
-        }
+        self.condition().map(|condition| condition.has_standby)
     }
 
     /// Why a database that was as it must be is so no more; nothing is promised on such a one.
     pub fn fault(&self) -> Option<String> {
+        self.condition()?.fault
+    }
+
+    fn condition(&self) -> Option<postgres::Condition> {
         match self.engine() {
             Engine::Sqlite(_) => None,
             #[cfg(any(test, feature = "memory"))]
             Engine::Memory(_) => None,
-            Engine::Postgres(postgres) => postgres.condition().fault,
+            Engine::Postgres(postgres) => Some(postgres.condition()),
         }
     }
 

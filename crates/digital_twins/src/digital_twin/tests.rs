@@ -532,7 +532,7 @@ async fn every_change_raises_one_event_in_the_shape_of_its_kind() {
 
 #[tokio::test]
 async fn writes_of_one_twin_at_once_are_all_kept_or_told() {
-    if !test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits") {
+    if !crate::fixture::first_asked_commits_first() {
         return;
     }
     let fixture = Fixture::with_models().await;
@@ -568,7 +568,7 @@ async fn writes_of_one_twin_at_once_are_all_kept_or_told() {
 /// The count of twins is exact, so that the limit is, whoever thinks that they make or delete the twin.
 #[tokio::test]
 async fn two_writes_of_one_twin_count_it_once() {
-    if !test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits") {
+    if !crate::fixture::first_asked_commits_first() {
         return;
     }
     let fixture = Fixture::with_models().await;

@@ -373,7 +373,7 @@ async fn an_edge_never_dangles_however_puts_and_deletes_race() {
 /// Which operation commits first decides; the other must hear of it, whichever end of the edge it is about.
 #[tokio::test]
 async fn of_a_deletion_and_an_edge_at_the_same_twin_the_first_wins() {
-    if !test_store::runs_embedded("elsewhere the one who is asked first need not be the first who commits") {
+    if !crate::fixture::first_asked_commits_first() {
         return;
     }
     for end in ["a", "b"] {

@@ -39,24 +39,23 @@ pub(crate) struct MoveArgs {
 impl MoveArgs {
     /// What a server is started with behind the move.
     fn target(&self) -> Result<Config, Failure> {
-        let to = match &self.to_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("--to-file: {}: {error}", path.display()))?
-                .trim()
-                .to_owned(),
-            None => self.to.clone().unwrap_or_default(),
-        };
-        if !to.starts_with("postgres://") && !to.starts_with("postgresql://") {
-            return Err("a move goes to a PostgreSQL database: postgres://user:password@host/database".into());
-        }
         let args = ServeArgs {
             data_dir: self.data_dir.data_dir.clone(),
             cluster_key_file: self.cluster_key_file.clone(),
             ..ServeArgs::default()
         };
-        let mut config = config::load(&args.layer())?;
-        config.store = Location::Postgres(base::Secret::new(to));
-        Ok(config)
+        let mut flags = args.layer();
+        // Both, so that a setting of the other name does not stand before the one that is given.
+        let file = self.to_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+        flags.values.push(("store", "--to", self.to.clone().unwrap_or_default()));
+        flags.values.push(("store_file", "--to-file", file.unwrap_or_default()));
+        let config = config::load(&flags)?;
+        match config.store {
+            Location::Postgres(_) => Ok(config),
+            Location::File(_) | Location::Memory => {
+                Err("a move goes to a PostgreSQL database: postgres://user:password@host/database".into())
+            }
+        }
     }
 
     /// The directory in which the records are, whatever the next start is to use.

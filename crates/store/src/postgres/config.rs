@@ -74,9 +74,7 @@ impl Config {
             fault: None,
         })
     }
-}
 
-impl Config {
     /// Which database this is, for people: nothing of who logs in.
     pub(crate) fn place(&self) -> String {
         let host = |host: &Host| match host {

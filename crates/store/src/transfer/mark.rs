@@ -11,41 +11,45 @@ const MARK: &str = "moved";
 const MOVING: &str = "moving ";
 const MOVED: &str = "moved ";
 
-/// For whoever opens the directory to serve from it.
-pub(crate) fn refuse_moved(directory: &Path) -> Result<(), StoreError> {
-    let path = directory.join(MARK);
-    match read(directory)? {
-        None => Ok(()),
-        Some(text) if text.starts_with(MOVED) => Err(StoreError::Refused(format!(
-            "the data of {} has moved to a database, {}; start with `--store` and its address",
-            directory.display(),
-            text.lines().nth(1).unwrap_or_default()
-        ))),
-        Some(_) => Err(StoreError::Refused(format!(
-            "the data of {} is being moved to a database: end that with `twinhub move`, or remove the file {} to go on from here",
-            directory.display(),
-            path.display()
-        ))),
-    }
-}
-
 /// How far a directory is.
 pub(super) enum State {
     Here,
+    /// By the name of the move.
     Moving(String),
-    Moved(String),
+    /// And where to, for people.
+    Moved(String, String),
 }
 
 pub(super) fn state(directory: &Path) -> Result<State, StoreError> {
     let Some(text) = read(directory)? else { return Ok(State::Here) };
-    let first = text.lines().next().unwrap_or_default();
-    let name = |prefix| first.strip_prefix(prefix).map(|name| name.trim().to_owned());
+    let (first, place) = text.split_once('\n').unwrap_or((&text, ""));
+    let name = |prefix| first.strip_prefix(prefix).map(|name: &str| name.trim().to_owned());
     if let Some(name) = name(MOVED) {
-        return Ok(State::Moved(name));
+        return Ok(State::Moved(name, place.trim().to_owned()));
     }
     name(MOVING).map(State::Moving).ok_or_else(|| {
         StoreError::Corrupt(format!("{} is not as it was written", directory.join(MARK).display()))
     })
+}
+
+/// For whoever opens the directory to serve from it.
+pub(crate) fn refuse_moved(directory: &Path) -> Result<(), StoreError> {
+    match state(directory)? {
+        State::Here => Ok(()),
+        State::Moved(_, place) => Err(has_moved(directory, &place)),
+        State::Moving(_) => Err(StoreError::Refused(format!(
+            "the data of {} is being moved to a database: end that with `twinhub move`, or remove the file {} to go on from here",
+            directory.display(),
+            directory.join(MARK).display()
+        ))),
+    }
+}
+
+pub(super) fn has_moved(directory: &Path, place: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "the data of {} has moved to a database, {place}; start with `--store` and its address",
+        directory.display()
+    ))
 }
 
 /// Gives the move its name.

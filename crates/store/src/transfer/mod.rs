@@ -98,25 +98,30 @@ impl Move {
         let location = Location::File(directory.to_owned());
         let log = blocking(move || Streams::open(&Options::new(location, durability))).await?;
         let state = mark::state(directory)?;
-        let is_over = matches!(state, State::Moved(_));
-        let (name, known) = match state {
+        let is_over = matches!(state, State::Moved(..));
+        let (name, receiver) = match state {
             State::Here => {
                 receive::refuse_unfit_target(&postgres).await?;
                 let waiting = export.waiting()?;
                 if waiting > 0 {
                     return Err(StoreError::Refused(format!("{waiting} events wait to be told")));
                 }
-                (mark::begin(directory)?, None)
+                let name = mark::begin(directory)?;
+                let receiver = Receiver::begin(&postgres, &name).await?;
+                (name, receiver)
             }
-            State::Moving(name) | State::Moved(name) => {
+            State::Moving(name) => {
                 let known = Receiver::go_on(&postgres, &name).await?;
-                (name, known)
+                let receiver = match known {
+                    Some(receiver) => receiver,
+                    None => Receiver::begin(&postgres, &name).await?,
+                };
+                (name, receiver)
             }
-        };
-        let receiver = match known {
-            Some(receiver) => receiver,
-            None if is_over => return refuse_moved(directory).and(Err(StoreError::Closed)),
-            None => Receiver::begin(&postgres, &name).await?,
+            State::Moved(name, moved_to) => {
+                let known = Receiver::go_on(&postgres, &name).await?;
+                (name, known.ok_or_else(|| mark::has_moved(directory, &moved_to))?)
+            }
         };
         let directory = directory.to_owned();
         Ok(Self { directory, place, name, is_over, export, log, receiver, postgres, _lock: lock })

@@ -111,6 +111,13 @@ async fn end(to: Move) {
     to.forget().await.unwrap();
 }
 
+async fn refused(directory: &Path, database: &Database) -> String {
+    match begin(directory, database).await.map(drop) {
+        Err(StoreError::Refused(why)) => why,
+        begun => panic!("{begun:?}"),
+    }
+}
+
 async fn moved(to: &Move) -> Result<Vec<Arrived>, StoreError> {
     let mut all = Vec::new();
     to.records(|arrived| all.push(arrived)).await?;
@@ -204,14 +211,10 @@ async fn a_database_with_anything_in_it_that_came_from_elsewhere_is_refused() {
     let first = begin(directory.path(), &database).await.unwrap();
     assert!(matches!(begin(directory.path(), &database).await, Err(StoreError::InUse(_))));
     moved(&first).await.unwrap();
-    let Err(StoreError::Refused(why)) = begin(other.path(), &database).await.map(drop) else {
-        panic!("taken")
-    };
+    let why = refused(other.path(), &database).await;
     assert!(why.contains("another directory"), "{why}");
     end(first).await;
-    let Err(StoreError::Refused(why)) = begin(other.path(), &database).await.map(drop) else {
-        panic!("taken")
-    };
+    let why = refused(other.path(), &database).await;
     assert!(why.contains("not empty"), "{why}");
     // It was refused before anything was said in the directory.
     assert!(open(other.path()).is_ok());
@@ -224,9 +227,7 @@ async fn a_database_that_a_server_uses_is_refused() {
     let store = Store::open(&on(&database)).unwrap();
     let length = std::time::Duration::from_secs(60);
     assert!(store.leases().take("sole_server", store.node(), length).await.unwrap().is_some());
-    let Err(StoreError::Refused(why)) = begin(directory.path(), &database).await.map(drop) else {
-        panic!("taken")
-    };
+    let why = refused(directory.path(), &database).await;
     assert!(why.contains("a server uses the database"), "{why}");
     assert!(open(directory.path()).is_ok());
 }
@@ -242,9 +243,7 @@ async fn a_directory_in_which_events_wait_to_be_told_is_refused() {
     store.commit(batch).await.unwrap();
     let id = store.outbox(0, 10).await.unwrap()[0].id;
     drop(store);
-    let Err(StoreError::Refused(why)) = begin(directory.path(), &database).await.map(drop) else {
-        panic!("taken")
-    };
+    let why = refused(directory.path(), &database).await;
     assert!(why.contains("1 events wait"), "{why}");
     let store = open(directory.path()).unwrap();
     store.outbox_done([id]).await.unwrap();
@@ -259,16 +258,16 @@ async fn no_server_starts_on_either_side_before_the_end_and_a_move_that_was_cut_
  {
     let Some(database) = test_postgres::database() else { return };
     let (revision, directory) = filled().await;
-    let refused = || match Store::open(&on(&database)) {
+    let not_served = || match Store::open(&on(&database)) {
         Err(StoreError::Refused(why)) => why,
         opened => panic!("{:?}", opened.map(drop)),
     };
     let to = begin(directory.path(), &database).await.unwrap();
-    assert!(refused().contains("twinhub move"));
+    assert!(not_served().contains("twinhub move"));
     moved(&to).await.unwrap();
     to.finish().unwrap();
     drop(to);
-    assert!(refused().contains("twinhub move"));
+    assert!(not_served().contains("twinhub move"));
     let Err(StoreError::Refused(why)) = open(directory.path()).map(drop) else { panic!("it is served") };
     assert!(why.contains("has moved") && why.contains(database.name()), "{why}");
     // Another database that looks as if a move to it had been cut off is not the one.
@@ -278,12 +277,12 @@ async fn no_server_starts_on_either_side_before_the_end_and_a_move_that_was_cut_
         let table =
             "CREATE TABLE IF NOT EXISTS twinhub.transfer (source text, part text, rows bigint, sum bigint)";
         other.query(&format!("{table}; {rows}"));
-        assert!(matches!(begin(directory.path(), &other).await, Err(StoreError::Refused(_))));
+        refused(directory.path(), &other).await;
     }
     let to = begin(directory.path(), &database).await.unwrap();
     assert!(to.is_over());
     to.forget().await.unwrap();
     assert!(Store::open(&on(&database)).is_ok());
     check(&database, revision).await;
-    assert!(matches!(begin(directory.path(), &database).await, Err(StoreError::Refused(_))));
+    refused(directory.path(), &database).await;
 }
