@@ -68,10 +68,15 @@ impl Changes {
         Self { store: store.clone(), keepers: keepers.into(), seen: None }
     }
 
-    /// Looks until the process stops. Returns at once where no other process writes.
+    /// Looks until the process stops, the first time after a pause: what has just been read is not read again at once. Returns at
+    /// once where no other process writes.
     pub async fn keep_looking(mut self, clock: Clock, mut stopping: Stopping) {
         let mut is_failing = false;
-        while self.store.is_shared() && !stopping.has_begun() {
+        while self.store.is_shared() {
+            tokio::select! {
+                () = clock.sleep(if is_failing { RETRY } else { PAUSE }) => {}
+                () = stopping.wait() => return,
+            }
             let looked = self.look().await;
             if let Err(error) = &looked
                 && !is_failing
@@ -79,10 +84,6 @@ impl Changes {
                 tracing::warn!(%error, "what other servers changed could not be read; trying again");
             }
             is_failing = looked.is_err();
-            tokio::select! {
-                () = clock.sleep(if is_failing { RETRY } else { PAUSE }) => {}
-                () = stopping.wait() => {}
-            }
         }
     }
 

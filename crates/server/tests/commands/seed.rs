@@ -121,15 +121,22 @@ impl Reader {
     }
 }
 
-/// Hosts are other ones at another address.
 fn without_connection(mut value: Value) -> Value {
     value.as_object_mut().expect("it is there").remove("connectionStateUpdatedTime");
     value
 }
 
-/// Without what the address of the server decides.
-fn steady(all: &[Value], address: &str) -> String {
-    serde_json::to_string_pretty(all).unwrap().replace(address, "ADDRESS")
+/// Without loopback addresses: the server's own, and those of instances, which are others while another server of this machine has
+/// an instance of that name.
+fn steady(all: &[Value]) -> String {
+    let text = serde_json::to_string_pretty(all).unwrap();
+    let mut parts = text.split("127.");
+    let mut steady = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        steady.push_str("ADDRESS");
+        steady.push_str(part.trim_start_matches(|letter: char| letter == '.' || letter.is_ascii_digit()));
+    }
+    steady
 }
 
 #[tokio::test]
@@ -182,7 +189,7 @@ async fn applied_again_a_seed_changes_nothing() {
     for _ in 0..2 {
         let server = start(directory.path(), &["--seed", &example()]);
         let reader = Reader::of(directory.path()).await;
-        seen.push(steady(&reader.everything().await, &server.address));
+        seen.push(steady(&reader.everything().await));
         let (_, events, _) = twinhub(directory.path(), &["events", "--from", "earliest", "--json"]);
         seen.push(events);
         assert!(server.terminate().success());
