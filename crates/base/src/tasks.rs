@@ -97,10 +97,21 @@ impl Tasks {
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut set = self.set.lock();
         // Finished tasks are reaped here, so that the set holds only what runs.
+        self.reap(&mut set);
+        set.spawn(task);
+    }
+
+    /// How many tasks run now.
+    pub fn running(&self) -> usize {
+        let mut set = self.set.lock();
+        self.reap(&mut set);
+        set.len()
+    }
+
+    fn reap(&self, set: &mut JoinSet<()>) {
         while let Some(ended) = set.try_join_next() {
             self.note(&ended);
         }
-        set.spawn(task);
     }
 
     /// Runs work that the server cannot be without. Where it panics, it is begun again after a pause, and [`Self::failing`] names it

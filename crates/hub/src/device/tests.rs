@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::rules::{self, Subject};
 use super::*;
-use crate::testing::{TestHub, module_spec, system};
+use crate::testing::{TestHub, module_spec, next_command, system, within};
 
 fn spec(device_id: &str) -> DeviceSpec {
     DeviceSpec::new(device_id.parse().unwrap())
@@ -463,41 +463,118 @@ async fn a_new_identity_behind_the_end_of_its_hub_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_follows_a_commit_happens_even_if_the_caller_goes_away() {
-    let hub = TestHub::with_device("dev1").await;
-    let session = hub.connect("dev1").await;
-    session.subscribe_desired().await.unwrap();
-    let told = async || {
-        let told = tokio::time::timeout(Duration::from_secs(10), session.next_command()).await;
-        told.expect("the session hears of it")
-    };
-    cut_while_waiting(hub.patch("dev1", serde_json::json!({"properties": {"desired": {"a": 1}}}))).await;
-    assert!(matches!(told().await, crate::Command::DesiredChanged { version: 2, .. }));
-    let disabled = DeviceSpec { status: Status::Disabled, ..spec("dev1") };
-    cut_while_waiting(hub.put_device(&system(), &disabled, &IfMatch::Any)).await;
-    assert_eq!(told().await, crate::Command::Close(crate::CloseReason::DeviceDisabled));
+async fn a_change_of_a_twin_is_told_whenever_its_caller_goes_away() {
+    let hub = TestHub::new().await;
+    let mut done = DoneByTheCut::default();
+    for waits in 0.. {
+        let id = format!("dev{waits}");
+        hub.create_device(&id).await;
+        let session = hub.connect(&id).await;
+        session.subscribe_desired().await.unwrap();
+        let etag = hub.twin(&id).await.twin.etag.to_string();
+        let patch =
+            || hub.patch_if(&id, serde_json::json!({"properties": {"desired": {"a": 1}}}), tag(&etag));
+        if is_answered_in(&hub, waits, patch()).await {
+            break;
+        }
+        done.count(patch().await);
+        assert!(matches!(next_command(&session).await, crate::Command::DesiredChanged { version: 2, .. }));
+    }
+    done.was_seen();
 }
 
 #[tokio::test]
-async fn a_deletion_whose_caller_goes_away_cuts_the_device_all_the_same() {
-    let hub = TestHub::with_module().await;
-    let (device, module) = (hub.connect("dev1").await, hub.connect("dev1/mod1").await);
-    let told = async |session: &crate::Session| {
-        let told = tokio::time::timeout(Duration::from_secs(10), session.next_command()).await;
-        assert_eq!(told.unwrap(), crate::Command::Close(crate::CloseReason::DeviceDeleted));
-    };
-    cut_while_waiting(hub.delete_module(&system(), &"dev1/mod1".parse().unwrap(), &IfMatch::Any)).await;
-    told(&module).await;
-    cut_while_waiting(hub.delete_device(&system(), &"dev1".parse().unwrap(), &IfMatch::Any)).await;
-    told(&device).await;
+async fn a_device_that_is_disabled_is_cut_whenever_the_caller_goes_away() {
+    let hub = TestHub::new().await;
+    let mut done = DoneByTheCut::default();
+    for waits in 0.. {
+        let id = format!("dev{waits}");
+        let etag = hub.create_device(&id).await.identity.etag_text();
+        let session = hub.connect(&id).await;
+        let (caller, if_match) = (system(), tag(&etag));
+        let disabled = DeviceSpec { status: Status::Disabled, ..spec(&id) };
+        let put = || hub.put_device(&caller, &disabled, &if_match);
+        if is_answered_in(&hub, waits, put()).await {
+            break;
+        }
+        done.count(put().await);
+        assert_eq!(next_command(&session).await, crate::Command::Close(crate::CloseReason::DeviceDisabled));
+    }
+    done.was_seen();
 }
 
-/// A request whose connection is cut while it waits for the first time.
-async fn cut_while_waiting<T>(request: impl Future<Output = T>) {
-    let mut request = std::pin::pin!(request);
-    std::future::poll_fn(|context| {
-        assert!(request.as_mut().poll(context).is_pending());
-        std::task::Poll::Ready(())
-    })
-    .await;
+#[tokio::test]
+async fn what_is_deleted_is_cut_whenever_the_caller_goes_away() {
+    let hub = TestHub::new().await;
+    let (mut devices, mut modules) = (DoneByTheCut::default(), DoneByTheCut::default());
+    let (caller, any) = (system(), IfMatch::Any);
+    let closed = crate::Command::Close(crate::CloseReason::DeviceDeleted);
+    for waits in 0.. {
+        let (id, module_id) = (format!("dev{waits}"), format!("dev{waits}/mod1"));
+        hub.create_device(&id).await;
+        hub.create_module(&module_id).await;
+        let (device, module) = (hub.connect(&id).await, hub.connect(&module_id).await);
+        let (id, module_id) = (id.parse().unwrap(), module_id.parse().unwrap());
+        let delete = || hub.delete_module(&caller, &module_id, &any);
+        let is_answered = is_answered_in(&hub, waits, delete()).await;
+        if !is_answered {
+            modules.count(delete().await);
+        }
+        assert_eq!(next_command(&module).await, closed);
+        let delete = || hub.delete_device(&caller, &id, &any);
+        if is_answered_in(&hub, waits, delete()).await && is_answered {
+            break;
+        }
+        devices.count(delete().await);
+        assert_eq!(next_command(&device).await, closed);
+    }
+    devices.was_seen();
+    modules.was_seen();
+}
+
+/// Runs a request until it has waited so often, and drops it in the wait after that, as a cut connection does; then waits for what
+/// goes on without it. Whether it was answered before.
+async fn is_answered_in<T>(hub: &TestHub, waits: usize, request: impl Future<Output = T>) -> bool {
+    let tasks = &hub.context.tasks;
+    let before = tasks.running();
+    let mut request = Box::pin(request);
+    let mut left = waits;
+    let step = |context: &mut std::task::Context<'_>| match request.as_mut().poll(context) {
+        std::task::Poll::Ready(_) => std::task::Poll::Ready(true),
+        std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(false),
+        std::task::Poll::Pending => {
+            left -= 1;
+            std::task::Poll::Pending
+        }
+    };
+    let is_answered = within(std::future::poll_fn(step)).await;
+    drop(request);
+    let goes_on = async {
+        while tasks.running() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(goes_on).await;
+    is_answered
+}
+
+/// Of requests that were cut, those that were done all the same: the same request, made once more, finds nothing left to do.
+#[derive(Default)]
+struct DoneByTheCut(usize);
+
+impl DoneByTheCut {
+    fn count<T>(&mut self, once_more: Result<T, Error>) {
+        if let Err(error) = once_more {
+            let nothing_is_left = matches!(
+                error,
+                Error::PreconditionFailed(_) | Error::DeviceNotFound(_) | Error::ModuleNotFound { .. }
+            );
+            assert!(nothing_is_left, "{error}");
+            self.0 += 1;
+        }
+    }
+
+    fn was_seen(self) {
+        assert!(self.0 > 0, "no wait of the request was the one for its commit");
+    }
 }
