@@ -4,6 +4,7 @@
 mod azurite;
 mod certificate;
 mod clock;
+mod connects;
 mod database;
 mod disk;
 mod graph;
@@ -80,17 +81,19 @@ enum Name {
     IdleMemory,
     Models,
     Telemetry,
+    Connects,
     TwinPatches,
     Graph,
     Database,
 }
 
 impl Name {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Start,
         Self::IdleMemory,
         Self::Models,
         Self::Telemetry,
+        Self::Connects,
         Self::TwinPatches,
         Self::Graph,
         Self::Database,
@@ -102,6 +105,7 @@ impl Name {
             Self::IdleMemory => "idle_memory",
             Self::Models => "models",
             Self::Telemetry => "telemetry",
+            Self::Connects => "connects",
             Self::TwinPatches => "twin_patches",
             Self::Graph => "graph",
             Self::Database => "database",
@@ -114,6 +118,7 @@ impl Name {
             Self::IdleMemory => idle_memory::run(bench).await,
             Self::Models => models::run(bench).await,
             Self::Telemetry => telemetry::run(bench).await,
+            Self::Connects => connects::run(bench).await,
             Self::TwinPatches => twin_patches::run(bench).await,
             Self::Graph => graph::run(bench).await,
             Self::Database => database::run(bench).await,

@@ -18,9 +18,6 @@ use crate::world::{Outcome, World};
 pub(crate) struct Told {
     /// The greatest epoch of each identity.
     epochs: BTreeMap<String, u64>,
-    /// The greatest epoch of each before a connect of which nobody knows. Whether the store names another owner since then nobody was
-    /// told, and so nobody told the one before it.
-    unclear: BTreeMap<String, u64>,
     /// Messages that the hub took, and those of which nobody knows.
     taken: BTreeSet<String>,
     unknown: BTreeSet<String>,
@@ -151,12 +148,7 @@ async fn open(world: &World, name: &str, told: &Shared) -> Option<Connection> {
         session.listen_to_methods(true);
         Ok::<_, hub::Error>(Connection { session, house: house.number() })
     });
-    let Some(connection) = opened.await.ok() else {
-        let mut told = told.lock();
-        let floor = told.epochs.get(name).copied().unwrap_or_default();
-        told.unclear.insert(name.to_owned(), floor);
-        return None;
-    };
+    let connection = opened.await.ok()?;
     let session = &connection.session;
     let epoch = session.epoch();
     if epoch <= floor {
@@ -220,9 +212,6 @@ pub(crate) async fn check_sessions(world: &World, told: &Shared) {
             continue;
         }
         let session = &connection.session;
-        if told.lock().unclear.get(name).is_some_and(|floor| session.epoch() <= *floor) {
-            continue;
-        }
         if let Some(other) = alive.insert(name.clone(), session.epoch()) {
             world.fail(format!("{name} has sessions of the epochs {other} and {}", session.epoch()));
         }

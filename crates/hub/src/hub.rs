@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
 use access::SharedAccessPolicy;
 use base::hosts::{Dialled, Service};
@@ -170,11 +171,16 @@ impl Hub {
         self.0.surroundings.context.hosts.audiences(Service::Hub, &self.0.name, presented_host)
     }
 
-    /// Runs `work` to its end even if the caller goes away, so that what follows a commit is not lost with a cut connection.
+    /// Runs `work` to its end even if the caller goes away, so that what follows a commit is not lost with a cut connection. Work that
+    /// waits for nothing has no task of its own.
     pub(crate) async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
+        let mut work = Box::pin(work);
+        if let Poll::Ready(done) = work.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+            return done;
+        }
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.0.surroundings.context.tasks.spawn(async move { drop(answer.send(work.await)) });
         answered.await.unwrap_or(Err(Error::ServerBusy))

@@ -1,6 +1,7 @@
 //! The fixture of this crate's tests: a hub in memory whose clock moves when told.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use access::Caller;
@@ -161,6 +162,32 @@ impl TestHub {
             }
         };
         within(ended).await;
+    }
+
+    /// Runs a request until it has waited so often, and drops it in the wait after that, as a cut connection does; then waits for
+    /// what goes on without it. Whether it was answered before.
+    pub(crate) async fn is_answered_in<T>(&self, waits: usize, request: impl Future<Output = T>) -> bool {
+        let tasks = &self.context.tasks;
+        let before = tasks.running();
+        let mut request = Box::pin(request);
+        let mut left = waits;
+        let step = |context: &mut std::task::Context<'_>| match request.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        };
+        let is_answered = within(std::future::poll_fn(step)).await;
+        drop(request);
+        let goes_on = async {
+            while tasks.running() > before {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(goes_on).await;
+        is_answered
     }
 
     /// Everything in the event stream, partition by partition.

@@ -89,6 +89,7 @@ macro_rules! on_every_engine {
 
 on_every_engine!(
     a_session_that_begins_takes_over_and_names_the_one_before,
+    a_beginning_whose_answer_was_lost_is_known_while_its_session_stands,
     a_late_end_of_an_older_session_changes_nothing,
     sessions_of_a_node_whose_lease_is_over_do_not_count,
     a_device_is_counted_and_found_with_its_modules_and_in_its_instance,
@@ -109,7 +110,17 @@ impl<L: Live> Engine<L> {
     }
 
     async fn begin(&self, process: usize, node: Node, identity: &str) -> Begun {
-        self.processes[process].begin(node, &instance("i"), &id(identity), since()).await.unwrap()
+        self.begin_at(process, node, identity, since()).await
+    }
+
+    async fn begin_at(&self, process: usize, node: Node, identity: &str, since: Timestamp) -> Begun {
+        self.processes[process].begin(node, &instance("i"), &id(identity), since).await.unwrap()
+    }
+
+    /// The epoch of a beginning whose answer was lost.
+    async fn begun(&self, node: Node, since: Timestamp) -> Option<u64> {
+        let begun = self.processes[0].begun(node, &instance("i"), &id("dev1"), since).await.unwrap();
+        begun.map(|begun| begun.epoch)
     }
 
     /// What both processes see, which must be the same.
@@ -162,6 +173,23 @@ async fn a_session_that_begins_takes_over_and_names_the_one_before<L: Live>(engi
     let third = engine.begin(1, two, "dev1").await;
     assert_eq!(third.previous.map(|owner| owner.epoch), Some(second.epoch));
     assert_eq!(engine.begin(0, one, "dev2").await.previous, None, "an identity of its own");
+}
+
+async fn a_beginning_whose_answer_was_lost_is_known_while_its_session_stands<L: Live>(engine: Engine<L>) {
+    let [one, two] = engine.nodes().await;
+    let [early, late] = [since(), since().plus(Duration::from_micros(1))];
+    assert_eq!(engine.begun(one, early).await, None);
+    let first = engine.begin_at(0, one, "dev1", early).await;
+    assert_eq!(engine.begun(one, early).await, Some(first.epoch));
+    assert_eq!((engine.begun(one, late).await, engine.begun(two, early).await), (None, None));
+    let second = engine.begin_at(0, one, "dev1", late).await;
+    assert_eq!(engine.begun(one, early).await, None, "it was taken over");
+    assert_eq!(engine.begun(one, late).await, Some(second.epoch));
+    engine.end("dev1", second.epoch).await;
+    assert_eq!(engine.begun(one, late).await, None, "it has ended");
+    engine.begin_at(0, one, "dev1", early).await;
+    engine.pass(LEASE);
+    assert_eq!(engine.begun(one, early).await, None, "its node is gone");
 }
 
 async fn a_late_end_of_an_older_session_changes_nothing<L: Live>(engine: Engine<L>) {

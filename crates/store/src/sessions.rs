@@ -81,6 +81,18 @@ impl Sessions<'_> {
         ask_engine!(self.0.engine(), engine => engine.live().begin(node, instance, identity, since))
     }
 
+    /// What became of [`Self::begin`] where that is [`StoreError::Unknown`]: its answer, or `None` where it did nothing, where the
+    /// session has been taken over since, or where the node's lease is over. `since` must be of that one beginning alone.
+    pub async fn begun(
+        &self,
+        node: Node,
+        instance: &InstanceId,
+        identity: &IdentityId,
+        since: Timestamp,
+    ) -> Result<Option<Begun>, StoreError> {
+        ask_engine!(self.0.engine(), engine => engine.live().begun(node, instance, identity, since))
+    }
+
     /// Ends a session, provided that it has not been taken over; gives whether that was so.
     pub async fn end(
         &self,

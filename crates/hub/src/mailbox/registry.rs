@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use base::ids::IdentityId;
@@ -21,6 +21,8 @@ pub(crate) struct Mailboxes(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
+    /// In ticks: since when the last session is that began here.
+    last_since: AtomicI64,
     state: Mutex<State>,
 }
 
@@ -64,7 +66,15 @@ impl Known {
 
 impl Mailboxes {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self(Arc::new(Shared { clock, state: Mutex::default() }))
+        Self(Arc::new(Shared { clock, last_since: AtomicI64::new(i64::MIN), state: Mutex::default() }))
+    }
+
+    /// Now, or as soon after as makes it the time of one session alone, which the store tells it by.
+    pub(crate) fn next_since(&self, now: Timestamp) -> Timestamp {
+        let next = |last: i64| now.ticks().max(last.saturating_add(1));
+        let last =
+            self.0.last_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        Timestamp::from_ticks(next(last.unwrap_or_default()))
     }
 
     /// Announces a session before it has an epoch, so that whoever closes it meanwhile is heard.

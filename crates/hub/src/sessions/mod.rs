@@ -12,8 +12,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use base::ids::IdentityId;
-use base::{Meter, caps};
-use store::sessions::Owner;
+use base::{Meter, Timestamp, caps};
+use store::StoreError;
+use store::sessions::{Begun, Node, Owner};
 
 pub(crate) use self::stamp::Stamp;
 use crate::authentication::DeviceAuthentication;
@@ -41,16 +42,8 @@ impl Hub {
         let id = authentication.identity.clone();
         authentication.caller.require_identity(&id, self.scope())?;
         self.charge(Meter::DeviceConnect)?;
-        let opening = self.mailboxes().announce(&id);
-        let (node, since) = (self.node(), self.now());
-        let begun = self.store().sessions().begin(node, self.instance(), &id, since).await?;
-        let owner = Owner { node, epoch: begun.epoch, since };
-        let mailbox = self.mailboxes().enter(&opening, &authentication.generation_id, owner);
         let stamp = Stamp::of(&authentication, model_id, self.partition_count());
-        let session = Session { hub: self.clone(), mailbox, authentication, stamp };
-        if let Some(previous) = begun.previous {
-            self.displace(id.clone(), previous).await;
-        }
+        let (session, _opening) = self.to_the_end(self.clone().begin_session(authentication, stamp)).await?;
         // Whoever disabled or removed the identity since it proved itself found no session to cut.
         let identity = self.connectable(&id).await.map_err(|refused| refused.error)?;
         if identity.generation_id != session.authentication.generation_id || self.is_closed() {
@@ -60,6 +53,45 @@ impl Hub {
             self.keep_model_id(&id, model_id).await?;
         }
         Ok(session)
+    }
+
+    /// To be run to its end: a connection that goes away meanwhile leaves no row that nobody holds, and no earlier session that nobody
+    /// told. What is announced is so until the second one is dropped.
+    async fn begin_session(
+        self,
+        authentication: DeviceAuthentication,
+        stamp: Stamp,
+    ) -> Result<(Session, UnderWay), Error> {
+        let id = authentication.identity.clone();
+        let opening = self.mailboxes().announce(&id);
+        let (node, since) = (self.node(), self.mailboxes().next_since(self.now()));
+        let begun = self.begin(node, &id, since).await?;
+        let owner = Owner { node, epoch: begun.epoch, since };
+        let mailbox = self.mailboxes().enter(&opening, &authentication.generation_id, owner);
+        let session = Session { hub: self.clone(), mailbox, authentication, stamp };
+        if let Some(previous) = begun.previous {
+            self.displace(id, previous).await;
+        }
+        Ok((session, opening))
+    }
+
+    /// Where the store does not know what it did, it is asked until it does.
+    async fn begin(&self, node: Node, id: &IdentityId, since: Timestamp) -> Result<Begun, StoreError> {
+        let sessions = self.store().sessions();
+        let unknown = match sessions.begin(node, self.instance(), id, since).await {
+            Err(StoreError::Unknown(why)) => StoreError::Unknown(why),
+            known => return known,
+        };
+        for _ in 0..caps::CLOSE_TRIES_MAX {
+            self.clock().sleep(Duration::from_millis(caps::CLOSE_RETRY_MS)).await;
+            match sessions.begun(node, self.instance(), id, since).await {
+                Ok(begun) => return begun.ok_or(unknown),
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                Err(error) => tracing::debug!(identity = %id, %error, "whether a session began is not known"),
+            }
+        }
+        tracing::warn!(identity = %id, "whether a session began could not be found out");
+        Err(unknown)
     }
 
     /// A node that cannot be reached is told behind the connection that took over: nobody finds its session any more.
@@ -79,7 +111,7 @@ impl Hub {
     async fn end_session(self, id: IdentityId, epoch: u64) {
         for _ in 0..caps::CLOSE_TRIES_MAX {
             match self.store().sessions().end(self.instance(), &id, epoch).await {
-                Ok(_) | Err(store::StoreError::Closed) => return,
+                Ok(_) | Err(StoreError::Closed) => return,
                 Err(error) => tracing::debug!(identity = %id, %error, "the end of a session was not stored"),
             }
             self.clock().sleep(Duration::from_millis(caps::CLOSE_RETRY_MS)).await;

@@ -30,6 +30,16 @@ pub(crate) trait Sessions: Send + Sync {
         since: Timestamp,
     ) -> impl Future<Output = Result<Begun, StoreError>> + Send;
 
+    /// What [`Self::begin`] answered, or would have if its answer had not been lost, while that session stands. An engine that loses no
+    /// answer names nobody before it.
+    fn begun(
+        &self,
+        node: Node,
+        instance: &InstanceId,
+        identity: &IdentityId,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Option<Begun>, StoreError>> + Send;
+
     /// Only if the epoch still stands; gives whether it did.
     fn end(
         &self,

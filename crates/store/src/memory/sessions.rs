@@ -56,6 +56,12 @@ impl State {
         self.nodes.get(&node.number).is_some_and(|life| life.epoch == node.epoch && life.until > now)
     }
 
+    /// What the last one that began under an identity was told.
+    fn begun(&self, row: &Row, now: Elapsed) -> Begun {
+        let previous = row.previous.filter(|previous| self.lives(previous.node, now));
+        Begun { epoch: row.epoch, previous }
+    }
+
     /// Sessions of an instance that count.
     fn living(&self, instance: &InstanceId, now: Elapsed) -> impl Iterator<Item = (&IdentityId, Owner)> {
         let rows = self.sessions.iter().filter(move |((of, _), _)| of == instance);
@@ -136,12 +142,30 @@ impl engine::Sessions for Memory {
         let database = &self.part().database;
         let begun = self.part().change(|state| {
             let place = (instance.clone(), identity.clone());
-            let row = state.sessions.entry(place).or_insert(Row { epoch: 0, owner: None });
+            let row = state.sessions.entry(place).or_default();
             row.epoch += 1;
-            let epoch = row.epoch;
-            let previous = row.owner.replace(Owner { node, epoch, since });
-            let previous = previous.filter(|previous| state.lives(previous.node, database.now()));
-            Begun { epoch, previous }
+            row.previous = row.owner.replace(Owner { node, epoch: row.epoch, since });
+            let row = row.clone();
+            state.begun(&row, database.now())
+        });
+        begun.await
+    }
+
+    async fn begun(
+        &self,
+        node: Node,
+        instance: &InstanceId,
+        identity: &IdentityId,
+        since: Timestamp,
+    ) -> Result<Option<Begun>, StoreError> {
+        let database = &self.part().database;
+        let begun = self.part().step(|state| {
+            let is_it = |owner: &Owner| {
+                owner.node == node && owner.since == since && state.lives(node, database.now())
+            };
+            let row = state.sessions.get(&(instance.clone(), identity.clone()));
+            let row = row.filter(|row| row.owner.as_ref().is_some_and(is_it));
+            row.map(|row| state.begun(row, database.now()))
         });
         begun.await
     }

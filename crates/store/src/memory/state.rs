@@ -52,10 +52,13 @@ pub(super) struct Life {
     pub(super) until: Elapsed,
 }
 
+#[derive(Clone, Default)]
 pub(super) struct Row {
     /// Never goes back, whoever comes and goes.
     pub(super) epoch: u64,
     pub(super) owner: Option<Owner>,
+    /// Whom the last one that began took over from.
+    pub(super) previous: Option<Owner>,
 }
 
 pub(super) struct Held {

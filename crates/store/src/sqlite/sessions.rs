@@ -183,6 +183,20 @@ impl engine::Sessions for Live {
         Ok(Begun { epoch, previous })
     }
 
+    async fn begun(
+        &self,
+        node: Node,
+        instance: &InstanceId,
+        identity: &IdentityId,
+        since: Timestamp,
+    ) -> Result<Option<Begun>, StoreError> {
+        let state = self.state.lock();
+        let owner = state.instances.get(instance).and_then(|sessions| sessions.owners.get(identity));
+        let begun = owner.filter(|owner| owner.node == node && owner.since == since);
+        let begun = begun.filter(|owner| state.lives(owner.node, self.clock.elapsed()));
+        Ok(begun.map(|owner| Begun { epoch: owner.epoch, previous: None }))
+    }
+
     async fn end(
         &self,
         instance: &InstanceId,

@@ -52,7 +52,7 @@ RETURNING instance, identity, epoch, previous_node, previous_node_epoch, epoch -
     EXISTS (SELECT FROM node n WHERE n.id = previous_node AND n.epoch = previous_node_epoch AND n.until > now())";
 
 /// What [`BEGIN`] has answered, of those rows that nobody has taken since.
-const BEGUN: &str = "
+pub(super) const BEGUN: &str = "
 SELECT s.instance, s.identity, s.epoch, s.previous_node, s.previous_node_epoch, s.epoch - 1, s.previous_since,
     EXISTS (SELECT FROM node n WHERE n.id = s.previous_node AND n.epoch = s.previous_node_epoch AND n.until > now())
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u(instance, identity, node, node_epoch, since)
@@ -256,7 +256,7 @@ fn judged(answers: Vec<Result<Vec<Row>, tokio_postgres::Error>>) -> Judged {
     Judged::Kept(rows)
 }
 
-fn begun(row: &Row) -> (Key, Begun) {
+pub(super) fn begun(row: &Row) -> (Key, Begun) {
     let is_there: bool = row.get(7);
     let previous = is_there.then(|| owner(row, 3));
     ((row.get(0), row.get(1)), Begun { epoch: unsigned(row.get(2)), previous })

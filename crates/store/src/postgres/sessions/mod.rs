@@ -128,6 +128,22 @@ impl engine::Sessions for Live {
         self.ask(|answer| Request::Begin { key, node, since, answer }).await
     }
 
+    async fn begun(
+        &self,
+        node: Node,
+        instance: &InstanceId,
+        identity: &IdentityId,
+        since: Timestamp,
+    ) -> Result<Option<Begun>, StoreError> {
+        let text = format!("{} {OF_THE_LIVING}", group::BEGUN);
+        let (instance, identity) = ([instance.as_str()], [identity.to_string()]);
+        let ((number, epoch), since) = (columns(node), [since.ticks()]);
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&&instance[..], &&identity[..], &&[i64::from(number)][..], &&[epoch][..], &&since[..]];
+        let rows = self.rows(&text, &parameters).await?;
+        Ok(rows.first().map(|row| group::begun(row).1))
+    }
+
     async fn end(
         &self,
         instance: &InstanceId,
