@@ -85,10 +85,11 @@ enum Name {
     TwinPatches,
     Graph,
     Database,
+    FailOver,
 }
 
 impl Name {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Start,
         Self::IdleMemory,
         Self::Models,
@@ -97,6 +98,7 @@ impl Name {
         Self::TwinPatches,
         Self::Graph,
         Self::Database,
+        Self::FailOver,
     ];
 
     fn text(self) -> &'static str {
@@ -109,6 +111,7 @@ impl Name {
             Self::TwinPatches => "twin_patches",
             Self::Graph => "graph",
             Self::Database => "database",
+            Self::FailOver => "fail_over",
         }
     }
 
@@ -122,6 +125,7 @@ impl Name {
             Self::TwinPatches => twin_patches::run(bench).await,
             Self::Graph => graph::run(bench).await,
             Self::Database => database::run(bench).await,
+            Self::FailOver => database::fail_over(bench).await,
         }
     }
 }

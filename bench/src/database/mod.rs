@@ -3,6 +3,7 @@
 
 mod commits;
 mod connects;
+mod fail_over;
 mod idle;
 mod moves;
 mod streams;
@@ -75,6 +76,10 @@ impl Database {
 
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
     tokio::task::LocalSet::new().run_until(compare(bench)).await
+}
+
+pub(crate) async fn fail_over(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
+    Ok(vec![tokio::task::LocalSet::new().run_until(fail_over::compare(bench)).await?])
 }
 
 async fn compare(bench: &Bench) -> Result<Vec<Comparison>, Failure> {
