@@ -16,8 +16,17 @@ pub fn ensure_anchors() -> Outcome {
 
 /// Whether a benchmark will be run: all are, unless some are named.
 fn is_asked(name: &str, arguments: &[String]) -> bool {
-    let names =
-        ["start", "idle_memory", "models", "telemetry", "connects", "twin_patches", "graph", "database", "fail_over"];
+    let names = [
+        "start",
+        "idle_memory",
+        "models",
+        "telemetry",
+        "connects",
+        "twin_patches",
+        "graph",
+        "database",
+        "fail_over",
+    ];
     let names_any = arguments.iter().any(|argument| names.contains(&argument.as_str()));
     !names_any || arguments.iter().any(|argument| argument == name)
 }
