@@ -1,8 +1,10 @@
 //! Who calls and what they may do: callers, permissions, roles, the directory with its token issuer, certificates.
 //! Called by every operation's first line and by the doors. It must never know a protocol.
 
+pub mod ca_certificates;
 mod caller;
 pub mod certificates;
+pub mod client_certificates;
 pub mod directory;
 mod files;
 mod permission;
@@ -12,8 +14,10 @@ pub mod shared_access;
 mod signing_key;
 mod token;
 
+pub use ca_certificates::{CaCertificate, CaCertificateDraft, CaCertificateError, CaCertificates};
 pub use caller::{Caller, Denied, Grant};
 pub use certificates::{Certificates, KeyKind};
+pub use client_certificates::ClientCertificates;
 pub use directory::Directory;
 pub use files::FileError;
 pub use permission::{Permission, Right};

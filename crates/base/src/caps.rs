@@ -177,6 +177,8 @@ pub const PROVISIONING_MESSAGE_BYTES_MAX: usize = 96 * 1024;
 pub const BULK_ENROLLMENTS_MAX: usize = 10;
 /// ours: the text of one certificate; with every extension in use it stays well below.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// ours: a client's certificate with what it presents behind it; fewer are in use between a device and its root.
+pub const CLIENT_CERTIFICATES_MAX: usize = 8;
 /// ours: stored rows that one page of a query with a condition looks at; a page may hold fewer items than were asked for.
 pub const QUERY_ROWS_MAX: usize = 10_000;
 pub const QUERY_PAGE_DEFAULT: usize = 100;

@@ -1,6 +1,6 @@
-//! Who calls: tokens of policies and of device keys become callers. Doors call these first; they must never say why they refuse.
+//! Who calls: tokens of policies and of device keys, and certificates of devices, become callers. Doors call these first; they must never say why they refuse.
 
-use access::{Caller, Permission, Right, SharedAccessPolicy, shared_access};
+use access::{Caller, ClientCertificates, Permission, Right, SharedAccessPolicy, shared_access};
 use base::ids::IdentityId;
 use base::sas::SasToken;
 use base::{Refused, Timestamp};
@@ -15,7 +15,7 @@ pub struct DeviceAuthentication {
     pub caller: Caller,
     pub identity: IdentityId,
     pub generation_id: String,
-    /// When the credential ends; `None` for a certificate.
+    /// When the credential ends; `None` for a certificate, which is looked at when its device connects.
     pub expires_at: Option<Timestamp>,
     /// The value of `iothub-connection-auth-method`.
     pub auth_method: String,
@@ -49,11 +49,10 @@ impl Hub {
         if !self.is_made_out_to(token, presented_host, id).await? {
             return Err(self.refuse(id, "the token is made out to another resource"));
         }
-        let has_certificate = matches!(
+        if matches!(
             identity.authentication,
             Authentication::SelfSigned { .. } | Authentication::CertificateAuthority
-        );
-        if has_certificate {
+        ) {
             return Err(self.refuse(id, "it is registered for certificates"));
         }
         let expires_at = Some(token.expires_at());
@@ -70,7 +69,7 @@ impl Hub {
             caller
                 .require(Permission::DeviceConnect, self.scope())
                 .map_err(|_| self.refuse(id, "the token's policy may not connect devices"))?;
-            return Ok(authenticated(caller, auth_method("hub", "sas")));
+            return Ok(authenticated(caller, auth_method("hub", SAS)));
         }
         let Authentication::Sas { primary_key, secondary_key } = &identity.authentication else {
             return Err(self.refuse(id, "it has no keys"));
@@ -78,8 +77,39 @@ impl Hub {
         token
             .check([primary_key, secondary_key], self.clock().now())
             .map_err(|why| self.refuse_token(token, why))?;
-        let scope = if id.module_id.is_some() { "module" } else { "device" };
-        Ok(authenticated(Caller::identity(self.scope().clone(), id.clone()), auth_method(scope, "sas")))
+        Ok(authenticated(Caller::identity(self.scope().clone(), id.clone()), auth_method(scope_of(id), SAS)))
+    }
+
+    /// A device or module by the certificates of its handshake, leaf first, in DER (`iothub-device.md` §2.8). Whoever presented
+    /// them has proved to hold the key of the first one.
+    pub async fn authenticate_device_by_certificate(
+        &self,
+        id: &IdentityId,
+        presented: &[impl AsRef<[u8]> + Sync],
+    ) -> Result<DeviceAuthentication, Refused<Error>> {
+        let identity = self.connectable(id).await?;
+        let presented = ClientCertificates::read(presented).map_err(|why| self.refuse(id, why))?;
+        let judged = match &identity.authentication {
+            Authentication::SelfSigned { primary_thumbprint, secondary_thumbprint } => {
+                let registered = primary_thumbprint.iter().chain(secondary_thumbprint);
+                presented.match_thumbprint(registered.map(String::as_str))
+            }
+            Authentication::CertificateAuthority => presented.lead_to(
+                &self.settings().certificates.verified(),
+                &id.to_string(),
+                self.clock().now(),
+            ),
+            Authentication::Sas { .. } => Err("it is registered for keys and presented no token"),
+            Authentication::None => Err("it may not connect by itself"),
+        };
+        judged.map_err(|why| self.refuse(id, why))?;
+        Ok(DeviceAuthentication {
+            caller: Caller::identity(self.scope().clone(), id.clone()),
+            identity: id.clone(),
+            generation_id: identity.generation_id,
+            expires_at: None,
+            auth_method: auth_method(scope_of(id), X509),
+        })
     }
 
     /// Whether a device's token is made out to its identity or to what lies above it, or to that very identity with an API
@@ -161,8 +191,16 @@ fn resource_path(id: &IdentityId) -> String {
     }
 }
 
-fn auth_method(scope: &str, kind: &str) -> String {
-    format!(r#"{{"scope":"{scope}","type":"{kind}","issuer":"iothub","acceptingIpFilterRule":null}}"#)
+/// What proved an identity, and who gave that out.
+const SAS: (&str, &str) = ("sas", "iothub");
+const X509: (&str, &str) = ("x509", "external");
+
+fn scope_of(id: &IdentityId) -> &'static str {
+    if id.module_id.is_some() { "module" } else { "device" }
+}
+
+fn auth_method(scope: &str, (kind, issuer): (&str, &str)) -> String {
+    format!(r#"{{"scope":"{scope}","type":"{kind}","issuer":"{issuer}","acceptingIpFilterRule":null}}"#)
 }
 
 impl Hub {
@@ -175,11 +213,14 @@ impl Hub {
 mod tests {
     use std::time::Duration;
 
+    use access::CaCertificateDraft;
     use base::{Key, sas};
+    use test_certificates::{Certified, authority, date_time_ymd, leaf, with};
 
     use super::*;
-    use crate::device::{AuthenticationSpec, DeviceSpec, Status};
-    use crate::testing::{HOST, TestHub, settings, system};
+    use crate::HubSettings;
+    use crate::device::{AuthenticationKind, AuthenticationSpec, DeviceSpec, ModuleSpec, Status};
+    use crate::testing::{HOST, TestHub, module_spec, settings, system};
 
     /// The status of a device's token for `sr`, signed with `key`.
     async fn device(hub: &TestHub, id: &str, sr: &str, key: &Key, key_name: Option<&str>) -> Result<(), u32> {
@@ -331,6 +372,143 @@ mod tests {
         assert_eq!(device(&hub, "dev1", &path, &device_key, None).await, Err(401_002));
         let policy = hub.settings().policy("device").unwrap().clone();
         assert_eq!(device(&hub, "dev1", HOST, &policy.primary_key, Some("device")).await, Err(401_002));
+    }
+
+    /// The status of a device that presents `chain`.
+    async fn by_certificate(hub: &TestHub, id: &str, chain: &[&Certified]) -> Result<String, u32> {
+        let chain: Vec<_> = chain.iter().map(|certified| &certified.der).collect();
+        let result = hub.authenticate_device_by_certificate(&id.parse().unwrap(), &chain).await;
+        result.map(|authentication| authentication.auth_method).map_err(|refused| refused.error.code())
+    }
+
+    fn thumbprints(primary: Option<&str>, secondary: Option<&str>) -> AuthenticationSpec {
+        AuthenticationSpec {
+            kind: Some(AuthenticationKind::SelfSigned),
+            primary_thumbprint: primary.map(str::to_owned),
+            secondary_thumbprint: secondary.map(str::to_owned),
+            ..AuthenticationSpec::default()
+        }
+    }
+
+    async fn register(hub: &TestHub, id: &str, authentication: AuthenticationSpec) {
+        let id: IdentityId = id.parse().unwrap();
+        let put = if id.module_id.is_some() {
+            let spec = ModuleSpec { authentication, ..module_spec(&id.to_string()) };
+            hub.put_module(&system(), &spec, &base::IfMatch::Any).await
+        } else {
+            let spec = DeviceSpec { authentication, ..DeviceSpec::new(id.device_id) };
+            hub.put_device(&system(), &spec, &base::IfMatch::Any).await
+        };
+        put.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_device_or_module_is_let_in_by_either_thumbprint_of_its_own_certificate() {
+        let hub = TestHub::with_module().await;
+        let [own, others] = ["dev1", "dev2"].map(|name| Certified::own(leaf(name)));
+        let described = access::certificates::describe(&own.der).unwrap();
+        let (sha1, sha256) = (described.sha1_thumbprint.to_lowercase(), described.sha256_thumbprint);
+        let absent = "ab".repeat(20);
+        for (id, scope) in [("dev1", "device"), ("dev1/mod1", "module")] {
+            for (primary, secondary) in [
+                (Some(&*sha1), None),
+                (Some(&*sha256), Some(&*absent)),
+                (Some(&*absent), Some(&*sha1)),
+                (None, Some(&*sha256)),
+            ] {
+                register(&hub, id, thumbprints(primary, secondary)).await;
+                let expected = format!(
+                    r#"{{"scope":"{scope}","type":"x509","issuer":"external","acceptingIpFilterRule":null}}"#
+                );
+                assert_eq!(by_certificate(&hub, id, &[&own]).await, Ok(expected), "{id}");
+                assert_eq!(by_certificate(&hub, id, &[&others]).await, Err(401_002), "{id}");
+                assert_eq!(by_certificate(&hub, id, &[&others, &own]).await, Err(401_002), "not the leaf");
+                assert_eq!(by_certificate(&hub, id, &[]).await, Err(401_002), "{id}");
+            }
+            register(&hub, id, thumbprints(None, None)).await;
+            assert_eq!(by_certificate(&hub, id, &[&own]).await, Err(401_002), "nothing is registered");
+        }
+        assert_eq!(by_certificate(&hub, "nobody", &[&own]).await, Err(401_002));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_lets_no_device_in_that_is_disabled_or_has_keys() {
+        let hub = TestHub::with_module().await;
+        let own = Certified::own(leaf("dev1"));
+        let thumbprint = access::certificates::describe(&own.der).unwrap().sha256_thumbprint;
+        for id in ["dev1", "dev1/mod1"] {
+            assert_eq!(by_certificate(&hub, id, &[&own]).await, Err(401_002), "{id} has keys");
+            register(&hub, id, thumbprints(Some(&thumbprint), None)).await;
+            assert!(by_certificate(&hub, id, &[&own]).await.is_ok());
+        }
+        let mut spec = DeviceSpec { status: Status::Disabled, ..DeviceSpec::new("dev1".parse().unwrap()) };
+        spec.authentication = thumbprints(Some(&thumbprint), None);
+        hub.put_device(&system(), &spec, &base::IfMatch::Any).await.unwrap();
+        for id in ["dev1", "dev1/mod1"] {
+            assert_eq!(by_certificate(&hub, id, &[&own]).await, Err(401_002), "{id} is disabled");
+        }
+    }
+
+    async fn upload(hub: &TestHub, name: &str, authority: &Certified, is_verified: bool) {
+        let draft = CaCertificateDraft {
+            name: name.to_owned(),
+            certificate: authority.pem.clone(),
+            is_verified: Some(is_verified),
+        };
+        hub.change_certificates(|all, now| all.put(&draft, &base::IfMatch::Any, now)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_verified_authority_of_the_hub_vouches_for_the_identity_that_its_certificate_names() {
+        let hub = TestHub::with_module().await;
+        let by_authority = AuthenticationSpec {
+            kind: Some(AuthenticationKind::CertificateAuthority),
+            ..AuthenticationSpec::default()
+        };
+        let root = Certified::own(authority("root"));
+        let intermediate = root.signs(authority("intermediate"));
+        for (id, other) in [("dev1", "dev2"), ("dev1/mod1", "mod1"), ("dev1/mod1", "dev1")] {
+            register(&hub, id, by_authority.clone()).await;
+            let (own, others) = (intermediate.signs(leaf(id)), intermediate.signs(leaf(other)));
+            upload(&hub, "root", &root, false).await;
+            assert_eq!(by_certificate(&hub, id, &[&own, &intermediate]).await, Err(401_002), "not verified");
+            upload(&hub, "root", &root, true).await;
+            assert!(by_certificate(&hub, id, &[&own, &intermediate]).await.is_ok(), "{id}");
+            assert_eq!(by_certificate(&hub, id, &[&own]).await, Err(401_002), "a link is missing");
+            assert_eq!(by_certificate(&hub, id, &[&others, &intermediate]).await, Err(401_002), "{other}");
+        }
+        // Nobody but the hub that the certificate was uploaded to trusts it, and only as long as it is there.
+        let own = root.signs(leaf("dev1"));
+        assert!(by_certificate(&hub, "dev1", &[&own]).await.is_ok());
+        let second = hub.hubs.ensure(settings("second")).await.unwrap();
+        let spec = DeviceSpec { authentication: by_authority, ..DeviceSpec::new("dev1".parse().unwrap()) };
+        second.put_device(&system(), &spec, &base::IfMatch::Absent).await.unwrap();
+        let elsewhere =
+            second.authenticate_device_by_certificate(&"dev1".parse().unwrap(), &[&own.der]).await;
+        assert_eq!(elsewhere.unwrap_err().error.code(), 401_002);
+        let before =
+            HubSettings { certificates: access::CaCertificates::default(), ..(*hub.settings()).clone() };
+        hub.hubs.ensure(before).await.unwrap();
+        assert!(by_certificate(&hub, "dev1", &[&own]).await.is_ok(), "other settings leave certificates");
+        hub.change_certificates(|all, _| all.remove("root", &base::IfMatch::Any)).await.unwrap();
+        assert_eq!(by_certificate(&hub, "dev1", &[&own]).await, Err(401_002));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_counts_while_it_is_valid_by_the_servers_clock() {
+        let hub = TestHub::with_device("dev1").await;
+        let by_authority = AuthenticationSpec {
+            kind: Some(AuthenticationKind::CertificateAuthority),
+            ..AuthenticationSpec::default()
+        };
+        register(&hub, "dev1", by_authority).await;
+        let root = Certified::own(authority("root"));
+        upload(&hub, "root", &root, true).await;
+        let until = date_time_ymd(2026, 1, 3);
+        let own = root.signs(with(leaf("dev1"), |params| params.not_after = until));
+        assert!(by_certificate(&hub, "dev1", &[&own]).await.is_ok());
+        hub.clock.advance(Duration::from_hours(24));
+        assert_eq!(by_certificate(&hub, "dev1", &[&own]).await, Err(401_002));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
-use access::SharedAccessPolicy;
+use access::{CaCertificateError, CaCertificates, SharedAccessPolicy};
 use base::hosts::{Dialled, Service};
 use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
@@ -91,6 +91,16 @@ impl Hub {
 
     pub fn settings(&self) -> Arc<HubSettings> {
         self.0.settings.get()
+    }
+
+    /// Changes the CA certificates, of which `Hubs::ensure` knows nothing. Resource Manager calls, and asks whether the caller may.
+    pub async fn change_certificates<T>(
+        &self,
+        change: impl Fn(&mut CaCertificates, Timestamp) -> Result<T, CaCertificateError>,
+    ) -> Result<T, CaCertificateError> {
+        let now = self.now();
+        let change = |settings: &mut HubSettings| change(&mut settings.certificates, now);
+        self.0.settings.change(self.store(), change).await?.ok_or(CaCertificateError::Gone)
     }
 
     pub fn policies(&self) -> Vec<SharedAccessPolicy> {

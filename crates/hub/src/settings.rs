@@ -1,7 +1,7 @@
 //! What an operator decides of a hub: its names, policies and partitions. Stored as one record per hub.
 //! Resource Manager makes it and `Hubs::ensure` applies it; nothing else writes it.
 
-use access::{Right, SharedAccessPolicy};
+use access::{CaCertificates, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{InstanceId, Scope, caps};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,10 @@ pub struct HubSettings {
     pub partition_count: u32,
     /// 1 to 7 days.
     pub retention_days: u32,
+    /// CA certificates that were uploaded to the hub; devices come in below those that are verified. `Hubs::ensure` leaves them as
+    /// they are.
+    #[serde(default)]
+    pub certificates: CaCertificates,
     /// Refuses the keys of shared access policies; devices keep theirs.
     #[serde(default)]
     pub disable_local_auth: bool,
@@ -47,6 +51,7 @@ impl HubSettings {
             policies: Self::default_policies(),
             partition_count: caps::HUB_PARTITIONS_DEFAULT,
             retention_days: 1,
+            certificates: CaCertificates::default(),
             disable_local_auth: false,
             public_network_access: true,
             is_default: false,
@@ -106,5 +111,6 @@ impl Settings for HubSettings {
     fn keep(&mut self, old: &Self) {
         self.name.clone_from(&old.name);
         self.partition_count = old.partition_count;
+        self.certificates.clone_from(&old.certificates);
     }
 }

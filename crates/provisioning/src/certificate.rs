@@ -1,6 +1,6 @@
 //! X.509 certificates of enrollments: every form that tools send becomes base64 of DER with the description that the service gives back.
 
-use base::{Timestamp, caps};
+use access::certificates::{der_of, describe};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,8 @@ pub struct CertificateInfo {
 
 /// Takes PEM with or without newlines, bare base64 of DER, or base64 of a PEM file (`dps.md` §2.2).
 pub fn parse(text: &str) -> Result<X509Certificate, Error> {
-    parse_with_expiry(text).map(|(certificate, _)| certificate)
-}
-
-pub(crate) fn parse_with_expiry(text: &str) -> Result<(X509Certificate, Timestamp), Error> {
     let der = der_of(text).ok_or_else(|| Error::bad("The certificate is neither PEM nor base64 of DER."))?;
-    let info =
-        access::certificates::describe(&der).ok_or_else(|| Error::bad("The certificate cannot be read."))?;
-    let expires = info.not_after;
+    let info = describe(&der).ok_or_else(|| Error::bad("The certificate cannot be read."))?;
     let info = CertificateInfo {
         subject_name: info.subject,
         sha1_thumbprint: info.sha1_thumbprint,
@@ -49,29 +43,12 @@ pub(crate) fn parse_with_expiry(text: &str) -> Result<(X509Certificate, Timestam
         serial_number: info.serial_number,
         version: info.version,
     };
-    Ok((X509Certificate { certificate: STANDARD.encode(der), info }, expires))
-}
-
-fn der_of(text: &str) -> Option<Vec<u8>> {
-    if text.len() > caps::CERTIFICATE_BYTES_MAX {
-        return None;
-    }
-    let bare: String = text
-        .replace("-----BEGIN CERTIFICATE-----", "")
-        .split("-----END CERTIFICATE-----")
-        .next()?
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .collect();
-    let bytes = STANDARD.decode(bare).ok().filter(|bytes| !bytes.is_empty())?;
-    match std::str::from_utf8(&bytes) {
-        Ok(inner) if inner.trim_start().starts_with("-----BEGIN CERTIFICATE-----") => der_of(inner),
-        _ => Some(bytes),
-    }
+    Ok(X509Certificate { certificate: STANDARD.encode(der), info })
 }
 
 #[cfg(test)]
 mod tests {
+    use base::caps;
     use proptest::prelude::*;
 
     use super::*;

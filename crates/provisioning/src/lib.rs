@@ -3,7 +3,6 @@
 
 pub mod allocation;
 pub mod attestation;
-pub mod ca_certificate;
 pub mod certificate;
 pub mod enrollment;
 mod error;
@@ -18,7 +17,6 @@ mod testing;
 mod version;
 pub mod view;
 
-pub use ca_certificate::{CaCertificate, CaCertificateDraft};
 pub use enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 pub use error::Error;
 pub use ids::RegistrationId;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use access::{Caller, Permission, shared_access};
+use access::{CaCertificateError, CaCertificates, Caller, Permission, shared_access};
 use base::hosts::{Dialled, Service as HostedService};
 use base::sas::SasToken;
 use base::{InstanceId, Meter, Refused, Scope, Timestamp};
 use hub::{Hub, Hubs};
 use store::instances::Current;
-use store::{Batch, CommitError, Committed, Key, Store, Stored};
+use store::{Batch, CommitError, Committed, Key, Store};
 
 use crate::error::Error;
 use crate::ids::RegistrationId;
@@ -47,9 +47,14 @@ impl Service {
         }))
     }
 
-    /// Tells of settings that were changed outside of [`crate::Services`].
-    pub(crate) fn apply(&self, settings: Stored<ServiceSettings>) {
-        self.0.settings.offer(settings);
+    /// Changes the CA certificates, of which `Services::ensure` knows nothing. Resource Manager calls, and asks whether the caller may.
+    pub async fn change_certificates<T>(
+        &self,
+        change: impl Fn(&mut CaCertificates, Timestamp) -> Result<T, CaCertificateError>,
+    ) -> Result<T, CaCertificateError> {
+        let now = self.now();
+        let change = |settings: &mut ServiceSettings| change(&mut settings.certificates, now);
+        self.0.settings.change(self.store(), change).await?.ok_or(CaCertificateError::Gone)
     }
 
     pub fn measures(&self) -> &Measures {
@@ -165,5 +170,35 @@ impl Service {
 
     pub(crate) fn hub_of(&self, link: &LinkedHub) -> Option<Hub> {
         self.hubs().find(&link.hub_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use access::CaCertificateDraft;
+    use base::IfMatch;
+
+    use crate::testing::{CERTIFICATE, TestService};
+
+    fn draft(name: &str) -> CaCertificateDraft {
+        CaCertificateDraft { name: name.to_owned(), certificate: CERTIFICATE.to_owned(), is_verified: None }
+    }
+
+    #[tokio::test]
+    async fn new_settings_of_the_service_leave_its_certificates() {
+        let test = TestService::with_hubs(&[]).await;
+        let before = (*test.service.settings()).clone();
+        let made = test.put_certificate(&draft("ca"), &IfMatch::Absent).await;
+        test.services.ensure(before).await.unwrap();
+        assert_eq!(test.service.settings().certificates.find("CA"), Some(&made));
+    }
+
+    #[tokio::test]
+    async fn certificates_that_come_at_the_same_time_are_all_kept() {
+        let test = TestService::with_hubs(&[]).await;
+        let drafts = ["a", "b", "c", "d"].map(draft);
+        let put = |at: usize| test.put_certificate(&drafts[at], &IfMatch::Absent);
+        tokio::join!(put(0), put(1), put(2), put(3));
+        assert_eq!(test.service.settings().certificates.iter().count(), 4);
     }
 }

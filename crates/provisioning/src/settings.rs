@@ -1,14 +1,12 @@
 //! What an operator decides of a provisioning service. Stored as one record; Resource Manager makes it, `Services::ensure` applies it.
 
-use access::{Right, SharedAccessPolicy};
+use access::{CaCertificates, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{ConnectionString, InstanceId, Scope, Secret};
 use hub::Hub;
 use serde::{Deserialize, Serialize};
 use store::instances::Settings;
 use store::{Key, Record, Table, table};
-
-use crate::ca_certificate::CaCertificate;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,7 +23,7 @@ pub struct ServiceSettings {
     pub linked_hubs: Vec<LinkedHub>,
     /// CA certificates that were uploaded to the service; enrollments name them. `Services::ensure` leaves them as they are.
     #[serde(default)]
-    pub certificates: Vec<CaCertificate>,
+    pub certificates: CaCertificates,
     #[serde(default)]
     pub disable_local_auth: bool,
     #[serde(default = "yes")]
@@ -113,7 +111,7 @@ impl ServiceSettings {
             allocation_policy: AllocationPolicy::Hashed,
             policies: Self::default_policies(),
             linked_hubs: Vec::new(),
-            certificates: Vec::new(),
+            certificates: CaCertificates::default(),
             disable_local_auth: false,
             public_network_access: true,
             is_default: false,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use access::{Caller, Right};
+use access::{CaCertificate, CaCertificateDraft, Caller, Right};
 use base::hosts::{Dialled, EveryName, Hosts};
 use base::sas::{self, SasToken};
 use base::tasks::Tasks;
@@ -73,6 +73,14 @@ impl TestService {
     pub(crate) fn owner(&self) -> Caller {
         let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
         Caller::policy(self.service.scope().clone(), "provisioningserviceowner", &rights)
+    }
+
+    pub(crate) async fn put_certificate(
+        &self,
+        draft: &CaCertificateDraft,
+        if_match: &IfMatch,
+    ) -> CaCertificate {
+        self.service.change_certificates(|all, now| all.put(draft, if_match, now)).await.unwrap()
     }
 
     pub(crate) async fn put(&self, draft: &EnrollmentDraft) -> Result<Enrollment, Error> {

@@ -1,6 +1,7 @@
 //! What stands behind a resource: a hub, a provisioning service, a Digital Twins instance, an endpoint of `events`.
 //! Called by the reconciler only. Every function may be called twice with the same effect.
 
+use access::CaCertificates;
 use base::ConnectionString;
 use base::hosts::{Dialled, Service};
 use events::Way;
@@ -206,7 +207,7 @@ fn service_settings(
         policies: properties.policies.clone(),
         linked_hubs: properties.linked_hubs.iter().map(linked_hub).collect(),
         // They are uploaded to the service itself, and what it has stays.
-        certificates: Vec::new(),
+        certificates: CaCertificates::default(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
         // `store::instances` decides it.
@@ -235,6 +236,7 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         policies: properties.policies.clone(),
         partition_count: properties.partition_count,
         retention_days: properties.retention_days,
+        certificates: CaCertificates::default(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
         // `store::instances` decides it.

@@ -14,6 +14,7 @@ use store::changes::{Keeper, Kept, Reading};
 use tokio::sync::Notify;
 
 mod behind;
+mod certificate;
 mod defaults;
 mod error;
 mod principal;

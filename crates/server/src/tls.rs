@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::client_certificates::key_algorithm;
 use access::{Certificates, KeyKind};
 use base::{Clock, Elapsed, caps};
 use parking_lot::Mutex;
@@ -316,25 +317,6 @@ fn is_for_tls13(scheme: SignatureScheme) -> bool {
     )
 }
 
-/// What stands inside the `AlgorithmIdentifier` of a DER `SubjectPublicKeyInfo`: the form in which rustls names algorithms.
-fn key_algorithm(subject_public_key_info: &[u8]) -> Option<&[u8]> {
-    let (outer, _) = sequence(subject_public_key_info)?;
-    let (algorithm, _) = sequence(outer)?;
-    Some(algorithm)
-}
-
-/// The contents of the DER sequence that `der` begins with, and what follows it.
-fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [0x30, first, rest @ ..] = der else { return None };
-    let (length, rest) = match *first {
-        short @ ..=0x7f => (usize::from(short), rest),
-        0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
-        0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), rest.get(2..)?),
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -550,21 +532,5 @@ orMDM3KwzfirAmOu2686H0M/aiZg7wZ8hvVYT6M/qDX10YMnr6MvT2Bk
             let refused = shake(version, Some((chain, other_key)));
             assert_eq!(refused, Err(CertificateError::BadSignature.into()), "{version:?}");
         }
-    }
-
-    #[test]
-    fn key_algorithms_are_read_without_panic() {
-        for der in [
-            &b""[..],
-            b"\x30",
-            b"\x30\x82",
-            b"\x30\x82\xff\xff",
-            b"\x30\x02\x30\x00",
-            b"\x30\x80\x00",
-            b"\x30\x04\x30\x7f\x01\x02",
-        ] {
-            let _ = key_algorithm(der);
-        }
-        assert_eq!(key_algorithm(b"\x30\x05\x30\x01\x07\x03\x00"), Some(&b"\x07"[..]));
     }
 }

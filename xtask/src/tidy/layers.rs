@@ -30,8 +30,13 @@ const TOOLS: &[&str] = &["xtask", "bench", "simulation"];
 
 /// What tests may use and nothing that is shipped, and the highest layer that it uses itself, if any: only crates above that may
 /// use it then.
-const FOR_TESTS: &[(&str, Option<u8>)] =
-    &[("test_data", None), ("test_postgres", None), ("test_store", Some(2)), ("test_house", Some(6))];
+const FOR_TESTS: &[(&str, Option<u8>)] = &[
+    ("test_certificates", None),
+    ("test_data", None),
+    ("test_postgres", None),
+    ("test_store", Some(2)),
+    ("test_house", Some(6)),
+];
 
 /// Parts of our crates that are built for tests alone.
 const FEATURES_FOR_TESTS: &[(&str, &str)] = &[("store", "memory")];
@@ -42,7 +47,7 @@ const RESERVED: &[(&str, &[&str], &[&str])] = &[
     ("tokio-postgres", &["store"], &[]),
     ("http", &["rest", "delivery", "server"], &[]),
     ("hyper", &["rest", "delivery", "server", "bench"], &[]),
-    ("rcgen", &["access"], &["rest", "server", "mqtt"]),
+    ("rcgen", &["access", "test_certificates"], &["rest", "server", "mqtt"]),
 ];
 
 pub(super) fn check(metadata: &Value) -> Vec<String> {

@@ -22,7 +22,8 @@ mod tests;
 
 use authority::Authority;
 use cache::Cache;
-pub use description::{Description, describe};
+pub(crate) use description::thumbprints;
+pub use description::{Description, der_of, describe};
 
 use crate::files::FileError;
 use crate::secrets::{Name, SecretError, ServerSecrets};

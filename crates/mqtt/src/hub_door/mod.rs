@@ -48,8 +48,11 @@ pub(crate) async fn admit(
     }
     let authentication = match credential {
         Credential::Sas(token) => hub.authenticate_device(&name.host, &name.identity, token).await?,
+        Credential::Certificate if peer.client_certificates.is_empty() => {
+            return Err(refused("it presented neither a password nor a certificate"));
+        }
         Credential::Certificate => {
-            return Err(refused("it presented no password, and certificates are not taken yet"));
+            hub.authenticate_device_by_certificate(&name.identity, &peer.client_certificates).await?
         }
     };
     // What is no model id is not announced.

@@ -1,6 +1,7 @@
 //! Devices at their hub, through the door: what they may do, what they get, and what ends a connection.
 #![allow(clippy::unwrap_used, reason = "a test may panic at a surprise")]
 
+mod certificates;
 mod connect;
 mod direct_methods;
 mod ends;

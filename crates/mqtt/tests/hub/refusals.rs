@@ -79,7 +79,10 @@ async fn a_refused_device_is_told_of_once_a_minute_with_the_reason_and_no_secret
     fixture.refusal(unknown).await;
     assert!(only(&log).contains("it is not registered"));
     fixture.refusal(hub_connect(HOST, &device.identity, None).unwrap()).await;
-    assert!(only(&log).contains("it presented no password"), "the same device again, a minute later");
+    assert!(
+        only(&log).contains("it presented neither a password nor a certificate"),
+        "the same device again, a minute later"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use crate::provider::ResourceType;
 use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 use crate::{ResourceManager, iot_hub};
 
-mod certificate;
 mod record;
 mod rules;
 

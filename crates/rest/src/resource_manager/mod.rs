@@ -2,8 +2,8 @@
 //! Holds no rules: a handler parses, calls one operation and writes its answer.
 
 mod api_version;
+mod certificates;
 mod digital_twins;
-mod dps_certificates;
 mod endpoints;
 mod error;
 mod event_hubs;
@@ -225,6 +225,12 @@ fn devices_routes() -> Routes<Management> {
     let r = route!(r, "DELETE", hub!(""), "IotHubResource_Delete", iot_hubs::delete);
     let r = route!(r, "POST", hub!("/listkeys"), "IotHubResource_ListKeys", iot_hubs::list_keys);
     let r = route!(r, "POST", hub!("/IotHubKeys/{key}/listkeys"), "IotHubResource_GetKeysForKeyName", iot_hubs::get_key);
+    let r = route!(r, "GET", hub!("/certificates"), "Certificates_ListByIotHub", certificates::list);
+    let r = route!(r, "GET", hub!("/certificates/{certificate}"), "Certificates_Get", certificates::get);
+    let r = route!(r, "PUT", hub!("/certificates/{certificate}"), "Certificates_CreateOrUpdate", certificates::put);
+    let r = route!(r, "DELETE", hub!("/certificates/{certificate}"), "Certificates_Delete", certificates::delete);
+    let r = route!(r, "POST", hub!("/certificates/{certificate}/generateVerificationCode"), "Certificates_GenerateVerificationCode", certificates::generate_verification_code);
+    let r = route!(r, "POST", hub!("/certificates/{certificate}/verify"), "Certificates_Verify", certificates::verify);
     let r = route!(r, "GET", hub!("/skus"), "IotHubResource_GetValidSkus", iot_hubs::skus);
     let r = route!(r, "GET", hub!("/operationResults/{operation}"), "IotHubResource_GetOperationResult", operations::devices_result);
     let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability", "IotDpsResource_CheckProvisioningServiceNameAvailability", provisioning_services::check_name);
@@ -236,10 +242,12 @@ fn devices_routes() -> Routes<Management> {
     let r = route!(r, "DELETE", dps!(""), "IotDpsResource_Delete", provisioning_services::delete);
     let r = route!(r, "POST", dps!("/listkeys"), "IotDpsResource_ListKeys", provisioning_services::list_keys);
     let r = route!(r, "POST", dps!("/keys/{key}/listkeys"), "IotDpsResource_ListKeysForKeyName", provisioning_services::get_key);
-    let r = route!(r, "GET", dps!("/certificates"), "DpsCertificate_List", dps_certificates::list);
-    let r = route!(r, "GET", dps!("/certificates/{certificate}"), "DpsCertificate_Get", dps_certificates::get);
-    let r = route!(r, "PUT", dps!("/certificates/{certificate}"), "DpsCertificate_CreateOrUpdate", dps_certificates::put);
-    let r = route!(r, "DELETE", dps!("/certificates/{certificate}"), "DpsCertificate_Delete", dps_certificates::delete);
+    let r = route!(r, "GET", dps!("/certificates"), "DpsCertificate_List", certificates::list);
+    let r = route!(r, "GET", dps!("/certificates/{certificate}"), "DpsCertificate_Get", certificates::get);
+    let r = route!(r, "PUT", dps!("/certificates/{certificate}"), "DpsCertificate_CreateOrUpdate", certificates::put);
+    let r = route!(r, "DELETE", dps!("/certificates/{certificate}"), "DpsCertificate_Delete", certificates::delete);
+    let r = route!(r, "POST", dps!("/certificates/{certificate}/generateVerificationCode"), "DpsCertificate_GenerateVerificationCode", certificates::generate_verification_code);
+    let r = route!(r, "POST", dps!("/certificates/{certificate}/verify"), "DpsCertificate_VerifyCertificate", certificates::verify);
     let r = route!(r, "GET", dps!("/skus"), "IotDpsResource_ListValidSkus", provisioning_services::skus);
     route!(r, "GET", dps!("/operationResults/{operation}"), "IotDpsResource_GetOperationResult", operations::devices_result)
 }
@@ -289,12 +297,6 @@ fn absent_routes() -> Routes<Management> {
         .lacks("POST", hub!("/routing/routes/$testall"), "IotHubResource_test_all_routes")
         .lacks("POST", hub!("/routing/routes/$testnew"), "IotHubResource_test_route")
         .lacks("GET", hub!("/routingEndpointsHealth"), "IotHubResource_get_endpoint_health")
-        .lacks("GET", hub!("/certificates"), "Certificates_list_by_iot_hub")
-        .lacks("DELETE", hub!("/certificates/{certificateName}"), "Certificates_delete")
-        .lacks("GET", hub!("/certificates/{certificateName}"), "Certificates_get")
-        .lacks("PUT", hub!("/certificates/{certificateName}"), "Certificates_create_or_update")
-        .lacks("POST", hub!("/certificates/{certificateName}/generateVerificationCode"), "Certificates_generate_verification_code")
-        .lacks("POST", hub!("/certificates/{certificateName}/verify"), "Certificates_verify")
         .lacks("GET", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups"), "IotHubResource_list_event_hub_consumer_groups")
         .lacks("DELETE", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups/{name}"), "IotHubResource_delete_event_hub_consumer_group")
         .lacks("GET", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups/{name}"), "IotHubResource_get_event_hub_consumer_group")
@@ -311,8 +313,6 @@ fn absent_routes() -> Routes<Management> {
         .lacks("GET", hub!("/privateLinkResources"), "PrivateLinkResources_list")
         .lacks("GET", hub!("/privateLinkResources/{groupId}"), "PrivateLinkResources_get")
         .lacks("GET", hub!("/quotaMetrics"), "IotHubResource_get_quota_metrics")
-        .lacks("POST", dps!("/certificates/{certificateName}/generateVerificationCode"), "dps_certificate_generate_verification_code")
-        .lacks("POST", dps!("/certificates/{certificateName}/verify"), "dps_certificate_verify_certificate")
         .lacks("GET", dps!("/privateEndpointConnections"), "iot_dps_resource_list_private_endpoint_connections")
         .lacks("DELETE", dps!("/privateEndpointConnections/{privateEndpointConnectionName}"), "iot_dps_resource_delete_private_endpoint_connection")
         .lacks("GET", dps!("/privateEndpointConnections/{privateEndpointConnectionName}"), "iot_dps_resource_get_private_endpoint_connection")

@@ -2,15 +2,15 @@
 //! second. Nothing here waits for that look; the clock stands still, and each test asks for it when it wants it.
 
 use access::directory::NewRoleAssignment;
-use access::{Caller, Permission, roles};
+use access::{CaCertificateDraft, Caller, Permission, roles};
 use base::hosts::{EveryName, Host};
 use base::sas::{self, SasToken};
 use base::{Elapsed, IfMatch, IfNoneMatch, Scope, Secret, Timestamp};
 use events::{Address, Way};
 use hub::device::{Authentication, DeviceSpec, IdentityView};
+use provisioning::EnrollmentDraft;
 use provisioning::attestation::AttestationDraft;
 use provisioning::enrollment::EnrollmentKind;
-use provisioning::{CaCertificateDraft, EnrollmentDraft};
 use resource_manager::event_hub::EventHubRequest;
 use resource_manager::policy::PolicyRequest;
 use resource_manager::resource::Preconditions;
@@ -287,10 +287,10 @@ async fn enrollments_certificates_and_linked_hubs_of_one_are_the_others_too() {
 
     let certificate = rcgen::generate_simple_self_signed(vec!["root".to_owned()]).unwrap().cert.pem();
     let ca = CaCertificateDraft { name: "ca".into(), certificate, is_verified: Some(true) };
-    here.put_certificate(&ca, &IfMatch::Absent).await.unwrap();
-    assert!(there.certificate("ca").is_none());
+    here.change_certificates(|all, now| all.put(&ca, &IfMatch::Absent, now)).await.unwrap();
+    assert!(there.settings().certificates.find("ca").is_none());
     houses.there.look().await;
-    assert!(there.certificate("ca").is_some());
+    assert!(there.settings().certificates.find("ca").is_some());
 
     let id = houses.here.id(ResourceType::ProvisioningService, "dps");
     let put = provisioning_service::Put { location: Some("eastus".into()), ..Default::default() };
@@ -298,7 +298,7 @@ async fn enrollments_certificates_and_linked_hubs_of_one_are_the_others_too() {
     assert_eq!(there.settings().linked_hubs.len(), 1);
     houses.there.look().await;
     assert_eq!(there.settings().linked_hubs.len(), 0, "its hub was unlinked");
-    assert!(there.certificate("ca").is_some());
+    assert!(there.settings().certificates.find("ca").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use crate::changes::{Keeper, Kept, Reading};
 use crate::error::{CommitError, StoreError};
 use crate::key::{Key, Scan};
 use crate::record::{Record, Revision, Stored};
-use crate::retry::retry_on_conflict;
+use crate::retry::{MayConflict, retry_on_conflict};
 use crate::store::Store;
 use crate::table::{self, Table};
 
@@ -88,6 +88,31 @@ impl<S> Current<S> {
         if stored.revision > present.0 {
             *present = (stored.revision, Arc::new(stored.record));
         }
+    }
+}
+
+impl<S: Settings + Clone> Current<S> {
+    /// Changes what the settings hold for their instance itself and [`Settings::keep`] leaves alone. `None`: the instance has ended.
+    pub async fn change<T, E>(
+        &self,
+        store: &Store,
+        change: impl Fn(&mut S) -> Result<T, E>,
+    ) -> Result<Option<T>, E>
+    where
+        E: From<StoreError> + From<CommitError> + MayConflict,
+    {
+        let key = Key::instance(self.get().instance());
+        retry_on_conflict(async || {
+            let Some(old) = store.get::<S>(&key).await? else { return Ok(None) };
+            let mut new = old.record.clone();
+            let result = change(&mut new)?;
+            let mut batch = Batch::default();
+            batch.replace(&old, &new);
+            let committed = store.commit(batch).await?;
+            self.offer(committed.stored(new));
+            Ok(Some(result))
+        })
+        .await
     }
 }
 

@@ -1,9 +1,9 @@
 //! The kinds of attestation as clients write them, read them and send them back.
 
+use access::CaCertificateDraft;
 use base::Key;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use provisioning::CaCertificateDraft;
 use serde_json::{Value, json};
 
 use super::fixture::*;
@@ -133,7 +133,9 @@ async fn a_ca_reference_names_a_verified_certificate_of_the_service() {
     for (name, is_verified) in [("good", true), ("unproven", false)] {
         let (name, is_verified) = (name.to_owned(), Some(is_verified));
         let draft = CaCertificateDraft { certificate: certificate(&name), name, is_verified };
-        fixture.service.put_certificate(&draft, &base::IfMatch::Absent).await.unwrap();
+        let put =
+            fixture.service.change_certificates(|all, now| all.put(&draft, &base::IfMatch::Absent, now));
+        put.await.unwrap();
     }
     let refer = |pair: Value| json!({"type": "x509", "x509": {"caReferences": pair}});
     let good = refer(json!({"primary": "good"}));

@@ -1,9 +1,9 @@
 //! The Resource Manager door against services in memory. Requests go through the routes; time is moved, never slept.
 
 mod calls;
+mod certificates;
 mod cmdlet;
 mod devices;
-mod dps_certificates;
 mod endpoints;
 mod event_hubs;
 mod examples;
