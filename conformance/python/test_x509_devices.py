@@ -1,5 +1,6 @@
 """Devices and modules that prove themselves with certificates, through the Python device SDK and Eclipse Paho."""
 
+import base64
 import datetime
 import queue
 import ssl
@@ -7,7 +8,14 @@ import ssl
 import paho.mqtt.client as mqtt
 import pytest
 from azure.iot.device import X509, IoTHubDeviceClient, IoTHubModuleClient, Message
+from azure.core.exceptions import HttpResponseError
 from azure.iot.device.exceptions import ClientError
+from azure.mgmt.iothub import IotHubClient
+from azure.mgmt.iothub.models import (
+    CertificateDescription,
+    CertificateProperties,
+    CertificateVerificationDescription,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -32,7 +40,7 @@ class Certified:
     def __init__(self, common_name, issuer=None, kind="EC", is_ca=False):
         self.key, now = KEYS[kind](), datetime.datetime.now(datetime.timezone.utc)
         signer = issuer or self
-        self.subject = named(common_name)
+        self.common_name, self.subject = common_name, named(common_name)
         builder = x509.CertificateBuilder(
             issuer_name=signer.subject,
             subject_name=self.subject,
@@ -116,6 +124,66 @@ def test_a_module_comes_in_by_its_own_thumbprint(registry, device, ca_pem, tmp_p
     registry.create_module_with_x509(device.device_id, "mod1", "", own.thumbprint(), own.thumbprint())
     sent_once(module_client(device.device_id, "mod1", own.files(tmp_path), ca_pem), device.device_id, "mod1")
     is_refused(device_client(device.device_id, own.files(tmp_path), ca_pem))
+
+
+@pytest.fixture
+def upload(credential, scenario, name):
+    """Uploads a CA certificate to the hub and proves that its key is ours, as one does in the portal."""
+    options = {"base_url": scenario["endpoint"], "credential_scopes": [scenario["audience"] + "/.default"]}
+    certificates = IotHubClient(credential, scenario["subscription"], **options).certificates
+    at = (scenario["group"], "hub", name)
+    etags = []
+
+    def uploaded(authority, is_proven=True):
+        body = CertificateDescription(properties=CertificateProperties(certificate=base64.b64encode(authority.pem).decode()))
+        made = certificates.create_or_update(*at, body)
+        assert not made.properties.is_verified and made.properties.subject == f"CN={authority.common_name}"
+        etags.append(made.etag)
+        if is_proven:
+            with_code = certificates.generate_verification_code(*at, etags.pop())
+            proof = Certified(with_code.properties.verification_code, authority)
+            proof = CertificateVerificationDescription(certificate=base64.b64encode(proof.pem).decode())
+            verified = certificates.verify(*at, with_code.etag, proof)
+            assert verified.properties.is_verified
+            etags.append(verified.etag)
+        assert name in [each.name for each in certificates.list_by_iot_hub(*at[:2]).value]
+
+    yield uploaded
+    certificates.delete(*at, etags.pop())
+    with pytest.raises(HttpResponseError) as gone:
+        certificates.get(*at)
+    assert gone.value.status_code == 404
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_device_comes_in_below_an_authority_that_is_verified(
+    registry, gone_after, upload, ca_pem, tmp_path, kind
+):
+    root = Certified("our root", kind=kind, is_ca=True)
+    intermediate = Certified("our line 1", root, kind, is_ca=True)
+    registry.create_device_with_certificate_authority(gone_after, "enabled")
+    own, other = Certified(gone_after, intermediate, kind), Certified("another", intermediate, kind)
+    upload(root)
+    is_refused(device_client(gone_after, own.files(tmp_path), ca_pem))
+    is_refused(device_client(gone_after, other.files(tmp_path, intermediate), ca_pem))
+    sent_once(device_client(gone_after, own.files(tmp_path, intermediate), ca_pem), gone_after)
+
+
+def test_a_module_comes_in_below_an_authority_that_is_verified(registry, device, upload, ca_pem, tmp_path):
+    root = Certified("our root", is_ca=True)
+    registry.create_module_with_certificate_authority(device.device_id, "mod1", "")
+    upload(root)
+    device_alone = Certified(device.device_id, root)
+    is_refused(module_client(device.device_id, "mod1", device_alone.files(tmp_path), ca_pem))
+    own = Certified(f"{device.device_id}/mod1", root)
+    sent_once(module_client(device.device_id, "mod1", own.files(tmp_path), ca_pem), device.device_id, "mod1")
+
+
+def test_an_authority_that_nobody_verified_lets_nobody_in(registry, gone_after, upload, ca_pem, tmp_path):
+    root = Certified("our root", is_ca=True)
+    registry.create_device_with_certificate_authority(gone_after, "enabled")
+    upload(root, is_proven=False)
+    is_refused(device_client(gone_after, Certified(gone_after, root).files(tmp_path), ca_pem))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
