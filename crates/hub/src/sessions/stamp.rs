@@ -14,7 +14,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(
+    pub(crate) fn of(
         authentication: &DeviceAuthentication,
         model_id: Option<&str>,
         partition_count: u32,

@@ -10,6 +10,7 @@ use base::caps;
 use bytes::Bytes;
 use store::{NewRecord, StoreError};
 
+use crate::authentication::DeviceAuthentication;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::sessions::{Session, Stamp};
@@ -22,14 +23,28 @@ pub struct Message {
     size_bytes: usize,
 }
 
+/// A device that sends without a session, because each of its requests proves who it is.
+pub struct Sender(Stamp);
+
+impl Sender {
+    /// A message of this device, with the hub's stamps in it.
+    pub fn message(&self) -> Message {
+        Message::stamped(&self.0)
+    }
+}
+
 impl Session {
     /// A message of this connection, with the hub's stamps in it.
     pub fn message(&self) -> Message {
-        Message { headers: self.stamp().headers.clone(), size_bytes: 0 }
+        Message::stamped(self.stamp())
     }
 }
 
 impl Message {
+    fn stamped(stamp: &Stamp) -> Self {
+        Self { headers: stamp.headers.clone(), size_bytes: 0 }
+    }
+
     /// Sets a system property; a door sets each at most once. Only its value counts towards the size.
     pub fn system(&mut self, property: SystemProperty, value: &str) -> Result<(), Error> {
         // A device may send these names, but not have a say in them.
@@ -61,12 +76,16 @@ impl Message {
 
     fn grow(&mut self, bytes: usize) -> Result<(), Error> {
         self.size_bytes += bytes;
-        if self.size_bytes <= caps::TELEMETRY_BYTES_MAX {
-            return Ok(());
-        }
-        let max = caps::TELEMETRY_BYTES_MAX;
-        Err(Error::MessageTooLarge(format!("The message exceeds the limit of {max} bytes.")))
+        check_size(self.size_bytes)
     }
+}
+
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes <= caps::TELEMETRY_BYTES_MAX {
+        return Ok(());
+    }
+    let max = caps::TELEMETRY_BYTES_MAX;
+    Err(Error::MessageTooLarge(format!("The message exceeds the limit of {max} bytes.")))
 }
 
 /// Names under which back ends read what the hub stamps: a device may not lay its own words beside them.
@@ -86,6 +105,24 @@ impl Hub {
         let (partition, record) = self.accept_telemetry(session, message, body)?;
         self.streams().append(self.event_stream(), partition, vec![record]).await?;
         self.measures().telemetry_stored.add(1);
+        Ok(())
+    }
+
+    /// A device that has proved who it is and sends without a session.
+    pub fn sender(&self, authentication: &DeviceAuthentication) -> Result<Sender, Error> {
+        authentication.caller.require_identity(&authentication.identity, self.scope())?;
+        Ok(Sender(Stamp::of(authentication, None, self.partition_count())))
+    }
+
+    /// Sends messages that together are as large as one may be; all of them are durable when it returns, or none is sent.
+    pub async fn send_batch(&self, sender: &Sender, messages: Vec<(Message, Bytes)>) -> Result<(), Error> {
+        let sizes = messages.iter().map(|(message, body)| message.size_bytes + body.len());
+        check_size(sizes.sum())?;
+        let records = messages.into_iter().map(|(message, body)| self.record(&sender.0, message, body));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let count = records.len() as u64;
+        self.streams().append(self.event_stream(), sender.0.partition, records).await?;
+        self.measures().telemetry_stored.add(count);
         Ok(())
     }
 
@@ -126,17 +163,22 @@ impl Hub {
     fn accept_telemetry(
         &self,
         session: &Session,
-        mut message: Message,
+        message: Message,
         body: Bytes,
     ) -> Result<(u32, NewRecord), Error> {
+        let record = self.record(session.stamp(), message, body)?;
+        session.touch();
+        Ok((session.stamp().partition, record))
+    }
+
+    /// Counts a message against the hub's limits, and its own.
+    fn record(&self, stamp: &Stamp, mut message: Message, body: Bytes) -> Result<NewRecord, Error> {
         let measures = self.measures();
         measures.telemetry_attempts.add(1);
         measures.telemetry_bytes.add(body.len() as u64);
         self.charge(base::Meter::DeviceToCloud).inspect_err(|_| measures.telemetry_throttled.add(1))?;
         message.grow(body.len())?;
-        session.touch();
-        let Stamp { device_id, partition, .. } = session.stamp();
-        let (key, headers) = (device_id.clone(), message.headers.into());
-        Ok((*partition, NewRecord { time: self.now(), key, headers, body }))
+        let (key, headers) = (stamp.device_id.clone(), message.headers.into());
+        Ok(NewRecord { time: self.now(), key, headers, body })
     }
 }

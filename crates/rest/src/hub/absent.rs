@@ -47,8 +47,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
 pub(super) fn device_routes() -> Routes<HubDoor> {
     Routes::new()
         .lacks("GET", "/$iothub/websocket", "MQTT and AMQP over WebSockets")
-        .lacks("POST", "/devices/{id}/messages/events", "Device_SendDeviceEvent")
-        .lacks("POST", "/devices/{id}/modules/{mid}/messages/events", "Device_SendDeviceEvent")
         .lacks("GET", "/devices/{id}/messages/deviceBound", "Device_ReceiveDeviceBoundNotification")
         .lacks(
             "DELETE",

@@ -1,8 +1,10 @@
-//! The hub's face to back ends over HTTPS: registry, twins, direct methods, statistics (`iothub-service.md` §0–§6).
+//! The hub's face over HTTPS to back ends: registry, twins, direct methods, statistics (`iothub-service.md` §0–§6), and to devices:
+//! messages (`iothub-device.md` §3.6).
 //! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
 
 mod absent;
 mod device;
+mod device_message;
 mod digital_twin;
 mod error;
 mod method;
@@ -16,7 +18,7 @@ use access::{Caller, Directory, Permission, audiences};
 use base::ids::IdentityId;
 use base::sas::SasToken;
 use base::{Clock, DeviceId, ModuleId};
-use hub::{Hub, Hubs};
+use hub::{DeviceAuthentication, Hub, Hubs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,16 +38,19 @@ pub struct HubDoor {
 pub struct HubAt {
     hub: Hub,
     caller: Caller,
+    /// Of a route for devices.
+    device: Option<DeviceAuthentication>,
 }
 
 impl HubAt {
     /// Asked before the body is read, so that whoever may not is told that and not what is wrong with it.
     fn require(&self, permission: Option<Permission>) -> Result<(), Refusal> {
         match permission {
+            // A device that has proved who it is may connect; a policy was asked then.
+            None | Some(Permission::DeviceConnect) => Ok(()),
             Some(permission) => {
                 Ok(self.caller.require(permission, self.hub.scope()).map_err(hub::Error::from)?)
             }
-            None => Ok(()),
         }
     }
 }
@@ -61,12 +66,17 @@ impl Door for HubDoor {
             .and(method::routes())
             .and(digital_twin::routes())
             .and(statistics::routes())
+            .and(device_message::routes())
             .and(absent::routes())
             .and(absent::device_routes())
     }
 
     async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<HubAt, Response> {
-        let at = self.caller(head).await.map_err(|refusal| refusal.answer(head, None, self.clock.now()))?;
+        let entered = match route.permission {
+            Some(Permission::DeviceConnect) => self.device(head).await,
+            _ => self.caller(head).await,
+        };
+        let at = entered.map_err(|refusal| refusal.answer(head, None, self.clock.now()))?;
         match check_version(head).and_then(|()| at.require(route.permission)) {
             Ok(()) => Ok(at),
             Err(refusal) => Err(refusal.answer(head, Some(&at.caller), self.clock.now())),
@@ -84,10 +94,7 @@ impl Door for HubDoor {
 
 impl HubDoor {
     async fn caller(&self, head: &Head) -> Result<HubAt, Refusal> {
-        let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
-        if !head.peer.is_local() && !hub.settings().public_network_access {
-            return Err(Refusal::KeptOut(Refused::stranger("its hub takes nobody from elsewhere")));
-        }
+        let hub = self.hub(head)?;
         let caller = match (head.bearer(), head.authorization()) {
             (Some(token), _) => {
                 self.directory.authenticate_bearer(token, audiences::HUB).await.map_err(|error| {
@@ -106,7 +113,36 @@ impl HubDoor {
             }
             (None, None) => return Err(Refusal::KeptOut(Refused::stranger(NO_CREDENTIALS))),
         };
-        Ok(HubAt { hub, caller })
+        Ok(HubAt { hub, caller, device: None })
+    }
+
+    /// The device or module that the path names, by its token, else by the certificates of the connection.
+    async fn device(&self, head: &Head) -> Result<HubAt, Refusal> {
+        let hub = self.hub(head)?;
+        let id = device_message::identity(head)?;
+        let keep_out = |why| Refusal::KeptOut(Refused::device(&id.to_string(), why));
+        let certificates = &head.peer.client_certificates;
+        let proved = match head.authorization() {
+            Some(signature) => {
+                let token = SasToken::parse(signature).map_err(|_| keep_out(NO_SIGNATURE))?;
+                hub.authenticate_device(&head.host, &id, &token).await
+            }
+            None if certificates.is_empty() => return Err(keep_out(NO_CREDENTIALS)),
+            None => hub.authenticate_device_by_certificate(&id, certificates).await,
+        };
+        let device = proved.map_err(|refused| match refused.error {
+            hub::Error::IotHubUnauthorizedAccess => keep_out(refused.why),
+            error => Refusal::Hub(error),
+        })?;
+        Ok(HubAt { hub, caller: device.caller.clone(), device: Some(device) })
+    }
+
+    fn hub(&self, head: &Head) -> Result<Hub, Refusal> {
+        let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
+        if !head.peer.is_local() && !hub.settings().public_network_access {
+            return Err(Refusal::KeptOut(Refused::stranger("its hub takes nobody from elsewhere")));
+        }
+        Ok(hub)
     }
 
     /// Writes an answer or its refusal.

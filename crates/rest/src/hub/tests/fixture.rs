@@ -8,8 +8,10 @@ use access::{Directory, SharedAccessPolicy};
 use base::hosts::{Hosts, NoMachine};
 use base::meter::{Limits, Throttled};
 use base::{Clock, InstanceId, Key, Meter, Throttle, sas};
+use bytes::Bytes;
 use hub::{Hub, Hubs};
 use serde_json::{Value, json};
+use store::Streams;
 use test_house::{Ground, House};
 
 use crate::front::{AnyDoor, mount};
@@ -64,6 +66,7 @@ pub(super) struct TestDoor {
     pub(super) hub: Hub,
     pub(super) clock: Clock,
     pub(super) directory: Directory,
+    pub(super) streams: Streams,
 }
 
 /// One request, built up and sent.
@@ -75,8 +78,10 @@ pub(super) struct Ask<'a> {
     host: &'a str,
     authorization: Option<String>,
     if_match: Vec<&'a [u8]>,
+    headers: Vec<(&'a str, &'a str)>,
     body: String,
     remote: Option<&'a str>,
+    certificates: Vec<Bytes>,
 }
 
 impl TestDoor {
@@ -91,9 +96,9 @@ impl TestDoor {
         };
         let house = House::on(ground).await;
         let hub = house.hub("hub").await;
-        let House { hubs, directory, .. } = house;
+        let House { hubs, directory, streams, .. } = house;
         let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
-        let test = Self { door, limiter, hubs, hub, clock, directory };
+        let test = Self { door, limiter, hubs, hub, clock, directory, streams };
         test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);
         test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
         test
@@ -121,8 +126,10 @@ impl TestDoor {
             host: HOST,
             authorization: None,
             if_match: Vec::new(),
+            headers: Vec::new(),
             body: body.to_owned(),
             remote: None,
+            certificates: Vec::new(),
         }
     }
 
@@ -192,6 +199,17 @@ impl<'a> Ask<'a> {
         self
     }
 
+    pub(super) fn headers(mut self, headers: &[(&'a str, &'a str)]) -> Self {
+        self.headers = headers.to_vec();
+        self
+    }
+
+    /// What the connection presented in its handshake.
+    pub(super) fn presenting(mut self, certificate: &[u8]) -> Self {
+        self.certificates.push(Bytes::copy_from_slice(certificate));
+        self
+    }
+
     pub(super) async fn send(self) -> Response {
         let uri = format!("{}?{}", self.path, self.query);
         let mut request = http::Request::builder().method(self.method).uri(uri).header("host", self.host);
@@ -201,7 +219,11 @@ impl<'a> Ask<'a> {
         for tag in self.if_match {
             request = request.header("if-match", tag);
         }
-        let peer = Peer { remote: self.remote.map(|address| address.parse().unwrap()), ..Peer::default() };
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let remote = self.remote.map(|address| address.parse().unwrap());
+        let peer = Peer { remote, client_certificates: self.certificates.into(), ..Peer::default() };
         test_wire::answer(&*self.test.door, request, self.body, peer).await
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Call {
     pub(super) url: String,
     pub(super) body: Value,
     pub(super) open: OpenTo,
-    /// The operation whose state is asked for is one that never was.
+    /// The operation whose state is asked for is one that never was, or what is changed.
     pub(super) is_not_there: bool,
     /// What is there already is left alone without `If-Match`.
     pub(super) is_guarded: bool,
@@ -231,7 +231,23 @@ fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     calls.get_what_never_was(&format!("/operationResults/{NO_OPERATION}"));
     calls.post("/listkeys", Value::Null);
     calls.post("/IotHubKeys/service/listkeys", Value::Null);
+    certificates(calls);
     calls.delete("");
+}
+
+fn certificates(calls: &mut Calls) {
+    calls.put("/certificates/ca", json!({"certificate": certificate("ca")}));
+    calls.guarded();
+    calls.get("/certificates/ca");
+    calls.get("/certificates");
+    calls.post("/certificates/ca/generateVerificationCode", Value::Null);
+    calls.guarded();
+    // A proof needs a code that nobody knows before.
+    calls.post("/certificates/other/verify", json!({"certificate": certificate("ca")}));
+    calls.guarded();
+    calls.all.last_mut().unwrap().is_not_there = true;
+    calls.delete("/certificates/ca");
+    calls.guarded();
 }
 
 fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
@@ -250,12 +266,7 @@ fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance:
     calls.get_what_never_was(&format!("/operationResults/{NO_OPERATION}"));
     calls.post("/listkeys", Value::Null);
     calls.post("/keys/provisioningserviceowner/listkeys", Value::Null);
-    calls.put("/certificates/ca", json!({"certificate": certificate("ca")}));
-    calls.guarded();
-    calls.get("/certificates/ca");
-    calls.get("/certificates");
-    calls.delete("/certificates/ca");
-    calls.guarded();
+    certificates(calls);
     calls.delete("");
 }
 
