@@ -1,4 +1,4 @@
-// Registration over MQTT and HTTPS, through the Node SDKs.
+// Registration over MQTT, bare and in WebSockets, and HTTPS, through the Node SDKs.
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
@@ -26,7 +26,7 @@ before(() =>
 
 after(() => service.deleteEnrollmentGroup(groupId));
 
-for (const [name, Transport] of [['MQTT', mqtt.Mqtt], ['HTTPS', http.Http]]) {
+for (const [name, Transport] of [['MQTT', mqtt.Mqtt], ['WebSockets', mqtt.MqttWs], ['HTTPS', http.Http]]) {
   test(`a device of a group registers over ${name}`, async () => {
     const id = `node-${name.toLowerCase()}-${randomUUID()}`;
     const key = createHmac('sha256', Buffer.from(groupKey, 'base64')).update(id).digest('base64');

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import subprocess
 import uuid
 from pathlib import Path
@@ -39,10 +40,17 @@ def registry():
     return IoTHubRegistryManager.from_connection_string(env("IOTHUB_CONNECTION_STRING"))
 
 
+@pytest.fixture(params=[False, True], ids=["tcp", "websockets"])
+def websockets(request):
+    """Over which of the two MQTT goes; whatever works over one works over the other."""
+    return request.param
+
+
 @pytest.fixture
 def name(request):
     """A name that no other test uses."""
-    return f"{request.node.name.replace('_', '-')[:40].strip('-')}-{uuid.uuid4().hex[:8]}"
+    told = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)
+    return f"{told[:40].strip('-')}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Devices and modules over MQTT, through the Python device SDK, with the service SDK on the other side."""
+"""Devices and modules over MQTT, bare and in WebSockets, through the Python device SDK, with the service SDK on the other side."""
 
 import threading
 import time
@@ -14,9 +14,9 @@ from conftest import connection_string, telemetry
 
 
 @pytest.fixture
-def client(device, key, ca_pem):
+def client(device, key, ca_pem, websockets):
     client = IoTHubDeviceClient.create_from_connection_string(
-        connection_string(device.device_id, key), server_verification_cert=ca_pem
+        connection_string(device.device_id, key), server_verification_cert=ca_pem, websockets=websockets
     )
     client.connect()
     yield client
@@ -27,10 +27,10 @@ def client(device, key, ca_pem):
 
 
 @pytest.fixture
-def module_client(registry, device, key, ca_pem):
+def module_client(registry, device, key, ca_pem, websockets):
     registry.create_module_with_sas(device.device_id, "mod1", "", key, key)
     client = IoTHubModuleClient.create_from_connection_string(
-        connection_string(device.device_id, key, "mod1"), server_verification_cert=ca_pem
+        connection_string(device.device_id, key, "mod1"), server_verification_cert=ca_pem, websockets=websockets
     )
     client.connect()
     yield client
@@ -152,13 +152,41 @@ def test_connection_state_shows_and_the_second_connection_takes_over(client, dev
     second.shutdown()
 
 
-def test_wrong_and_foreign_keys_are_refused(device, ca_pem, registry, name):
+@pytest.mark.parametrize("first, then", [(False, True), (True, False)], ids=["to a WebSocket", "from a WebSocket"])
+def test_a_connection_of_one_kind_takes_over_from_the_other(device, key, ca_pem, first, then):
+    lost = threading.Event()
+
+    def connect(over_websockets):
+        client = IoTHubDeviceClient.create_from_connection_string(
+            connection_string(device.device_id, key),
+            server_verification_cert=ca_pem,
+            websockets=over_websockets,
+            connection_retry=False,
+            auto_connect=False,
+        )
+        client.connect()
+        return client
+
+    older = connect(first)
+    older.on_connection_state_change = lambda: lost.set() if not older.connected else None
+    newer = connect(then)
+    assert lost.wait(15), "the older connection is still there"
+    newer.send_message("the newer one works")
+    assert len(telemetry(device.device_id)) == 1
+    newer.shutdown()
+    older.shutdown()
+
+
+def test_wrong_and_foreign_keys_are_refused(device, ca_pem, registry, name, websockets):
     import base64, os
 
     other = base64.b64encode(os.urandom(32)).decode()
     for device_id in (device.device_id, name + "-unknown"):
         client = IoTHubDeviceClient.create_from_connection_string(
-            connection_string(device_id, other), server_verification_cert=ca_pem, connection_retry=False
+            connection_string(device_id, other),
+            server_verification_cert=ca_pem,
+            connection_retry=False,
+            websockets=websockets,
         )
         with pytest.raises(CredentialError):
             client.connect()

@@ -15,7 +15,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
-from conftest import env
+from conftest import env, telemetry
 
 PATIENCE = 15
 
@@ -29,12 +29,16 @@ def password(key, resource):
 
 
 class Device:
-    """One connection, whose answers wait in queues."""
+    """One connection, whose answers wait in queues; over a WebSocket where it has a path."""
 
-    def __init__(self, device_id, key, user_name=None, resource=None, will=None, context=None):
+    def __init__(self, device_id, key, user_name=None, resource=None, will=None, context=None, path=None):
         self.device_id, self.host = device_id, env("IOTHUB_HOSTNAME")
         self.connacks, self.subacks, self.messages = queue.Queue(), queue.Queue(), queue.Queue()
-        self.client = mqtt.Client(client_id=device_id, clean_session=True, protocol=mqtt.MQTTv311)
+        transport = "websockets" if path else "tcp"
+        self.port = 443 if path else int(os.environ.get("TWINHUB_MQTT_PORT") or 8883)
+        self.client = mqtt.Client(client_id=device_id, clean_session=True, protocol=mqtt.MQTTv311, transport=transport)
+        if path:
+            self.client.ws_set_options(path=path)
         self.client.on_connect = lambda _client, _data, _flags, code: self.connacks.put(code)
         self.client.on_subscribe = lambda _client, _data, _id, granted: self.subacks.put(granted[0])
         self.client.on_message = lambda _client, _data, message: self.messages.put(message)
@@ -45,7 +49,7 @@ class Device:
         self.client.tls_set_context(context or ssl.create_default_context(cafile=env("TWINHUB_CA_FILE")))
 
     def __enter__(self):
-        self.client.connect(self.host, int(os.environ.get("TWINHUB_MQTT_PORT") or 8883))
+        self.client.connect(self.host, self.port)
         self.client.loop_start()
         assert self.connacks.get(timeout=PATIENCE) == 0
         return self
@@ -88,6 +92,19 @@ def test_wider_filters_bring_twin_and_desired_changes(registry, device, key, fil
         )
         changed = client.next_message("$iothub/twin/PATCH/properties/desired/?$version=2")
         assert json.loads(changed.payload) == {"target": 21, "$version": 2}
+
+
+@pytest.mark.parametrize(
+    "path", ["/$iothub/websocket", "/%24iothub/websocket", "/$iothub/websocket?iothub-no-client-cert=true", "/"]
+)
+def test_every_path_of_a_websocket_leads_to_the_same_hub(device, key, path):
+    with Device(device.device_id, key, path=path) as client:
+        assert client.subscribe("$iothub/twin/res/#") == 1
+        client.publish(f"devices/{device.device_id}/messages/events/", "x" * 100_000)
+        client.publish("$iothub/twin/GET/?$rid=0", " ")
+        twin = client.next_message("$iothub/twin/res/200/?$rid=0")
+        assert json.loads(twin.payload)["desired"]["$version"] == 1
+    assert len(telemetry(device.device_id)) == 1
 
 
 def test_a_wider_filter_brings_direct_methods(registry, device, key):

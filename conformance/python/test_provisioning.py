@@ -1,4 +1,4 @@
-"""Enrollments through the service SDK; registration over MQTT through the device SDK; then the hub that was assigned."""
+"""Enrollments through the service SDK; registration over MQTT, bare and in WebSockets, through the device SDK; then the hub that was assigned."""
 
 import base64
 import os
@@ -16,13 +16,14 @@ def service():
     return DeviceProvisioningClient.from_connection_string(env("PROVISIONING_CONNECTION_STRING"))
 
 
-def register(registration_id, key, ca_pem):
+def register(registration_id, key, ca_pem, websockets=False):
     client = ProvisioningDeviceClient.create_from_symmetric_key(
         provisioning_host=env("PROVISIONING_HOST"),
         registration_id=registration_id,
         id_scope=env("PROVISIONING_IDSCOPE"),
         symmetric_key=key,
         server_verification_cert=ca_pem,
+        websockets=websockets,
     )
     client.provisioning_payload = {"site": 7}
     return client.register()
@@ -55,10 +56,10 @@ def test_an_enrollment_lives_through_create_read_update_query_and_delete(service
         service.enrollment.get(name)
 
 
-def test_an_individual_device_registers_and_finds_its_initial_twin(service, name, registry, ca_pem):
+def test_an_individual_device_registers_and_finds_its_initial_twin(service, name, registry, ca_pem, websockets):
     twin = {"tags": {"site": "north"}, "properties": {"desired": {"interval": 5}}}
     created = service.enrollment.create_or_update(name, individual(name, initialTwin=twin))
-    result = register(name, created["attestation"]["symmetricKey"]["primaryKey"], ca_pem)
+    result = register(name, created["attestation"]["symmetricKey"]["primaryKey"], ca_pem, websockets)
     assert result.status == "assigned", result
     state = result.registration_state
     assert (state.device_id, state.sub_status) == (name, "initialAssignment")
@@ -66,7 +67,11 @@ def test_an_individual_device_registers_and_finds_its_initial_twin(service, name
     stored = registry.get_twin(name)
     assert stored.tags == {"site": "north"} and stored.properties.desired["interval"] == 5
     client = IoTHubDeviceClient.create_from_symmetric_key(
-        created["attestation"]["symmetricKey"]["primaryKey"], state.assigned_hub, name, server_verification_cert=ca_pem
+        created["attestation"]["symmetricKey"]["primaryKey"],
+        state.assigned_hub,
+        name,
+        server_verification_cert=ca_pem,
+        websockets=websockets,
     )
     client.connect()
     client.send_message("hello")

@@ -86,9 +86,14 @@ def is_refused(client):
     client.shutdown()
 
 
-def device_client(device_id, x509_files, ca_pem):
+def device_client(device_id, x509_files, ca_pem, websockets=False):
     return IoTHubDeviceClient.create_from_x509_certificate(
-        x509_files, env("IOTHUB_HOSTNAME"), device_id, server_verification_cert=ca_pem, connection_retry=False
+        x509_files,
+        env("IOTHUB_HOSTNAME"),
+        device_id,
+        server_verification_cert=ca_pem,
+        connection_retry=False,
+        websockets=websockets,
     )
 
 
@@ -117,6 +122,13 @@ def test_a_device_comes_in_by_its_thumbprint(registry, gone_after, ca_pem, tmp_p
     registry.create_device_with_x509(gone_after, absent, own.thumbprint(algorithm), "enabled")
     sent_once(device_client(gone_after, own.files(tmp_path), ca_pem), gone_after)
     is_refused(device_client(gone_after, other.files(tmp_path), ca_pem))
+
+
+def test_a_certificate_speaks_over_a_websocket_too(registry, gone_after, ca_pem, tmp_path):
+    own, other = Certified(gone_after), Certified(gone_after)
+    registry.create_device_with_x509(gone_after, own.thumbprint(), own.thumbprint(), "enabled")
+    sent_once(device_client(gone_after, own.files(tmp_path), ca_pem, websockets=True), gone_after)
+    is_refused(device_client(gone_after, other.files(tmp_path), ca_pem, websockets=True))
 
 
 def test_a_module_comes_in_by_its_own_thumbprint(registry, device, ca_pem, tmp_path):

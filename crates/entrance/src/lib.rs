@@ -1,7 +1,8 @@
-//! What every door needs and none owns: the peer of a connection, the proof it has given, and how long a stranger may stay.
-//! Called by the doors and by `server`, which fills a peer. It knows no protocol.
+//! What every door needs and none owns: the peer of a connection, the proof it has given, how long a stranger may stay, and the
+//! bytes inside a WebSocket. Called by the doors and by `server`, which fills a peer. It knows no protocol of a service.
 
 mod peer;
+pub mod websocket;
 
 use std::time::Duration;
 

@@ -96,6 +96,7 @@ impl Door {
             Ok(_) => Refusal::close("a packet before CONNECT"),
             Err(end) => {
                 log_early_end(&end);
+                link.finish().await;
                 return None;
             }
         };

@@ -2,6 +2,7 @@
 //! has gone, it has been silent for too long, its credential has run out, the server stops. It knows no topic.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +12,7 @@ use base::measure::Traffic;
 use base::tasks::Stopping;
 use base::{Clock, Elapsed, Timestamp, caps};
 use bytes::BytesMut;
+use entrance::websocket::Violation;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::{Malformed, Packet};
@@ -188,7 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         if may_read && !self.is_stopping() && !self.is_clogged() {
             match self.wire.poll_read(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Gone)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Moved::Bytes)),
                 Poll::Pending => {}
             }
@@ -263,6 +266,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         })
         .await;
     }
+}
+
+/// A peer that speaks nonsense below MQTT is to blame as much as one that does so in it.
+fn broken(error: &io::Error) -> End {
+    let violation = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>());
+    violation.map_or(End::Gone, |violation| End::Violation(violation.why()))
 }
 
 fn alarm(clock: Clock, at: Elapsed) -> Pin<Box<dyn Future<Output = ()> + Send>> {

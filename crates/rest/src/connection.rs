@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::tasks::Stopping;
@@ -23,7 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::front::Front;
 use crate::router::Fault;
+use crate::websocket::SubProtocol;
 use crate::wire::{Body, Head, Response};
+use entrance::websocket::WebSocket;
 use entrance::{Peer, Proof};
 
 mod drain;
@@ -63,6 +65,15 @@ impl Stay {
     fn new(clock: &Clock, accepted_at: Elapsed, proof: &Proof) -> Self {
         let (at, in_hand) = (AtomicI64::new(accepted_at.ticks()), AtomicUsize::new(0));
         Self(Arc::new(Since { clock: clock.clone(), at, in_hand, proof: proof.clone() }))
+    }
+
+    /// Since when somebody new may have been counted a stranger, were he to begin again now.
+    fn since(&self) -> Elapsed {
+        let since = &self.0;
+        if since.proof.is_given() {
+            return since.clock.elapsed();
+        }
+        Elapsed::from_ticks(since.at.load(Ordering::Relaxed))
     }
 
     fn take_in_hand(&self) -> InHand {
@@ -107,8 +118,20 @@ pub struct Connection {
     pub stopping: Stopping,
 }
 
+/// A connection that has become a WebSocket, and waits for the door of its protocol.
+pub struct Switched<S> {
+    pub protocol: SubProtocol,
+    pub stream: WebSocket<S>,
+    /// When the time began that somebody has who has not proved who he is.
+    pub since: Elapsed,
+}
+
+/// Set by the answer behind which a connection becomes a WebSocket.
+type Switch = Arc<OnceLock<(SubProtocol, Elapsed)>>;
+
 /// Serves requests until the client leaves, has stayed too long, or shutdown begins; then the request in hand is finished first.
-pub async fn serve<S>(stream: S, connection: Connection, front: Arc<Front>)
+/// Gives the stream back where it became a WebSocket.
+pub async fn serve<S>(stream: S, connection: Connection, front: Arc<Front>) -> Option<Switched<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -116,16 +139,22 @@ where
     let accepted_at = peer.accepted_at.unwrap_or_else(|| clock.elapsed());
     let stay = Stay::new(&clock, accepted_at, &peer.proof);
     let (held, leftover) = (Held::new(&peer.proof), Leftover::new(&clock));
+    let switch = Switch::default();
     let service = {
         let (stay, peer, held, leftover) = (stay.clone(), peer.clone(), held.clone(), leftover.clone());
+        let switch = switch.clone();
         service_fn(move |request: http::Request<Incoming>| {
-            let (front, peer, in_hand) = (front.clone(), peer.clone(), stay.take_in_hand());
-            let leftover = leftover.clone();
+            let (since, in_hand) = (stay.since(), stay.take_in_hand());
+            let (front, peer) = (front.clone(), peer.clone());
+            let (leftover, switch) = (leftover.clone(), switch.clone());
             let asked = held.ask().map(|asked| (asked, request));
             // Boxed, so that an answer that waits for its client does not carry the room of its making.
             Box::pin(async move {
                 let (asked, request) = asked.ok_or_else(|| h2::Error::from(h2::Reason::REFUSED_STREAM))?;
-                let answer = answer(&front, request, peer, in_hand, leftover).await;
+                let (answer, protocol) = answer(&front, request, peer, in_hand, leftover).await;
+                if let Some(protocol) = protocol {
+                    let _ = switch.set((protocol, since));
+                }
                 Ok::<_, h2::Error>(answer.map(|body| Answered { body, asked: Some(asked) }))
             })
         })
@@ -145,8 +174,9 @@ where
             .max_concurrent_streams(caps::HTTP_STREAMS_MAX)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let connection = builder.serve_connection(io, service);
-        drive(connection, http2::Connection::graceful_shutdown, ending).await;
+        let mut connection = builder.serve_connection(io, service);
+        drive(&mut connection, http2::Connection::graceful_shutdown, ending).await;
+        None
     } else {
         let mut builder = http1::Builder::new();
         // Slow headers are ended by the stay.
@@ -154,8 +184,14 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(caps::HTTP_HEADER_BYTES_MAX as usize);
-        let connection = builder.serve_connection(io, service).with_upgrades();
-        drive(connection, http1::UpgradeableConnection::graceful_shutdown, ending).await;
+        let mut connection = builder.serve_connection(io, service);
+        let is_done = drive(&mut connection, http1::Connection::graceful_shutdown, ending).await;
+        let (protocol, since) = *switch.get().filter(|_| is_done)?;
+        // hyper has written the answer to the end, and read no further than it says.
+        let parts = connection.into_parts();
+        let stream = parts.io.into_inner().into_inner();
+        let stream = WebSocket::new(stream, parts.read_buf, protocol.message_bytes_max(), clock);
+        Some(Switched { protocol, stream, since })
     }
 }
 
@@ -182,23 +218,25 @@ impl Leaving {
     }
 }
 
-/// Lets a connection go on until `ending`, which says how it is to leave; `None`: at once.
-async fn drive<C: Future>(
-    connection: C,
+/// Lets a connection go on until `ending`, which says how it is to leave; `None`: at once. Says whether it came to an end of its own
+/// without an error. Errors of a connection are its client's affair: it left, or spoke nonsense and was told so.
+async fn drive<C, E>(
+    mut connection: &mut C,
     leave: fn(Pin<&mut C>),
     ending: impl Future<Output = Option<Leaving>>,
-) {
-    tokio::pin!(connection);
+) -> bool
+where
+    C: Future<Output = Result<(), E>> + Unpin,
+{
+    let leaving = tokio::select! {
+        done = &mut connection => return done.is_ok(),
+        leaving = ending => leaving,
+    };
+    let Some(leaving) = leaving else { return false };
+    leave(Pin::new(&mut *connection));
     tokio::select! {
-        // Errors of a connection are its client's affair: it left, or spoke nonsense and was told so.
-        _ = connection.as_mut() => {}
-        leaving = ending => if let Some(leaving) = leaving {
-            leave(connection.as_mut());
-            tokio::select! {
-                _ = connection => {}
-                () = leaving.patience() => {}
-            }
-        }
+        done = connection => done.is_ok(),
+        () = leaving.patience() => false,
     }
 }
 
@@ -226,13 +264,14 @@ async fn answer(
     peer: Peer,
     in_hand: InHand,
     leftover: Leftover,
-) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {
+) -> (http::Response<UnsyncBoxBody<Bytes, Infallible>>, Option<SubProtocol>) {
     let is_head = request.method() == http::Method::HEAD;
     let (parts, mut body) = request.into_parts();
     // A client that expects to be asked for the body sends none when it is not.
     let mut comes = !parts.headers.contains_key(EXPECT);
     let head = Head::new(&parts, peer);
     let response = front.serve(head, Box::new(|max| Box::pin(read(&mut body, &mut comes, max)))).await;
+    let websocket = response.websocket;
     let mut answer = write(if is_head { without_body(response) } else { response }, in_hand);
     if comes && !body.is_end_stream() {
         if parts.version <= http::Version::HTTP_11 && drain::is_hopeless(&body) {
@@ -240,7 +279,7 @@ async fn answer(
         }
         ConnectionTasks.execute(leftover.drain(body));
     }
-    answer
+    (answer, websocket)
 }
 
 /// What a HEAD is answered with: the length of the body and not the body, which over HTTP/2 would be a protocol error.

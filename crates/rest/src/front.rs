@@ -44,7 +44,7 @@ impl<D: Door> AnyDoor for Mounted<D> {
     }
 
     fn knows_path(&self, head: &Head) -> bool {
-        self.routes.knows_path(&head.segments)
+        self.routes.knows_path(head)
     }
 
     fn knows_beginning(&self, head: &Head) -> bool {

@@ -15,6 +15,7 @@ pub mod resource_manager;
 pub mod router;
 #[cfg(test)]
 mod test_wire;
+pub mod websocket;
 pub mod wire;
 
 pub use connection::Connection;

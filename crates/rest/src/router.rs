@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::counted::{Answers, Counted};
+use crate::websocket;
 use crate::wire::{Head, Malformed, Request, Response};
 
 pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -86,9 +87,23 @@ pub struct RouteInfo {
 struct Route<D: Door> {
     info: RouteInfo,
     parts: Vec<Part>,
-    /// `None`: the operation is not built.
-    handler: Option<Handler<D>>,
+    behind: Behind<D>,
     answers: Arc<Answers>,
+}
+
+/// What a route leads to.
+enum Behind<D: Door> {
+    Handler(Handler<D>),
+    /// Another protocol, whose own door asks who comes.
+    WebSocket,
+    /// The operation is not built.
+    Nothing,
+}
+
+/// What a request leads to.
+enum Found<'a, D: Door> {
+    Operation(&'a Route<D>, &'a Handler<D>, Params),
+    WebSocket(&'a Route<D>),
 }
 
 enum Part {
@@ -131,13 +146,19 @@ impl<D: Door> Routes<D> {
     {
         let handler: Handler<D> =
             Box::new(move |door, context, request| Box::pin(handler(door, context, request)));
-        self.route(method, template, operation, Some(handler))
+        self.route(method, template, operation, Behind::Handler(handler))
     }
 
     /// Adds an operation that this server lacks, so that the service's own door says so, to whoever asks.
     #[must_use]
     pub fn lacks(self, method: &'static str, template: &'static str, operation: &'static str) -> Self {
-        self.route(method, template, operation, None)
+        self.route(method, template, operation, Behind::Nothing)
+    }
+
+    /// Adds a path at which a connection may become a WebSocket. The root is that for whoever asks for one, and nothing else.
+    #[must_use]
+    pub fn websocket(self, template: &'static str) -> Self {
+        self.route("GET", template, websocket::OPERATION, Behind::WebSocket)
     }
 
     fn route(
@@ -145,7 +166,7 @@ impl<D: Door> Routes<D> {
         method: &'static str,
         template: &'static str,
         operation: &'static str,
-        handler: Option<Handler<D>>,
+        behind: Behind<D>,
     ) -> Self {
         let part = |text: &'static str| match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
             Some(name) => name.strip_prefix('*').map_or(Part::Param(name), Part::Rest),
@@ -158,12 +179,12 @@ impl<D: Door> Routes<D> {
             operation,
             permission: None,
             body_bytes_max: caps::HTTP_BODY_BYTES_MAX,
-            is_built: handler.is_some(),
+            is_built: !matches!(behind, Behind::Nothing),
         };
         if D::is_open(&info) {
             info.body_bytes_max = caps::UNAUTHENTICATED_BYTES_MAX;
         }
-        self.all.push(Route { info, parts, handler, answers: Arc::default() });
+        self.all.push(Route { info, parts, behind, answers: Arc::default() });
         self
     }
 
@@ -196,8 +217,8 @@ impl<D: Door> Routes<D> {
     }
 
     /// Whether some route has this path, whatever its method.
-    pub fn knows_path(&self, segments: &[String]) -> bool {
-        self.all.iter().any(|route| route.matches(segments).is_some())
+    pub fn knows_path(&self, head: &Head) -> bool {
+        self.all.iter().any(|route| route.matches(head).is_some())
     }
 
     /// Whether the path begins as some route does, and so can belong to no other service.
@@ -210,10 +231,9 @@ impl<D: Door> Routes<D> {
     }
 
     /// The methods of a path, as `Allow` lists them.
-    fn allowed(&self, segments: &[String]) -> String {
+    fn allowed(&self, head: &Head) -> String {
         let mut methods = Vec::new();
-        for route in self.all.iter().filter(|route| route.info.is_built && route.matches(segments).is_some())
-        {
+        for route in self.all.iter().filter(|route| route.info.is_built && route.matches(head).is_some()) {
             if !methods.contains(&route.info.method) {
                 methods.push(route.info.method);
             }
@@ -221,16 +241,19 @@ impl<D: Door> Routes<D> {
         methods.join(", ")
     }
 
-    fn find(&self, head: &Head) -> Result<(&Route<D>, &Handler<D>, Params), Fault> {
+    fn find(&self, head: &Head) -> Result<Found<'_, D>, Fault> {
         if let Some(malformed) = head.malformed {
             return Err(Fault::Malformed(malformed));
         }
         let mut fault = Fault::UnknownPath;
         for route in &self.all {
-            if let Some(params) = route.matches(&head.segments) {
+            if let Some(params) = route.matches(head) {
                 if route.info.method == head.method.as_str() {
-                    let not_built = Fault::NotBuilt { operation: route.info.operation };
-                    return route.handler.as_ref().map(|handler| (route, handler, params)).ok_or(not_built);
+                    return match &route.behind {
+                        Behind::Handler(handler) => Ok(Found::Operation(route, handler, params)),
+                        Behind::WebSocket => Ok(Found::WebSocket(route)),
+                        Behind::Nothing => Err(Fault::NotBuilt { operation: route.info.operation }),
+                    };
                 }
                 fault = Fault::MethodNotAllowed;
             }
@@ -268,11 +291,16 @@ impl<D: Door> Routes<D> {
         Fut: Future<Output = Result<bytes::Bytes, Fault>> + Send,
     {
         let (route, handler, params) = match self.find(&head) {
-            Ok(found) => found,
+            Ok(Found::Operation(route, handler, params)) => (route, handler, params),
+            Ok(Found::WebSocket(route)) => {
+                let refuse = |fault| websocket::with_version(door.refuse(&head, fault));
+                let response = websocket::answer(&head).unwrap_or_else(refuse);
+                return (door.finish(&head, response), &route.answers);
+            }
             Err(fault) => {
                 let refusal = door.finish(&head, door.refuse(&head, fault));
                 let refusal = match refusal.status {
-                    StatusCode::METHOD_NOT_ALLOWED => refusal.header("allow", &self.allowed(&head.segments)),
+                    StatusCode::METHOD_NOT_ALLOWED => refusal.header("allow", &self.allowed(&head)),
                     _ => refusal,
                 };
                 return (refusal, &self.unknown);
@@ -309,9 +337,12 @@ async fn turn(route: &RouteInfo) -> Option<tokio::sync::SemaphorePermit<'static>
 type Params = Vec<(&'static str, String)>;
 
 impl<D: Door> Route<D> {
-    fn matches(&self, segments: &[String]) -> Option<Params> {
+    fn matches(&self, head: &Head) -> Option<Params> {
+        if self.parts.is_empty() && !head.wants_websocket {
+            return None;
+        }
         let mut params = Vec::new();
-        let mut left = segments;
+        let mut left = &head.segments[..];
         for (index, part) in self.parts.iter().enumerate() {
             let taken = match part {
                 Part::Rest(_) => left.len().checked_sub(self.parts.len() - index - 1)?,
@@ -382,6 +413,12 @@ mod tests {
                 Fault::BodyTooLarge { .. } => 413,
             })
         }
+    }
+
+    fn head(uri: &str) -> Head {
+        let (parts, ()) =
+            http::Request::builder().uri(uri).header("host", "h").body(()).unwrap().into_parts();
+        Head::new(&parts, Peer::default())
     }
 
     async fn ask(method: &str, uri: &str, authorization: bool, body: &'static [u8]) -> (u16, String) {
@@ -477,15 +514,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_built_is_said_and_no_body_is_read() {
         assert_eq!(ask("PUT", "/jobs/1", false, b"far too long").await.0, 501);
-        assert!(Echo::routes().knows_path(&["jobs".into(), "1".into()]));
+        assert!(Echo::routes().knows_path(&head("/jobs/1")));
     }
 
     #[test]
     fn allow_lists_the_methods_that_a_path_has_and_a_path_is_known_by_its_first_word() {
         let (routes, path) =
             (Echo::routes(), |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(routes.allowed(&path("devices")), "POST, GET");
-        assert_eq!(routes.allowed(&path("jobs/1")), "");
+        assert_eq!(routes.allowed(&head("/devices")), "POST, GET");
+        assert_eq!(routes.allowed(&head("/jobs/1")), "");
         assert!(routes.knows_beginning(&path("Twins/1/of/what")) && routes.knows_beginning(&path("jobs")));
         assert!(!routes.knows_beginning(&path("roles/1")) && !routes.knows_beginning(&[]));
     }

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::websocket::{self, SubProtocol, Unacceptable};
+
 pub const JSON: &str = "application/json; charset=utf-8";
 
 /// Everything of a request but its body: what routing and authentication look at.
@@ -36,6 +38,8 @@ pub struct Head {
     pub request_id: Uuid,
     /// What cannot be read of it. Such a request still finds the door that refuses it.
     pub malformed: Option<Malformed>,
+    /// Whether it wants the connection to become a WebSocket.
+    pub wants_websocket: bool,
 }
 
 /// The host that a request names. HTTP/1.0 need not name one: then it is the address that was dialled.
@@ -64,6 +68,8 @@ pub enum Malformed {
     Encoding,
     /// A `%` in the path is no escape: read as it stands, it would name what `%25` in its place names too.
     Escape,
+    /// It asks for a WebSocket in a way that none can be had.
+    WebSocket(Unacceptable),
 }
 
 impl Malformed {
@@ -71,6 +77,7 @@ impl Malformed {
         match self {
             Self::Host => "The request must have one Host header.",
             Self::Encoding => "The path or the query is not UTF-8.",
+            Self::WebSocket(why) => why.text(),
             Self::Escape => "A '%' in the path must be followed by two hexadecimal digits.",
         }
     }
@@ -107,7 +114,20 @@ impl Head {
         }
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         let request_id = Uuid::new_v4();
-        Self { method, raw_path, segments, query, raw_query, headers, host, peer, request_id, malformed }
+        let wants_websocket = websocket::is_wanted(parts);
+        Self {
+            method,
+            raw_path,
+            segments,
+            query,
+            raw_query,
+            headers,
+            host,
+            peer,
+            request_id,
+            malformed,
+            wants_websocket,
+        }
     }
 
     /// What the client called us, and where it reached us.
@@ -208,6 +228,8 @@ pub struct Response {
     pub body: Body,
     /// Set where the answer keeps somebody out.
     pub refused: Option<Box<Refused>>,
+    /// Set where the connection becomes a WebSocket behind the answer.
+    pub websocket: Option<SubProtocol>,
 }
 
 /// Why somebody without any, or with such as cannot be read, is refused.
@@ -257,7 +279,8 @@ impl Refused {
 impl Response {
     pub fn new(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers: HeaderMap::new(), body: Body::Full(Bytes::new()), refused: None }
+        let (headers, body) = (HeaderMap::new(), Body::Full(Bytes::new()));
+        Self { status, headers, body, refused: None, websocket: None }
     }
 
     /// Without body, but with `Content-Length: 0` where the protocol lets it be said.

@@ -95,7 +95,6 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         ("GET", "/configurations"),
         ("POST", "/devices"),
         ("POST", "/devices/dev1/files"),
-        ("GET", "/$iothub/websocket"),
     ] {
         let text = hub(method, path, 404, "FeatureNotSupported").await;
         assert!(text.contains("This server does not have"), "{text}");
@@ -309,4 +308,66 @@ async fn an_assigned_hub_is_told_to_each_as_he_reaches_it_and_may_be_named_so_in
         let told = cloud.send_to(at(local), "GET", host, &path, &headers, &Value::Null).await.body_json();
         assert_eq!(told["registrationState"]["assignedHub"], wanted, "{host} at {local}: {told}");
     }
+}
+
+/// The answer to a good request for a WebSocket, but for `protocol`.
+async fn websocket(cloud: &Cloud, host: &str, path: &str, protocol: &str) -> Response {
+    let headers = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", protocol),
+    ];
+    cloud.send("GET", host, path, &headers, &Value::Null).await
+}
+
+#[tokio::test]
+async fn a_websocket_is_had_at_every_host_of_devices_and_every_path_that_clients_take() {
+    let cloud = cloud().await;
+    for host in [
+        "hub1.azure-devices.example.test",
+        "mydps.azure-devices-provisioning.example.test",
+        "global.azure-devices-provisioning.example.test",
+        "localhost:8443",
+        "127.0.0.1",
+        "gateway.example.com:443",
+    ] {
+        for path in [
+            "/$iothub/websocket",
+            "/%24iothub/websocket",
+            "/$iothub/websocket?iothub-no-client-cert=true",
+            "/",
+        ] {
+            let answer = websocket(&cloud, host, path, "mqtt").await;
+            assert_eq!(answer.status, 101, "{host}{path}: {answer:?}");
+        }
+        let elsewhere = websocket(&cloud, host, "/$iothub/websockets", "mqtt").await;
+        assert_ne!(elsewhere.status, 101, "{host}");
+    }
+    for host in ["typo.azure-devices.example.test", "twins.api.wus2.digitaltwins.example.test"] {
+        assert_eq!(websocket(&cloud, host, "/$iothub/websocket", "mqtt").await.status, 404, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_that_cannot_be_had_is_refused_in_the_envelope_of_the_service() {
+    let cloud = cloud().await;
+    let path = "/$iothub/websocket";
+    let hub = "hub1.azure-devices.example.test";
+    let refused = websocket(&cloud, hub, path, "soap").await;
+    assert_eq!((refused.status.as_u16(), refused.header_value("sec-websocket-version")), (400, Some("13")));
+    let text = refused.body_json()["Message"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("ErrorCode:") && text.contains("'mqtt'"), "{text}");
+    let amqp = websocket(&cloud, hub, path, "AMQPWSB10").await;
+    let text = amqp.body_json()["Message"].as_str().unwrap().to_owned();
+    assert!(amqp.status == 404 && text.contains("'AMQP over WebSockets'"), "{text}");
+    let plain = cloud.send("GET", hub, path, &[], &Value::Null).await;
+    let text = plain.body_json()["Message"].as_str().unwrap().to_owned();
+    assert!(plain.status == 400 && text.contains("Upgrade: websocket"), "{text}");
+    let global = "global.azure-devices-provisioning.example.test";
+    let refused = websocket(&cloud, global, "/", "soap").await;
+    assert_eq!((refused.status.as_u16(), &refused.body_json()["errorCode"]), (400, &json!(400_004)));
+    // Without an upgrade the root is nobody's.
+    assert_eq!(cloud.send("GET", hub, "/", &[], &Value::Null).await.status, 404);
 }

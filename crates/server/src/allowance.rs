@@ -26,8 +26,17 @@ impl<S> Allowance<S> {
         Self { stream, left: None, traffic }
     }
 
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     pub(crate) fn lift(&mut self) {
         self.left = None;
+    }
+
+    /// From now on what comes and goes is another protocol's.
+    pub(crate) fn count_as(&mut self, traffic: Arc<Traffic>) {
+        self.traffic = traffic;
     }
 
     fn spend(&mut self, bytes: usize) -> io::Result<()> {

@@ -11,6 +11,8 @@ use base::{Clock, Dismissal, Elapsed, Refusals, caps};
 use bytes::Bytes;
 use entrance::Peer;
 use rest::Front;
+use rest::connection::Switched;
+use rest::websocket::SubProtocol;
 use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
@@ -122,11 +124,11 @@ impl Connections {
         };
         let tls = self.tls.clone();
         let (front, clock) = (self.front.clone(), self.clock.clone());
-        let stopping = part.map_or_else(|| self.tasks.stopping(), |part| part.stopping());
+        let stopping = part.as_ref().map_or_else(|| self.tasks.stopping(), |part| part.stopping());
         let (counters, refusals) = (self.counters.clone(), self.refusals.clone());
+        let (door, open_files) = (self.mqtt.clone(), self.open_files.clone());
         self.tasks.spawn(async move {
-            let _place = place;
-            let _open = Open::new(&counters, Kind::Https);
+            let open = Open::new(&counters, Kind::Https);
             let accepted_at = clock.elapsed();
             let stream = Allowance::new(stream, caps::UNAUTHENTICATED_BYTES_MAX, counters.https.clone());
             let handshake = handshake(tls, stream, local.ip(), Protocol::Https);
@@ -136,8 +138,26 @@ impl Connections {
             };
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let peer = peer(&stream, remote, local, accepted_at);
-            let connection = rest::Connection { is_http2, peer, clock, stopping };
-            rest::connection::serve(stream, connection, front).await;
+            let connection = rest::Connection { is_http2, peer: peer.clone(), clock, stopping };
+            // Boxed, so that an idle device does not carry the room of HTTP.
+            let serving = Box::pin(rest::connection::serve(stream, connection, front));
+            let Some(Switched { protocol: SubProtocol::Mqtt, mut stream, since }) = serving.await else {
+                return;
+            };
+            // From here on it is a device like any other.
+            drop((open, place));
+            let _open = Open::new(&counters, Kind::Mqtt);
+            let socket = stream.get_mut().get_mut().0;
+            if !open_files.has_room_for(Kind::Mqtt, socket.get_ref()) {
+                counters.refused.fetch_add(1, Ordering::Relaxed);
+                return open_files.refuse(Kind::Mqtt);
+            }
+            socket.count_as(counters.mqtt.clone());
+            let peer = Peer { accepted_at: Some(since), ..peer };
+            match part {
+                None => door.serve(stream, peer).await,
+                Some(part) => Box::pin(until_ended(part, door.serve(stream, peer))).await,
+            }
         });
     }
 

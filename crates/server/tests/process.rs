@@ -23,6 +23,8 @@ mod secrets;
 mod stress;
 #[path = "process/tls.rs"]
 mod tls;
+#[path = "process/websockets.rs"]
+mod websockets;
 
 #[tokio::test]
 async fn it_says_when_it_is_ready_and_answers_over_tls() {

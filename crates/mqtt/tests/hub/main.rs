@@ -11,6 +11,7 @@ mod refusals;
 mod subscriptions;
 mod telemetry;
 mod twins;
+mod websockets;
 
 use access::Caller;
 use base::{IfMatch, Key, Meter, sas};

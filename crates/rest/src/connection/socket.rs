@@ -21,6 +21,10 @@ impl<S> Socket<S> {
     pub(super) fn new(stream: S, held: &Held, leftover: &Leftover) -> Self {
         Self { stream, held: held.clone(), leftover: leftover.clone(), parting: None }
     }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::front::mount;
 use crate::router::{Door, RouteInfo, Routes};
+use crate::websocket::SubProtocol;
 
 /// How long a test waits for an answer, so that a fault fails it and does not hang it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,6 +25,7 @@ impl Door for TwoDoors {
     fn routes() -> Routes<Self> {
         let endless = || Box::pin(futures_util::stream::pending::<Bytes>());
         Routes::new()
+            .websocket("/socket")
             .on("GET", "/open", "Open", |_, (), _| async { Response::text(200, "open") })
             .on("POST", "/open", "OpenPost", |_, (), r| async move { Response::bytes(200, "x", r.body) })
             .on("GET", "/known", "Known", |_, (), _| async { Response::text(200, "known") })
@@ -56,7 +58,7 @@ impl Door for TwoDoors {
 struct Client {
     stream: DuplexStream,
     clock: Clock,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Option<Switched<DuplexStream>>>,
     /// Without it, shutdown would have begun.
     tasks: Tasks,
 }
@@ -356,4 +358,110 @@ async fn a_host_is_named_once_and_http_1_0_need_not_name_it() {
         let answer = client.head().await;
         assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
     }
+}
+
+/// A request for a WebSocket, with the example of RFC 6455.
+const WANTED: &str = "connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: chat, mqtt\r\n";
+
+impl Client {
+    /// The head of the answer to a request for a WebSocket, behind which `early` is sent at once.
+    async fn want(&mut self, headers: &str, early: &[u8]) -> String {
+        let request = format!("GET /socket HTTP/1.1\r\nhost: h\r\n{headers}\r\n");
+        self.stream.write_all(&[request.as_bytes(), early].concat()).await.unwrap();
+        self.head().await.to_ascii_lowercase()
+    }
+
+    async fn switched(&mut self) -> Switched<DuplexStream> {
+        let switched = tokio::time::timeout(PATIENCE, &mut self.serving).await.expect("it switches");
+        switched.unwrap().expect("it is a WebSocket now")
+    }
+}
+
+#[tokio::test]
+async fn a_connection_becomes_a_websocket_with_what_came_early_and_in_the_same_task() {
+    let mut client = Client::dial(false);
+    // Masked with zeroes: a message of three bytes, cut in its middle.
+    let head = client.want(WANTED, &[0x82, 0x83, 0, 0, 0, 0, b'a']).await;
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    let accepted = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
+    for header in ["upgrade: websocket", "connection: upgrade", "sec-websocket-protocol: mqtt", accepted] {
+        assert!(head.lines().any(|line| line == header), "{header}: {head}");
+    }
+    assert!(!head.contains("content-length") && !head.contains("extensions"), "{head}");
+    let mut switched = client.switched().await;
+    assert_eq!(switched.protocol, SubProtocol::Mqtt);
+    client.stream.write_all(b"bc").await.unwrap();
+    let mut read = [0; 3];
+    tokio::time::timeout(PATIENCE, switched.stream.read_exact(&mut read)).await.unwrap().unwrap();
+    assert_eq!(&read, b"abc");
+    switched.stream.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 7];
+    client.stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, *b"\x82\x05hello");
+}
+
+#[tokio::test]
+async fn a_stranger_wins_no_time_by_a_websocket_and_whoever_is_known_begins_anew() {
+    let mut client = Client::dial(false);
+    let accepted_at = client.clock.elapsed();
+    assert!(!client.after(9).await);
+    client.want(WANTED, b"").await;
+    assert_eq!(client.switched().await.since, accepted_at);
+
+    let mut client = Client::dial(false);
+    assert_eq!(client.ask("GET", "/known", "authorization: x\r\n", "").await, OK);
+    assert!(!client.after(60).await);
+    client.want(WANTED, b"").await;
+    assert_eq!(client.switched().await.since, client.clock.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_websocket_in_another_way_is_told_how() {
+    for (what, from, to) in [
+        ("no upgrade", "connection: keep-alive, Upgrade", "connection: keep-alive"),
+        ("another upgrade", "upgrade: WebSocket", "upgrade: h2c"),
+        ("another version", "version: 13", "version: 8"),
+        ("no version", "sec-websocket-version: 13\r\n", ""),
+        ("two versions", "version: 13\r\n", "version: 13\r\nsec-websocket-version: 13\r\n"),
+        ("no key", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
+        ("a short key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="),
+        ("a key that is none", "dGhlIHNhbXBsZSBub25jZQ==", "the sample nonce"),
+        ("no protocol", "sec-websocket-protocol: chat, mqtt\r\n", ""),
+        ("another protocol", "chat, mqtt", "chat, mqttv5"),
+    ] {
+        let mut client = Client::dial(false);
+        assert!(WANTED.contains(from), "{what}");
+        let head = client.want(&WANTED.replacen(from, to, 1), b"").await;
+        assert!(head.starts_with("http/1.1 400 "), "{what}: {head}");
+        assert!(head.contains("sec-websocket-version: 13"), "{what}: {head}");
+        assert_eq!(client.ask("GET", "/open", "", "").await, OK, "{what}: the connection goes on");
+    }
+    let mut client = Client::dial(false);
+    client.send(&format!("GET /socket HTTP/1.0\r\nhost: h\r\n{WANTED}\r\n")).await;
+    assert!(client.head().await.starts_with("HTTP/1.0 400 "), "HTTP/1.0 knows no upgrade");
+    let mut client = Client::dial(false);
+    assert!(client.ask("POST", "/socket", WANTED, "").await.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
+async fn the_first_protocol_that_is_served_is_taken_as_it_is_written() {
+    for (asked, answered) in [("MQTT", "MQTT"), ("mqttv5,mqtt,MQTT", "mqtt"), ("mqtt, AMQPWSB10", "mqtt")] {
+        let mut client = Client::dial(false);
+        client.send("GET /socket HTTP/1.1\r\nhost: h\r\n").await;
+        client.send(&format!("{}\r\n", WANTED.replace("chat, mqtt", asked))).await;
+        let head = client.head().await;
+        let line = format!("sec-websocket-protocol: {answered}");
+        assert!(head.lines().any(|told| told == line), "{asked}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_leaves_no_websocket() {
+    let mut client = Client::dial(false);
+    client.send(&format!("GET /socket HTTP/1.1\r\nhost: h\r\n{WANTED}")).await;
+    let Client { stream, serving, tasks, .. } = client;
+    drop(stream);
+    assert!(tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap().is_none());
+    drop(tasks);
 }

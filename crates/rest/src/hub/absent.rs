@@ -46,7 +46,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
 /// What devices ask of a hub over HTTPS (`iothub-device.md` §1, §3.6, §4.4, §7); the published lists leave it out.
 pub(super) fn device_routes() -> Routes<HubDoor> {
     Routes::new()
-        .lacks("GET", "/$iothub/websocket", "MQTT and AMQP over WebSockets")
         .lacks("GET", "/devices/{id}/messages/deviceBound", "Device_ReceiveDeviceBoundNotification")
         .lacks(
             "DELETE",

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use self::error::Refusal;
 use crate::json::{self, Reading};
 use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::websocket;
 use crate::wire::{Head, NO_CREDENTIALS, NO_SIGNATURE, Refused, Request, Response};
 
 #[derive(Clone)]
@@ -69,6 +70,7 @@ impl Door for HubDoor {
             .and(device_message::routes())
             .and(absent::routes())
             .and(absent::device_routes())
+            .and(websocket::routes())
     }
 
     async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<HubAt, Response> {

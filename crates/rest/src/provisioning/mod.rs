@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use self::error::Refusal;
 use crate::json::{self, Reading, Unreadable};
 use crate::router::{Door, Fault, RouteInfo, Routes};
+use crate::websocket;
 use crate::wire::{Head, NO_CREDENTIALS, NO_SIGNATURE, Refused, Request, Response};
 
 #[derive(Clone)]
@@ -60,7 +61,7 @@ impl Door for ProvisioningDoor {
     const NAME: &'static str = "provisioning";
 
     fn routes() -> Routes<Self> {
-        enrollment::routes().and(registration::routes()).and(device::routes())
+        enrollment::routes().and(registration::routes()).and(device::routes()).and(websocket::routes())
     }
 
     async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<At, Response> {

@@ -3,14 +3,14 @@
 use super::*;
 
 /// What `/metrics` says of one number.
-async fn metric(https: &Https, server: &Server, name: &str) -> u64 {
+pub(super) async fn metric(https: &Https, server: &Server, name: &str) -> u64 {
     let answer = https.ask("GET", &server.url("/metrics"), &[], "").await.unwrap();
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-async fn move_clock(https: &Https, directory: &Path, server: &Server, body: &'static str) {
+pub(super) async fn move_clock(https: &Https, directory: &Path, server: &Server, body: &'static str) {
     let key = std::fs::read_to_string(directory.join("admin.key")).unwrap();
     let authorization = format!("Bearer {}", key.trim());
     let headers = [("authorization", authorization.as_str())];
