@@ -10,6 +10,8 @@ use std::time::Duration;
 use fixture::{Server, client, deadline, environment, log_in, own_address, token_for, twinhub};
 use server::client::{Https, Login, MqttClient, Trust};
 
+#[path = "process/certificates.rs"]
+mod certificates;
 mod fixture;
 #[path = "process/moving.rs"]
 mod moving;

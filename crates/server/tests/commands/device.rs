@@ -467,7 +467,12 @@ fn what_is_missing_is_told_with_what_is_there_and_how_to_make_it() {
         desk.refused(&["create", "a", "--module", "m"]).contains("module m of device a is there already")
     );
     assert!(desk.refused(&["create", "no/slash"]).contains("'no/slash' is not valid: 1 to 128 characters"));
-    assert!(desk.refused(&["create", "x", "--x509"]).contains("leave --x509 out, and the device gets keys"));
+    let three = ["--thumbprint"; 3].map(|flag| [flag, "AA"]).concat();
+    assert!(
+        desk.refused(&[&["create", "x"], &three[..]].concat()).contains("give --thumbprint once or twice")
+    );
+    let short = desk.refused(&["create", "x", "--thumbprint", "AA"]);
+    assert!(short.contains("40 or 64 hexadecimal digits"), "{short}");
     assert!(desk.refused(&["list", "--hub", "other"]).contains("this server has no hub other: it has hub"));
 }
 
@@ -589,6 +594,21 @@ async fn a_device_without_keys_says_what_it_has_instead() {
         assert!(refused.contains("device dev1 has no keys: it authenticates by selfSigned"), "{refused}");
     }
     assert!(desk.device(&["list"]).contains("selfSigned"));
+}
+
+#[test]
+fn a_device_with_thumbprints_is_told_how_it_connects_and_has_no_keys() {
+    let desk = Desk::new();
+    let (first, second) = ("AB".repeat(20), ["CD"; 32].join(":"));
+    let made = desk.device(&["create", "dev1", "--thumbprint", &first, "--thumbprint", &second]);
+    assert!(made.contains("DeviceId=dev1;x509=true") && made.contains("--cert certificate.pem"), "{made}");
+    assert!(!made.contains("SharedAccess"), "{made}");
+    let json = desk.device(&["create", "dev1", "--module", "mod1", "--thumbprint", &first, "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["mqtt"]["clientId"], "dev1/mod1");
+    assert_eq!(json["x509Thumbprint"]["primaryThumbprint"], first);
+    let shown = desk.device(&["show", "dev1", "--json"]);
+    assert!(shown.contains(&second.replace(':', "")) && shown.contains("selfSigned"), "{shown}");
 }
 
 #[tokio::test]

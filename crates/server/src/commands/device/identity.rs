@@ -81,7 +81,7 @@ impl Identity {
         let key = text.and_then(|text| text.parse().ok());
         key.ok_or_else(|| {
             let who = spoken(&self.id);
-            format!("{who} has no keys: it authenticates by {kind}, which cannot connect to this server's hubs yet").into()
+            format!("{who} has no keys: it authenticates by {kind}, with a certificate that this command does not have").into()
         })
     }
 
@@ -90,6 +90,10 @@ impl Identity {
         let (host, device_id) = (hub.device_host(), &self.id.device_id);
         let key = self.key(which)?;
         Ok(format!("HostName={host};DeviceId={device_id}{module};SharedAccessKey={}", key.text()))
+    }
+
+    pub(super) fn user_name(&self, hub: &Hub) -> String {
+        format!("{}/{}/?api-version={MQTT_VERSION}", hub.device_host(), self.id)
     }
 
     /// What an MQTT client presents, good for `life`.
@@ -102,7 +106,7 @@ impl Identity {
         let (key, ends_at) = (self.key(KeyName::Primary)?, hub.clock.now().plus(life));
         Ok(Login {
             client_id: self.id.to_string(),
-            user_name: format!("{host}/{}/?api-version={MQTT_VERSION}", self.id),
+            user_name: self.user_name(hub),
             token: sas::build(&format!("{host}/devices/{path}"), &key, ends_at, None),
             ends_at,
         })

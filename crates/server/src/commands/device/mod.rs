@@ -90,9 +90,9 @@ struct CreateArgs {
     /// Mark it as an IoT Edge device
     #[arg(long, conflicts_with = "module")]
     edge: bool,
-    /// Not there yet: devices with certificates cannot connect to hubs of this server
-    #[arg(long)]
-    x509: bool,
+    /// Let it prove itself by the certificate with this thumbprint (SHA-1 or SHA-256, in hex) and by no key; a second one counts as much
+    #[arg(long, value_name = "HEX")]
+    thumbprint: Vec<String>,
 }
 
 #[derive(Args)]

@@ -123,6 +123,63 @@ impl<'a> Next<'a> {
     }
 }
 
+/// The next step of a device that proves itself by a certificate.
+pub(super) struct ByCertificate<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) identity: &'a Identity,
+}
+
+impl ByCertificate<'_> {
+    fn connection_string(&self) -> String {
+        let id = &self.identity.id;
+        let module = id.module_id.as_ref().map(|id| format!(";ModuleId={id}")).unwrap_or_default();
+        format!("HostName={};DeviceId={}{module};x509=true", self.hub.device_host(), id.device_id)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "deviceId": self.identity.id.device_id,
+            "moduleId": self.identity.id.module_id,
+            "hostName": self.hub.device_host(),
+            "connectionString": self.connection_string(),
+            "x509Thumbprint": self.identity.body["authentication"]["x509Thumbprint"],
+            "mqtt": {
+                "host": self.hub.device_host(),
+                "port": self.hub.mqtt_port,
+                "caFile": self.hub.ca_file,
+                "clientId": self.identity.id.to_string(),
+                "userName": self.identity.user_name(self.hub),
+                "publishTopic": self.topic(),
+            },
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!(
+            "{made} is on {hub_name}. It proves itself by its certificate; no key opens it.\n\n\
+             Connection string, for SDKs, which are given certificate and key apart from it:\n  {connection_string}\n\n\
+             Send a message with mosquitto, from where the two files are:\n  \
+             mosquitto_pub -h {host} -p {port} --cafile {ca_file} --cert certificate.pem --key key.pem -i {client_id} -u {user_name} -q 1 -t {topic} -m {body}\n\n\
+             Next:\n  {events}\n",
+            made = capitalized(&spoken(&self.identity.id)),
+            hub_name = self.hub.name,
+            connection_string = self.connection_string(),
+            host = self.hub.device_host(),
+            port = self.hub.mqtt_port,
+            ca_file = shell_word(&self.hub.ca_file.to_string_lossy()),
+            client_id = shell_word(&self.identity.id.to_string()),
+            user_name = shell_word(&self.identity.user_name(self.hub)),
+            topic = shell_word(&self.topic()),
+            body = shell_word(BODY),
+            events = self.hub.command("events"),
+        )
+    }
+
+    fn topic(&self) -> String {
+        mqtt::topic::FromDevice::Telemetry { bag: "" }.text(&self.identity.id)
+    }
+}
+
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), letters.as_str()))

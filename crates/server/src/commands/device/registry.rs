@@ -11,7 +11,7 @@ use server::out;
 use super::fault::Doing;
 use super::hub::Hub;
 use super::identity::{self, Identity, arguments, path, spoken};
-use super::next::Next;
+use super::next::{ByCertificate, Next};
 use super::table;
 use super::{At, CreateArgs, KeyName, KeysArgs, ListArgs, NameArgs, SasArgs, fault};
 use crate::Failure;
@@ -19,14 +19,10 @@ use crate::Failure;
 const KEY_BYTES: usize = 32;
 
 pub(super) async fn create(at: &At, args: &CreateArgs) -> Result<(), Failure> {
-    if args.x509 {
-        return Err("devices with X.509 certificates cannot connect to this server's hubs yet: leave --x509 out, and the device \
-                    gets keys, with which every SDK and every MQTT client connects"
-            .into());
-    }
+    let authentication = asked_authentication(&args.thumbprint)?;
     let id = identity::parse(&args.who.name, args.who.module.as_deref())?;
     let hub = Hub::find(at).await?;
-    let mut asked = json!({"deviceId": id.device_id, "authentication": {"type": "sas"}});
+    let mut asked = json!({"deviceId": id.device_id, "authentication": authentication});
     match &id.module_id {
         Some(module_id) => asked["moduleId"] = json!(module_id),
         None => asked["capabilities"] = json!({"iotEdge": args.edge}),
@@ -37,6 +33,15 @@ pub(super) async fn create(at: &At, args: &CreateArgs) -> Result<(), Failure> {
         Err(error) => return Err(fault::explain(&hub, &id, Doing::Make, error).await),
     };
     let identity = Identity { id, body };
+    if !args.thumbprint.is_empty() {
+        let next = ByCertificate { hub: &hub, identity: &identity };
+        if at.json {
+            out::line(format_args!("{:#}", next.json()));
+        } else {
+            out::write(next.text());
+        }
+        return Ok(());
+    }
     let next = Next::of(&hub, &identity)?;
     if at.json {
         out::line(format_args!("{:#}", next.json()));
@@ -44,6 +49,19 @@ pub(super) async fn create(at: &At, args: &CreateArgs) -> Result<(), Failure> {
         out::write(next.text());
     }
     Ok(())
+}
+
+/// Keys that the hub makes, unless there are certificates. `openssl x509 -fingerprint` writes colons, which the hub does not take.
+fn asked_authentication(thumbprints: &[String]) -> Result<Value, Failure> {
+    let bare: Vec<_> = thumbprints.iter().map(|text| text.replace(':', "")).collect();
+    match &bare[..] {
+        [] => Ok(json!({"type": "sas"})),
+        [primary, rest @ ..] if rest.len() <= 1 => Ok(json!({
+            "type": "selfSigned",
+            "x509Thumbprint": {"primaryThumbprint": primary, "secondaryThumbprint": rest.first()},
+        })),
+        _ => Err("an identity has two thumbprints at most: give --thumbprint once or twice".into()),
+    }
 }
 
 pub(super) async fn list(at: &At, args: &ListArgs) -> Result<(), Failure> {
