@@ -55,7 +55,7 @@ impl<S> WebSocket<S> {
         Self {
             stream,
             clock,
-            early,
+            early: only_if_any(early),
             incoming: Frames::new(message_bytes_max),
             out: BytesMut::new(),
             left: 0,
@@ -71,6 +71,11 @@ impl<S> WebSocket<S> {
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
+}
+
+/// Bytes of which none are left would hold the whole buffer of HTTP as long as the connection lives.
+fn only_if_any(bytes: Bytes) -> Bytes {
+    if bytes.is_empty() { Bytes::new() } else { bytes }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
@@ -180,6 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
                 ready!(Pin::new(stream).poll_read(cx, buffer))?;
             } else {
                 buffer.put_slice(&early.split_to(early.len().min(buffer.remaining())));
+                *early = only_if_any(std::mem::take(early));
             }
             // Frames become what they carry in the place where they were read to.
             let raw = &mut buffer.filled_mut()[before..];

@@ -1,6 +1,7 @@
 //! Frames as a client writes them, split anywhere, against what a door reads; and what a door writes against what a client reads.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use base::Timestamp;
 use proptest::collection::vec;
@@ -254,6 +255,33 @@ async fn a_peer_that_only_talks_is_left() {
     let ((), (), read) = tokio::join!(leave, flood, reader.read_to_end(&mut heard));
     read.unwrap();
     assert_eq!(frames_in(&heard), [goodbye(1000)]);
+}
+
+/// A buffer that tells whether anybody holds it.
+struct Told {
+    bytes: Vec<u8>,
+    _held: Arc<()>,
+}
+
+impl AsRef<[u8]> for Told {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[tokio::test]
+async fn the_buffer_of_what_came_early_is_given_back_once_it_is_read_and_at_once_where_nothing_did() {
+    for payload in [&b""[..], b"early"] {
+        let held = Arc::new(());
+        let raw = if payload.is_empty() { Vec::new() } else { binary(payload) };
+        let early = Bytes::from_owner(Told { bytes: raw, _held: held.clone() });
+        let (_theirs, ours) = tokio::io::duplex(64);
+        let mut ours = WebSocket::new(ours, early, MESSAGE_BYTES_MAX, Clock::system());
+        let mut read = vec![0; payload.len()];
+        ours.read_exact(&mut read).await.unwrap();
+        assert_eq!((&read[..], Arc::strong_count(&held)), (payload, 1));
+        drop(ours);
+    }
 }
 
 #[test]
