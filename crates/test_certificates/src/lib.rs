@@ -1,9 +1,10 @@
 //! Certificates for the tests of whoever judges them: authorities, what they sign, and leaves that sign themselves, each with its
 //! key. Nothing that is shipped may use it.
 
-use rcgen::{BasicConstraints, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, DnType, Issuer, KeyPair};
 pub use rcgen::{
-    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, date_time_ymd,
+    CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    date_time_ymd,
 };
 
 /// A certificate and its key.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use test_certificates::{
-    CertificateParams, Certified, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
+    CertificateParams, Certified, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     authority, authority_above, date_time_ymd, leaf, with,
 };
 
@@ -53,6 +53,11 @@ fn a_leaf_signs_nothing_and_no_authority_signs_more_than_it_may() {
     let root = Certified::own(authority("root"));
     let device = root.signs(leaf("dev2"));
     assert!(!is_let_in(&[&device.signs(leaf("dev1")), &device], &[&root]), "a device is no authority");
+    let denying = root.signs(with(authority("dev2"), |params| params.is_ca = IsCa::ExplicitNoCa));
+    assert!(
+        !is_let_in(&[&denying.signs(leaf("dev1")), &denying], &[&root]),
+        "it says itself that it is none"
+    );
     let other_usage = vec![KeyUsagePurpose::DigitalSignature];
     let not_signing = root.signs(with(authority("intermediate"), |params| params.key_usages = other_usage));
     assert!(!is_let_in(&[&not_signing.signs(leaf("dev1")), &not_signing], &[&root]));
