@@ -90,6 +90,12 @@ def derive(group_key, registration_id):
     return base64.b64encode(digest).decode()
 
 
+def send_to(device_id, *arguments):
+    """A cloud-to-device message, sent by the command a user would run."""
+    command = [env("CONFORM_BINARY"), "device", "send", device_id, "--to-device", "--data-dir", env("TWINHUB_DATA_DIR")]
+    subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=True)
+
+
 def telemetry(device_id):
     """What a device sent, from the hub's event stream, through the command a user would run."""
     out = subprocess.run(

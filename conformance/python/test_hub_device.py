@@ -10,7 +10,7 @@ from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
 
-from conftest import connection_string, telemetry
+from conftest import connection_string, send_to, telemetry
 
 
 @pytest.fixture
@@ -52,6 +52,21 @@ class Inbox:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.items) >= count, timeout=15), self.items
             return self.items[count - 1]
+
+
+def test_messages_from_the_cloud_arrive_once_in_order_with_their_properties(client, device, registry):
+    send_to(device.device_id, "--body", "before", "--property", "a b=1/2", "--content-type", "text/plain")
+    assert registry.get_device(device.device_id).cloud_to_device_message_count == 1
+    inbox = Inbox()
+    client.on_message_received = inbox
+    first = inbox.take()
+    assert (first.data, first.custom_properties, first.content_type) == (b"before", {"a b": "1/2"}, "text/plain")
+    send_to(device.device_id, "--body", "after", "--count", "2")
+    assert [inbox.take(count).data for count in (2, 3)] == [b"after", b"after"]
+    deadline = time.monotonic() + 15
+    while registry.get_device(device.device_id).cloud_to_device_message_count:
+        assert time.monotonic() < deadline, "what was acknowledged is still there"
+        time.sleep(0.05)
 
 
 def test_telemetry_arrives_with_its_properties_and_stamps(client, device):

@@ -93,6 +93,7 @@ impl House {
             throttle: throttle.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
+            queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
         };
         let hubs = Hubs::on_bus(context, None, way);
         hubs.load().await.map_err(text)?;

@@ -108,6 +108,25 @@ pub const METHOD_RESPONSE_SECONDS_DEFAULT: u64 = 30;
 pub const METHOD_CONNECT_SECONDS_MAX: u64 = 300;
 /// ours: direct methods waiting for one device.
 pub const METHODS_IN_FLIGHT_PER_DEVICE_MAX: usize = 10;
+/// A cloud-to-device message with its properties (iothub-device.md §4.2), and how long one may wait at the most.
+pub const CLOUD_TO_DEVICE_BYTES_MAX: usize = 64 * 1024;
+pub const CLOUD_TO_DEVICE_TTL_SECONDS_MAX: u64 = 2 * 24 * 3600;
+pub const CLOUD_TO_DEVICE_TTL_SECONDS_MIN: u64 = 60;
+pub const CLOUD_TO_DEVICE_LOCK_SECONDS: u64 = 60;
+/// Messages that wait for one device: the service's number, and what a setting may raise it to (ours).
+pub const CLOUD_TO_DEVICE_QUEUE_DEFAULT: u32 = 50;
+pub const CLOUD_TO_DEVICE_QUEUE_MAX: usize = 1000;
+/// ours: messages that a connection has under way.
+pub const CLOUD_TO_DEVICE_WINDOW: usize = 16;
+/// Records that one batch of feedback carries (iothub-service.md §7.4).
+pub const FEEDBACK_BATCH_MAX: usize = 64;
+/// ours: feedback of one hub that nobody has fetched; what comes then is lost.
+pub const FEEDBACK_WAITING_MAX: i64 = 100_000;
+/// ours: feedback that expires within the same while is dropped together.
+pub const FEEDBACK_EXPIRY_STEP_SECONDS: u64 = 60;
+/// ours: how often a server looks for work whose time has come, and how much it reads at once.
+pub const DUE_POLL_SECONDS: u64 = 5;
+pub const DUE_PAGE: usize = 100;
 /// Partitions of a new hub's event stream (S1 default).
 pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;

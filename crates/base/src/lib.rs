@@ -7,6 +7,7 @@ pub mod clock;
 pub mod etag;
 pub mod hosts;
 pub mod ids;
+pub mod iso_duration;
 pub mod json;
 pub mod json_patch;
 pub mod measure;

@@ -77,6 +77,7 @@ fn raises_events(meter: Meter) -> bool {
         Meter::RegistryRead
         | Meter::TwinRead
         | Meter::DirectMethod
+        | Meter::CloudToDevice
         | Meter::DeviceConnect
         | Meter::DeviceToCloud
         | Meter::Query

@@ -22,6 +22,8 @@ pub struct Context {
     pub throttle: Throttle,
     pub hosts: Hosts,
     pub tasks: Tasks,
+    /// Cloud-to-device messages that may wait for one device.
+    pub queue_depth: u32,
 }
 
 /// The same with its place among the nodes.

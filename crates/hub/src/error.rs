@@ -38,6 +38,10 @@ pub enum Error {
     PrincipalUnauthorized(Denied),
     #[error("The hub holds as many identities as it may.")]
     IotHubQuotaExceeded,
+    #[error("The device's queue already holds {0} messages, as many as it may.")]
+    DeviceMaximumQueueDepthExceeded(u32),
+    #[error("The message must expire after now, and within two days.")]
+    InvalidMessageExpiryTime,
     #[error("Device {0} is disabled.")]
     DeviceDisabled(String),
     #[error("Too many direct methods of device {0} are waiting for an answer.")]
@@ -58,6 +62,9 @@ pub enum Error {
     ModuleAlreadyExistsOnDevice { hub: String, device_id: String, module_id: String },
     #[error("{0}")]
     PreconditionFailed(&'static str),
+    /// It was settled already, or its time is over.
+    #[error("The lock token is not, or no longer, one that holds a message.")]
+    DeviceMessageLockLost,
     #[error("{0}")]
     MessageTooLarge(String),
     #[error("Device {0} holds as many modules as it may.")]
@@ -102,6 +109,8 @@ impl Error {
             Self::IotHubNotFound => 401_001,
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => 401_002,
             Self::IotHubQuotaExceeded => 403_002,
+            Self::DeviceMaximumQueueDepthExceeded(_) => 403_004,
+            Self::InvalidMessageExpiryTime => 403_009,
             Self::DeviceDisabled(_) => 403_012,
             Self::DeviceMaximumInflightMethodExceeded(_) => 403_800,
             Self::DeviceNotFound(_) => 404_001,
@@ -111,6 +120,7 @@ impl Error {
             Self::DeviceAlreadyExists(_) => 409_001,
             Self::ModuleAlreadyExistsOnDevice { .. } => 409_301,
             Self::PreconditionFailed(_) => 412_001,
+            Self::DeviceMessageLockLost => 412_002,
             Self::MessageTooLarge(_) => 413_001,
             Self::TooManyModulesOnDevice(_) => 413_003,
             Self::ThrottlingException { .. } => 429_001,
@@ -136,6 +146,8 @@ impl Error {
             Self::IotHubNotFound => "IotHubNotFound",
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => "IotHubUnauthorizedAccess",
             Self::IotHubQuotaExceeded => "IotHubQuotaExceeded",
+            Self::DeviceMaximumQueueDepthExceeded(_) => "DeviceMaximumQueueDepthExceeded",
+            Self::InvalidMessageExpiryTime => "InvalidMessageExpiryTime",
             Self::DeviceDisabled(_) => "DeviceDisabled",
             Self::DeviceMaximumInflightMethodExceeded(_) => "DeviceMaximumInflightMethodExceeded",
             Self::DeviceNotFound(_) => "DeviceNotFound",
@@ -145,6 +157,7 @@ impl Error {
             Self::DeviceAlreadyExists(_) => "DeviceAlreadyExists",
             Self::ModuleAlreadyExistsOnDevice { .. } => "ModuleAlreadyExistsOnDevice",
             Self::PreconditionFailed(_) => "PreconditionFailed",
+            Self::DeviceMessageLockLost => "DeviceMessageLockLost",
             Self::MessageTooLarge(_) => "MessageTooLarge",
             Self::TooManyModulesOnDevice(_) => "TooManyModulesOnDevice",
             Self::ThrottlingException { .. } => "ThrottlingException",

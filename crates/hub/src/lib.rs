@@ -1,12 +1,14 @@
-//! An IoT hub: identities, device twins, sessions, telemetry and direct methods. Every rule of the hub is here.
+//! An IoT hub: identities, device twins, sessions, messages both ways and direct methods. Every rule of the hub is here.
 //! Called by the doors, by provisioning and by Resource Manager. It knows no protocol, no HTTP and no storage engine.
 
 mod authentication;
 pub mod bus;
+pub mod cloud_to_device;
 mod context;
 pub mod device;
 pub mod digital_twin;
 pub mod direct_method;
+mod due;
 mod error;
 mod hub;
 mod hubs;
@@ -32,4 +34,4 @@ pub use mailbox::Command;
 pub use measures::Measures;
 pub use presence::Connection;
 pub use sessions::Session;
-pub use settings::HubSettings;
+pub use settings::{CloudToDevice, Feedback, HubSettings};

@@ -1,6 +1,8 @@
 //! What an operator decides of a hub: its names, policies and partitions. Stored as one record per hub.
 //! Resource Manager makes it and `Hubs::ensure` applies it; nothing else writes it.
 
+use std::time::Duration;
+
 use access::{CaCertificates, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{InstanceId, Scope, caps};
@@ -31,9 +33,40 @@ pub struct HubSettings {
     /// `false`: only callers from this machine may use the data plane. The doors ask; they know the peer.
     #[serde(default = "yes")]
     pub public_network_access: bool,
+    #[serde(default)]
+    pub cloud_to_device: CloudToDevice,
     /// The default hub answers at `localhost` and at unknown host names.
     #[serde(default)]
     pub is_default: bool,
+}
+
+/// What becomes of messages to devices, where nobody says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudToDevice {
+    /// A message that was given back so often is not delivered any more.
+    pub max_delivery_count: u32,
+    pub default_ttl: Duration,
+    pub feedback: Feedback,
+}
+
+/// What becomes of feedback on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Feedback {
+    /// How long somebody who fetched it may take to settle it.
+    pub lock: Duration,
+    pub ttl: Duration,
+    pub max_delivery_count: u32,
+}
+
+impl Default for CloudToDevice {
+    /// What a new hub has (`iothub-service.md` §15).
+    fn default() -> Self {
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        let feedback = Feedback { lock: minute, ttl: hour, max_delivery_count: 10 };
+        Self { max_delivery_count: 10, default_ttl: hour, feedback }
+    }
 }
 
 fn yes() -> bool {
@@ -54,6 +87,7 @@ impl HubSettings {
             certificates: CaCertificates::default(),
             disable_local_auth: false,
             public_network_access: true,
+            cloud_to_device: CloudToDevice::default(),
             is_default: false,
         }
     }

@@ -54,7 +54,16 @@ pub(crate) fn context_on(store: Store) -> Context {
         tasks: tasks.clone(),
         outbound: Arc::new(NoOutbound),
     });
-    Context { store, streams, events, clock, throttle: Throttle::unlimited(), hosts, tasks }
+    Context {
+        store,
+        streams,
+        events,
+        clock,
+        throttle: Throttle::unlimited(),
+        hosts,
+        tasks,
+        queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
+    }
 }
 
 pub(crate) fn settings(name: &str) -> HubSettings {

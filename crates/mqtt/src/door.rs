@@ -250,6 +250,9 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::IotHubUnauthorizedAccess
         | Error::PrincipalUnauthorized(_)
         | Error::IotHubQuotaExceeded
+        | Error::DeviceMaximumQueueDepthExceeded(_)
+        | Error::InvalidMessageExpiryTime
+        | Error::DeviceMessageLockLost
         | Error::DeviceDisabled(_)
         | Error::DeviceMaximumInflightMethodExceeded(_)
         | Error::DeviceNotFound(_)

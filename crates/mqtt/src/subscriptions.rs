@@ -39,6 +39,11 @@ impl Subscriptions {
         self.0.iter().any(|(known, _)| known.covers(topic))
     }
 
+    /// The best quality of service that was granted to a filter which covers this topic.
+    pub(crate) fn granted(&self, topic: &str) -> Option<Qos> {
+        self.0.iter().filter(|(known, _)| known.covers(topic)).map(|(_, qos)| *qos).max()
+    }
+
     /// Filter and quality of service, as they are stored.
     pub(crate) fn stored(&self) -> Vec<(String, u8)> {
         self.0.iter().map(|(filter, qos)| (filter.text().to_owned(), qos.bits())).collect()

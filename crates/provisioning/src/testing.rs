@@ -51,6 +51,7 @@ impl TestService {
             throttle: throttle.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
+            queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
         });
         let mut settings = settings();
         for name in names {

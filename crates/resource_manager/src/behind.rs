@@ -239,6 +239,7 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         certificates: CaCertificates::default(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
+        cloud_to_device: properties.cloud_to_device(),
         // `store::instances` decides it.
         is_default: false,
     }

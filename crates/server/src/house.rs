@@ -56,6 +56,7 @@ pub(crate) struct Ground {
     pub(crate) tasks: Tasks,
     pub(crate) directory: Directory,
     pub(crate) refusals: Refusals,
+    pub(crate) queue_depth: u32,
     pub(crate) resource_manager: resource_manager::Settings,
     /// Of policies that a first start makes, where they are not made up.
     pub(crate) keys: Option<PolicyKeys>,
@@ -88,6 +89,7 @@ impl House {
             tasks,
             directory,
             refusals,
+            queue_depth,
             resource_manager: settings,
             keys,
         } = ground;
@@ -110,6 +112,7 @@ impl House {
             throttle: throttle.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
+            queue_depth,
         });
         hubs.load().await?;
         let provisioning = provisioning::Services::new(provisioning::Context {
@@ -171,6 +174,7 @@ impl House {
         if store.is_shared() {
             house.follow_others(&store);
         }
+        house.hubs.keep_time();
         house.manager.start();
         Ok(house)
     }

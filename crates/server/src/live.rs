@@ -33,6 +33,19 @@ impl Live {
         Ok(serde_json::from_slice(&body)?)
     }
 
+    /// An answer of JSON to what is said in JSON; what the server has against it is the error.
+    pub(crate) async fn tell(&self, method: &str, path: &str, body: &Value) -> Result<Value, Failure> {
+        let url = format!("https://{}{path}", self.authority);
+        let authorization = format!("Bearer {}", self.key.expose());
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let answer = self.https.send(method, &url, &headers, body.to_string()).await?;
+        if answer.status.is_success() {
+            Ok(answer.json())
+        } else {
+            Err(refusal(answer.status, &answer.json()))
+        }
+    }
+
     /// The answer as it comes; what the server has against it is the error.
     pub(crate) async fn follow(&self, method: &str, path: &str) -> Result<Incoming, Failure> {
         let url = format!("https://{}{path}", self.authority);
@@ -42,7 +55,11 @@ impl Live {
             return Ok(body);
         }
         let said: Value = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or_default();
-        let message = said["error"]["message"].as_str().unwrap_or("the server refused");
-        Err(format!("{message} ({status})").into())
+        Err(refusal(status, &said))
     }
+}
+
+fn refusal(status: http::StatusCode, said: &Value) -> Failure {
+    let message = said["error"]["message"].as_str().unwrap_or("the server refused");
+    format!("{message} ({status})").into()
 }

@@ -125,6 +125,7 @@ impl Server {
             tasks: tasks.clone(),
             directory,
             refusals: refusals.clone(),
+            queue_depth: config.queue_depth,
             resource_manager: config.resource_manager.clone(),
             keys: config.well_known_keys.then_some(well_known::policy_keys),
         })

@@ -177,6 +177,29 @@ pub const ACTIVITY: Table =
 pub const SUBSCRIPTION: Table =
     Table { name: "subscription", keys: &["instance", "kind", "device_id", "module_id"], columns: &[] };
 
+/// key: instance, device id · value: how many cloud-to-device messages wait for a device, and the number of the last · written
+/// with every change of one of them.
+pub const DEVICE_QUEUE: Table =
+    Table { name: "device_queue", keys: &["instance", "device_id"], columns: &[] };
+
+/// key: instance, device id, number as 20 digits · value: a message with its body, and who holds it · replaced when it is taken
+/// or given back, then removed.
+pub const QUEUED_MESSAGE: Table =
+    Table { name: "queued_message", keys: &["instance", "device_id", "sequence"], columns: &[] };
+
+/// key: instance, ticks as 20 digits, device id, number of the message · value: how a message ended · written once, then removed.
+pub const FEEDBACK: Table =
+    Table { name: "feedback", keys: &["instance", "enqueued", "device_id", "sequence"], columns: &[] };
+
+/// key: instance, number as 20 digits · value: feedback that was given out together, and who holds it · replaced, then removed.
+pub const FEEDBACK_BATCH: Table =
+    Table { name: "feedback_batch", keys: &["instance", "number"], columns: &[] };
+
+/// key: "due", ticks as 20 digits, instance, kind, what it is of · value: work of a hub at a time to come · written once, then
+/// removed.
+pub const DUE: Table =
+    Table { name: "due", keys: &["realm", "at", "instance", "kind", "subject"], columns: &[] };
+
 /// key: subscription, group, type, parent name or empty, name, all in lower case · value: a resource of Resource Manager ·
 /// replaced by every write to it.
 pub const RESOURCE: Table = Table {
@@ -250,6 +273,11 @@ pub const ALL: &[&Table] = &[
     &DEVICE_TWIN,
     &ACTIVITY,
     &SUBSCRIPTION,
+    &DEVICE_QUEUE,
+    &QUEUED_MESSAGE,
+    &FEEDBACK,
+    &FEEDBACK_BATCH,
+    &DUE,
     &RESOURCE,
     &CLAIMED_NAME,
     &OPERATION,

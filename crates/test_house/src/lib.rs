@@ -78,6 +78,7 @@ impl House {
             throttle: throttle.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
+            queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
         });
         hubs.load().await.expect("a test's hubs start");
         let services = Services::new(provisioning::Context {

@@ -12,6 +12,11 @@ pub fn runs_embedded(why: &str) -> bool {
     test_postgres::runs_embedded(why)
 }
 
+/// Whether this run keeps its stores in the process, where steps are cheap.
+pub fn is_embedded() -> bool {
+    !test_postgres::is_asked_for()
+}
+
 /// The same text; on a database, which keeps no order of a document's members, the same document.
 ///
 /// # Panics

@@ -32,6 +32,8 @@ pub enum Delivery {
     Desired { version: u64, patch: Bytes },
     /// Answered when the device has answered, or when its time is over. `payload` is JSON, or empty when the service gave none.
     Method { name: String, payload: Bytes, timeout_ms: u64 },
+    /// Messages may wait in the device's queue. Taken by a connection that listens to them.
+    CloudToDevice,
 }
 
 /// What became of a delivery.

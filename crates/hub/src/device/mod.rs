@@ -61,6 +61,8 @@ impl DeviceSpec {
 pub struct IdentityView {
     pub identity: Identity,
     pub connection: Connection,
+    /// How many cloud-to-device messages wait for it.
+    pub messages: u32,
 }
 
 impl Hub {
@@ -285,6 +287,7 @@ impl Hub {
             self.remove(&mut batch, &module).await?;
         }
         self.remove(&mut batch, device).await?;
+        self.remove_queue(&mut batch, &device.record.id.device_id).await?;
         self.store().commit(batch).await?;
         Ok(())
     }
@@ -301,14 +304,16 @@ impl Hub {
 
     async fn view(&self, identity: Identity) -> Result<IdentityView, Error> {
         let connection = self.connection(&identity).await?;
-        Ok(IdentityView { identity, connection })
+        let messages = self.message_count(&identity.id).await?;
+        Ok(IdentityView { identity, connection, messages })
     }
 
     /// The first identities under a prefix, with the activity that lies under the same prefix.
     async fn list_views(&self, prefix: Key, limit: usize) -> Result<Vec<IdentityView>, Error> {
         let identities = self.store().scan::<Identity>(Scan::new(prefix.clone(), limit)).await?;
-        // Every identity has at most one record of activity, so the first of these belong to the first of those.
+        // Every identity has at most one record of activity and one queue, so the first of these belong to the first of those.
         let activities = self.store().scan::<Activity>(Scan::new(prefix, limit)).await?;
+        let counts = self.message_counts(limit).await?;
         let ids: Vec<_> = identities.iter().map(|stored| stored.record.id.clone()).collect();
         let owners = self.store().sessions().owners(self.instance(), &ids).await?;
         let mut activities = activities.iter().map(|stored| &stored.record).peekable();
@@ -318,7 +323,8 @@ impl Hub {
             let activity = activities.next_if(|activity| activity.id == identity.id);
             let known = self.mailboxes().known(&identity.id, &identity.generation_id);
             let connection = shown(&identity, owner, known.as_ref(), activity);
-            IdentityView { identity, connection }
+            let messages = counts.get(&identity.id).copied().unwrap_or_default();
+            IdentityView { identity, connection, messages }
         };
         Ok(identities.into_iter().zip(owners).map(view).collect())
     }

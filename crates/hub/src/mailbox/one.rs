@@ -28,6 +28,8 @@ pub enum Command {
         name: String,
         payload: Bytes,
     },
+    /// Messages may wait for the device: `Session::waiting_messages` gives them.
+    MessagesWaiting,
     Close(CloseReason),
 }
 
@@ -69,6 +71,7 @@ struct State {
     queue: VecDeque<Command>,
     desired: Desired,
     listens_to_methods: bool,
+    messages: Messages,
     methods: HashMap<u64, oneshot::Sender<MethodAnswer>>,
     last_request_id: u64,
     closed: Option<CloseReason>,
@@ -87,6 +90,15 @@ enum Desired {
         delivered: u64,
         early: BTreeMap<u64, Bytes>,
     },
+}
+
+/// Whether the device takes messages, and whether it is to be told of some.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Messages {
+    #[default]
+    Off,
+    Quiet,
+    Waiting,
 }
 
 impl Mailbox {
@@ -129,6 +141,13 @@ impl Mailbox {
                 Offered::Taken
             }
             Delivery::Method { name, payload, .. } => Offered::Awaits(state.offer_method(name, payload)?),
+            Delivery::CloudToDevice => {
+                if state.messages == Messages::Off {
+                    return Err(Refused);
+                }
+                state.messages = Messages::Waiting;
+                Offered::Taken
+            }
         };
         state.wake();
         Ok(offered)
@@ -168,6 +187,16 @@ impl Mailbox {
         self.state.lock().listens_to_methods = listens;
     }
 
+    pub(crate) fn listen_to_messages(&self, listens: bool) {
+        let mut state = self.state.lock();
+        match (listens, state.messages) {
+            (true, Messages::Off) => state.messages = Messages::Waiting,
+            (true, _) => {}
+            (false, _) => state.messages = Messages::Off,
+        }
+        state.wake();
+    }
+
     pub(crate) fn answer_method(&self, request_id: u64, answer: MethodAnswer) -> bool {
         let waiting = self.state.lock().methods.remove(&request_id);
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
@@ -203,7 +232,14 @@ impl State {
             // An idle connection holds no buffer.
             self.queue = VecDeque::new();
         }
-        command.or(self.closed.map(Command::Close))
+        if command.is_some() || self.closed.is_some() {
+            return command.or(self.closed.map(Command::Close));
+        }
+        if self.messages == Messages::Waiting {
+            self.messages = Messages::Quiet;
+            return Some(Command::MessagesWaiting);
+        }
+        None
     }
 
     fn wake(&mut self) {

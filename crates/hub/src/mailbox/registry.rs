@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::ids::IdentityId;
@@ -21,8 +21,6 @@ pub(crate) struct Mailboxes(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
-    /// In ticks: since when the last session is that began here.
-    last_since: AtomicI64,
     state: Mutex<State>,
 }
 
@@ -66,15 +64,14 @@ impl Known {
 
 impl Mailboxes {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self(Arc::new(Shared { clock, last_since: AtomicI64::new(i64::MIN), state: Mutex::default() }))
+        Self(Arc::new(Shared { clock, state: Mutex::default() }))
     }
 
-    /// Now, or as soon after as makes it the time of one session alone, which the store tells it by.
-    pub(crate) fn next_since(&self, now: Timestamp) -> Timestamp {
-        let next = |last: i64| now.ticks().max(last.saturating_add(1));
-        let last =
-            self.0.last_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
-        Timestamp::from_ticks(next(last.unwrap_or_default()))
+    /// Now, or as soon after as makes it the time of one session of the identity alone, which the store tells it by.
+    pub(crate) fn since(&self, opening: &UnderWay, now: Timestamp) -> Timestamp {
+        let mut state = self.0.state.lock();
+        let before = state.live.get(&opening.id).map(|live| live.connected_at);
+        state.under_way.since(&opening.id, now, before)
     }
 
     /// Announces a session before it has an epoch, so that whoever closes it meanwhile is heard.
@@ -243,7 +240,7 @@ impl Recipient for Mailboxes {
             let Some(mailbox) = self.addressed(&to) else { return Reply::NotMine };
             let timeout_ms = match &delivery {
                 Delivery::Method { timeout_ms, .. } => *timeout_ms,
-                Delivery::Desired { .. } => 0,
+                Delivery::Desired { .. } | Delivery::CloudToDevice => 0,
             };
             match mailbox.offer(delivery) {
                 Err(Refused) => Reply::NotListening,

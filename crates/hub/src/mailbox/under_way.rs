@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use base::Timestamp;
 use base::ids::IdentityId;
 use tokio::sync::oneshot;
 
@@ -17,6 +18,8 @@ pub(super) struct AllUnderWay(HashMap<IdentityId, OfIdentity>);
 #[derive(Default)]
 struct OfIdentity {
     last_number: u64,
+    /// Since when the last one that was opened is connected.
+    last_since: Option<Timestamp>,
     /// Numbers, and epochs of the sessions.
     works: Vec<(u64, u64)>,
     /// Sessions up to this epoch were closed while one was being opened, which may be one of them.
@@ -37,6 +40,16 @@ impl AllUnderWay {
         of.last_number += 1;
         of.works.push((of.last_number, epoch.unwrap_or(NO_EPOCH)));
         of.last_number
+    }
+
+    /// A time from which a session that is being opened may say to be connected: no other one of the identity that is being opened has
+    /// it, nor one from `before`.
+    pub(super) fn since(&mut self, id: &IdentityId, now: Timestamp, before: Option<Timestamp>) -> Timestamp {
+        let of = self.0.entry(id.clone()).or_default();
+        let after = |other: Timestamp| Timestamp::from_ticks(other.ticks().saturating_add(1));
+        let since = [before, of.last_since].into_iter().flatten().map(after).fold(now, Timestamp::max);
+        of.last_since = Some(since);
+        since
     }
 
     /// Gives a session that is being opened its epoch; and the reason, if it was closed already.

@@ -64,7 +64,7 @@ impl Hub {
     ) -> Result<(Session, UnderWay), Error> {
         let id = authentication.identity.clone();
         let opening = self.mailboxes().announce(&id);
-        let (node, since) = (self.node(), self.mailboxes().next_since(self.now()));
+        let (node, since) = (self.node(), self.mailboxes().since(&opening, self.now()));
         let begun = self.begin(node, &id, since).await?;
         let owner = Owner { node, epoch: begun.epoch, since };
         let mailbox = self.mailboxes().enter(&opening, &authentication.generation_id, owner);
@@ -148,6 +148,10 @@ impl Session {
         }
         self.authentication = authentication;
         Ok(())
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     pub(crate) fn stamp(&self) -> &Stamp {

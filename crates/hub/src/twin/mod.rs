@@ -29,6 +29,8 @@ pub struct TwinView {
     pub twin: DeviceTwin,
     pub identity: Identity,
     pub connection: Connection,
+    /// How many cloud-to-device messages wait for it.
+    pub messages: u32,
 }
 
 /// What a device sees of its twin.
@@ -185,7 +187,8 @@ impl Hub {
         let identity = self.identity(&twin.identity).await?;
         let identity = identity.ok_or_else(|| Error::DeviceNotFound(twin.identity.to_string()))?.record;
         let connection = self.connection(&identity).await?;
-        Ok(TwinView { twin, identity, connection })
+        let messages = self.message_count(&identity.id).await?;
+        Ok(TwinView { twin, identity, connection, messages })
     }
 
     /// Commits a changed twin with its event, then tells the device. Runs to its end even if the caller goes away: a

@@ -2,6 +2,8 @@
 //! (`iothub-device.md` §2.4–§6). One loop per connection, entered after CONNECT. The rules of twins, methods and messages are
 //! the hub's.
 
+mod device_bound;
+mod inbox;
 mod publish;
 mod telemetry;
 mod wire;
@@ -13,9 +15,11 @@ use std::time::Duration;
 use base::{Dismissal, Refused, caps};
 use bytes::{Bytes, BytesMut};
 use entrance::Peer;
+use hub::cloud_to_device::Received;
 use hub::{CloseReason, Command, Error, Hub, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::inbox::Inbox;
 use crate::codec::{
     self, ConnAck, Connect, ConnectReturnCode, Delivery, Packet, SubAck, Subscribe, Unsubscribe, Will,
 };
@@ -75,6 +79,7 @@ async fn restore(session: &Session, clean_session: bool) -> Result<Option<Subscr
         session.subscribe_desired().await?;
     }
     session.listen_to_methods(subscriptions.reach(Kind::Method, session.identity()));
+    session.listen_to_messages(subscriptions.reach(Kind::CloudToDevice, session.identity()));
     Ok(Some(subscriptions))
 }
 
@@ -97,6 +102,7 @@ impl Admission {
             subscriptions: self.stored.unwrap_or_default(),
             outlives_connection: !connect.clean_session,
             will: connect.will.map(|will| Box::new(detached(&will))),
+            inbox: None,
         };
         Box::new(Connection { link, session: self.session, state })
     }
@@ -121,6 +127,7 @@ struct State {
     /// Whether the subscriptions are stored (clean session 0).
     outlives_connection: bool,
     will: Option<Box<Will>>,
+    inbox: Option<Box<Inbox>>,
 }
 
 /// Whether a device's publish is answered with one.
@@ -133,6 +140,7 @@ enum Answered {
 enum Woken {
     Moved,
     Command(Command),
+    Messages(Vec<Received>),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -152,6 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if end != End::Disconnect {
             self.publish_will().await;
         }
+        self.finish_inbox().await;
         drop(self.session);
         self.link.finish().await;
     }
@@ -161,12 +170,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         loop {
             let done = match turn(link, session, state).await {
                 Ok(Woken::Command(command)) => state.obey(command, session, link),
+                Ok(Woken::Messages(messages)) => {
+                    let written = state.deliver(&messages, session, link.out());
+                    for _ in 0..written {
+                        link.note_sent();
+                    }
+                    Ok(())
+                }
                 Ok(Woken::Moved) => Ok(()),
                 Err(end) => Err(end),
             };
             if let Err(end) = done {
                 return end;
             }
+        }
+    }
+
+    async fn finish_inbox(&mut self) {
+        let Some(inbox) = self.state.inbox.take() else { return };
+        if let Err(error) = inbox.finish(&self.session).await {
+            tracing::debug!(identity = %self.session.identity(), %error, "messages were not completed");
         }
     }
 
@@ -217,11 +240,25 @@ impl State {
         if let Poll::Ready(settled) = self.owed.poll_settle(cx, link.out()) {
             return Poll::Ready(settled.map(|()| Woken::Moved).map_err(End::from));
         }
+        if !link.is_clogged()
+            && let Poll::Ready(found) = self.poll_inbox(cx, session)
+        {
+            return Poll::Ready(found.map(Woken::Messages).map_err(End::from));
+        }
         if let Poll::Ready(command) = session.poll_command(cx, !link.is_clogged()) {
             return Poll::Ready(Ok(Woken::Command(command)));
         }
         let may_read = self.may_take(link);
         link.poll(cx, may_read).map_ok(|_| Woken::Moved)
+    }
+
+    fn poll_inbox(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<Result<Vec<Received>, Error>> {
+        let Some(inbox) = &mut self.inbox else { return Poll::Pending };
+        let found = inbox.poll(cx, session);
+        if inbox.is_idle() {
+            self.inbox = None;
+        }
+        found
     }
 
     async fn take<S: AsyncRead + AsyncWrite + Unpin + Send>(
@@ -244,8 +281,13 @@ impl State {
                 Packet::PingResp.encode(link.out()).expect("a PINGRESP fits");
                 Ok(())
             }
-            // Everything goes out at QoS 0, so nothing waits for it; some clients send it nevertheless.
-            Packet::PubAck(_) => Ok(()),
+            Packet::PubAck(id) => {
+                session.touch();
+                if let Some(inbox) = &mut self.inbox {
+                    inbox.acknowledge(id);
+                }
+                Ok(())
+            }
             Packet::Disconnect => Err(End::Disconnect),
             Packet::Connect(_) | Packet::ForeignConnect { .. } => Err(End::Violation("a second CONNECT")),
             Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => Err(End::Violation("QoS 2")),
@@ -304,6 +346,7 @@ impl State {
             _ => {}
         }
         session.listen_to_methods(reach(&self.subscriptions, Kind::Method));
+        session.listen_to_messages(reach(&self.subscriptions, Kind::CloudToDevice));
         if self.outlives_connection {
             session.hub().store_filters(session, self.subscriptions.stored()).await?;
         }
@@ -324,6 +367,10 @@ impl State {
             Command::InvokeMethod { request_id, name, payload } => {
                 let hex = format!("{request_id:x}");
                 (ToDevice::Method { name: &name, request_id: &hex }.text(), payload, Some(request_id))
+            }
+            Command::MessagesWaiting => {
+                self.inbox.get_or_insert_default().look();
+                return Ok(());
             }
             Command::Close(reason) => return Err(End::Closed(reason)),
         };

@@ -1,7 +1,9 @@
 //! Topics that we publish to (`iothub-device.md` §5.1, §6.1; `dps.md` §1.3). Clients pick them apart by hand, each in its own
 //! way: `$rid` and `$version` stay literal, `$rid` comes first, a method topic ends with it, and a status has three digits.
 
-use super::{UnknownTopic, query_value};
+use base::ids::IdentityId;
+
+use super::{UnknownTopic, identity_path, query_value};
 
 const TWIN_RESPONSE: &str = "$iothub/twin/res/";
 const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/?$version=";
@@ -69,6 +71,11 @@ impl<'a> ToDevice<'a> {
         let retry_after_seconds = number(query, "retry-after")?;
         Ok(Self::ProvisioningResponse { status, request_id, retry_after_seconds })
     }
+}
+
+/// Where an identity is sent messages, with their property bag.
+pub fn device_bound(identity: &IdentityId, bag: &str) -> String {
+    format!("{}/messages/devicebound/{bag}", identity_path(identity))
 }
 
 /// `{status}/?$rid={id}…` as status, request id and the whole query.

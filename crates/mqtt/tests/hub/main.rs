@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic at a surprise")]
 
 mod certificates;
+mod cloud_to_device;
 mod connect;
 mod direct_methods;
 mod ends;

@@ -13,6 +13,7 @@ use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
 use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 
+mod cloud_to_device;
 mod record;
 mod rules;
 

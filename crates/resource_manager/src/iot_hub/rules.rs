@@ -5,6 +5,7 @@ use base::{InstanceId, Timestamp, caps};
 use hub::HubSettings;
 use serde_json::{Map, Value, json};
 
+use super::cloud_to_device;
 use super::record::{Properties, Sku};
 use crate::error::Error;
 use crate::policy::{self, PolicyRequest};
@@ -80,6 +81,8 @@ pub(super) fn put(
     }
     let kept = old.map_or_else(HubSettings::default_policies, |old| old.policies.clone());
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
+    let sections = sections::put(&old_sections, &request.sections, &default_sections());
+    cloud_to_device::check(&sections)?;
     Ok(Properties {
         instance: old.map_or_else(new_instance, |old| old.instance.clone()),
         created: old.map_or(now, |old| old.created),
@@ -89,7 +92,7 @@ pub(super) fn put(
         retention_days,
         public_network_access: request.public_network_access,
         disable_local_auth: request.disable_local_auth.unwrap_or_default(),
-        sections: sections::put(&old_sections, &request.sections, &default_sections()),
+        sections,
     })
 }
 

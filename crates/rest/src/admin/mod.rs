@@ -19,6 +19,7 @@ use crate::wire::{Head, Refused, Request, Response};
 
 mod backup;
 mod events;
+mod messages;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,7 @@ impl Door for Admin {
             .on("GET", "/_twinhub/status", "Status_Get", status)
             .on("GET", "/_twinhub/instances", "Instances_List", instances)
             .on("GET", "/_twinhub/events", "Events_Read", events::get)
+            .on("POST", "/_twinhub/hubs/{hub}/devices/{id}/messages", "Message_Send", messages::send)
             .on("POST", "/_twinhub/backup", "Backup_Make", backup::make)
             .on("GET", "/_twinhub/clock", "Clock_Get", clock)
             .on("POST", "/_twinhub/clock", "Clock_Advance", advance_clock)

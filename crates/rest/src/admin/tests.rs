@@ -105,6 +105,40 @@ async fn the_clock_moves_only_on_a_server_that_was_started_for_it() {
 }
 
 #[tokio::test]
+async fn a_message_to_a_device_waits_in_its_queue() {
+    let test = TestAdmin::new(false).await;
+    let (system, device) = (access::Caller::system(), "dev1".parse().unwrap());
+    let spec = hub::device::DeviceSpec::new(device);
+    test.hub.put_device(&system, &spec, &base::IfMatch::Absent).await.unwrap();
+    let at = |hub: &str| format!("/_twinhub/hubs/{hub}/devices/dev1/messages");
+    let body = r#"{"body": "on", "messageId": "m", "ack": "full", "contentType": null, "properties": {"a": "b"},
+        "expiryTimeUtc": "1970-01-01T01:00:00Z"}"#;
+    assert_eq!(test.ask("POST", &at("hub"), "key", body).await.body_json()["sequenceNumber"], 1);
+    assert_eq!(test.ask("POST", &at("$default"), "key", r#"{"bodyBase64": "/w=="}"#).await.status, 200);
+    let received = test.hub.receive_message(&system, &spec.device_id).await.unwrap().unwrap();
+    let properties = &received.properties;
+    assert_eq!((&received.body[..], properties.message_id.as_deref()), (&b"on"[..], Some("m")));
+    assert_eq!(properties.to.as_deref(), Some("/devices/dev1/messages/devicebound"));
+    assert_eq!(properties.application, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(received.expires, Timestamp::from_unix_seconds(3600));
+    for (body, code) in [
+        (r#"{"body": "x", "bodyBase64": "eA=="}"#, "InvalidMessage"),
+        (r#"{"ack": "all"}"#, "InvalidMessage"),
+        (r#"{"expiryTimeUtc": "soon"}"#, "InvalidMessage"),
+        (r#"{"expiryTimeUtc": "1970-01-01T00:00:00Z"}"#, "InvalidMessageExpiryTime"),
+        (r#"{"text": "x"}"#, "InvalidMessage"),
+    ] {
+        assert_eq!(
+            test.ask("POST", &at("hub"), "key", body).await.body_json()["error"]["code"],
+            code,
+            "{body}"
+        );
+    }
+    assert_eq!(test.ask("POST", &at("other"), "key", "{}").await.status, 404);
+    assert_eq!(test.ask("POST", &at("hub"), "wrong", "{}").await.status, 401);
+}
+
+#[tokio::test]
 async fn metrics_of_one_name_share_their_help() {
     let answer = TestAdmin::new(false).await.ask("GET", "/metrics", "", "").await;
     let text = String::from_utf8(answer.body_bytes().to_vec()).unwrap();

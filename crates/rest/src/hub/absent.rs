@@ -13,7 +13,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         .lacks("POST", "/devices", "BulkRegistry_UpdateRegistry")
         .lacks("POST", "/devices/query", "Query_GetTwins")
         .lacks("POST", "/devices/{id}/applyConfigurationContent", "Configuration_ApplyOnEdgeDevice")
-        .lacks("DELETE", "/devices/{id}/commands", "CloudToDeviceMessages_PurgeCloudToDeviceMessageQueue")
         .lacks("GET", "/digitaltwins/{id}", "DigitalTwin_GetDigitalTwin")
         .lacks("PATCH", "/digitaltwins/{id}", "DigitalTwin_UpdateDigitalTwin")
         .lacks("POST", "/digitaltwins/{id}/commands/{commandName}", "DigitalTwin_InvokeRootLevelCommand")
@@ -30,17 +29,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         .lacks("POST", "/jobs/v2/{id}/cancel", "Jobs_CancelScheduledJob")
         .lacks("DELETE", "/jobs/{id}", "Jobs_CancelImportExportJob")
         .lacks("GET", "/jobs/{id}", "Jobs_GetImportExportJob")
-        .lacks("GET", "/messages/serviceBound/feedback", "CloudToDeviceMessages_ReceiveFeedbackNotification")
-        .lacks(
-            "DELETE",
-            "/messages/serviceBound/feedback/{lockToken}",
-            "CloudToDeviceMessages_CompleteFeedbackNotification",
-        )
-        .lacks(
-            "POST",
-            "/messages/serviceBound/feedback/{lockToken}/abandon",
-            "CloudToDeviceMessages_AbandonFeedbackNotification",
-        )
 }
 
 /// What devices ask of a hub over HTTPS (`iothub-device.md` §1, §3.6, §4.4, §7); the published lists leave it out.

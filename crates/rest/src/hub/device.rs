@@ -189,7 +189,7 @@ pub(super) struct ThumbprintBody<'a> {
 }
 
 impl<'a> From<&'a IdentityView> for DeviceBody<'a> {
-    fn from(IdentityView { identity, connection }: &'a IdentityView) -> Self {
+    fn from(IdentityView { identity, connection, messages }: &'a IdentityView) -> Self {
         Self {
             device_id: identity.id.device_id.as_str(),
             generation_id: &identity.generation_id,
@@ -200,7 +200,7 @@ impl<'a> From<&'a IdentityView> for DeviceBody<'a> {
             connection_state_updated_time: date(connection.state_updated_time),
             status_updated_time: date(identity.status_updated_time),
             last_activity_time: date(connection.last_activity_time),
-            cloud_to_device_message_count: 0,
+            cloud_to_device_message_count: *messages,
             authentication: AuthenticationBody::from(&identity.authentication),
             capabilities: Capabilities { iot_edge: identity.iot_edge },
             device_scope: identity.device_scope.as_deref(),

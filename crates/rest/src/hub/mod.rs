@@ -3,6 +3,7 @@
 //! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
 
 mod absent;
+mod cloud_to_device;
 mod device;
 mod device_message;
 mod digital_twin;
@@ -68,6 +69,7 @@ impl Door for HubDoor {
             .and(digital_twin::routes())
             .and(statistics::routes())
             .and(device_message::routes())
+            .and(cloud_to_device::routes())
             .and(absent::routes())
             .and(absent::device_routes())
             .and(websocket::routes())

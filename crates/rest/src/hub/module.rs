@@ -78,7 +78,7 @@ struct ModuleBody<'a> {
 }
 
 impl<'a> From<&'a IdentityView> for ModuleBody<'a> {
-    fn from(IdentityView { identity, connection }: &'a IdentityView) -> Self {
+    fn from(IdentityView { identity, connection, messages }: &'a IdentityView) -> Self {
         let IdentityId { device_id, .. } = &identity.id;
         Self {
             module_id: identity.id.module_key(),
@@ -89,7 +89,7 @@ impl<'a> From<&'a IdentityView> for ModuleBody<'a> {
             connection_state: connection_state(connection.connected),
             connection_state_updated_time: date(connection.state_updated_time),
             last_activity_time: date(connection.last_activity_time),
-            cloud_to_device_message_count: 0,
+            cloud_to_device_message_count: *messages,
             authentication: AuthenticationBody::from(&identity.authentication),
         }
     }

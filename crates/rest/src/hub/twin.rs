@@ -105,7 +105,7 @@ struct PropertiesBody {
 }
 
 impl<'a> TwinBody<'a> {
-    fn new(TwinView { twin, identity, connection }: &'a TwinView, etag: &'a str) -> Self {
+    fn new(TwinView { twin, identity, connection, messages }: &'a TwinView, etag: &'a str) -> Self {
         Self {
             device_id: twin.identity.device_id.as_str(),
             module_id: twin.identity.module_id.as_ref().map(base::ModuleId::as_str),
@@ -116,7 +116,7 @@ impl<'a> TwinBody<'a> {
             status_update_time: date(identity.status_updated_time),
             connection_state: connection_state(connection.connected),
             last_activity_time: date(connection.last_activity_time),
-            cloud_to_device_message_count: 0,
+            cloud_to_device_message_count: *messages,
             authentication_type: identity.authentication.type_name(),
             x509_thumbprint: ThumbprintBody::from(&identity.authentication),
             model_id: &twin.model_id,

@@ -111,6 +111,7 @@ async fn tell_everything(source: &Config) -> Result<File, Failure> {
         tasks: tasks.clone(),
         directory,
         refusals: Refusals::new(clock.clone()),
+        queue_depth: source.queue_depth,
         resource_manager: source.resource_manager.clone(),
         keys: None,
     })

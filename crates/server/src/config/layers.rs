@@ -183,6 +183,7 @@ impl Layers {
             hosts_file,
             ports,
             tls: self.tls()?,
+            queue_depth: self.queue_depth()?,
             resource_manager: self.resource_manager()?,
             log: self.text("log").to_owned(),
             log_format: self.log_format()?,
@@ -271,6 +272,14 @@ impl Layers {
             return Err(self.wrong("indexed_paths", most));
         }
         Ok(paths)
+    }
+
+    fn queue_depth(&self) -> Result<u32, ConfigError> {
+        const DEPTH: &str = "cloud_to_device_queue";
+        let depth: u32 = self.read(DEPTH)?;
+        let most = caps::CLOUD_TO_DEVICE_QUEUE_MAX;
+        let is_allowed = (1..=most).contains(&usize::try_from(depth).unwrap_or(usize::MAX));
+        if is_allowed { Ok(depth) } else { Err(self.wrong(DEPTH, format!("it lies between 1 and {most}"))) }
     }
 
     fn resource_manager(&self) -> Result<resource_manager::Settings, ConfigError> {

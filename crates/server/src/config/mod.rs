@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     /// The operator's own certificate and key, in PEM files.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Cloud-to-device messages that may wait for one device.
+    pub(crate) queue_depth: u32,
     pub(crate) resource_manager: resource_manager::Settings,
     pub(crate) log: String,
     pub(crate) log_format: Format,

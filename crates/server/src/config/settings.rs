@@ -68,6 +68,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("tls.certificate", "", "a PEM file with a certificate of your own, and its chain; needs tls.key"),
     setting("tls.key", "", "a PEM file with the key of tls.certificate"),
     setting(
+        "cloud_to_device_queue",
+        "50",
+        "messages that may wait for one device, at most 1000; Azure's number is 50",
+    ),
+    setting(
         "resource_manager.retry_after_seconds",
         "1",
         "what Retry-After of long-running operations says; Azure says 10",

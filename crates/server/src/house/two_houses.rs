@@ -62,6 +62,7 @@ impl Open {
             tasks: Tasks::new(),
             directory,
             refusals: Refusals::new(clock.clone()),
+            queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
             resource_manager: settings,
             keys: None,
         })

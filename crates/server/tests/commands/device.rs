@@ -271,6 +271,25 @@ fn a_body_comes_from_standard_input_and_has_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_device_waits_until_it_takes_it() {
+    let desk = Desk::new();
+    let made = desk.json(&["create", "lamp"]);
+    let said = desk.device(&["send", "lamp", "--to-device", "--body", "on", "--property", "a=b"]);
+    assert_eq!(said, "1 message waits in the queue of device lamp\n");
+    assert_eq!(desk.json(&["send", "lamp", "--to-device", "--count", "2"])["enqueued"], 2);
+    let complaint = desk.refused(&["send", "other", "--to-device"]);
+    assert!(complaint.contains("Device other not registered"), "{complaint}");
+    let mut lamp = desk.connect(&made).await;
+    lamp.subscribe("devices/lamp/messages/devicebound/#", Qos::AtLeastOnce).await.unwrap();
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        let message = lamp.next_publish().await.unwrap();
+        bodies.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+    assert_eq!(bodies, ["on", "{\"number\":1}", "{\"number\":2}"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_method_is_answered_by_the_device_and_its_absence_is_told() {
     let desk = std::sync::Arc::new(Desk::new());
     let made = desk.json(&["create", "dev1"]);

@@ -51,9 +51,9 @@ async fn what_serves_and_what_lies_on_the_disk_is_told() {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
     assert_eq!(told["hubs"][0]["devices"], 0);
-    assert!(
-        told["disk"]["recordsBytes"].as_u64().unwrap() > 0 && told["disk"]["freeBytes"].as_u64().unwrap() > 0
-    );
+    assert!(told["disk"]["freeBytes"].as_u64().unwrap() > 0);
+    let has_records_here = told["disk"]["recordsBytes"].as_u64().unwrap() > 0;
+    assert_ne!(has_records_here, test_postgres::is_asked_for(), "a database's bytes are not ours to count");
     assert_eq!((&told["events"]["parkedBytes"], &told["connections"]["mqtt"]), (&0.into(), &0.into()));
     let (_, text, _) = twinhub(data.path(), &["status"]);
     for part in ["ready         yes", "hub at ", ", 0 devices, 0 connected", "refused       nobody", " free"]

@@ -46,7 +46,16 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "/digitaltwins/dev1/components/thermostat1/commands/reboot", "{}"),
     ("GET", "/statistics/devices", ""),
     ("GET", "/statistics/service", ""),
+    ("DELETE", "/devices/dev1/commands", ""),
+    ("GET", "/messages/serviceBound/feedback", ""),
+    ("DELETE", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe", ""),
+    ("POST", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe/abandon", ""),
 ];
+
+/// Whether an operation is of the queue of messages to a device, or of feedback on them: none has an etag or a body.
+pub(super) fn is_of_messages(path: &str) -> bool {
+    path.ends_with("/commands") && !path.starts_with("/digitaltwins/") || path.starts_with("/messages/")
+}
 
 /// Throttles everything, once it is told to.
 #[derive(Default)]

@@ -14,8 +14,9 @@ async fn malformed_bodies_change_nothing() {
     let before = test.state().await;
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     // Those of digital twins take other bodies than objects.
-    let takes_an_object =
-        |method: &str, path: &str| !matches!(method, "GET" | "DELETE") && !path.starts_with("/digitaltwins");
+    let takes_an_object = |method: &str, path: &str| {
+        !matches!(method, "GET" | "DELETE") && !path.starts_with("/digitaltwins") && !is_of_messages(path)
+    };
     for (method, path, _) in OPERATIONS.iter().filter(|(method, path, _)| takes_an_object(method, path)) {
         for body in
             ["", "{", "[]", "1", "null", "\u{0}", deep.as_str(), "[null,null,null,null,null,null,null]"]

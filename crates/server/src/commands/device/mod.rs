@@ -6,6 +6,7 @@ mod fault;
 mod hub;
 mod identity;
 mod live;
+mod messages;
 mod next;
 mod registry;
 mod table;
@@ -66,7 +67,7 @@ enum DeviceCommand {
     Keys(KeysArgs),
     /// Print a shared access signature for the device, and nothing else.
     Sas(SasArgs),
-    /// Send messages as the device, over MQTT; done when each is acknowledged.
+    /// Send messages as the device, over MQTT, or to it; done when each is acknowledged.
     Send(SendArgs),
     /// Call a direct method of a connected device.
     Invoke(InvokeArgs),
@@ -136,6 +137,12 @@ struct SendArgs {
     /// [default: application/json where the body is JSON, else none]
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// Send to the device instead: the messages wait until it takes them
+    #[arg(long, conflicts_with = "module")]
+    to_device: bool,
+    /// Which ends of a message to the device are told: none, positive, negative or full
+    #[arg(long, value_name = "WHICH", requires = "to_device", value_parser = ["none", "positive", "negative", "full"])]
+    ack: Option<String>,
 }
 
 #[derive(Args)]
@@ -202,6 +209,7 @@ pub(crate) fn run(args: &DeviceArgs) -> Result<ExitCode, Failure> {
             DeviceCommand::Delete(args) => registry::delete(at, args).await,
             DeviceCommand::Keys(args) => registry::keys(at, args).await,
             DeviceCommand::Sas(args) => registry::sas(at, args).await,
+            DeviceCommand::Send(args) if args.to_device => messages::send(at, args).await,
             DeviceCommand::Send(args) => telemetry::send(at, args).await,
             DeviceCommand::Invoke(args) => live::invoke(at, args).await,
             DeviceCommand::Twin(args) => live::twin(at, args).await,

@@ -73,7 +73,7 @@ pub(super) async fn send(at: &At, args: &SendArgs) -> Result<(), Failure> {
 }
 
 /// The body, or standard input for `-`.
-fn read(given: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(given: &str) -> Result<Vec<u8>, Failure> {
     let mut body = given.as_bytes().to_vec();
     if given == "-" {
         body.clear();
