@@ -19,7 +19,7 @@ const DEFAULT: &str = "$default";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Message {
+struct Sent {
     /// Text; a body that is none comes as `bodyBase64`.
     body: Option<String>,
     body_base64: Option<String>,
@@ -44,7 +44,7 @@ pub(super) async fn send(door: Admin, (): (), request: Request) -> Response {
     let Ok(device_id) = request.param("id").parse() else {
         return error(400, "InvalidDeviceId", "That is no id of a device.");
     };
-    let message = request.json::<Message>().map_err(|why| why.to_string());
+    let message = request.json::<Sent>().map_err(|why| why.to_string());
     let message = message.and_then(|message| Ok((message.body()?, message.properties(&device_id)?)));
     let (body, properties) = match message {
         Ok(message) => message,
@@ -59,7 +59,7 @@ pub(super) async fn send(door: Admin, (): (), request: Request) -> Response {
     }
 }
 
-impl Message {
+impl Sent {
     fn body(&self) -> Result<Bytes, String> {
         match (&self.body, &self.body_base64) {
             (Some(_), Some(_)) => Err("Give body or bodyBase64, not both.".to_owned()),

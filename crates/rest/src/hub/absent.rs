@@ -34,17 +34,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
 /// What devices ask of a hub over HTTPS (`iothub-device.md` §1, §3.6, §4.4, §7); the published lists leave it out.
 pub(super) fn device_routes() -> Routes<HubDoor> {
     Routes::new()
-        .lacks("GET", "/devices/{id}/messages/deviceBound", "Device_ReceiveDeviceBoundNotification")
-        .lacks(
-            "DELETE",
-            "/devices/{id}/messages/deviceBound/{lockToken}",
-            "Device_CompleteDeviceBoundNotification",
-        )
-        .lacks(
-            "POST",
-            "/devices/{id}/messages/deviceBound/{lockToken}/abandon",
-            "Device_AbandonDeviceBoundNotification",
-        )
         .lacks("POST", "/devices/{id}/files", "Device_CreateFileUploadSasUri")
         .lacks("POST", "/devices/{id}/files/notifications", "Device_UpdateFileUploadStatus")
         .lacks("POST", "/devices/{id}/files/notifications/{correlationId}", "Device_UpdateFileUploadStatus")

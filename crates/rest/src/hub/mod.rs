@@ -5,6 +5,7 @@
 mod absent;
 mod cloud_to_device;
 mod device;
+mod device_bound;
 mod device_message;
 mod digital_twin;
 mod error;
@@ -69,6 +70,7 @@ impl Door for HubDoor {
             .and(digital_twin::routes())
             .and(statistics::routes())
             .and(device_message::routes())
+            .and(device_bound::routes())
             .and(cloud_to_device::routes())
             .and(absent::routes())
             .and(absent::device_routes())

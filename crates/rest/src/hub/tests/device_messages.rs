@@ -1,6 +1,8 @@
 //! Messages of devices and modules over HTTPS, by token and by certificate.
 
+use access::Caller;
 use base::Key;
+use hub::cloud_to_device::{Ack, Outcome, Properties};
 use hub::telemetry::headers::{self, Property};
 use serde_json::{Value, json};
 use store::Position;
@@ -133,4 +135,68 @@ async fn a_batch_arrives_as_a_whole_or_not_at_all() {
     send(json!([good])).await.refused(429, "ThrottlingException");
     test.limiter.0.store(false, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(messages(&test).await.len(), before);
+}
+
+#[tokio::test]
+async fn a_device_fetches_its_messages_one_by_one_and_says_what_became_of_each() {
+    let test = TestDoor::new().await;
+    let (device, module) =
+        (token(&test, "/devices/dev1").await, token(&test, "/devices/dev1/modules/mod1").await);
+    let ask = async |method: &str, path: &str| {
+        let path = format!("/devices/dev1/messages/deviceBound{path}");
+        test.ask(method, &path, "").with(device.clone()).send().await
+    };
+    ask("GET", "").await.status_is(204);
+    for body in ["one", "two"] {
+        let properties = Properties {
+            message_id: Some("m ü".into()),
+            content_type: Some("text/plain".into()),
+            ack: Some(Ack::Full),
+            application: vec![("room".into(), "north".into()), ("a b".into(), "x".into())],
+            ..Properties::default()
+        };
+        let (system, dev1) = (Caller::system(), "dev1".parse().unwrap());
+        test.hub.send_to_device(&system, &dev1, properties, body.into()).await.unwrap();
+    }
+    let first = ask("GET", "").await;
+    first.status_is(200);
+    assert_eq!(first.body_bytes(), "one");
+    for (name, value) in [
+        ("iothub-messageid", "m %C3%BC"),
+        ("iothub-sequencenumber", "1"),
+        ("iothub-enqueuedtime", "2026-01-02T03:04:05.1234567Z"),
+        ("iothub-expiry", "2026-01-02T04:04:05.1234567Z"),
+        ("iothub-deliverycount", "0"),
+        ("iothub-ack", "full"),
+        ("contenttype", "text/plain"),
+        ("iothub-app-room", "north"),
+    ] {
+        assert_eq!(first.header_value(name), Some(value), "{name}");
+    }
+    let held = |response: &crate::wire::Response| {
+        response.header_value("etag").unwrap().trim_matches('"').to_owned()
+    };
+    let second = ask("GET", "").await;
+    assert_eq!(second.body_bytes(), "two");
+    ask("GET", "").await.status_is(204);
+    ask("POST", &format!("/{}/abandon", held(&first))).await.status_is(204);
+    ask("DELETE", &format!("/{}", held(&first))).await.refused(412, "DeviceMessageLockLost");
+    let again = ask("GET", "").await;
+    assert_eq!(
+        (again.body_bytes().as_ref(), again.header_value("iothub-deliverycount")),
+        (&b"one"[..], Some("1"))
+    );
+    ask("DELETE", &format!("/{}", held(&again))).await.status_is(204);
+    let rejected = format!("/devices/dev1/messages/devicebound/{}", held(&second));
+    test.ask("DELETE", &rejected, "")
+        .with(device.clone())
+        .query("reject=true&api-version=2021-04-12")
+        .send()
+        .await
+        .status_is(204);
+    let told = test.hub.receive_feedback(&Caller::system()).await.unwrap().unwrap().told;
+    let outcomes: Vec<_> = told.iter().map(|told| told.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Success, Outcome::Rejected]);
+    let stranger = test.ask("GET", "/devices/dev1/messages/devicebound", "").with(module);
+    stranger.send().await.refused(401, "IotHubUnauthorizedAccess");
 }
