@@ -185,7 +185,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
                 ready!(Pin::new(stream).poll_read(cx, buffer))?;
             } else {
                 buffer.put_slice(&early.split_to(early.len().min(buffer.remaining())));
-                *early = only_if_any(std::mem::take(early));
             }
             // Frames become what they carry in the place where they were read to.
             let raw = &mut buffer.filled_mut()[before..];

@@ -5,6 +5,7 @@ use access::Permission;
 use super::fixture::*;
 use crate::hub::HubDoor;
 use crate::router::{Door, RouteInfo};
+use crate::websocket;
 
 #[tokio::test]
 async fn an_api_version_is_a_date_whichever() {
@@ -33,9 +34,9 @@ async fn unknown_paths_methods_and_hubs_are_refused_and_at_a_foreign_host_the_de
     at("other.azure-devices.net").await.status_is(200);
 }
 
-/// Those are not in the published list, and take other credentials: `device_messages` tries them.
+/// Those are not in the published list, and take other credentials: `device_messages` tries them, and `tests/hosts.rs` a WebSocket.
 fn is_for_devices(route: &RouteInfo) -> bool {
-    route.permission == Some(Permission::DeviceConnect)
+    route.permission == Some(Permission::DeviceConnect) || route.operation == websocket::OPERATION
 }
 
 #[test]

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use super::super::ProvisioningDoor;
 use super::fixture::*;
 use crate::router::{Door, RouteInfo};
+use crate::websocket;
 use entrance::Peer;
 
 /// Every operation with a path that would work for the owner.
 fn operations() -> Vec<(RouteInfo, String)> {
-    let of_back_ends = |route: &RouteInfo| !route.operation.starts_with("RuntimeRegistration_");
+    let of_back_ends = |route: &RouteInfo| {
+        !route.operation.starts_with("RuntimeRegistration_") && route.operation != websocket::OPERATION
+    };
     let path = |route: RouteInfo| {
         let id = match (route.method, route.template) {
             (_, template) if template.starts_with("/enrollmentGroups") => "group",
