@@ -1,5 +1,5 @@
 //! The server is killed with SIGKILL in the middle of writes, again and again, on one data directory or one database, and the database
-//! too. Whatever was acknowledged before a kill must be there after it: telemetry (PUBACK), device twins and registered devices (200).
+//! too. Whatever was acknowledged before a kill must be there after it: telemetry (PUBACK), device twins, registered devices and cloud-to-device messages (200).
 
 #![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base::{Clock, Key, sas};
 use deadline::Deadline;
+use mqtt::codec::Qos;
 use serde_json::{Value, json};
 use server::client::{ClientError, Https, Login, MqttClient, Refusal, Trust};
 use test_postgres::Signal;
@@ -22,6 +23,8 @@ const KILLS: usize = 50;
 /// On a database, whose next server waits until the killed one's lease is over.
 const KILLS_ON_DATABASE: usize = 6;
 const DEVICES: usize = 4;
+/// The device that is sent messages, and takes them.
+const LISTENER: &str = "listener";
 /// A server is killed so long after it has acknowledged something of each kind.
 const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
 /// Every life acknowledges something by then.
@@ -111,6 +114,9 @@ struct Acknowledged {
     /// The highest desired value of each device that was answered with 200.
     desired: BTreeMap<String, u64>,
     devices: BTreeSet<String>,
+    /// Messages to the listener that were answered with 200, and what each of its connections received.
+    sent: BTreeSet<u64>,
+    received: Vec<Vec<u64>>,
 }
 
 type Ledger = Arc<Mutex<Acknowledged>>;
@@ -180,14 +186,18 @@ impl Writer {
         tokio::time::sleep(time).await;
     }
 
-    /// Sends numbered messages one after another, writing down each that was acknowledged.
-    async fn telemetry(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
+    async fn connect(&self, server: &Server, id: &str) -> Result<MqttClient, ClientError> {
         let host = server.variable("IOTHUB_HOSTNAME");
         let until = Clock::system().now().plus(Duration::from_secs(3600));
         let password = sas::build(&format!("{host}/devices/{id}"), &self.key, until, None);
         let user_name = format!("{host}/{id}/?api-version=2021-04-12");
         let login = Login { client_id: id, user_name: &user_name, password: &password, clean_session: true };
-        let mut client = MqttClient::connect(&self.trust, &server.address, 8883, &login).await?;
+        MqttClient::connect(&self.trust, &server.address, 8883, &login).await
+    }
+
+    /// Sends numbered messages one after another, writing down each that was acknowledged.
+    async fn telemetry(&self, server: &Server, id: &str, from: u64) -> Result<(), ClientError> {
+        let mut client = self.connect(server, id).await?;
         for number in from.. {
             client
                 .publish(&format!("devices/{id}/messages/events/"), json!({"n": number}).to_string())
@@ -205,6 +215,46 @@ impl Writer {
             self.ledger.lock().unwrap().desired.insert(id.to_owned(), number);
         }
         Ok(())
+    }
+
+    /// Sends numbered messages to the listener, and waits where its queue is full.
+    async fn messages(&self, server: &Server, directory: &Path, from: u64) -> Result<(), ClientError> {
+        let key = std::fs::read_to_string(directory.join("admin.key")).unwrap();
+        let authorization = format!("Bearer {}", key.trim());
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let path = format!("/_twinhub/hubs/$default/devices/{LISTENER}/messages");
+        let url = format!("https://{}:8443{path}", server.address);
+        let mut number = from;
+        loop {
+            let body = json!({"body": number.to_string()}).to_string();
+            let status = self.https.send("POST", &url, &headers, body).await?.status;
+            if status.is_success() {
+                self.ledger.lock().unwrap().sent.insert(number);
+            } else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // A full queue has not kept it; of any other refusal that is not known.
+            if status.as_u16() != 403 {
+                number += 1;
+            }
+        }
+    }
+
+    async fn listener(&self, server: &Server) -> Result<MqttClient, ClientError> {
+        let mut client = self.connect(server, LISTENER).await?;
+        client.subscribe(&format!("devices/{LISTENER}/messages/devicebound/#"), Qos::AtLeastOnce).await?;
+        Ok(client)
+    }
+
+    /// Takes messages as they come.
+    async fn receptions(&self, server: &Server) -> Result<(), ClientError> {
+        let mut client = self.listener(server).await?;
+        self.ledger.lock().unwrap().received.push(Vec::new());
+        loop {
+            let message = client.next_publish().await?;
+            let number = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
+            self.ledger.lock().unwrap().received.last_mut().unwrap().push(number);
+        }
     }
 
     /// Registers device after device.
@@ -286,6 +336,7 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
         writer.send(&server, "PUT", &format!("/devices/{id}"), &writer.device(id)).await.unwrap();
         writer.ledger.lock().unwrap().devices.insert(id.clone());
     }
+    writer.send(&server, "PUT", &format!("/devices/{LISTENER}"), &writer.device(LISTENER)).await.unwrap();
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     for life in 0..kills {
@@ -301,7 +352,12 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
                 a.and(b)
             });
             let devices = futures_util::future::join_all(devices);
-            tokio::join!(devices, writer.registrations(&server, life))
+            tokio::join!(
+                devices,
+                writer.registrations(&server, life),
+                writer.messages(&server, directory.path(), from),
+                writer.receptions(&server),
+            )
         };
         let blow = database.filter(|_| life % 2 == 0);
         let is_over = tokio::sync::Notify::new();
@@ -330,7 +386,33 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
     check(&writer, &server, directory.path(), kills).await;
 }
 
+/// Takes what is left in the queue; then nothing comes to whoever comes next.
+async fn take_the_rest(writer: &Writer, server: &Server) {
+    let is_empty = async {
+        loop {
+            let path = format!("/devices/{LISTENER}");
+            let listener = writer.send(server, "GET", &path, &Value::Null).await.unwrap();
+            if listener["cloudToDeviceMessageCount"] == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let taken = tokio::time::timeout(LIFE_MAX, async {
+        tokio::select! {
+            _ = writer.receptions(server) => panic!("the listener's connection ended"),
+            () = is_empty => {}
+        }
+    });
+    taken.await.expect("the queue is emptied");
+    let mut next = writer.listener(server).await.unwrap();
+    next.publish(&format!("devices/{LISTENER}/messages/events/"), "{}").await.unwrap();
+    let more = tokio::time::timeout(Duration::ZERO, next.next_publish()).await;
+    assert!(more.is_err(), "what was completed came again: {more:?}");
+}
+
 async fn check(writer: &Writer, server: &Server, directory: &Path, kills: usize) {
+    take_the_rest(writer, server).await;
     let ledger = std::mem::take(&mut *writer.ledger.lock().unwrap());
     let counts = (ledger.messages.len(), ledger.desired.len(), ledger.devices.len());
     println!("{} messages, {} twins, {} devices were acknowledged", counts.0, counts.1, counts.2);
@@ -338,6 +420,16 @@ async fn check(writer: &Writer, server: &Server, directory: &Path, kills: usize)
         counts.0 > kills && counts.1 == DEVICES && counts.2 > kills,
         "too little was written to mean anything"
     );
+
+    let received: BTreeSet<_> = ledger.received.iter().flatten().collect();
+    println!("{} messages to a device were acknowledged, {} received", ledger.sent.len(), received.len());
+    let lost: Vec<_> = ledger.sent.iter().filter(|number| !received.contains(number)).collect();
+    assert!(lost.is_empty() && !ledger.sent.is_empty(), "acknowledged and never delivered: {lost:?}");
+    for connection in &ledger.received {
+        // What was given up while it was under way may have come between later ones.
+        let in_order: Vec<_> = connection.iter().filter(|number| ledger.sent.contains(number)).collect();
+        assert!(in_order.is_sorted_by(|one, next| one < next), "out of order, or twice: {in_order:?}");
+    }
 
     let mut stored = BTreeMap::new();
     for line in run(directory, &["events", "--from", "earliest", "--json"]).lines() {

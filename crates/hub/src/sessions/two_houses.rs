@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::ids::IdentityId;
 use base::tasks::Tasks;
-use base::{Elapsed, IfMatch, InstanceId, Secret, caps};
+use base::{DeviceId, Elapsed, IfMatch, InstanceId, Secret, caps};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use store::sessions::Node;
 use store::{Durability, Location, Options, Store};
 
 use crate::bus::{Address, Answering, Bus, CloseReason, Delivery, InProcess, Recipient, Reply, Unreachable};
+use crate::cloud_to_device::{Ack, Outcome, Properties};
 use crate::device::{DeviceSpec, Status};
 use crate::direct_method::MethodRequest;
 use crate::testing::{TestHub, context_on, next_command, settings, system, within};
@@ -233,6 +234,49 @@ async fn many_connections_to_both_houses_leave_one() {
         let open: Vec<_> = open.map(Session::epoch).collect();
         assert_eq!(open, [sessions.iter().map(Session::epoch).max().unwrap()]);
         assert!(houses.connected("dev1").await);
+    }
+}
+
+#[tokio::test]
+async fn a_message_reaches_the_device_whichever_house_it_is_sent_to_and_ends_once() {
+    for houses in Houses::all().await {
+        let [one, two] = &houses.both;
+        let dev1: DeviceId = "dev1".parse().unwrap();
+        let send = async |hub: &TestHub| {
+            let properties = Properties { ack: Some(Ack::Full), ..Properties::default() };
+            within(hub.send_to_device(&system(), &dev1, properties, Bytes::from("x"))).await.unwrap()
+        };
+        let waiting = async |session: &Session, under_way: Vec<u64>| {
+            let found = within(session.waiting_messages(under_way)).await.unwrap();
+            found.iter().map(|message| message.sequence).collect::<Vec<_>>()
+        };
+        let first = houses.connect(1, "dev1").await;
+        first.listen_to_messages(true);
+        assert_eq!(next_command(&first).await, Command::MessagesWaiting);
+        for (hub, sequence) in [(one, 1), (two, 2)] {
+            assert_eq!(send(hub).await, sequence);
+            assert_eq!(next_command(&first).await, Command::MessagesWaiting);
+        }
+        assert_eq!(waiting(&first, vec![]).await, [1, 2]);
+        within(first.complete_messages(vec![1])).await.unwrap();
+        let second = houses.connect(0, "dev1").await;
+        assert!(within(first.complete_messages(vec![2])).await.is_err(), "its successor has it");
+        second.listen_to_messages(true);
+        assert_eq!(waiting(&second, vec![]).await, [2]);
+        send(two).await;
+        one.clock.advance(Duration::from_hours(1));
+        let (a, b) =
+            within(async { tokio::join!(one.hubs.do_what_is_due(), two.hubs.do_what_is_due()) }).await;
+        assert_eq!((a, b), (Ok(()), Ok(())));
+        assert_eq!(waiting(&second, vec![]).await, Vec::<u64>::new());
+        let told = two.receive_feedback(&system()).await.unwrap().unwrap().told;
+        let outcomes: Vec<_> = told.iter().map(|told| told.outcome).collect();
+        // That of the first is an hour old by now.
+        assert!(
+            outcomes.ends_with(&[Outcome::Expired, Outcome::Expired]) && outcomes.len() <= 3,
+            "{outcomes:?}"
+        );
+        assert_eq!(one.get_device(&system(), &dev1).await.unwrap().messages, 0);
     }
 }
 
