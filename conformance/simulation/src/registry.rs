@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Caller;
-use base::IfMatch;
 use base::ids::IdentityId;
+use base::{Elapsed, IfMatch};
 use fastrand::Rng;
 use hub::Error;
 use hub::device::{DeviceSpec, ModuleSpec};
@@ -105,10 +106,10 @@ async fn write(world: &World, name: &str, register: &Shared, (etag, _): (u64, i6
 /// Makes and deletes one device or module, alone; gives whether it is there in the end, where that is known.
 pub(crate) async fn come_and_go(world: Arc<World>, name: String) {
     let mut rng = world.fork();
-    let mut may_be = BTreeSet::from([false]);
+    let mut believed = Believed { may_be: BTreeSet::from([false]), late: Vec::new() };
     while !world.is_over() {
         world.pause(&mut rng, 600).await;
-        may_be = one_turn(&world, &name, &mut rng, may_be).await;
+        one_turn(&world, &name, &mut rng, &mut believed).await;
     }
 }
 
@@ -138,7 +139,17 @@ async fn look(house: &House, id: &IdentityId) -> Result<(), Error> {
     }
 }
 
-async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<bool>) -> BTreeSet<bool> {
+/// Whether something may be there, as far as one who makes and deletes it alone can know.
+struct Believed {
+    may_be: BTreeSet<bool>,
+    /// What a house that was cut off may still do to it, until that is over.
+    late: Vec<(Elapsed, bool)>,
+}
+
+/// Longer than a house hangs on.
+const LATE_MAX: Duration = Duration::from_secs(20);
+
+async fn one_turn(world: &World, name: &str, rng: &mut Rng, believed: &mut Believed) {
     let id = identity(name);
     let (is, becomes, outcome) = match rng.u8(0..3) {
         0 => {
@@ -154,13 +165,18 @@ async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<boo
             (true, true, read.await)
         }
     };
+    let now = world.clock.elapsed();
+    believed.late.retain(|(until, _)| *until > now);
+    let late = believed.late.iter().map(|(_, becomes)| *becomes);
+    let may_be: BTreeSet<bool> = believed.may_be.iter().copied().chain(late.clone()).collect();
     let told = |found: bool, now: bool| {
         if !may_be.contains(&found) {
             world.fail(format!("{name} was told to be there: {found}, which cannot be"));
         }
         BTreeSet::from([now])
     };
-    match outcome {
+    let is_cut = matches!(outcome, Outcome::Cut);
+    believed.may_be = match outcome {
         Outcome::Answered(Ok(())) => told(is, becomes),
         Outcome::Answered(Err(Error::DeviceAlreadyExists(_) | Error::ModuleAlreadyExistsOnDevice { .. })) => {
             told(true, true)
@@ -168,7 +184,10 @@ async fn one_turn(world: &World, name: &str, rng: &mut Rng, may_be: BTreeSet<boo
         Outcome::Answered(Err(Error::DeviceNotFound(_) | Error::ModuleNotFound { .. })) => told(false, false),
         Outcome::Answered(Err(_)) | Outcome::Cut => {
             let changed = may_be.contains(&is).then_some(becomes);
-            may_be.into_iter().chain(changed).collect()
+            may_be.iter().copied().chain(changed).collect()
         }
+    };
+    if is_cut && is != becomes {
+        believed.late.push((now.plus(LATE_MAX), becomes));
     }
 }

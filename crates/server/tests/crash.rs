@@ -345,7 +345,7 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
         let mut random = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(life as u64);
         random ^= random >> 33;
         let millis = LIFE_MILLIS.start + random % (LIFE_MILLIS.end - LIFE_MILLIS.start);
-        let work = async {
+        let work = Box::pin(async {
             let devices = ids.iter().map(|id| async {
                 let (a, b) =
                     tokio::join!(writer.telemetry(&server, id, from), writer.patches(&server, id, from));
@@ -358,7 +358,7 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
                 writer.messages(&server, directory.path(), from),
                 writer.receptions(&server),
             )
-        };
+        });
         let blow = database.filter(|_| life % 2 == 0);
         let is_over = tokio::sync::Notify::new();
         let fate = async {
@@ -383,7 +383,7 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
             server = Server::start(directory.path(), store);
         }
     }
-    check(&writer, &server, directory.path(), kills).await;
+    Box::pin(check(&writer, &server, directory.path(), kills)).await;
 }
 
 /// Takes what is left in the queue; then nothing comes to whoever comes next.
@@ -412,7 +412,7 @@ async fn take_the_rest(writer: &Writer, server: &Server) {
 }
 
 async fn check(writer: &Writer, server: &Server, directory: &Path, kills: usize) {
-    take_the_rest(writer, server).await;
+    Box::pin(take_the_rest(writer, server)).await;
     let ledger = std::mem::take(&mut *writer.ledger.lock().unwrap());
     let counts = (ledger.messages.len(), ledger.desired.len(), ledger.devices.len());
     println!("{} messages, {} twins, {} devices were acknowledged", counts.0, counts.1, counts.2);
