@@ -6,6 +6,7 @@ use std::sync::Arc;
 use access::Caller;
 use bytes::Bytes;
 use fastrand::Rng;
+use hub::cloud_to_device::{Properties, Settlement};
 use hub::direct_method::MethodRequest;
 use hub::{Command, DeviceAuthentication, Session};
 use parking_lot::Mutex;
@@ -26,8 +27,19 @@ pub(crate) struct Told {
     methods: BTreeMap<u64, Vec<u64>>,
     /// How many calls were answered by a device.
     answered: u64,
+    mail: Mail,
     /// Sessions that are still open at the end.
     open: Vec<(String, Connection)>,
+}
+
+/// Cloud-to-device messages by number, each to whom it went.
+#[derive(Default)]
+struct Mail {
+    sent: BTreeMap<u64, String>,
+    /// Nobody knows whether they were taken.
+    perhaps_sent: BTreeSet<u64>,
+    completed: BTreeSet<u64>,
+    perhaps_completed: BTreeSet<u64>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Told>>;
@@ -36,6 +48,8 @@ pub(crate) type Shared = Arc<Mutex<Told>>;
 struct Connection {
     session: Session,
     house: u32,
+    /// Messages that it was given and has not completed: by their place in the queue, their numbers.
+    under_way: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Connection {
@@ -65,8 +79,44 @@ impl Connection {
         session.hub().complete_method(session, request_id, 200, answer);
     }
 
+    /// Takes messages, none of which was completed before; completes what it has, or leaves it.
+    async fn receive(&self, world: &World, completes: bool, told: &Shared) {
+        let Some(house) = world.house_on(self.house) else { return };
+        let epoch = self.session.epoch();
+        let known: Vec<u64> = self.under_way.lock().keys().copied().collect();
+        let looking = self.session.waiting_messages(known);
+        let found = world.ask_this(&house, format!("look for messages as {epoch}"), async |_| looking.await);
+        for message in found.await.ok().unwrap_or_default() {
+            let number = serde_json::from_slice(&message.body).unwrap_or_default();
+            if told.lock().mail.completed.contains(&number) {
+                world.fail(format!("message {number} came to epoch {epoch} after it was completed"));
+            }
+            if self.under_way.lock().insert(message.sequence, number).is_some() {
+                world.fail(format!("message {number} came to epoch {epoch} twice"));
+            }
+        }
+        if completes {
+            self.complete(world, &house, told).await;
+        }
+    }
+
+    async fn complete(&self, world: &World, house: &Arc<crate::house::House>, told: &Shared) {
+        let under_way = std::mem::take(&mut *self.under_way.lock());
+        if under_way.is_empty() {
+            return;
+        }
+        let (sequences, numbers): (Vec<u64>, Vec<u64>) = under_way.into_iter().unzip();
+        told.lock().mail.perhaps_completed.extend(&numbers);
+        let completing = self.session.complete_messages(sequences);
+        let what = format!("complete {numbers:?}");
+        if world.ask_this(house, what, async |_| completing.await).await.ok().is_some() {
+            told.lock().mail.completed.extend(numbers);
+        }
+    }
+
     /// Waits, and does what it is asked for meanwhile.
     async fn listen(&self, world: &World, rng: &mut Rng, told: &Shared) {
+        let completes = rng.u8(0..3) > 0;
         let pause = world.pause(rng, 500);
         tokio::pin!(pause);
         loop {
@@ -75,6 +125,7 @@ impl Connection {
                 () = &mut pause => return,
                 command = self.session.next_command() => match command {
                     Command::Close(_) => return,
+                    Command::MessagesWaiting => self.receive(world, completes, told).await,
                     command => self.obey(world, command, told),
                 },
             }
@@ -113,6 +164,28 @@ pub(crate) async fn call(world: Arc<World>, name: String, told: Shared) {
     }
 }
 
+/// Sends numbered messages to a device, whether it is there or not.
+pub(crate) async fn mail(world: Arc<World>, name: String, told: Shared) {
+    let mut rng = world.fork();
+    let mut number = rng.u64(..) >> 32 << 16;
+    while !world.is_over() {
+        world.pause(&mut rng, 2_000).await;
+        number += 1;
+        let sent = world.ask(format!("mail {number} to {name}"), async |house| {
+            let device = identity(&name).device_id;
+            let body = Bytes::from(number.to_string());
+            house.hub().send_to_device(&Caller::system(), &device, Properties::default(), body).await
+        });
+        let outcome = sent.await;
+        let mail = &mut told.lock().mail;
+        match outcome {
+            Outcome::Answered(Ok(_)) => drop(mail.sent.insert(number, name.clone())),
+            Outcome::Answered(Err(hub::Error::DeviceMaximumQueueDepthExceeded(_))) => {}
+            Outcome::Answered(Err(_)) | Outcome::Cut => drop(mail.perhaps_sent.insert(number)),
+        }
+    }
+}
+
 /// One who connects under a name that others use too.
 pub(crate) async fn connect(world: Arc<World>, name: String, told: Shared) {
     let mut rng = world.fork();
@@ -146,7 +219,9 @@ async fn open(world: &World, name: &str, told: &Shared) -> Option<Connection> {
         };
         let session = hub.open_session(authentication, None).await?;
         session.listen_to_methods(true);
-        Ok::<_, hub::Error>(Connection { session, house: house.number() })
+        session.listen_to_messages(true);
+        let under_way = Mutex::default();
+        Ok::<_, hub::Error>(Connection { session, house: house.number(), under_way })
     });
     let connection = opened.await.ok()?;
     let session = &connection.session;
@@ -224,5 +299,64 @@ pub(crate) async fn check_sessions(world: &World, told: &Shared) {
         if owner.map(|owner| owner.epoch) != Some(epoch) {
             world.fail(format!("{name} is connected under epoch {epoch}, and its owner is {owner:?}"));
         }
+    }
+}
+
+/// At rest every message that was taken is in its device's queue, or was completed; once it was, it is not.
+pub(crate) async fn check_mail(world: &World, told: &Shared, names: &[&str]) {
+    let mail = std::mem::take(&mut told.lock().mail);
+    let mut left = BTreeMap::new();
+    for name in names {
+        let numbers = take_the_rest(world, name).await;
+        let device = world.insist(format!("read {name}"), async |house| {
+            house.hub().get_device(&Caller::system(), &identity(name).device_id).await
+        });
+        let counted = device.await.messages;
+        if counted > 0 {
+            world.fail(format!("{counted} messages are counted in the empty queue of {name}"));
+        }
+        left.extend(numbers.into_iter().map(|number| (number, (*name).to_owned())));
+    }
+    for (number, name) in &mail.sent {
+        let is_done = mail.completed.contains(number) || mail.perhaps_completed.contains(number);
+        if left.get(number) != Some(name) && !is_done {
+            world.fail(format!("message {number} to {name} was taken and is nowhere"));
+        }
+    }
+    for number in left.keys() {
+        if mail.completed.contains(number) {
+            world.fail(format!("message {number} was completed and is there"));
+        }
+        if !mail.sent.contains_key(number) && !mail.perhaps_sent.contains(number) {
+            world.fail(format!("message {number} was never sent"));
+        }
+    }
+    world.note(&format!(
+        "{} messages to devices, {} completed, {} left",
+        mail.sent.len(),
+        mail.completed.len(),
+        left.len()
+    ));
+}
+
+/// Completes what is in a queue, and gives the numbers.
+async fn take_the_rest(world: &World, name: &str) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    loop {
+        let received = world.insist(format!("receive for {name}"), async |house| {
+            house.hub().receive_message(&Caller::system(), &identity(name).device_id).await
+        });
+        let Some(received) = received.await else { return numbers };
+        numbers.push(serde_json::from_slice(&received.body).unwrap_or_default());
+        let Some(token) = received.lock_token else { return numbers };
+        world
+            .insist(format!("settle for {name}"), async |house| {
+                let device = identity(name).device_id;
+                let settled =
+                    house.hub().settle_message(&Caller::system(), &device, token, Settlement::Complete).await;
+                // By a try of which nobody knew.
+                if settled == Err(hub::Error::DeviceMessageLockLost) { Ok(()) } else { settled }
+            })
+            .await;
     }
 }

@@ -126,6 +126,7 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
             actors.spawn_local(connections::connect(w(), name.to_owned(), Arc::clone(&told)));
         }
         actors.spawn_local(connections::call(w(), name.to_owned(), Arc::clone(&told)));
+        actors.spawn_local(connections::mail(w(), name.to_owned(), Arc::clone(&told)));
     }
     for number in 0..6 {
         actors.spawn_local(graph::change_twin(w(), format!("room{number}"), Arc::clone(&committed)));
@@ -155,6 +156,7 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
         registry::read(world, name, register).await;
     }
     connections::check_sessions(world, &told).await;
+    connections::check_mail(world, &told, &IDENTITIES).await;
     connections::check_telemetry(world, &told, &telemetry(world).await);
     graph::check(world, &committed, &changes(world).await);
     counters::check(world, &added).await;

@@ -42,7 +42,7 @@ impl Hub {
         if filters.iter().map(|(filter, _)| filter.len()).sum::<usize>() > caps::SUBSCRIPTION_BYTES_MAX {
             return Err(Error::invalid("The subscriptions are too long."));
         }
-        let leave = session.leave_to_write().ok_or(Error::DeviceConnectionClosedRemotely)?;
+        let leave = session.leave_to_work().ok_or(Error::DeviceConnectionClosedRemotely)?;
         let id = session.identity().clone();
         let subscription = Subscription { instance: self.instance().clone(), id, filters };
         let mut batch = Batch::default();
@@ -60,7 +60,7 @@ impl Hub {
 
     /// Refused like [`Self::store_filters`].
     pub async fn remove_filters(&self, session: &Session) -> Result<(), Error> {
-        let _leave = session.leave_to_write().ok_or(Error::DeviceConnectionClosedRemotely)?;
+        let _leave = session.leave_to_work().ok_or(Error::DeviceConnectionClosedRemotely)?;
         let mut batch = Batch::default();
         batch.remove::<Subscription>(identity_key(self.instance(), session.identity()));
         Ok(self.store().commit(batch).await.map(drop)?)

@@ -19,13 +19,18 @@ impl Session {
         self.mailbox().listen_to_messages(listens && self.identity().module_id.is_none());
     }
 
-    /// Messages that wait and are not among those under way, in their order; at most as many as may be under way besides.
+    /// Messages that wait and are not among those under way, in their order; at most as many as may be under way besides. None is
+    /// given to a session that was closed or displaced: its successor may have completed it meanwhile.
     pub fn waiting_messages(
         &self,
         under_way: Vec<u64>,
     ) -> impl Future<Output = Result<Vec<Received>, Error>> + Send + 'static {
-        let (hub, id) = (self.hub().clone(), self.identity().clone());
-        async move { hub.waiting_messages(&id, &under_way).await }
+        let (hub, id, leave) = (self.hub().clone(), self.identity().clone(), self.leave_to_work());
+        async move {
+            // Until the messages are given, so that a successor begins after that.
+            let _leave = leave.ok_or(Error::DeviceConnectionClosedRemotely)?;
+            hub.waiting_messages(&id, &under_way).await
+        }
     }
 
     /// The device has these messages for good. Nothing is completed for a session that was closed or displaced: its successor has them
@@ -34,7 +39,7 @@ impl Session {
         &self,
         sequences: Vec<u64>,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        let (hub, id, leave) = (self.hub().clone(), self.identity().clone(), self.leave_to_write());
+        let (hub, id, leave) = (self.hub().clone(), self.identity().clone(), self.leave_to_work());
         self.touch();
         async move {
             let leave = leave.ok_or(Error::DeviceConnectionClosedRemotely)?;

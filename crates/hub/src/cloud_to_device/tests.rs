@@ -205,6 +205,8 @@ async fn a_connection_that_listens_has_the_queue_and_its_successor_has_anew_what
         Err(Error::DeviceConnectionClosedRemotely),
         "the successor has it already"
     );
+    let displaced = session.waiting_messages(vec![]).await;
+    assert_eq!(displaced, Err(Error::DeviceConnectionClosedRemotely), "it may be completed by now");
     successor.listen_to_messages(true);
     assert_eq!(sequences(successor.waiting_messages(vec![]).await.unwrap()), [1]);
     successor.listen_to_messages(false);

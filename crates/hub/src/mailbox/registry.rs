@@ -179,9 +179,9 @@ impl Mailboxes {
         }
     }
 
-    /// Leave to write something of a session that a successor reads. `None`: the session is not, or no longer, the one in place.
+    /// Leave to do something of a session that must be over before a successor begins. `None`: it is not, or no longer, the one in place.
     /// Whoever takes over waits until the leave is given back.
-    pub(crate) fn leave_to_write(&self, mailbox: &Mailbox) -> Option<UnderWay> {
+    pub(crate) fn leave_to_work(&self, mailbox: &Mailbox) -> Option<UnderWay> {
         let id = &mailbox.id;
         let mut state = self.0.state.lock();
         let is_in_place = state.live.get(id).is_some_and(|live| live.epoch == mailbox.epoch);

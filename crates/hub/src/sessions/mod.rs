@@ -204,9 +204,10 @@ impl Session {
         self.mailbox.answer_method(request_id, answer)
     }
 
-    /// Leave to write what a successor reads. `None`: there is a successor already, or the session was closed.
-    pub(crate) fn leave_to_write(&self) -> Option<UnderWay> {
-        self.hub.mailboxes().leave_to_write(&self.mailbox)
+    /// Leave to do what must be over before a successor begins: to write what it reads, to take what it takes. `None`: there is a
+    /// successor already, or the session was closed.
+    pub(crate) fn leave_to_work(&self) -> Option<UnderWay> {
+        self.hub.mailboxes().leave_to_work(&self.mailbox)
     }
 }
 

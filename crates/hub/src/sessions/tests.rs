@@ -123,7 +123,7 @@ async fn a_displaced_connection_does_not_change_the_filters_of_its_successor() {
 async fn a_successor_comes_in_behind_what_was_being_stored_when_it_came() {
     let hub = TestHub::with_device("dev1").await;
     let old = hub.connect("dev1").await;
-    let under_way = old.leave_to_write().unwrap();
+    let under_way = old.leave_to_work().unwrap();
     let mut successors = Box::pin(async { tokio::join!(hub.connect("dev1"), hub.connect("dev1")) });
     for _ in 0..3 {
         assert!(successors.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -136,7 +136,7 @@ async fn a_successor_comes_in_behind_what_was_being_stored_when_it_came() {
     let (second, third) = crate::testing::within(successors).await;
     assert_eq!(hub.stored_filters(&third).await, Ok(Some(filters)));
     assert_eq!(next_command(&second).await, Command::Close(CloseReason::TakenOver));
-    assert!(old.leave_to_write().is_none());
+    assert!(old.leave_to_work().is_none());
 }
 
 #[tokio::test]

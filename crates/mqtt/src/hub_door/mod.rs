@@ -240,13 +240,14 @@ impl State {
         if let Poll::Ready(settled) = self.owed.poll_settle(cx, link.out()) {
             return Poll::Ready(settled.map(|()| Woken::Moved).map_err(End::from));
         }
+        if let Poll::Ready(command) = session.poll_command(cx, !link.is_clogged()) {
+            return Poll::Ready(Ok(Woken::Command(command)));
+        }
+        // Behind the commands: one that closes the session says why, and a closed one is given no messages.
         if !link.is_clogged()
             && let Poll::Ready(found) = self.poll_inbox(cx, session)
         {
             return Poll::Ready(found.map(Woken::Messages).map_err(End::from));
-        }
-        if let Poll::Ready(command) = session.poll_command(cx, !link.is_clogged()) {
-            return Poll::Ready(Ok(Woken::Command(command)));
         }
         let may_read = self.may_take(link);
         link.poll(cx, may_read).map_ok(|_| Woken::Moved)
