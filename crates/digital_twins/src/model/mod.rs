@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::{Batch, Key, StoreError, retry_on_conflict};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 use crate::json_patch::Operation;
@@ -302,10 +303,14 @@ impl Instance {
 
 type Uploaded = (Arc<dtdl::Model>, Box<RawValue>);
 
-/// On a thread of its own: megabytes of models take seconds, which no other request should wait for.
+/// On a thread of its own: megabytes of models take seconds, which no other request should wait for. A runtime of one thread, as
+/// simulations have, does it at once: there the order of what happens hangs on no other thread.
 async fn in_the_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| StoreError::Unavailable(format!("models could not be compiled: {error}")))?
 }
