@@ -89,12 +89,14 @@ impl Hubs {
             let now = context.clock.stamp();
             let page = context.store.scan::<Due>(Scan::new(Key::new([REALM]), caps::DUE_PAGE)).await?;
             let due = page.iter().take_while(|due| due.record.at <= now);
-            let mut done = 0;
+            let (mut tried, mut failed) = (0, Ok(()));
             for due in due {
-                self.do_one(&due.record).await?;
-                done += 1;
+                // What fails stays noted, and holds up nothing of other hubs.
+                failed = failed.and(self.do_one(&due.record).await);
+                tried += 1;
             }
-            if done < caps::DUE_PAGE {
+            failed?;
+            if tried < caps::DUE_PAGE {
                 return Ok(());
             }
         }

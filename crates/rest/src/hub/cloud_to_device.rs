@@ -62,8 +62,7 @@ async fn receive_feedback(at: &HubAt, _: &Request) -> Result<Response, Refusal> 
 }
 
 async fn complete_feedback(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
-    let rejects = request.query("reject").is_some();
-    settle(at, request, if rejects { Settlement::Reject } else { Settlement::Complete }).await
+    settle(at, request, completion(request)).await
 }
 
 async fn abandon_feedback(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
@@ -71,10 +70,18 @@ async fn abandon_feedback(at: &HubAt, request: &Request) -> Result<Response, Ref
 }
 
 async fn settle(at: &HubAt, request: &Request, settlement: Settlement) -> Result<Response, Refusal> {
-    let token: LockToken =
-        request.param("lockToken").parse().map_err(|_| hub::Error::DeviceMessageLockLost)?;
-    at.hub.settle_feedback(&at.caller, token, settlement).await?;
+    at.hub.settle_feedback(&at.caller, lock_token(request)?, settlement).await?;
     Ok(Response::empty(204))
+}
+
+/// What a DELETE makes of what its caller holds: `?reject` is no completion.
+pub(super) fn completion(request: &Request) -> Settlement {
+    if request.query("reject").is_some() { Settlement::Reject } else { Settlement::Complete }
+}
+
+/// What is no token holds nothing either.
+pub(super) fn lock_token(request: &Request) -> Result<LockToken, Refusal> {
+    Ok(request.param("lockToken").parse().map_err(|_| hub::Error::DeviceMessageLockLost)?)
 }
 
 #[derive(Serialize)]

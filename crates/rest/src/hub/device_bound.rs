@@ -4,9 +4,10 @@
 use access::Permission;
 use base::DeviceId;
 use hub::Error;
-use hub::cloud_to_device::{Ack, LockToken, Received, Settlement};
+use hub::cloud_to_device::{Ack, Received, Settlement};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::cloud_to_device::{completion, lock_token};
 use super::{HubAt, HubDoor, Refusal, handler, quoted};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
@@ -54,8 +55,7 @@ async fn receive(at: &HubAt, _: &Request) -> Result<Response, Refusal> {
 }
 
 async fn complete(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
-    let rejects = request.query("reject").is_some();
-    settle(at, request, if rejects { Settlement::Reject } else { Settlement::Complete }).await
+    settle(at, request, completion(request)).await
 }
 
 async fn abandon(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
@@ -63,8 +63,7 @@ async fn abandon(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
 }
 
 async fn settle(at: &HubAt, request: &Request, settlement: Settlement) -> Result<Response, Refusal> {
-    let token: LockToken = request.param("lockToken").parse().map_err(|_| Error::DeviceMessageLockLost)?;
-    at.hub.settle_message(&at.caller, device(at)?, token, settlement).await?;
+    at.hub.settle_message(&at.caller, device(at)?, lock_token(request)?, settlement).await?;
     Ok(Response::empty(204))
 }
 
