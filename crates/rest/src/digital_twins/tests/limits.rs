@@ -70,7 +70,8 @@ async fn a_model_may_be_as_large_as_the_limit_and_no_larger() {
 /// Megabytes of JSON take their time, which is nobody else's: while no thread is free to read them, others are answered.
 #[test]
 fn the_models_of_an_upload_are_read_where_no_other_request_waits_for_them() {
-    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(1).enable_all().build();
     runtime.unwrap().block_on(async {
         let fixture = Fixture::with_rooms(&["a"]).await;
         let (free, busy) = std::sync::mpsc::sync_channel::<()>(0);
