@@ -240,6 +240,10 @@ pub const DIGITAL_TWINS_QUERY_CHARACTERS_MAX: usize = 8000;
 pub const QUERY_TERMS_MAX: usize = 50;
 pub const QUERY_IN_ITEMS_MAX: usize = 100;
 pub const QUERY_JOINS_MAX: usize = 5;
+/// ours: paths after GROUP BY, and after ORDER BY.
+pub const QUERY_SORT_PATHS_MAX: usize = 10;
+/// ours: groups that one query counts; they are in memory while it runs.
+pub const QUERY_GROUPS_MAX: usize = 10_000;
 /// A query ends after this long (digital-twins.md §1.8, `TimeoutError`).
 pub const QUERY_SECONDS_MAX: u64 = 60;
 /// ours: a query that held the write-ahead log for too long begins anew as often.

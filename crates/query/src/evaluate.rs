@@ -1,6 +1,7 @@
 //! The one evaluator: an expression over something that can look leaves up. Called for conditions over one message
 //! (event route filters) and by `reference`; the depth of a tree was bounded when it was parsed.
 
+use crate::functions;
 use crate::tree::{Expression, Function};
 use crate::value::Value;
 
@@ -27,6 +28,9 @@ pub fn value<'v, P, S: Scope<P>>(expression: &'v Expression<P>, scope: &'v S) ->
         Expression::Compare { operator, left, right } => {
             value(left, scope).compare(*operator, &value(right, scope)).into()
         }
+        Expression::Arithmetic { operator, left, right } => {
+            functions::calculate(*operator, &value(left, scope), &value(right, scope))
+        }
         Expression::OneOf { operand, items } => value(operand, scope).one_of(items).into(),
         Expression::Call { function, arguments } => call(*function, arguments, scope),
     }
@@ -47,43 +51,11 @@ fn every(items: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 
 fn call<'v, P, S: Scope<P>>(function: Function, arguments: &'v [Expression<P>], scope: &'v S) -> Value<'v> {
     match arguments {
-        [only] => Value::Bool(is_of_type(function, &value(only, scope))),
-        [first, second] => binary(function, &value(first, scope), &value(second, scope)).into(),
-        _ => Value::Undefined,
-    }
-}
-
-/// Type tests are never undefined: what is missing has no type.
-fn is_of_type(function: Function, value: &Value<'_>) -> bool {
-    match function {
-        Function::IsDefined => !matches!(value, Value::Undefined),
-        Function::IsNull => matches!(value, Value::Null),
-        Function::IsBool => matches!(value, Value::Bool(_)),
-        Function::IsNumber => matches!(value, Value::Number(_)),
-        Function::IsString => matches!(value, Value::Text(_)),
-        Function::IsObject => matches!(value, Value::Object(_)),
-        Function::IsPrimitive => {
-            matches!(value, Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_))
+        [only] => functions::of_one(function, value(only, scope)),
+        [first, second] => functions::of_two(function, &value(first, scope), &value(second, scope)),
+        several => {
+            let values: Vec<Value<'v>> = several.iter().map(|argument| value(argument, scope)).collect();
+            functions::of_several(function, &values)
         }
-        Function::StartsWith | Function::EndsWith | Function::Contains | Function::ArrayContains => false,
-    }
-}
-
-/// Undefined if a side is missing; false if a side has the wrong type.
-fn binary(function: Function, first: &Value<'_>, second: &Value<'_>) -> Option<bool> {
-    match (first, second) {
-        (Value::Undefined, _) | (_, Value::Undefined) => None,
-        (Value::Text(text), Value::Text(part)) => Some(match function {
-            Function::StartsWith => text.starts_with(&**part),
-            Function::EndsWith => text.ends_with(&**part),
-            Function::Contains => text.contains(&**part),
-            _ => false,
-        }),
-        (Value::Array(items), wanted) if function == Function::ArrayContains => Some(
-            items
-                .iter()
-                .any(|item| Value::from(item).compare(crate::tree::Comparison::Equal, wanted) == Some(true)),
-        ),
-        _ => Some(false),
     }
 }

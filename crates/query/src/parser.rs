@@ -5,11 +5,14 @@ use base::caps;
 use crate::cursor::Cursor;
 use crate::error::SyntaxError;
 use crate::token::{self, Kind, Span};
-use crate::tree::{Comparison, Expression, Function, Literal, Number, Path};
+use crate::tree::{Arithmetic, Comparison, Expression, Function, Literal, Number, Path};
 
 /// What one language adds to the common grammar of conditions.
 pub(crate) trait Dialect {
     type Leaf;
+    /// Whether functions and arithmetic give values that may be compared and given to functions, and whether there are
+    /// lists and `undefined`.
+    const HAS_VALUES: bool = false;
 
     /// Reads what is neither literal, operator nor function: a path, or a construct of this language alone.
     fn leaf(&self, cursor: &mut Cursor<'_>) -> Result<Self::Leaf, SyntaxError>;
@@ -22,6 +25,8 @@ const OR: u8 = 1;
 const AND: u8 = 2;
 const NOT: u8 = 3;
 const COMPARE: u8 = 4;
+const ADD: u8 = 5;
+const MULTIPLY: u8 = 6;
 
 pub(crate) fn condition<D: Dialect>(
     dialect: &D,
@@ -48,8 +53,10 @@ fn expression<D: Dialect>(
         } else if minimum < AND && cursor.eat_keyword("AND") {
             count_connective(cursor)?;
             join_all(left, expression(dialect, cursor, AND)?)
+        } else if D::HAS_VALUES && arithmetic(cursor.kind()).is_some_and(|(_, power)| minimum < power) {
+            calculation(dialect, cursor, left)?
         } else if minimum < COMPARE && starts_relation(cursor) {
-            if !is_operand(&left) {
+            if !is_operand::<D>(&left) {
                 return Err(cursor.unexpected("{<EOF>, AND, OR}"));
             }
             relation(dialect, cursor, left)?
@@ -61,17 +68,55 @@ fn expression<D: Dialect>(
     Ok(left)
 }
 
-/// What may be compared, or given to a function: conditions may not, so that neither chains of comparisons nor
-/// functions of functions can grow deep.
-fn is_operand<P>(expression: &Expression<P>) -> bool {
-    matches!(expression, Expression::Literal(_) | Expression::Path(_))
+/// What may be compared, or given to a function: comparisons may not, so that no chain of them can grow deep.
+fn is_operand<D: Dialect>(expression: &Expression<D::Leaf>) -> bool {
+    match expression {
+        Expression::Literal(_) | Expression::Path(_) => true,
+        Expression::Call { .. } | Expression::Arithmetic { .. } => D::HAS_VALUES,
+        _ => false,
+    }
 }
 
 /// The right side of a comparison, or an argument.
 fn operand<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression<D::Leaf>, SyntaxError> {
+    operand_above(dialect, cursor, COMPARE)
+}
+
+fn operand_above<D: Dialect>(
+    dialect: &D,
+    cursor: &mut Cursor<'_>,
+    minimum: u8,
+) -> Result<Expression<D::Leaf>, SyntaxError> {
     let refusal = cursor.no_alternative();
-    let operand = expression(dialect, cursor, COMPARE)?;
-    if is_operand(&operand) { Ok(operand) } else { Err(refusal) }
+    let operand = expression(dialect, cursor, minimum)?;
+    if is_operand::<D>(&operand) { Ok(operand) } else { Err(refusal) }
+}
+
+fn arithmetic(kind: Kind) -> Option<(Arithmetic, u8)> {
+    Some(match kind {
+        Kind::Plus => (Arithmetic::Add, ADD),
+        Kind::Minus => (Arithmetic::Subtract, ADD),
+        Kind::Star => (Arithmetic::Multiply, MULTIPLY),
+        Kind::Slash => (Arithmetic::Divide, MULTIPLY),
+        Kind::Percent => (Arithmetic::Remainder, MULTIPLY),
+        _ => return None,
+    })
+}
+
+/// An operator and its right side, which binds tighter: operators of one power stand from left to right.
+fn calculation<D: Dialect>(
+    dialect: &D,
+    cursor: &mut Cursor<'_>,
+    left: Expression<D::Leaf>,
+) -> Result<Expression<D::Leaf>, SyntaxError> {
+    let Some((operator, power)) = arithmetic(cursor.kind()).filter(|_| is_operand::<D>(&left)) else {
+        return Err(cursor.unexpected("{<EOF>, AND, OR}"));
+    };
+    // A chain is a deep tree, which must not grow without end.
+    count_connective(cursor)?;
+    cursor.advance();
+    let right = Box::new(operand_above(dialect, cursor, power)?);
+    Ok(Expression::Arithmetic { operator, left: Box::new(left), right })
 }
 
 fn count_connective(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
@@ -79,7 +124,7 @@ fn count_connective(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
     if cursor.connectives < caps::QUERY_TERMS_MAX {
         return Ok(());
     }
-    Err(cursor.error(format!("more than {} terms are joined by AND and OR", caps::QUERY_TERMS_MAX)))
+    Err(cursor.error(format!("more than {} terms are joined by operators", caps::QUERY_TERMS_MAX)))
 }
 
 fn join_all<P>(left: Expression<P>, right: Expression<P>) -> Expression<P> {
@@ -114,6 +159,11 @@ fn prefix<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression
     if let Some(literal) = literal(cursor)? {
         return Ok(Expression::Literal(literal));
     }
+    if D::HAS_VALUES
+        && let Some(value) = value(dialect, cursor)?
+    {
+        return Ok(value);
+    }
     if cursor.kind() == Kind::Word
         && cursor.next_kind() == Kind::LeftParenthesis
         && let Some(function) = dialect.function(cursor.slice())
@@ -124,6 +174,34 @@ fn prefix<D: Dialect>(dialect: &D, cursor: &mut Cursor<'_>) -> Result<Expression
     Ok(Expression::Path(dialect.leaf(cursor)?))
 }
 
+/// A list, `undefined`, or something with a minus before it.
+fn value<D: Dialect>(
+    dialect: &D,
+    cursor: &mut Cursor<'_>,
+) -> Result<Option<Expression<D::Leaf>>, SyntaxError> {
+    match cursor.kind() {
+        Kind::LeftBracket => {
+            let items = items(cursor)?.iter().map(Literal::to_json).collect();
+            Ok(Some(Expression::Literal(Literal::Array(items))))
+        }
+        Kind::Minus => {
+            count_connective(cursor)?;
+            cursor.advance();
+            let right = Box::new(operand_above(dialect, cursor, MULTIPLY)?);
+            let left = Box::new(Expression::Literal(Literal::Number(Number::Integer(0))));
+            Ok(Some(Expression::Arithmetic { operator: Arithmetic::Subtract, left, right }))
+        }
+        Kind::Word
+            if cursor.is_keyword("UNDEFINED")
+                && !matches!(cursor.next_kind(), Kind::Dot | Kind::LeftParenthesis) =>
+        {
+            cursor.advance();
+            Ok(Some(Expression::Literal(Literal::Undefined)))
+        }
+        _ => Ok(None),
+    }
+}
+
 fn call<D: Dialect>(
     dialect: &D,
     cursor: &mut Cursor<'_>,
@@ -131,7 +209,11 @@ fn call<D: Dialect>(
 ) -> Result<Expression<D::Leaf>, SyntaxError> {
     cursor.expect(Kind::LeftParenthesis, "'('")?;
     let mut arguments = vec![operand(dialect, cursor)?];
-    while arguments.len() < function.arity() {
+    let arity = function.arity();
+    while arguments.len() < *arity.end() {
+        if arguments.len() >= *arity.start() && cursor.kind() != Kind::Comma {
+            break;
+        }
         cursor.expect(Kind::Comma, "','")?;
         arguments.push(operand(dialect, cursor)?);
     }
@@ -228,7 +310,13 @@ fn literal(cursor: &mut Cursor<'_>) -> Result<Option<Literal>, SyntaxError> {
 }
 
 fn number(cursor: &Cursor<'_>, sign: &str) -> Result<Number, SyntaxError> {
-    let text = format!("{sign}{}", cursor.slice());
+    let digits = cursor.slice();
+    let text = format!("{sign}{digits}");
+    if let Some(hexadecimal) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        let integer = i64::from_str_radix(&format!("{sign}{hexadecimal}"), 16);
+        let out_of_range = |_| cursor.error(format!("the number '{text}' is out of range"));
+        return integer.map(Number::Integer).map_err(out_of_range);
+    }
     if let Ok(integer) = text.parse() {
         return Ok(Number::Integer(integer));
     }

@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     #[regex(r#""(?:[^"\\]|\\(?s:.)|"")*""#)]
     Text,
     #[regex(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")]
+    #[regex(r"0[xX][0-9A-Fa-f]+")]
     Number,
     #[token("(")]
     LeftParenthesis,
@@ -38,6 +39,12 @@ pub(crate) enum Kind {
     Star,
     #[token("-")]
     Minus,
+    #[token("+")]
+    Plus,
+    #[token("/")]
+    Slash,
+    #[token("%")]
+    Percent,
     #[token("=")]
     Equal,
     #[token("!=")]
@@ -54,9 +61,6 @@ pub(crate) enum Kind {
     /// What belongs to no language here, or not yet: one token each, so that the parser can name it.
     #[token(":")]
     #[token("|")]
-    #[token("+")]
-    #[token("/")]
-    #[token("%")]
     #[token("{")]
     #[token("}")]
     #[token(";")]

@@ -1,8 +1,12 @@
 //! The one expression tree. `P` is what a leaf refers to: a path as written, or a column of a plan.
-//! Operators and functions of later languages (hub queries, routes) become further variants here.
+//! Which of it a language has, its front end says; which of it an engine answers, `Expression::is_plain`.
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::RangeInclusive;
+
+use base::caps;
+use serde_json::Value as Json;
 
 use crate::token::Span;
 
@@ -20,6 +24,11 @@ pub enum Expression<P> {
         left: Box<Self>,
         right: Box<Self>,
     },
+    Arithmetic {
+        operator: Arithmetic,
+        left: Box<Self>,
+        right: Box<Self>,
+    },
     /// IN. An empty list, which no text can hold but a resolved model set can, is false.
     OneOf {
         operand: Box<Self>,
@@ -33,10 +42,12 @@ pub enum Expression<P> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
+    Undefined,
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
+    Array(Vec<Json>),
 }
 
 /// A JSON number as the engines hold it: a 64-bit integer where it is one, else a double.
@@ -57,6 +68,15 @@ pub enum Comparison {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     IsDefined,
     IsNull,
@@ -64,11 +84,27 @@ pub enum Function {
     IsNumber,
     IsString,
     IsObject,
+    IsArray,
     IsPrimitive,
     StartsWith,
     EndsWith,
     Contains,
     ArrayContains,
+    Abs,
+    Exp,
+    Power,
+    Square,
+    Ceiling,
+    Floor,
+    Sign,
+    Sqrt,
+    AsNumber,
+    Concat,
+    Length,
+    Lower,
+    Upper,
+    Substring,
+    IndexOf,
 }
 
 /// A path as written: at least one segment, and where it stands.
@@ -95,6 +131,11 @@ impl<P> Expression<P> {
                 left: Box::new(left.try_map(leaf)?),
                 right: Box::new(right.try_map(leaf)?),
             },
+            Self::Arithmetic { operator, left, right } => Expression::Arithmetic {
+                operator: *operator,
+                left: Box::new(left.try_map(leaf)?),
+                right: Box::new(right.try_map(leaf)?),
+            },
             Self::OneOf { operand, items } => {
                 Expression::OneOf { operand: Box::new(operand.try_map(leaf)?), items: items.clone() }
             }
@@ -115,10 +156,28 @@ impl<P> Expression<P> {
                     item.leaves(visit);
                 }
             }
-            Self::Compare { left, right, .. } => {
+            Self::Compare { left, right, .. } | Self::Arithmetic { left, right, .. } => {
                 left.leaves(visit);
                 right.leaves(visit);
             }
+        }
+    }
+}
+
+impl<P> Expression<P> {
+    /// Whether an engine answers all of it as the evaluator does, leaves apart: no arithmetic, and no function that
+    /// makes a value.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Literal(literal) => !matches!(literal, Literal::Undefined | Literal::Array(_)),
+            Self::Path(_) => true,
+            Self::Not(inner) | Self::OneOf { operand: inner, .. } => inner.is_plain(),
+            Self::All(items) | Self::Any(items) => items.iter().all(Self::is_plain),
+            Self::Compare { left, right, .. } => left.is_plain() && right.is_plain(),
+            Self::Call { function, arguments } => {
+                function.is_condition() && arguments.iter().all(Self::is_plain)
+            }
+            Self::Arithmetic { .. } => false,
         }
     }
 }
@@ -154,11 +213,64 @@ impl Comparison {
     }
 }
 
-impl Function {
-    pub fn arity(self) -> usize {
+impl Arithmetic {
+    pub fn symbol(self) -> &'static str {
         match self {
-            Self::StartsWith | Self::EndsWith | Self::Contains | Self::ArrayContains => 2,
-            _ => 1,
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+        }
+    }
+}
+
+impl Function {
+    /// How many arguments it takes.
+    pub fn arity(self) -> RangeInclusive<usize> {
+        match self {
+            Self::StartsWith
+            | Self::EndsWith
+            | Self::Contains
+            | Self::ArrayContains
+            | Self::Power
+            | Self::IndexOf => 2..=2,
+            Self::Substring => 2..=3,
+            Self::Concat => 2..=caps::QUERY_TERMS_MAX,
+            _ => 1..=1,
+        }
+    }
+
+    /// Whether it yields true, false or undefined, and not a number or a text.
+    pub fn is_condition(self) -> bool {
+        match self {
+            Self::IsDefined
+            | Self::IsNull
+            | Self::IsBool
+            | Self::IsNumber
+            | Self::IsString
+            | Self::IsObject
+            | Self::IsArray
+            | Self::IsPrimitive
+            | Self::StartsWith
+            | Self::EndsWith
+            | Self::Contains
+            | Self::ArrayContains => true,
+            Self::Abs
+            | Self::Exp
+            | Self::Power
+            | Self::Square
+            | Self::Ceiling
+            | Self::Floor
+            | Self::Sign
+            | Self::Sqrt
+            | Self::AsNumber
+            | Self::Concat
+            | Self::Length
+            | Self::Lower
+            | Self::Upper
+            | Self::Substring
+            | Self::IndexOf => false,
         }
     }
 
@@ -170,11 +282,27 @@ impl Function {
             Self::IsNumber => "IS_NUMBER",
             Self::IsString => "IS_STRING",
             Self::IsObject => "IS_OBJECT",
+            Self::IsArray => "IS_ARRAY",
             Self::IsPrimitive => "IS_PRIMITIVE",
             Self::StartsWith => "STARTSWITH",
             Self::EndsWith => "ENDSWITH",
             Self::Contains => "CONTAINS",
             Self::ArrayContains => "ARRAY_CONTAINS",
+            Self::Abs => "ABS",
+            Self::Exp => "EXP",
+            Self::Power => "POWER",
+            Self::Square => "SQUARE",
+            Self::Ceiling => "CEILING",
+            Self::Floor => "FLOOR",
+            Self::Sign => "SIGN",
+            Self::Sqrt => "SQRT",
+            Self::AsNumber => "AS_NUMBER",
+            Self::Concat => "CONCAT",
+            Self::Length => "LENGTH",
+            Self::Lower => "LOWER",
+            Self::Upper => "UPPER",
+            Self::Substring => "SUBSTRING",
+            Self::IndexOf => "INDEX_OF",
         }
     }
 }
@@ -222,6 +350,20 @@ impl From<&str> for Literal {
     }
 }
 
+impl Literal {
+    /// Undefined has no JSON; where one is wanted it is null.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Undefined | Self::Null => Json::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Number(Number::Integer(value)) => (*value).into(),
+            Self::Number(Number::Real(value)) => (*value).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Array(items) => Json::Array(items.clone()),
+        }
+    }
+}
+
 impl<P: fmt::Display> fmt::Display for Expression<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -231,6 +373,7 @@ impl<P: fmt::Display> fmt::Display for Expression<P> {
             Self::All(items) => list(f, "(", items, " AND ", ")"),
             Self::Any(items) => list(f, "(", items, " OR ", ")"),
             Self::Compare { operator, left, right } => write!(f, "({left} {} {right})", operator.symbol()),
+            Self::Arithmetic { operator, left, right } => write!(f, "({left} {} {right})", operator.symbol()),
             Self::OneOf { operand, items } => {
                 write!(f, "({operand} IN ")?;
                 list(f, "[", items, ", ", "])")
@@ -263,7 +406,10 @@ fn list<T: fmt::Display>(
 impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Undefined => f.write_str("undefined"),
             Self::Null => f.write_str("null"),
+            // JSON's spelling of what an array holds is the languages' too.
+            Self::Array(items) => list(f, "[", items, ", ", "]"),
             Self::Bool(value) => value.fmt(f),
             Self::Number(Number::Integer(value)) => value.fmt(f),
             Self::Number(Number::Real(value)) => write!(f, "{value:?}"),

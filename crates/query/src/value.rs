@@ -92,7 +92,9 @@ impl<'v> From<&'v Json> for Value<'v> {
 impl<'v> From<&'v Literal> for Value<'v> {
     fn from(literal: &'v Literal) -> Self {
         match literal {
+            Literal::Undefined => Self::Undefined,
             Literal::Null => Self::Null,
+            Literal::Array(items) => Self::Array(items),
             Literal::Bool(value) => Self::Bool(*value),
             Literal::Number(number) => Self::Number(*number),
             Literal::Text(text) => Self::Text(Cow::Borrowed(text)),

@@ -80,6 +80,7 @@ impl Writer<'_> {
                 self.one_of(&operand, items)
             }
             Expression::Call { function, arguments } => self.call(plan, *function, arguments),
+            Expression::Arithmetic { .. } => unreachable!("{NOT_PLAIN}"),
             // A value where a condition is wanted: only a boolean is true or false.
             _ => {
                 let operand = self.operand(plan, expression);
@@ -209,16 +210,19 @@ fn is_of_type(function: Function, operand: &Operand) -> Test {
         Function::IsNumber => operand.is(Type::Number),
         Function::IsString => operand.is(Type::Text),
         Function::IsObject => operand.is(Type::Object),
+        Function::IsArray => operand.is(Type::Array),
         Function::IsPrimitive => operand.is_one_of(&[Type::Null, Type::Bool, Type::Number, Type::Text]),
-        Function::StartsWith | Function::EndsWith | Function::Contains | Function::ArrayContains => {
-            Test::Never
-        }
+        _ => Test::Never,
     };
     test.decided()
 }
 
+/// Who makes a plan leaves out what is not (`Expression::is_plain`).
+pub(super) const NOT_PLAIN: &str = "the condition of a plan is plain";
+
 pub(super) fn type_of(literal: &Literal) -> Type {
     match literal {
+        Literal::Undefined | Literal::Array(_) => unreachable!("{NOT_PLAIN}"),
         Literal::Null => Type::Null,
         Literal::Bool(_) => Type::Bool,
         Literal::Number(_) => Type::Number,

@@ -132,6 +132,7 @@ impl Writer<'_> {
 
     pub(super) fn literal(&mut self, literal: &Literal) -> String {
         self.bind(match literal {
+            Literal::Undefined | Literal::Array(_) => unreachable!("{}", super::condition::NOT_PLAIN),
             Literal::Null => Parameter::Null,
             Literal::Bool(value) => Parameter::Integer((*value).into()),
             Literal::Number(Number::Integer(value)) => Parameter::Integer(*value),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use base::caps;
 use query::plan::Column;
-use query::tree::{Comparison, Literal, Number};
+use query::tree::{Comparison, Literal};
 
 use super::dialect::Holds;
 use super::operand::{Known, Operand, Source, Test, Type};
@@ -96,14 +96,7 @@ fn spelled(table: &str, members: &[String], path: &dyn Fn(&[&str]) -> String) ->
 }
 
 fn json_of(literal: &Literal) -> String {
-    match literal {
-        Literal::Null => serde_json::Value::Null,
-        Literal::Bool(value) => (*value).into(),
-        Literal::Number(Number::Integer(value)) => (*value).into(),
-        Literal::Number(Number::Real(value)) => (*value).into(),
-        Literal::Text(text) => text.as_str().into(),
-    }
-    .to_string()
+    literal.to_json().to_string()
 }
 
 /// Whether it relates to the beginning of any text as it does to the whole text. Escaped, it may be three times as long.

@@ -679,7 +679,7 @@ fn over(left: &Expression<Column>, right: &Expression<Column>) -> Vec<Expression
     }
     for function in FUNCTIONS {
         let mut arguments = vec![left.clone(), right.clone()];
-        arguments.truncate(function.arity());
+        arguments.truncate(*function.arity().end());
         conditions.push(Expression::Call { function, arguments });
     }
     if let Expression::Literal(literal) = right {

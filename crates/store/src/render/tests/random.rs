@@ -132,7 +132,7 @@ fn expression(bindings: usize) -> impl Strategy<Value = Expression<Column>> {
             }),
             3 => (function.clone(), inner.clone(), inner.clone()).prop_map(|(function, first, second)| {
                 let mut arguments = vec![first, second];
-                arguments.truncate(function.arity());
+                arguments.truncate(*function.arity().end());
                 Expression::Call { function, arguments }
             }),
             1 => inner.clone().prop_map(|inner| Expression::Not(Box::new(inner))),
