@@ -116,6 +116,7 @@ impl House {
         let gate = event_hubs::Gate::new(hosts.clone(), directory.clone());
         let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
             store: store.clone(),
+            clock: clock.clone(),
             events: events.clone(),
             hosts: hosts.clone(),
             gate,

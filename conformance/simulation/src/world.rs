@@ -144,6 +144,17 @@ impl World {
         Some(house)
     }
 
+    /// Every house is killed and stands again.
+    pub(crate) async fn open_again(&self) {
+        let places = self.houses.borrow().len();
+        for place in 0..places {
+            if let Some(house) = self.leave_house(place) {
+                house.kill().await;
+            }
+            self.open_house(place).await;
+        }
+    }
+
     /// Asks one that is up, and notes what it said.
     pub(crate) async fn ask<T, E: std::fmt::Debug>(
         &self,

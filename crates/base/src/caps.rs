@@ -150,6 +150,8 @@ pub const LISTENER_LOOK_MS: u64 = 250;
 pub const ACTIVITY_FLUSH_PAGE: usize = 256;
 /// ours: records that one read of a whole table takes at a time.
 pub const SCAN_PAGE: usize = 500;
+/// ours: so long it is kept in mind that an instance has ended, where another server may still be making it.
+pub const ENDED_INSTANCE_KEPT_SECONDS: i64 = 3600;
 /// ours: a client's filters stay well below; bounds one stored session.
 pub const SUBSCRIPTION_BYTES_MAX: usize = 4 * 1024;
 /// Length of a DTMI (DTDL v2, digital twin model identifier).

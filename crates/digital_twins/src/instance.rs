@@ -81,6 +81,10 @@ impl Kind for Context {
     type Settings = InstanceSettings;
     type Instance = Instance;
 
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn start(&self, settings: Current<InstanceSettings>) -> Instance {
         let InstanceSettings { instance, name, scope, location, .. } = (*settings.get()).clone();
         let host_name = self.hosts.canonical(Service::DigitalTwins, &name, &location);

@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use base::InstanceId;
 use base::hosts::Hosts;
+use base::{Clock, InstanceId};
 use events::Events;
 use store::instances::{Current, Instances, Kind};
 use store::{Store, StoreError};
@@ -15,6 +15,7 @@ use crate::namespace::{Namespace, NamespaceSettings};
 #[derive(Clone)]
 pub struct Context {
     pub store: Store,
+    pub clock: Clock,
     /// Holds the streams of event hubs.
     pub events: Events,
     pub hosts: Hosts,
@@ -29,6 +30,10 @@ pub struct Namespaces(Instances<Context>);
 impl Kind for Context {
     type Settings = NamespaceSettings;
     type Instance = Namespace;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
 
     fn start(&self, settings: Current<NamespaceSettings>) -> Namespace {
         self.gate.open(settings.clone());

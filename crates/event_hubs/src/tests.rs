@@ -32,12 +32,12 @@ impl Fixture {
         let events = Events::new(events::Context {
             store: store.clone(),
             streams: streams.clone(),
-            clock,
+            clock: clock.clone(),
             event_hubs: Arc::new(gate.clone()),
             tasks: Tasks::new(),
             outbound: Arc::new(NoOutbound),
         });
-        let context = Context { store: store.clone(), events, hosts, gate: gate.clone() };
+        let context = Context { store: store.clone(), clock, events, hosts, gate: gate.clone() };
         let namespaces = Namespaces::new(context);
         namespaces.load().await.unwrap();
         Self { store, streams, directory, gate, namespaces }

@@ -4,8 +4,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use base::InstanceId;
 use base::hosts::{Host, Service};
+use base::{Clock, InstanceId};
 use events::EventStreamSettings;
 use store::StoreError;
 use store::instances::{Current, Instances, Kind};
@@ -23,6 +23,10 @@ pub struct Hubs(Instances<Surroundings>);
 impl Kind for Surroundings {
     type Settings = HubSettings;
     type Instance = Hub;
+
+    fn clock(&self) -> &Clock {
+        &self.context.clock
+    }
 
     async fn prepare(&self, settings: &HubSettings) -> Result<(), StoreError> {
         self.context.events.ensure_stream(event_stream(settings)).await.map(drop)

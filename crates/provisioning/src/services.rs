@@ -33,6 +33,10 @@ impl Kind for Context {
     type Settings = ServiceSettings;
     type Instance = Service;
 
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn start(&self, settings: Current<ServiceSettings>) -> Service {
         Service::new(self.clone(), settings)
     }

@@ -133,6 +133,7 @@ impl House {
         instances.load().await?;
         let event_hubs = event_hubs::Namespaces::new(event_hubs::Context {
             store: store.clone(),
+            clock: clock.clone(),
             events: events.clone(),
             hosts: hosts.clone(),
             gate,

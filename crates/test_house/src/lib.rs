@@ -99,6 +99,7 @@ impl House {
         instances.load().await.expect("a test's Digital Twins instances start");
         let event_hubs = Namespaces::new(event_hubs::Context {
             store: store.clone(),
+            clock: clock.clone(),
             events: events.clone(),
             hosts: hosts.clone(),
             gate,

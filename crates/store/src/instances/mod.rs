@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::hosts::{Hosts, Service};
-use base::{InstanceId, caps};
+use base::{Clock, InstanceId, Timestamp, caps};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub trait Settings: Record {
 pub trait Kind: Send + Sync + 'static {
     type Settings: Settings;
     type Instance: Clone + Send + Sync + 'static;
+
+    fn clock(&self) -> &Clock;
 
     /// Makes what must be there before an instance is found, outside the records: a stream. Safe to repeat.
     fn prepare(&self, _: &Self::Settings) -> impl Future<Output = Result<(), StoreError>> + Send {
@@ -116,17 +118,24 @@ impl<S: Settings + Clone> Current<S> {
     }
 }
 
-/// An instance that has ended for good. Written with its end, so that neither a late change nor a crash brings it back; the next
-/// start sweeps once more behind it and forgets it.
+/// An instance that has ended for good. Written with its end, so that neither a late change nor a crash brings it back. Each start
+/// sweeps once more behind it and forgets it: at once, or where others share the store once it is so old that none of them is
+/// still making it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Ended {
     kind: String,
     instance: InstanceId,
+    unix_seconds: i64,
 }
 
 impl Ended {
-    fn of<S: Settings>(instance: &InstanceId) -> Self {
-        Self { kind: S::TABLE.name.to_owned(), instance: instance.clone() }
+    fn key_of<S: Settings>(instance: &InstanceId) -> Key {
+        Key::new([S::TABLE.name, instance.as_str()])
+    }
+
+    fn is_of_the_past(&self, now: Option<Timestamp>) -> bool {
+        let kept = caps::ENDED_INSTANCE_KEPT_SECONDS;
+        now.is_some_and(|now| now.unix_seconds().saturating_sub(self.unix_seconds) > kept)
     }
 }
 
@@ -243,7 +252,7 @@ impl<K: Kind> Instances<K> {
     /// was. An instance that was removed is never made again: that is a conflict.
     pub async fn ensure(&self, settings: K::Settings) -> Result<K::Instance, CommitError> {
         let _turn = self.0.turn.lock().await;
-        let (store, ended) = (&self.0.store, Ended::of::<K::Settings>(settings.instance()).key());
+        let (store, ended) = (&self.0.store, Ended::key_of::<K::Settings>(settings.instance()));
         if store.is_shared() {
             // Whether there is a default is decided by what there is now.
             self.follow().await?;
@@ -344,7 +353,9 @@ impl<K: Kind> Instances<K> {
     async fn end(&self, id: &InstanceId) -> Result<(), StoreError> {
         let _turn = self.0.turn.lock().await;
         let mut batch = Batch::default();
-        batch.put(&Ended::of::<K::Settings>(id));
+        let (kind, unix_seconds) =
+            (K::Settings::TABLE.name.to_owned(), self.0.kind.clock().stamp().unix_seconds());
+        batch.put(&Ended { kind, instance: id.clone(), unix_seconds });
         batch.remove::<K::Settings>(Key::instance(id));
         self.0.store.commit(batch).await.map_err(CommitError::unconditional)?;
         let mut live = self.0.live.write();
@@ -361,18 +372,23 @@ impl<K: Kind> Instances<K> {
     }
 
     async fn sweep_ended(&self) -> Result<(), StoreError> {
+        let (store, now) = (&self.0.store, self.0.kind.clock().forgetting_time());
+        let mut after = None;
         loop {
-            let scan = Scan::new(Key::new([K::Settings::TABLE.name]), caps::SCAN_PAGE);
-            let page = self.0.store.scan::<Ended>(scan).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
+            let scan = Scan::new(Key::new([K::Settings::TABLE.name]), caps::SCAN_PAGE).after(after);
+            let page = store.scan::<Ended>(scan).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.record.key());
             let mut batch = Batch::default();
-            for ended in &page {
-                self.sweep(&ended.record.instance).await?;
-                batch.remove::<Ended>(ended.record.key());
+            for Stored { record: ended, .. } in &page {
+                self.sweep(&ended.instance).await?;
+                if !store.is_shared() || ended.is_of_the_past(now) {
+                    batch.remove::<Ended>(ended.key());
+                }
             }
-            self.0.store.commit(batch).await.map_err(CommitError::unconditional)?;
+            if !batch.is_empty() {
+                store.commit(batch).await.map_err(CommitError::unconditional)?;
+            }
         }
     }
 }

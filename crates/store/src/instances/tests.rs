@@ -4,12 +4,16 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use base::Timestamp;
 use base::hosts::{Dialled, Host, NoMachine};
 use parking_lot::Mutex as Lock;
 
 use super::*;
+use crate::memory::Database;
 use crate::streams::{NewRecord, StreamId, Streams};
 use crate::{Counter, Durability, Location, Options, OutboxEntry};
+
+const START: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct House {
@@ -82,6 +86,7 @@ impl Record for Window {
 }
 
 struct Builder {
+    clock: Clock,
     store: Store,
     streams: Streams,
     /// How often the streams cannot be removed.
@@ -97,6 +102,10 @@ type Elsewhere = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Kind for Builder {
     type Settings = House;
     type Instance = Current<House>;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
 
     async fn prepare(&self, settings: &House) -> Result<(), StoreError> {
         let elsewhere = self.elsewhere.lock().take();
@@ -142,15 +151,15 @@ async fn outbox_of(store: &Store, instance: &InstanceId) -> usize {
 fn open(options: &Options) -> (Instances<Builder>, Hosts) {
     let hosts = Hosts::new("localhost", 443, NoMachine);
     let (store, streams) = (Store::open(options).unwrap(), Streams::open(options).unwrap());
-    (over(&store, &streams, &hosts), hosts)
+    (over(&Clock::manual(START), &store, &streams, &hosts), hosts)
 }
 
 /// All houses as one process knows them.
-fn over(store: &Store, streams: &Streams, hosts: &Hosts) -> Instances<Builder> {
+fn over(clock: &Clock, store: &Store, streams: &Streams, hosts: &Hosts) -> Instances<Builder> {
     let (failures, late_writes, elsewhere) = (Lock::default(), Lock::default(), Lock::default());
-    let builder =
-        Builder { store: store.clone(), streams: streams.clone(), failures, late_writes, elsewhere };
-    Instances::new(builder, store.clone(), hosts.clone())
+    let (clock, store, streams) = (clock.clone(), store.clone(), streams.clone());
+    let builder = Builder { clock, store: store.clone(), streams, failures, late_writes, elsewhere };
+    Instances::new(builder, store, hosts.clone())
 }
 
 /// What was cut off may still be busy in a thread of its own, which a crash would have ended, and keeps the directory until it is done.
@@ -265,14 +274,43 @@ async fn nothing_is_left_of_an_instance_that_was_removed_elsewhere_while_it_was_
     let (houses, _) = open(&Options::memory());
     let settings = house("h", 2, "red");
     houses.ensure(settings.clone()).await.unwrap();
-    let Builder { store, streams, elsewhere, .. } = houses.kind();
-    let others = over(store, streams, &Hosts::new("localhost", 443, NoMachine));
+    let Builder { clock, store, streams, elsewhere, .. } = houses.kind();
+    let others = over(clock, store, streams, &Hosts::new("localhost", 443, NoMachine));
     others.load().await.unwrap();
     let id = settings.instance.clone();
     *elsewhere.lock() = Some(Box::pin(async move { others.remove(&id).await.unwrap() }));
     let made = houses.ensure(House { color: "blue".into(), ..settings.clone() }).await;
     assert_eq!(made.err(), Some(CommitError::Conflict));
     assert_eq!(left_of(&houses, &settings.instance).await, [0; 5]);
+}
+
+/// A server that hangs in the middle of making an instance goes on beside its successor, which knows of the end from a record.
+#[tokio::test]
+async fn an_instance_that_was_removed_elsewhere_is_not_made_again_after_a_start_there() {
+    let clock = Clock::manual(START);
+    let database = Database::new(clock.clone());
+    let (store, hosts) = (Store::on_memory(&database), Hosts::new("localhost", 443, NoMachine));
+    let streams = Streams::beside(&store, &Options::memory()).unwrap();
+    let houses = over(&clock, &store, &streams, &hosts);
+    let settings = house("h", 2, "red");
+    houses.ensure(settings.clone()).await.unwrap();
+    let others = over(&clock, &store, &streams, &Hosts::new("localhost", 443, NoMachine));
+    let id = settings.instance.clone();
+    *houses.kind().elsewhere.lock() = Some(Box::pin(async move {
+        others.remove(&id).await.unwrap();
+        others.load().await.unwrap();
+    }));
+    let made = houses.ensure(House { color: "blue".into(), ..settings.clone() }).await;
+    assert_eq!(made.err(), Some(CommitError::Conflict));
+    assert_eq!(left_of(&houses, &settings.instance).await, [0; 5]);
+
+    let ended = async || store.count::<Ended>(&Key::all()).await.unwrap();
+    clock.advance(Duration::from_secs(caps::ENDED_INSTANCE_KEPT_SECONDS.unsigned_abs()));
+    houses.load().await.unwrap();
+    assert_eq!(ended().await, 1);
+    clock.advance(Duration::from_secs(1));
+    houses.load().await.unwrap();
+    assert_eq!(ended().await, 0);
 }
 
 #[tokio::test]
