@@ -8,6 +8,19 @@ pub const ID_CHARACTERS_MAX: usize = 128;
 pub const SAS_TOKEN_BYTES_MAX: usize = 4096;
 /// `SharedAccessSignatureConstants.MaxClockSkew` of the C# SDK.
 pub const SAS_CLOCK_SKEW_SECONDS: u64 = 300;
+/// Storage accounts (Azure Resource Manager, naming rules of Microsoft.Storage).
+pub const STORAGE_ACCOUNT_NAME_CHARACTERS_MAX: usize = 24;
+/// Containers and blobs (Blob Storage, "Naming and referencing containers, blobs, and metadata"), segments too.
+pub const CONTAINER_NAME_CHARACTERS_MAX: usize = 63;
+pub const BLOB_NAME_CHARACTERS_MAX: usize = 1024;
+pub const BLOB_NAME_SEGMENTS_MAX: usize = 254;
+/// Blocks that a blob is committed from, and the id of one, decoded (Blob Storage, Put Block List).
+pub const BLOCKS_OF_BLOB_MAX: usize = 50_000;
+pub const BLOCK_ID_BYTES_MAX: usize = 64;
+/// ours: the longest list of the longest ids with their tags is below 6 MB.
+pub const BLOCK_LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How far the date of a request signed with an account's key may lie from now (Storage, "Authorize with Shared Key").
+pub const SHARED_KEY_SKEW_SECONDS: u64 = 900;
 /// A live MQTT connection is cut this long after its token's expiry (IoT Hub troubleshooting guide).
 pub const SAS_CONNECTION_GRACE_SECONDS: u64 = 600;
 /// What Entra issues to applications without continuous access evaluation.

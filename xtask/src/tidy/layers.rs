@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("hub", 4),
     ("digital_twins", 4),
     ("event_hubs", 4),
+    ("storage", 4),
     ("provisioning", 5),
     ("resource_manager", 6),
     ("entrance", 7),
