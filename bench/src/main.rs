@@ -23,6 +23,7 @@ mod start;
 mod statistics;
 mod telemetry;
 mod twin_patches;
+mod twin_queries;
 mod twinhub;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ struct Arguments {
     /// Add a round that shows where twinhub's time goes (uses perf where it is installed)
     #[arg(long)]
     profile: bool,
-    /// Digital twins of the graph
+    /// Digital twins of the graph, and devices that are queried
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     twins: u32,
     /// A Python with the package kuzu, to have the graph's questions answered by it too
@@ -83,19 +84,21 @@ enum Name {
     Telemetry,
     Connects,
     TwinPatches,
+    TwinQueries,
     Graph,
     Database,
     FailOver,
 }
 
 impl Name {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Start,
         Self::IdleMemory,
         Self::Models,
         Self::Telemetry,
         Self::Connects,
         Self::TwinPatches,
+        Self::TwinQueries,
         Self::Graph,
         Self::Database,
         Self::FailOver,
@@ -109,6 +112,7 @@ impl Name {
             Self::Telemetry => "telemetry",
             Self::Connects => "connects",
             Self::TwinPatches => "twin_patches",
+            Self::TwinQueries => "twin_queries",
             Self::Graph => "graph",
             Self::Database => "database",
             Self::FailOver => "fail_over",
@@ -123,6 +127,7 @@ impl Name {
             Self::Telemetry => telemetry::run(bench).await,
             Self::Connects => connects::run(bench).await,
             Self::TwinPatches => twin_patches::run(bench).await,
+            Self::TwinQueries => twin_queries::run(bench).await,
             Self::Graph => graph::run(bench).await,
             Self::Database => database::run(bench).await,
             Self::FailOver => database::fail_over(bench).await,
@@ -139,7 +144,7 @@ struct Bench {
     window: Window,
     disk: Disk,
     profile: bool,
-    /// Of the graph.
+    /// Of the graph, and devices that are queried.
     twins: usize,
     kuzu: Option<PathBuf>,
     azurite: Option<PathBuf>,

@@ -278,10 +278,27 @@ impl HubClient {
         self.ask("GET", &format!("/twins/{id}"), &Value::Null).await
     }
 
+    /// The first page of an answer.
+    pub(crate) async fn query(&self, text: &str, page: usize) -> Result<Value, Failure> {
+        let page = page.to_string();
+        let headers = [("x-ms-max-item-count", page.as_str())];
+        self.ask_with("POST", "/devices/query", &headers, &json!({"query": text})).await
+    }
+
     async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask_with(method, path, &[], body).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value, Failure> {
         let url = format!("{}{path}?api-version={HUB_VERSION}", self.hub.base_url);
         let authorization = ("authorization", self.hub.authorization.as_str());
-        let headers = [authorization, ("content-type", "application/json")];
+        let headers = [&[authorization, ("content-type", "application/json")], headers].concat();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         Ok(self.https.ask(method, &url, &headers, body).await?.json())
     }

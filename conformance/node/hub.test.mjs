@@ -78,3 +78,40 @@ for (const [name, Transport] of [['MQTT', Mqtt], ['WebSockets', MqttWs]]) {
 test('a method to a device that is away fails as such', async () => {
   await assert.rejects(service.invokeDeviceMethod(deviceId, { methodName: 'x' }), /not|404/i);
 });
+
+test('queries come page by page until there are no more results', async () => {
+  const ids = [0, 1, 2, 3, 4].map((n) => `${deviceId}-q${n}`);
+  for (const [n, id] of ids.entries()) {
+    await registry.create({ deviceId: id });
+    await registry.updateTwin(id, { tags: { fleet: deviceId, floor: n % 2 } }, '*');
+  }
+  const all = async (text, size) => {
+    const query = registry.createQuery(text, size);
+    const sizes = [];
+    const items = [];
+    while (query.hasMoreResults) {
+      const page = (await query.next()).result;
+      sizes.push(page.length);
+      items.push(...page);
+    }
+    return { sizes, items };
+  };
+  const twins = registry.createQuery(`SELECT * FROM devices WHERE tags.fleet = '${deviceId}'`, 2);
+  const seen = [];
+  while (twins.hasMoreResults) {
+    seen.push(...(await twins.nextAsTwin()).result);
+  }
+  assert.deepEqual(seen.map((twin) => twin.deviceId), ids);
+  assert.deepEqual(seen[0].tags, { fleet: deviceId, floor: 0 });
+
+  const some = await all(`SELECT deviceId, tags.floor AS f FROM devices WHERE tags.fleet = '${deviceId}' AND tags.floor = 1`, 1);
+  assert.deepEqual(some, { sizes: [1, 1], items: [{ deviceId: ids[1], f: 1 }, { deviceId: ids[3], f: 1 }] });
+  const groups = await all(`SELECT tags.floor AS f, COUNT() AS n FROM devices WHERE tags.fleet = '${deviceId}' GROUP BY tags.floor`, 10);
+  assert.deepEqual(groups.items, [{ f: 0, n: 3 }, { f: 1, n: 2 }]);
+  const modules = await all(`SELECT * FROM devices.modules WHERE devices.deviceId = '${deviceId}'`, 10);
+  assert.deepEqual(modules.items.map((twin) => twin.moduleId), ['mod1']);
+  await assert.rejects(all('SELECT * FROM nothing', 10));
+  for (const id of ids) {
+    await registry.delete(id);
+  }
+});

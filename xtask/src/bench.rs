@@ -23,6 +23,7 @@ fn is_asked(name: &str, arguments: &[String]) -> bool {
         "telemetry",
         "connects",
         "twin_patches",
+        "twin_queries",
         "graph",
         "database",
         "fail_over",

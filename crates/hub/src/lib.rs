@@ -16,6 +16,7 @@ mod identity;
 mod mailbox;
 mod measures;
 mod presence;
+pub mod query;
 mod sessions;
 mod settings;
 mod subscription;

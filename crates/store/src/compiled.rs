@@ -21,7 +21,8 @@ pub struct Rows {
 }
 
 impl Store {
-    /// At most `limit` rows behind `after`, in the plan's order, out of everything that is committed. `caller` is whoever asks,
+    /// At most `limit` rows behind `after`, in the plan's order, out of everything that is committed. Of groups some `limit`;
+    /// `next` says then that these are not all, and asks for none. `caller` is whoever asks,
     /// with whom nobody else shares.
     pub async fn query(
         &self,
@@ -42,6 +43,14 @@ impl Store {
 pub(crate) struct Found {
     pub(crate) rows: Vec<Vec<String>>,
     pub(crate) has_more: bool,
+}
+
+/// Groups have no order, so no page of them goes on behind another: that there are more is all that can be said.
+pub(crate) fn groups(plan: &Plan, found: &Found) -> Result<Rows, StoreError> {
+    let rows: Result<Vec<_>, _> = found.rows.iter().map(|row| plan.row(row)).collect();
+    let rows = rows.map_err(|error| StoreError::Corrupt(format!("a value: {error}")))?;
+    let next = found.has_more.then(|| Position { keys: Vec::new(), rows: rows.len() as u64 });
+    Ok(Rows { rows, next })
 }
 
 /// The rows as the client sees them. They may be larger than what was read: columns repeat documents.

@@ -18,8 +18,12 @@ pub struct Table {
 pub(crate) struct Queried {
     pub(crate) table: &'static Table,
     pub(crate) indexes: &'static [Index],
+    /// The member of a record that holds the document; none where the record is the document.
+    pub(crate) document: Option<&'static str>,
     /// About how many rows a large instance has, for the engine's planner.
     pub(crate) rows: u64,
+    /// About how many rows share the first key column, the first two, and so on.
+    pub(crate) key_shared: &'static [u64],
     /// Whether documents lie beside their keys. For small ones: a write then touches one tree less.
     pub(crate) is_clustered: bool,
 }
@@ -44,7 +48,9 @@ pub(crate) const QUERIED: &[Queried] = &[
             columns: Cow::Borrowed(&["instance", "model", "id"]),
             shared: &[1_000_000, 20_000, 1],
         }],
+        document: Some("document"),
         rows: 1_000_000,
+        key_shared: &[1_000_000, 1],
         is_clustered: false,
     },
     Queried {
@@ -61,8 +67,18 @@ pub(crate) const QUERIED: &[Queried] = &[
                 shared: &[1_500_000, 3, 2, 1, 1],
             },
         ],
+        document: Some("document"),
         rows: 1_500_000,
+        key_shared: &[1_500_000, 10, 1],
         is_clustered: true,
+    },
+    Queried {
+        table: &DEVICE_TWIN,
+        indexes: &[],
+        document: None,
+        rows: 1_000_000,
+        key_shared: &[1_000_000, 1_000_000, 1, 1],
+        is_clustered: false,
     },
 ];
 

@@ -1,6 +1,7 @@
 //! Device twins and module twins: read, patched and replaced by services, reported by devices (`iothub-service.md` §4,
 //! `iothub-device.md` §6). A change and the event that tells of it commit together; the device is told after the commit.
 
+mod document;
 pub(crate) mod event;
 mod record;
 pub mod rules;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{Batch, Stored, retry_on_conflict};
 
+pub use self::document::{connection_state, date};
 pub use self::record::{DeviceTwin, Properties, Section, TwinEtag};
 use self::rules::Applied;
 pub use self::rules::{Change, InitialTwin, TwinPatch, TwinReplacement};

@@ -187,7 +187,12 @@ fn rows(query: &str) -> Vec<Json> {
         ("dtmi:x:Floor;1", true) => vec![model.to_owned()],
         _ => Vec::new(),
     };
-    reference::run(&compile(query, models).unwrap_or_else(|e| panic!("{query}: {e}")), &twins, &relationships)
+    let plan = compile(query, models).unwrap_or_else(|e| panic!("{query}: {e}"));
+    let (digital_twins, relationships) = (twins.to_vec(), relationships.to_vec());
+    reference::run(
+        &plan,
+        &reference::Documents { digital_twins, relationships, ..reference::Documents::default() },
+    )
 }
 
 #[test]

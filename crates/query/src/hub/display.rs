@@ -7,7 +7,7 @@ use super::{Aggregate, Condition, Item, ItemValue, Order, Projection, Property, 
 
 impl fmt::Display for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SELECT ")?;
+        f.write_str(if self.is_explained { "EXPLAIN SELECT " } else { "SELECT " })?;
         if let Some(top) = self.top {
             write!(f, "TOP {top} ")?;
         }

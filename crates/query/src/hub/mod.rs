@@ -1,8 +1,9 @@
 //! The query language of IoT Hub over twins and jobs (`iothub-service.md` §5), and conditions alone, as jobs and configurations have
-//! them. `hub` parses, reads, and lets what it read be judged here, over documents as
+//! them. `hub` parses, asks the store for what `Select::prefilter` tells it, and lets what comes be judged here, over documents as
 //! `GET /twins` shows them.
 
 mod display;
+mod plan;
 mod rows;
 mod syntax;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use crate::evaluate::{self, Scope};
 use crate::tree::Expression;
 use crate::value::Value;
 
+pub use self::plan::Prefilter;
 pub use self::rows::{Groups, Rank};
 
 /// What a query is over.
@@ -32,6 +34,8 @@ pub struct Property(Vec<String>);
 /// A parsed query. What it prints is the same query again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Select {
+    /// Asked for its plan and not for rows.
+    is_explained: bool,
     top: Option<u64>,
     projection: Projection,
     source: Source,
@@ -117,6 +121,7 @@ impl Condition {
     /// The query for everything that it is true of.
     pub fn select(self) -> Select {
         Select {
+            is_explained: false,
             top: None,
             projection: Projection::All,
             source: self.source,
@@ -134,6 +139,11 @@ impl Select {
 
     pub fn source(&self) -> Source {
         self.source
+    }
+
+    /// `EXPLAIN SELECT …`, which is ours.
+    pub fn is_explained(&self) -> bool {
+        self.is_explained
     }
 
     /// Whether its rows are documents as they are.

@@ -78,6 +78,16 @@ impl Select {
         Rank(self.ranked(|property| Sort::of(&property.of(document))))
     }
 
+    /// Whether it can be a rank of this query: a token that a client brings back may be anyone's.
+    pub fn accepts(&self, rank: &Rank) -> bool {
+        self.is_ordered()
+            && rank
+                .0
+                .iter()
+                .map(|place| place.descending)
+                .eq(self.order_by.iter().map(|order| order.descending))
+    }
+
     /// No groups yet; give every document that is selected to `Groups::add`.
     pub fn groups(&self) -> Groups<'_> {
         Groups { select: self, groups: BTreeMap::new() }
@@ -91,7 +101,7 @@ impl Select {
         directed.collect()
     }
 
-    fn items(&self) -> &[Item] {
+    pub(super) fn items(&self) -> &[Item] {
         match &self.projection {
             Projection::All => &[],
             Projection::Items(items) => items,
@@ -122,6 +132,11 @@ struct Group {
 
 impl Groups<'_> {
     pub fn add(&mut self, document: &Json) {
+        self.add_alike(document, 1);
+    }
+
+    /// So many documents that are alike in everything that the query looks at.
+    pub fn add_alike(&mut self, document: &Json, count: u64) {
         let by = &self.select.group_by;
         let key = by.iter().map(|property| Sort::of(&property.of(document))).collect();
         let group = self.groups.entry(key).or_insert_with(|| Group {
@@ -129,7 +144,7 @@ impl Groups<'_> {
             aggregates: states(self.select),
         });
         for state in &mut group.aggregates {
-            state.add(document);
+            state.add(document, count);
         }
     }
 
@@ -207,16 +222,17 @@ fn states(select: &Select) -> Vec<State> {
 impl State {
     /// Sums and averages are of numbers, the least and the greatest of booleans, numbers and texts; what is of another type or
     /// missing counts for nothing.
-    fn add(&mut self, document: &Json) {
+    fn add(&mut self, document: &Json, count: u64) {
         let Aggregate::Of(total, property) = &self.aggregate else {
-            self.count += 1;
+            self.count += count;
             return;
         };
         let (value, json) = (property.of(document), at(document, property));
         match (total, &value, json) {
             (Total::Sum | Total::Average, Value::Number(number), _) => {
-                self.count += 1;
-                self.sum = Some(self.sum.map_or(*number, |sum| add(sum, *number)));
+                self.count += count;
+                let number = times(*number, count);
+                self.sum = Some(self.sum.map_or(number, |sum| add(sum, number)));
             }
             (
                 Total::Minimum | Total::Maximum,
@@ -251,6 +267,14 @@ impl State {
                 self.bound.as_ref().map(|(_, json)| json.clone())
             }
         }
+    }
+}
+
+fn times(number: Number, count: u64) -> Number {
+    let count = Value::Number(Number::Integer(i64::try_from(count).unwrap_or(i64::MAX)));
+    match functions::calculate(Arithmetic::Multiply, &Value::Number(number), &count) {
+        Value::Number(product) => product,
+        _ => Number::Real(f64::MAX.copysign(functions::as_real(number))),
     }
 }
 

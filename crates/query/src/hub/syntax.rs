@@ -74,6 +74,7 @@ const OF_JOBS: &[&[&str]] = &[
 
 pub(super) fn select(text: &str) -> Result<Select, SyntaxError> {
     let cursor = &mut Cursor::new(text, caps::QUERY_CHARACTERS_MAX)?;
+    let is_explained = cursor.eat_keyword("EXPLAIN");
     cursor.expect_keyword("SELECT", false)?;
     let top = top(cursor)?;
     let items_at = cursor.span();
@@ -93,7 +94,8 @@ pub(super) fn select(text: &str) -> Result<Select, SyntaxError> {
             Projection::Items(items.collect::<Result<_, _>>()?)
         }
     };
-    let select = Select { top, projection, source: names.source, condition, group_by, order_by };
+    let select =
+        Select { is_explained, top, projection, source: names.source, condition, group_by, order_by };
     check(&select).map_err(|(clause, why)| {
         let span = match clause {
             Clause::Items => items_at,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Binding, Link, Output, Plan, Table};
+use super::{Beside, Binding, Link, Output, Plan, Table};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,6 +17,17 @@ impl fmt::Display for Plan {
         }
         match &self.output {
             Output::Document => f.write_str("select #0"),
+            Output::Groups(columns) => {
+                f.write_str("select count")?;
+                columns
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, column)| write!(f, "{}{column}", if at == 0 { " by " } else { ", " }))
+            }
+            Output::Records(beside) => {
+                f.write_str("select #0")?;
+                beside.iter().try_for_each(|beside| write!(f, ", its {beside}"))
+            }
             Output::Count { name } => write!(f, "select count as {name}"),
             Output::Columns(columns) => {
                 for (index, output) in columns.iter().enumerate() {
@@ -29,11 +40,23 @@ impl fmt::Display for Plan {
     }
 }
 
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "identity",
+            Self::Activity => "activity",
+            Self::MessageQueue => "message queue",
+        })
+    }
+}
+
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.table {
             Table::DigitalTwins => "DIGITALTWINS",
             Table::Relationships => "RELATIONSHIPS",
+            Table::DeviceTwins => "devices",
+            Table::ModuleTwins => "devices.modules",
         })?;
         if let Some(alias) = &self.alias {
             write!(f, " {alias}")?;

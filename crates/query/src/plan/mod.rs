@@ -21,7 +21,7 @@ pub struct Plan {
     pub top: Option<u64>,
 }
 
-/// One document of every row: a digital twin or a relationship.
+/// One document of every row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     pub alias: Option<String>,
@@ -33,6 +33,18 @@ pub struct Binding {
 pub enum Table {
     DigitalTwins,
     Relationships,
+    /// Twins of devices, or of modules, of a hub: their records are their documents.
+    DeviceTwins,
+    ModuleTwins,
+}
+
+/// What goes with a twin of a hub, in a record of its own under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    Identity,
+    Activity,
+    /// How many messages wait for it.
+    MessageQueue,
 }
 
 /// How a binding hangs on an earlier one.
@@ -65,6 +77,12 @@ pub enum Output {
     Columns(Vec<OutputColumn>),
     /// One row with the number of rows.
     Count { name: String },
+    /// For each combination of values of these columns a list of them, each in a list of its own that is empty where it is undefined,
+    /// and of how many rows have it. Values that are equal may come apart, as 1 and 1.0 do. In no order, and in one page.
+    Groups(Vec<Column>),
+    /// A list of the only bound document and of what goes with it, each as it is stored, or null where there is none. For domain
+    /// crates, which make of it what their callers see.
+    Records(Vec<Beside>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,12 +116,20 @@ impl Plan {
     /// joined twin needs nothing, for its relationship names it.
     pub fn order(&self) -> Vec<KeyPart> {
         let mut order = Vec::new();
+        if let Output::Groups(_) = self.output {
+            return order;
+        }
         for (binding, Binding { table, link, .. }) in self.bindings.iter().enumerate() {
             match (link, table) {
                 (Link::Root, Table::DigitalTwins) => order.push(KeyPart { binding, member: "$dtId" }),
                 (Link::Root, Table::Relationships) => {
                     order.push(KeyPart { binding, member: "$sourceId" });
                     order.push(KeyPart { binding, member: "$relationshipId" });
+                }
+                (Link::Root, Table::DeviceTwins) => order.push(KeyPart { binding, member: "deviceId" }),
+                (Link::Root, Table::ModuleTwins) => {
+                    order.push(KeyPart { binding, member: "deviceId" });
+                    order.push(KeyPart { binding, member: "moduleId" });
                 }
                 (Link::OutgoingFrom { .. }, _) => {
                     order.push(KeyPart { binding, member: "$relationshipId" });
@@ -122,14 +148,22 @@ impl Plan {
     /// The bindings whose documents the output needs, ascending: what an engine must fetch for every row.
     pub fn documents(&self) -> Vec<usize> {
         match &self.output {
-            Output::Document => vec![0],
-            Output::Count { .. } => Vec::new(),
+            Output::Document | Output::Records(_) => vec![0],
+            Output::Count { .. } | Output::Groups(_) => Vec::new(),
             Output::Columns(columns) => {
                 let mut needed: Vec<usize> = columns.iter().map(|output| output.column.binding).collect();
                 needed.sort_unstable();
                 needed.dedup();
                 needed
             }
+        }
+    }
+
+    /// What is read beside the only bound document, in the order of the answer.
+    pub fn beside(&self) -> &[Beside] {
+        match &self.output {
+            Output::Records(beside) => beside,
+            Output::Document | Output::Columns(_) | Output::Count { .. } | Output::Groups(_) => &[],
         }
     }
 

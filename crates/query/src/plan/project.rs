@@ -8,10 +8,13 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{Column, Output, OutputColumn, Plan};
 
 impl Plan {
-    /// One row of the answer. `documents` holds the JSON text of what `Plan::documents` lists, in that order.
+    /// One row of the answer. `documents` holds the JSON text of what `Plan::documents` lists, in that order, then of what
+    /// `Plan::beside` lists.
     pub fn row(&self, documents: &[String]) -> Result<Box<RawValue>, serde_json::Error> {
         match &self.output {
             Output::Columns(columns) => Row { plan: self, documents }.object(columns),
+            Output::Groups(_) => RawValue::from_string(group(documents)),
+            Output::Records(_) => RawValue::from_string(format!("[{}]", documents.join(","))),
             Output::Document | Output::Count { .. } => {
                 RawValue::from_string(documents.first().cloned().unwrap_or_default())
             }
@@ -24,6 +27,14 @@ impl Plan {
         let row = base::json::Object::from_iter([(name.clone(), Json::from(rows))]);
         (self.top != Some(0)).then(|| to_raw_value(&row).expect("a name and a number are JSON"))
     }
+}
+
+/// The values of a group, empty where they are undefined, and its number of rows.
+fn group(values: &[String]) -> String {
+    let (count, values) =
+        values.split_last().map_or(("0", &[][..]), |(count, values)| (count.as_str(), values));
+    let values = values.iter().map(|value| format!("[{value}],"));
+    format!("[{}{count}]", values.collect::<String>())
 }
 
 struct Row<'r> {

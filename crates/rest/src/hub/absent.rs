@@ -11,7 +11,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         .lacks("GET", "/configurations/{id}", "Configuration_Get")
         .lacks("PUT", "/configurations/{id}", "Configuration_CreateOrUpdate")
         .lacks("POST", "/devices", "BulkRegistry_UpdateRegistry")
-        .lacks("POST", "/devices/query", "Query_GetTwins")
         .lacks("POST", "/devices/{id}/applyConfigurationContent", "Configuration_ApplyOnEdgeDevice")
         .lacks("GET", "/digitaltwins/{id}", "DigitalTwin_GetDigitalTwin")
         .lacks("PATCH", "/digitaltwins/{id}", "DigitalTwin_UpdateDigitalTwin")

@@ -5,9 +5,10 @@ use base::{DeviceId, Secret};
 use hub::device::{
     Authentication, AuthenticationKind, AuthenticationSpec, DeviceSpec, IdentityView, ScopeSpec, Status,
 };
+use hub::twin::{connection_state, date};
 use serde::{Deserialize, Serialize};
 
-use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, tagged};
+use super::{HubAt, HubDoor, Refusal, body, device_id, handler, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -230,8 +231,4 @@ impl<'a> From<&'a Authentication> for ThumbprintBody<'a> {
         let (primary_thumbprint, secondary_thumbprint) = authentication.thumbprints();
         Self { primary_thumbprint, secondary_thumbprint }
     }
-}
-
-pub(super) fn connection_state(connected: bool) -> &'static str {
-    if connected { "Connected" } else { "Disconnected" }
 }

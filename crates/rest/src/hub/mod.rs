@@ -11,6 +11,7 @@ mod digital_twin;
 mod error;
 mod method;
 mod module;
+mod query;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ impl Door for HubDoor {
         device::routes()
             .and(module::routes())
             .and(twin::routes())
+            .and(query::routes())
             .and(method::routes())
             .and(digital_twin::routes())
             .and(statistics::routes())
@@ -206,9 +208,4 @@ fn tagged<T: Serialize>(etag: &str, value: &T) -> Response {
 
 fn quoted(etag: &str) -> String {
     format!("\"{etag}\"")
-}
-
-/// Azure's dates: seven digits of a second, and none at all for "never".
-fn date(at: base::Timestamp) -> String {
-    if at == base::Timestamp::NEVER { format!("{}Z", at.iso_seconds()) } else { at.iso7() }
 }

@@ -3,10 +3,11 @@
 use access::Permission;
 use base::ids::IdentityId;
 use hub::device::{IdentityView, ModuleSpec};
+use hub::twin::{connection_state, date};
 use serde::{Deserialize, Serialize};
 
-use super::device::{AuthenticationBody, AuthenticationInput, check_same, connection_state};
-use super::{HubAt, HubDoor, Refusal, body, date, device_id, handler, module, module_id, tagged};
+use super::device::{AuthenticationBody, AuthenticationInput, check_same};
+use super::{HubAt, HubDoor, Refusal, body, device_id, handler, module, module_id, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 

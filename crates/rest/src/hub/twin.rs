@@ -2,13 +2,9 @@
 
 use access::Permission;
 use base::ids::IdentityId;
-use base::json::Object;
 use hub::twin::{TwinPatch, TwinReplacement, TwinView};
-use serde::Serialize;
-use serde_json::Value;
 
-use super::device::{Capabilities, ThumbprintBody, connection_state};
-use super::{HubAt, HubDoor, Refusal, date, device, handler, module, tagged};
+use super::{HubAt, HubDoor, Refusal, device, handler, module, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -67,68 +63,5 @@ async fn put(at: &HubAt, request: &Request, id: &IdentityId) -> Result<Response,
 }
 
 fn answer(view: &TwinView) -> Response {
-    let etag = view.twin.etag.to_string();
-    tagged(&etag, &TwinBody::new(view, &etag))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TwinBody<'a> {
-    device_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    module_id: Option<&'a str>,
-    etag: &'a str,
-    device_etag: String,
-    status: &'static str,
-    status_reason: Option<&'a str>,
-    status_update_time: String,
-    connection_state: &'static str,
-    last_activity_time: String,
-    cloud_to_device_message_count: u32,
-    authentication_type: &'static str,
-    x509_thumbprint: ThumbprintBody<'a>,
-    model_id: &'a str,
-    version: u64,
-    tags: &'a Object,
-    properties: PropertiesBody,
-    capabilities: Capabilities,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_scope: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    parent_scopes: &'a [String],
-}
-
-#[derive(Serialize)]
-struct PropertiesBody {
-    desired: Value,
-    reported: Value,
-}
-
-impl<'a> TwinBody<'a> {
-    fn new(TwinView { twin, identity, connection, messages }: &'a TwinView, etag: &'a str) -> Self {
-        Self {
-            device_id: twin.identity.device_id.as_str(),
-            module_id: twin.identity.module_id.as_ref().map(base::ModuleId::as_str),
-            etag,
-            device_etag: identity.etag_text(),
-            status: identity.status.name(),
-            status_reason: identity.status_reason.as_deref(),
-            status_update_time: date(identity.status_updated_time),
-            connection_state: connection_state(connection.connected),
-            last_activity_time: date(connection.last_activity_time),
-            cloud_to_device_message_count: *messages,
-            authentication_type: identity.authentication.type_name(),
-            x509_thumbprint: ThumbprintBody::from(&identity.authentication),
-            model_id: &twin.model_id,
-            version: twin.version,
-            tags: &twin.tags,
-            properties: PropertiesBody {
-                desired: twin.properties.desired.with_metadata(),
-                reported: twin.properties.reported.with_metadata(),
-            },
-            capabilities: Capabilities { iot_edge: identity.iot_edge },
-            device_scope: identity.device_scope.as_deref(),
-            parent_scopes: &identity.parent_scopes,
-        }
-    }
+    tagged(&view.twin.etag.to_string(), &view.document())
 }

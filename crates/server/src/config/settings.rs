@@ -53,7 +53,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "indexed_paths",
         "",
-        "properties by which queries over the graph shall find fast, with commas between them: DIGITALTWINS.name, RELATIONSHIPS.since",
+        "properties by which queries shall find fast, with commas between them: DIGITALTWINS.name, RELATIONSHIPS.since, devices.tags.site",
     ),
     setting("manage_hosts", "false", "true keeps a marked block of the hosts file in sync while serving"),
     setting("hosts_file", "/etc/hosts", "the hosts file that manage_hosts keeps in sync"),

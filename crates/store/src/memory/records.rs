@@ -108,8 +108,8 @@ impl Records for Memory {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Rows, StoreError> {
-        let documents = self.part().step(|state| query::documents(state, asker.instance().as_str()));
-        query::page(plan, &documents.await?, after, limit)
+        let known = self.part().step(|state| query::known(state, asker.instance().as_str()));
+        query::page(plan, &known.await?, after, limit)
     }
 
     fn queries(&self) -> (usize, usize) {

@@ -27,7 +27,7 @@ const AGAIN_MILLISECONDS: u64 = 100;
 
 /// What is indexed decides the name: an index of another expression is another one.
 pub(crate) fn index_name(path: &DeclaredPath) -> String {
-    let sum = crc32c::crc32c(render::indexed_on_postgres(path.members()).as_bytes());
+    let sum = crc32c::crc32c(render::indexed_on_postgres(path).as_bytes());
     let mut name = format!("{}{MARK}{sum:08x}_{}", path.table().name, path.members().join("."));
     name.truncate(NAME_BYTES);
     name
@@ -100,7 +100,7 @@ async fn build(client: &Client, paths: &[DeclaredPath]) -> Result<(), Error> {
 fn create(path: &DeclaredPath, name: &str) -> String {
     let table = path.table();
     let (first, keys) = (table.keys[0], table.keys[1..].join(", "));
-    let value = render::indexed_on_postgres(path.members());
+    let value = render::indexed_on_postgres(path);
     let name = quoted(name);
     format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {} ({first}, {value}, {keys})", table.name)
 }

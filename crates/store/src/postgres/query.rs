@@ -35,12 +35,18 @@ pub(crate) async fn page(
         let count = run(postgres, asker, &dialect.count(plan, instance), counted).await?;
         return Ok(Rows { rows: plan.count_row(count).into_iter().collect(), next: None });
     }
+    if let Output::Groups(columns) = &plan.output {
+        let statement = dialect.groups(plan, instance, limit.saturating_add(1));
+        let all = columns.len() + 1;
+        let found = run(postgres, asker, &statement, |rows| found(rows, (0, all), limit)).await?;
+        return compiled::groups(plan, &found);
+    }
     let before = after.map_or(0, |position| position.rows);
     let wanted = plan.rows_left(limit, before);
     // One row more than wanted tells whether there is another page.
     let statement = dialect.rows(plan, instance, after, wanted.saturating_add(1));
-    let keys = plan.order().len();
-    let found = run(postgres, asker, &statement, |rows| found(rows, keys, wanted)).await?;
+    let (keys, documents) = (plan.order().len(), plan.documents().len());
+    let found = run(postgres, asker, &statement, |rows| found(rows, (keys, documents), wanted)).await?;
     compiled::answer(plan, before, &found)
 }
 
@@ -137,7 +143,11 @@ async fn counted(rows: RowStream) -> Result<Read<u64>, StoreError> {
 }
 
 /// At least one row if there is one, and no more than a page may hold.
-async fn found(rows: RowStream, keys: usize, wanted: usize) -> Result<Read<Found>, StoreError> {
+async fn found(
+    rows: RowStream,
+    (keys, documents): (usize, usize),
+    wanted: usize,
+) -> Result<Read<Found>, StoreError> {
     let mut found = Found { rows: Vec::new(), has_more: false };
     let (mut rows, mut bytes) = (pin!(rows), 0);
     while let Some(row) = rows.try_next().await? {
@@ -148,7 +158,14 @@ async fn found(rows: RowStream, keys: usize, wanted: usize) -> Result<Read<Found
         }
         let text = |at: usize| -> Result<String, StoreError> {
             let text: &str = row.try_get(at)?;
-            Ok(if at < keys { escape::text_back(text.to_owned()) } else { escape::json_back(text) })
+            Ok(if at < keys {
+                escape::text_back(text.to_owned())
+            } else if at < keys + documents {
+                escape::json_back(text)
+            } else {
+                // What lies beside is no table that queries look into.
+                text.to_owned()
+            })
         };
         let row: Vec<String> = (0..row.len()).map(text).collect::<Result<_, _>>()?;
         bytes += row.iter().map(String::len).sum::<usize>();

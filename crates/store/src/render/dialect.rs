@@ -7,7 +7,7 @@ use query::plan::{Column, Plan};
 use query::tree::{Comparison, Literal, Number};
 
 use super::operand::{Known, Operand, Source, Test, Type};
-use super::{DOCUMENT, Parameter, TWIN_ID, Writer, order, postgres};
+use super::{Parameter, TWIN_ID, Writer, order, postgres};
 use crate::declared::DeclaredPath;
 
 #[derive(Clone, Copy)]
@@ -77,10 +77,12 @@ impl Dialect<'_> {
     }
 
     /// The document of a binding, as text.
-    pub(super) fn document(self, binding: usize) -> String {
-        match self {
-            Self::Sqlite => format!("b{binding}.doc -> '$.{DOCUMENT}'"),
-            Self::Postgres(_) => format!("(b{binding}.doc -> '{DOCUMENT}')::text"),
+    pub(super) fn document(self, binding: usize, root: Option<&str>) -> String {
+        match (self, root) {
+            (Self::Sqlite, Some(root)) => format!("b{binding}.doc -> '$.{root}'"),
+            (Self::Sqlite, None) => format!("json(b{binding}.doc)"),
+            (Self::Postgres(_), Some(root)) => format!("(b{binding}.doc -> '{root}')::text"),
+            (Self::Postgres(_), None) => format!("b{binding}.doc::text"),
         }
     }
 
@@ -89,6 +91,20 @@ impl Dialect<'_> {
         match self {
             Self::Sqlite => format!("json_object('{TWIN_ID}', {id})"),
             Self::Postgres(_) => format!("json_build_object('{TWIN_ID}', {id})::text"),
+        }
+    }
+
+    /// A text that is no JSON.
+    pub(super) fn text_as_json(self, text: &str) -> String {
+        if self.is_postgres() { format!("to_jsonb({text})") } else { format!("json_quote({text})") }
+    }
+
+    /// A JSON value as text, which is empty where it is undefined.
+    pub(super) fn shown(self, value: &str) -> String {
+        if self.is_postgres() {
+            format!("coalesce(({value})::text, '')")
+        } else {
+            format!("ifnull({value}, '')")
         }
     }
 

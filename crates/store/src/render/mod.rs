@@ -10,7 +10,7 @@ mod postgres;
 #[cfg(test)]
 mod tests;
 
-use query::plan::{Column, Link, Output, Plan, Position, Table};
+use query::plan::{Beside, Column, Link, Output, Plan, Position, Table};
 
 pub(crate) use self::dialect::Dialect;
 pub(crate) use self::operand::indexed;
@@ -48,7 +48,7 @@ pub(crate) fn count(plan: &Plan, instance: &str) -> Statement {
 }
 
 impl Dialect<'_> {
-    /// One page of rows: the key columns of `Plan::order`, then the documents of `Plan::documents`.
+    /// One page of rows: the key columns of `Plan::order`, then the documents of `Plan::documents`, then what `Plan::beside` lists.
     pub(crate) fn rows(
         self,
         plan: &Plan,
@@ -60,7 +60,9 @@ impl Dialect<'_> {
         let keys: Vec<String> =
             plan.order().iter().map(|part| writer.key(plan, part.binding, part.member)).collect();
         let documents = plan.documents().into_iter().map(|binding| writer.document(plan, binding));
-        let columns: Vec<String> = keys.iter().cloned().chain(documents).collect();
+        let documents: Vec<String> = documents.collect();
+        let beside = plan.beside().iter().map(|beside| beside_of(plan, *beside));
+        let columns: Vec<String> = keys.iter().cloned().chain(documents).chain(beside).collect();
         let mut conditions = writer.conditions(plan, instance);
         if let Some(position) = after {
             let marks: Vec<String> = position.keys.iter().map(|key| writer.text(key)).collect();
@@ -77,6 +79,22 @@ impl Dialect<'_> {
         Statement { sql, parameters: writer.parameters }
     }
 
+    /// One row for each combination of values as JSON texts, empty where they are undefined, and at last their count as a text.
+    pub(crate) fn groups(self, plan: &Plan, instance: &str, limit: usize) -> Statement {
+        let mut writer = Writer::new(plan, self);
+        let Output::Groups(columns) = &plan.output else { unreachable!("a plan for groups") };
+        let values: Vec<String> = columns.iter().map(|column| writer.value(plan, column)).collect();
+        let conditions = writer.conditions(plan, instance).join(" AND ");
+        let limit = writer.bind(Parameter::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let shown = values.iter().map(|value| self.shown(value)).collect::<Vec<_>>().join(", ");
+        let by = values.join(", ");
+        let tables = writer.tables(plan);
+        let sql = format!(
+            "SELECT {shown}, CAST(count(*) AS text) FROM {tables} WHERE {conditions} GROUP BY {by} LIMIT {limit}"
+        );
+        Statement { sql, parameters: writer.parameters }
+    }
+
     pub(crate) fn count(self, plan: &Plan, instance: &str) -> Statement {
         let mut writer = Writer::new(plan, self);
         let conditions = writer.conditions(plan, instance).join(" AND ");
@@ -84,9 +102,6 @@ impl Dialect<'_> {
         Statement { sql, parameters: writer.parameters }
     }
 }
-
-/// The member of a stored record that holds the wire document.
-const DOCUMENT: &str = "document";
 
 /// Collects parameters while a statement is written.
 struct Writer<'d> {
@@ -96,6 +111,8 @@ struct Writer<'d> {
     elements: usize,
     /// For each binding that is left out of the statement, where its id stands.
     ids: Vec<Option<String>>,
+    /// For each binding the member of its record that holds the document, if one does.
+    roots: Vec<Option<&'static str>>,
 }
 
 impl<'d> Writer<'d> {
@@ -113,7 +130,8 @@ impl<'d> Writer<'d> {
             Link::OutgoingFrom { .. } => None,
         };
         let ids = (0..plan.bindings.len()).map(|at| named(at).filter(|_| !needs_row(plan, at))).collect();
-        Self { dialect, parameters: Vec::new(), elements: 0, ids }
+        let roots = (0..plan.bindings.len()).map(|at| root_of(table_of(plan, at))).collect();
+        Self { dialect, parameters: Vec::new(), elements: 0, ids, roots }
     }
 
     /// The mark of a new parameter.
@@ -136,6 +154,7 @@ impl<'d> Writer<'d> {
                 continue;
             }
             conditions.push(format!("b{at}.instance = {instance}"));
+            conditions.extend(kind_of(binding.table).map(|kind| format!("b{at}.kind = '{kind}'")));
             match &binding.link {
                 Link::Root => {}
                 Link::OutgoingFrom { twin, name } => {
@@ -150,7 +169,10 @@ impl<'d> Writer<'d> {
                 }
             }
         }
-        conditions.extend(plan.condition.as_ref().map(|condition| self.selects(plan, condition)));
+        if let Some(condition) = &plan.condition {
+            assert!(condition.is_plain(), "{}", condition::NOT_PLAIN);
+            conditions.push(self.selects(plan, condition));
+        }
         conditions
     }
 
@@ -173,6 +195,18 @@ impl<'d> Writer<'d> {
         Some(if name == "id" { self.id(column.binding) } else { format!("b{}.{name}", column.binding) })
     }
 
+    /// A value as JSON, which is NULL where it is undefined.
+    fn value(&mut self, plan: &Plan, column: &Column) -> String {
+        match self.stored(plan, column) {
+            Some(stored) => self.dialect.text_as_json(&stored),
+            None if self.dialect.is_postgres() => self.postgres_member(column, false).value,
+            None => {
+                let path = self.place(column).replacen(", ", " -> ", 1);
+                format!("({path})")
+            }
+        }
+    }
+
     fn key(&self, plan: &Plan, binding: usize, member: &str) -> String {
         let column = Column { binding, path: vec![member.to_owned()] };
         self.stored(plan, &column).expect("rows are ordered by key columns")
@@ -187,14 +221,42 @@ impl<'d> Writer<'d> {
         {
             return self.dialect.only_id(&self.id(binding));
         }
-        self.dialect.document(binding)
+        self.dialect.document(binding, root_of(table_of(plan, binding)))
     }
+}
+
+/// The record under the same key, or null: read for the rows of the page alone.
+fn beside_of(plan: &Plan, beside: Beside) -> String {
+    let (table, keys): (&table::Table, &[&str]) = match beside {
+        Beside::Identity => (&table::IDENTITY, table::IDENTITY.keys),
+        Beside::Activity => (&table::ACTIVITY, table::ACTIVITY.keys),
+        // A module has no queue.
+        Beside::MessageQueue if plan.bindings[0].table == Table::ModuleTwins => return "'null'".to_owned(),
+        Beside::MessageQueue => (&table::DEVICE_QUEUE, table::DEVICE_QUEUE.keys),
+    };
+    let same: Vec<String> = keys.iter().map(|key| format!("s.{key} = b0.{key}")).collect();
+    format!("coalesce((SELECT s.doc FROM {} s WHERE {}), 'null')", table.name, same.join(" AND "))
+}
+
+/// The kind of key that the records of a table have which share it with others.
+fn kind_of(table: Table) -> Option<&'static str> {
+    match table {
+        Table::DigitalTwins | Table::Relationships => None,
+        Table::DeviceTwins => Some("device"),
+        Table::ModuleTwins => Some("module"),
+    }
+}
+
+/// The member of a record that holds its document.
+fn root_of(table: &table::Table) -> Option<&'static str> {
+    table.queried().and_then(|queried| queried.document)
 }
 
 fn table_of(plan: &Plan, binding: usize) -> &'static table::Table {
     match plan.bindings[binding].table {
         Table::DigitalTwins => &table::DIGITAL_TWIN,
         Table::Relationships => &table::RELATIONSHIP,
+        Table::DeviceTwins | Table::ModuleTwins => &table::DEVICE_TWIN,
     }
 }
 
@@ -215,8 +277,9 @@ fn needs_row(plan: &Plan, binding: usize) -> bool {
 /// The columns of a binding that the answer shows; none if it shows whole documents.
 fn output_columns(plan: &Plan, binding: usize) -> Option<Vec<&Column>> {
     match &plan.output {
-        Output::Document => None,
+        Output::Document | Output::Records(_) => None,
         Output::Count { .. } => Some(Vec::new()),
+        Output::Groups(columns) => Some(columns.iter().filter(|column| column.binding == binding).collect()),
         Output::Columns(columns) => Some(
             columns.iter().map(|output| &output.column).filter(|column| column.binding == binding).collect(),
         ),
@@ -232,6 +295,8 @@ fn stored_column(plan: &Plan, column: &Column) -> Option<&'static str> {
         (Table::Relationships, ["$sourceId"]) => Some("source"),
         (Table::Relationships, ["$targetId"]) => Some("target"),
         (Table::Relationships, ["$relationshipName"]) => Some("name"),
+        (Table::DeviceTwins | Table::ModuleTwins, ["deviceId"]) => Some("device_id"),
+        (Table::ModuleTwins, ["moduleId"]) => Some("module_id"),
         _ => None,
     }
 }

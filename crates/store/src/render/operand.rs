@@ -6,7 +6,8 @@ use query::tree::{Expression, Literal};
 
 use super::dialect::Dialect;
 use super::postgres::Member;
-use super::{DOCUMENT, Parameter, Writer};
+use super::{Parameter, Writer, root_of};
+use crate::declared::DeclaredPath;
 
 /// The types that decide how a value compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,14 +148,14 @@ impl Writer<'_> {
 
     /// The `doc` and the path of a column, for `SQLite`'s functions that take both.
     pub(super) fn place(&mut self, column: &Column) -> String {
-        let path = self.path(&column.path);
+        let path = self.path(self.roots[column.binding], &column.path);
         format!("b{}.doc, {path}", column.binding)
     }
 
     /// A plain path stands in the statement, where an index over the same expression can be recognized; one with
     /// members that are no plain names is a parameter like any value.
-    fn path(&mut self, members: &[String]) -> String {
-        let path = path(members);
+    fn path(&mut self, root: Option<&str>, members: &[String]) -> String {
+        let path = path(root, members);
         if members.iter().all(|member| is_plain(member)) {
             format!("'{path}'")
         } else {
@@ -168,13 +169,13 @@ pub(super) fn is_plain(member: &str) -> bool {
 }
 
 /// The type and the value of a member, as an index of `SQLite` over plain names spells them.
-pub(crate) fn indexed(members: &[String]) -> (String, String) {
-    let place = format!("doc, '{}'", path(members));
+pub(crate) fn indexed(declared: &DeclaredPath) -> (String, String) {
+    let place = format!("doc, '{}'", path(root_of(declared.table()), declared.members()));
     (format!("json_type({place})"), format!("json_extract({place})"))
 }
 
-fn path(members: &[String]) -> String {
-    let mut path = format!("$.{DOCUMENT}");
+fn path(root: Option<&str>, members: &[String]) -> String {
+    let mut path = root.map_or_else(|| "$".to_owned(), |root| format!("$.{root}"));
     for member in members {
         path.push('.');
         // The engine reads a quoted member as it reads a JSON string.

@@ -9,7 +9,8 @@ use query::tree::{Comparison, Literal};
 
 use super::dialect::Holds;
 use super::operand::{Known, Operand, Source, Test, Type};
-use super::{DOCUMENT, Parameter, Writer};
+use super::{Parameter, Writer, root_of};
+use crate::declared::DeclaredPath;
 
 /// The spellings of a value inside a document beside its `jsonb`.
 #[derive(Clone)]
@@ -54,8 +55,9 @@ fn bounds(of: Type) -> (&'static str, &'static str) {
 }
 
 /// The value of a member as an index over plain names spells it.
-pub(crate) fn indexed(members: &[String]) -> String {
-    let (value, text) = spelled("", members, &|members| array(members));
+pub(crate) fn indexed(declared: &DeclaredPath) -> String {
+    let whole = whole(root_of(declared.table()), declared.members());
+    let (value, text) = spelled("", &whole, &|members| array(members));
     beginning(&value, &text)
 }
 
@@ -75,9 +77,8 @@ fn array(members: &[&str]) -> String {
 
 /// The value and its text. The engine takes a name that is a number for a place in an array, which a path of the languages does not
 /// enter.
-fn spelled(table: &str, members: &[String], path: &dyn Fn(&[&str]) -> String) -> (String, String) {
-    let members: Vec<&str> = [DOCUMENT].into_iter().chain(members.iter().map(String::as_str)).collect();
-    let whole = path(&members);
+fn spelled(table: &str, members: &[&str], path: &dyn Fn(&[&str]) -> String) -> (String, String) {
+    let whole = path(members);
     let is_place = |member: &str| {
         let number = member.trim_start().trim_start_matches(['+', '-']);
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -93,6 +94,11 @@ fn spelled(table: &str, members: &[String], path: &dyn Fn(&[&str]) -> String) ->
     let objects = objects.join(" AND ");
     let when = |operator: &str| format!("(CASE WHEN {objects} THEN {table}doc {operator} {whole} END)");
     (when("#>"), when("#>>"))
+}
+
+/// The path from the beginning of a record.
+fn whole<'m>(root: Option<&'m str>, members: &'m [String]) -> Vec<&'m str> {
+    root.into_iter().chain(members.iter().map(String::as_str)).collect()
 }
 
 fn json_of(literal: &Literal) -> String {
@@ -111,11 +117,12 @@ impl Writer<'_> {
     pub(super) fn postgres_member(&mut self, column: &Column, is_declared: bool) -> Operand {
         let table = format!("b{}.", column.binding);
         let is_plain = column.path.iter().all(|member| super::operand::is_plain(member));
+        let whole = whole(self.roots[column.binding], &column.path);
         let (value, text) = if is_plain {
-            spelled(&table, &column.path, &|members| array(members))
+            spelled(&table, &whole, &|members| array(members))
         } else {
             let paths = std::cell::RefCell::new(&mut *self);
-            spelled(&table, &column.path, &|members| {
+            spelled(&table, &whole, &|members| {
                 let path = members.iter().map(|member| (*member).to_owned()).collect();
                 paths.borrow_mut().bind(Parameter::Texts(path))
             })

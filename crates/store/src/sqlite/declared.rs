@@ -31,7 +31,7 @@ pub(super) fn settle(transaction: &Transaction, paths: &[DeclaredPath]) -> rusql
 
 /// The type stands before the value: no value compares with one of another type.
 fn create(path: &DeclaredPath, name: &str) -> String {
-    let (of_type, value) = render::indexed(path.members());
+    let (of_type, value) = render::indexed(path);
     let table = path.table();
     let keys = table.keys[1..].join(", ");
     format!("CREATE INDEX {} ON {} ({}, {of_type}, {value}, {keys})", quoted(name), table.name, table.keys[0])

@@ -11,7 +11,8 @@ use crate::table::{self, Table};
 type Step = fn(&Transaction) -> Result<(), StoreError>;
 
 /// Step `n` (counted from 0) takes version `n + 1` to `n + 2`.
-const STEPS: &[Step] = &[keep_documents_in_binary, count_instead_of_keeping, create_missing];
+const STEPS: &[Step] =
+    &[keep_documents_in_binary, count_instead_of_keeping, create_missing, keep_device_twins_in_binary];
 
 pub(crate) fn run(connection: &mut Connection, paths: &[DeclaredPath]) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -85,7 +86,7 @@ fn create_missing(transaction: &Transaction) -> Result<(), StoreError> {
 /// Version 2: what queries reach is kept in the engine's binary JSON, and the indexes of relationships hold all that a walk over
 /// the graph needs.
 fn keep_documents_in_binary(transaction: &Transaction) -> Result<(), StoreError> {
-    for table in table::QUERIED.iter().map(|queried| queried.table) {
+    for table in [&table::DIGITAL_TWIN, &table::RELATIONSHIP] {
         make_anew(transaction, table, "jsonb(doc)")?;
     }
     create_missing(transaction)
@@ -98,6 +99,12 @@ fn count_instead_of_keeping(transaction: &Transaction) -> Result<(), StoreError>
         "DELETE FROM counter WHERE instance IN (SELECT DISTINCT instance FROM digital_twin)
             AND (name = 'digital_twins' OR name LIKE 'outgoing/%' OR name LIKE 'incoming/%')",
     )?;
+    create_missing(transaction)
+}
+
+/// Version 5: queries reach device twins. Each has a model id, if only an empty one, as it is shown with one.
+fn keep_device_twins_in_binary(transaction: &Transaction) -> Result<(), StoreError> {
+    make_anew(transaction, &table::DEVICE_TWIN, "jsonb_insert(doc, '$.modelId', '')")?;
     create_missing(transaction)
 }
 

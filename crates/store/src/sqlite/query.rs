@@ -36,6 +36,11 @@ pub(super) async fn page(
         let rows = sqlite.run(asker, render::count(plan, instance), count).await?;
         return Ok(Rows { rows: plan.count_row(rows).into_iter().collect(), next: None });
     }
+    if let Output::Groups(_) = plan.output {
+        let statement = render::Dialect::Sqlite.groups(plan, instance, limit.saturating_add(1));
+        let work = move |connection: &Connection, statement: &Statement| rows(connection, statement, limit);
+        return compiled::groups(plan, &sqlite.run(asker, statement, work).await?);
+    }
     let before = after.map_or(0, |position| position.rows);
     let wanted = plan.rows_left(limit, before);
     // One row more than wanted tells whether there is another page.

@@ -67,7 +67,9 @@ fn rows(paths: &[DeclaredPath]) -> Vec<Row> {
         } else {
             format!("sqlite_autoindex_{}_1", table.name)
         };
-        rows.push(row(table.name, Some(key), all, &of_key(table, all)));
+        let shared =
+            table.queried().map_or_else(|| of_key(table, all), |queried| queried.key_shared.to_vec());
+        rows.push(row(table.name, Some(key), all, &shared));
         for index in table.indexes() {
             let shared = if index.shared.is_empty() {
                 of_column(all, index.columns.len())

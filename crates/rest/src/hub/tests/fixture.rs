@@ -38,6 +38,7 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/twins/dev1/modules/mod1", ""),
     ("PATCH", "/twins/dev1/modules/mod1", r#"{"tags":{"changed":1}}"#),
     ("PUT", "/twins/dev1/modules/mod1", r#"{"tags":{"changed":1}}"#),
+    ("POST", "/devices/query", r#"{"query":"SELECT * FROM devices"}"#),
     ("POST", "/twins/dev1/methods", r#"{"methodName":"reboot"}"#),
     ("POST", "/twins/dev1/modules/mod1/methods", r#"{"methodName":"reboot"}"#),
     ("GET", "/digitaltwins/dev1", ""),

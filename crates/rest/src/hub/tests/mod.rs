@@ -8,6 +8,7 @@ mod etags;
 mod fixture;
 mod limits;
 mod methods;
+mod queries;
 mod registry;
 mod routes;
 mod twins;

@@ -4,6 +4,7 @@
 mod postgres;
 mod random;
 mod statements;
+mod twins;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,11 @@ static STORE: LazyLock<Store> = LazyLock::new(|| Store::open(&Options::memory())
 enum Engine {
     Sqlite,
     Postgres(&'static postgres::Server),
+}
+
+fn of_graph(twins: &[Json], relationships: &[Json]) -> reference::Documents {
+    let (digital_twins, relationships) = (twins.to_vec(), relationships.to_vec());
+    reference::Documents { digital_twins, relationships, ..reference::Documents::default() }
 }
 
 fn engines() -> impl Iterator<Item = Engine> {
@@ -146,7 +152,7 @@ impl Graph {
     }
 
     fn meaning(&self, plan: &Plan) -> Vec<Json> {
-        reference::run(plan, &self.twins, &self.relationships)
+        reference::run(plan, &of_graph(&self.twins, &self.relationships))
     }
 }
 
@@ -612,7 +618,7 @@ fn what_a_declared_path_finds_is_what_is_found_without_it() {
         let found = RUNTIME.block_on(INDEXED.query((&instance, "c"), &plan, None, 100)).unwrap();
         let found: Vec<Json> =
             found.rows.iter().map(|row| serde_json::from_str(row.get()).unwrap()).collect();
-        assert_eq!(found, reference::run(&plan, &documents, &[]), "{condition}");
+        assert_eq!(found, reference::run(&plan, &of_graph(&documents, &[])), "{condition}");
     }
 }
 

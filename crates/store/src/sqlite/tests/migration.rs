@@ -50,7 +50,7 @@ fn has_the_tables_of_a_new_one(dump: &str) {
     for (migrated, made) in migrated.iter().zip(&made) {
         assert_eq!(migrated, made);
     }
-    assert_eq!(texts(old.path(), "SELECT value FROM meta WHERE name = 'format'"), ["4"]);
+    assert_eq!(texts(old.path(), "SELECT value FROM meta WHERE name = 'format'"), ["5"]);
     assert!(crate::check_records(old.path()).unwrap().is_sound);
 }
 
@@ -67,11 +67,18 @@ async fn documents_come_out_of_a_migration_as_the_text_that_they_were() {
                 found
             })
         };
+        let twins = r#"INSERT INTO device_twin VALUES ('h', 'device', 'd1', '', '{"tags":{"b":1.0,"a":"\u0000"}}', 5),
+            ('h', 'device', 'd2', '', '{"modelId":"m","tags":{}}', 6)"#;
+        Connection::open(database(directory.path())).unwrap().execute_batch(twins).unwrap();
         let before = read(doc);
         assert_eq!(before.each_ref().map(Vec::len), [2, 2]);
         drop(open(directory.path()).unwrap());
         assert_eq!(read("json(doc)"), before);
         assert_eq!(texts(directory.path(), &select("digital_twin", "typeof(doc)")), ["blob", "blob"]);
+        // Each has a model id from now on.
+        let twins = "SELECT json(doc) FROM device_twin ORDER BY device_id";
+        let expected = [r#"{"tags":{"b":1.0,"a":"\u0000"},"modelId":""}"#, r#"{"modelId":"m","tags":{}}"#];
+        assert_eq!(texts(directory.path(), twins), expected);
         assert_eq!(texts(directory.path(), &select("endpoint", "doc")), [r#"{"number": 1.0}"#]);
     }
 }

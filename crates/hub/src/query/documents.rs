@@ -1,0 +1,131 @@
+//! Records of the store to the documents that a query addresses: twins as `GET /twins` shows them, or of a twin only what lies in its
+//! own record, where a query asks for no more. Jobs v2 bring theirs here.
+
+use base::caps;
+use query::Plan;
+use query::hub::{Condition, Prefilter};
+use query::plan::{Beside, Position};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use store::StoreError;
+
+use crate::cloud_to_device::DeviceQueue;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::identity::Identity;
+use crate::presence::{Activity, shown};
+use crate::twin::{DeviceTwin, TwinView};
+
+/// A document and the keys by which it is ordered.
+pub(crate) struct Document {
+    pub(crate) keys: Vec<String>,
+    pub(crate) json: Value,
+}
+
+/// Some documents, in the order of their keys, and whether there are more behind them.
+pub(crate) struct Documents {
+    pub(crate) documents: Vec<Document>,
+    pub(crate) has_more: bool,
+}
+
+/// A twin and what goes with it, read together.
+struct Records {
+    twin: DeviceTwin,
+    identity: Identity,
+    activity: Option<Activity>,
+    queue: Option<DeviceQueue>,
+}
+
+impl Hub {
+    /// Documents behind `keys` that a query may select: at least those that it does, and only those if the plan is exact.
+    pub(crate) async fn documents(
+        &self,
+        caller: &str,
+        plan: &Plan,
+        keys: Option<Vec<String>>,
+        limit: usize,
+    ) -> Result<Documents, Error> {
+        let after = keys.map(|keys| Position { keys, rows: 0 });
+        let found = self.store().query((self.instance(), caller), plan, after.as_ref(), limit).await?;
+        let has_more = found.next.is_some();
+        let documents = if plan.beside().contains(&Beside::Identity) {
+            self.whole(plan.beside(), &found.rows).await?
+        } else {
+            found.rows.iter().map(|row| recorded(row)).collect::<Result<_, _>>()?
+        };
+        Ok(Documents { documents, has_more })
+    }
+
+    /// The twins that a condition is true of, as many as one look may give, and the keys behind which the next look begins.
+    pub async fn twins_of(
+        &self,
+        caller: &str,
+        condition: &Condition,
+        keys: Option<Vec<String>>,
+    ) -> Result<(Vec<Value>, Option<Vec<String>>), Error> {
+        let select = condition.clone().select();
+        let Some(Prefilter { plan, .. }) = select.prefilter() else { return Ok((Vec::new(), None)) };
+        let found = self.documents(caller, &plan, keys, caps::QUERY_PAGE_MAX).await?;
+        let last = found.documents.last().map(|document| document.keys.clone());
+        let next = last.filter(|_| found.has_more);
+        let twins = found.documents.into_iter().map(|document| document.json);
+        Ok((twins.filter(|twin| condition.matches(twin)).collect(), next))
+    }
+
+    async fn whole(&self, beside: &[Beside], rows: &[Box<RawValue>]) -> Result<Vec<Document>, Error> {
+        let records = rows.iter().map(|row| Records::read(beside, row));
+        let records: Vec<Records> = records.collect::<Result<_, _>>()?;
+        let ids: Vec<_> = records.iter().map(|records| records.identity.id.clone()).collect();
+        let owners = self.store().sessions().owners(self.instance(), &ids).await?;
+        let documents = records.into_iter().zip(owners).map(|(records, owner)| {
+            let Records { twin, identity, activity, queue } = records;
+            let known = self.mailboxes().known(&identity.id, &identity.generation_id);
+            let connection = shown(&identity, owner, known.as_ref(), activity.as_ref());
+            let messages = queue.map_or(0, |queue| queue.count);
+            let view = TwinView { twin, identity, connection, messages };
+            Document { keys: keys_of(&view.twin), json: view.document() }
+        });
+        Ok(documents.collect())
+    }
+}
+
+impl Records {
+    /// A list of the twin's record and of what lies beside it.
+    fn read(beside: &[Beside], row: &RawValue) -> Result<Self, Error> {
+        let parts: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(damaged)?;
+        let [twin, parts @ ..] = parts.as_slice() else { return Err(Error::ServerError) };
+        let part = |wanted: Beside| beside.iter().position(|one| *one == wanted).and_then(|at| parts.get(at));
+        let identity = part(Beside::Identity).ok_or(Error::ServerError)?;
+        let activity =
+            part(Beside::Activity).map(|part| serde_json::from_str::<Option<Activity>>(part.get()));
+        let queue =
+            part(Beside::MessageQueue).map(|part| serde_json::from_str::<Option<DeviceQueue>>(part.get()));
+        Ok(Self {
+            twin: serde_json::from_str(twin.get()).map_err(damaged)?,
+            identity: serde_json::from_str(identity.get()).map_err(damaged)?,
+            activity: activity.transpose().map_err(damaged)?.flatten(),
+            queue: queue.transpose().map_err(damaged)?.flatten(),
+        })
+    }
+}
+
+/// What a record has under the names that queries use.
+fn recorded(row: &RawValue) -> Result<Document, Error> {
+    let parts: Vec<Value> = serde_json::from_str(row.get()).map_err(damaged)?;
+    let Some(Value::Object(mut members)) = parts.into_iter().next() else { return Err(Error::ServerError) };
+    members.shift_remove("instance");
+    let json = Value::Object(members);
+    let keys = ["deviceId", "moduleId"].iter().filter_map(|name| json[*name].as_str().map(str::to_owned));
+    Ok(Document { keys: keys.collect(), json })
+}
+
+fn keys_of(twin: &DeviceTwin) -> Vec<String> {
+    let id = &twin.identity;
+    let module = id.module_id.as_ref().map(|module_id| module_id.as_str().to_owned());
+    [id.device_id.as_str().to_owned()].into_iter().chain(module).collect()
+}
+
+/// Says what kind of fault it is, not what stands there.
+pub(super) fn damaged(error: serde_json::Error) -> Error {
+    Error::from(StoreError::Corrupt(format!("a record that a query read: {:?}", error.classify())))
+}
