@@ -115,3 +115,29 @@ test('queries come page by page until there are no more results', async () => {
     await registry.delete(id);
   }
 });
+
+test('jobs patch twins, are listed and are cancelled', async () => {
+  const jobs = iothub.JobClient.fromConnectionString(env('IOTHUB_CONNECTION_STRING'));
+  const jobId = randomUUID();
+  const patch = { etag: '*', tags: { byJob: jobId } };
+  const condition = `deviceId IN ['${deviceId}']`;
+  const created = (await jobs.scheduleTwinUpdate(jobId, condition, patch, new Date(), 60)).responseBody;
+  assert.deepEqual([created.jobId, created.status, created.updateTwin.etag], [jobId, 'queued', '*']);
+  let job = created;
+  for (let tries = 0; job.status !== 'completed' && tries < 300; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    job = (await jobs.getJob(jobId)).responseBody;
+  }
+  assert.deepEqual([job.status, job.deviceJobStatistics.succeededCount], ['completed', 1]);
+  assert.equal((await registry.getTwin(deviceId)).responseBody.tags.byJob, jobId);
+
+  const ahead = randomUUID();
+  await jobs.scheduleTwinUpdate(ahead, condition, patch, new Date(Date.now() + 3_600_000), 60);
+  const query = jobs.createQuery('scheduleUpdateTwin', 'scheduled', 1);
+  const listed = [];
+  do {
+    listed.push(...(await query.next(query.continuationToken)).result);
+  } while (query.hasMoreResults);
+  assert.ok(listed.some((found) => found.jobId === ahead));
+  assert.equal((await jobs.cancelJob(ahead)).responseBody.status, 'cancelled');
+});

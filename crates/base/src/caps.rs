@@ -140,6 +140,19 @@ pub const FEEDBACK_EXPIRY_STEP_SECONDS: u64 = 60;
 /// ours: how often a server looks for work whose time has come, and how much it reads at once.
 pub const DUE_POLL_SECONDS: u64 = 5;
 pub const DUE_PAGE: usize = 100;
+/// Scheduled jobs (iothub-service.md §8): how far ahead one may begin, how long it may take unless it says so, and how long it is kept.
+pub const JOB_ID_CHARACTERS_MAX: usize = 64;
+pub const JOB_START_SECONDS_MAX: u64 = 168 * 3600;
+pub const JOB_SECONDS_DEFAULT: u64 = 3600;
+pub const JOB_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+/// Jobs that have not ended (S3), and, ours, those that are kept.
+pub const JOBS_ACTIVE_MAX: i64 = 10;
+pub const JOBS_KEPT_MAX: i64 = 10_000;
+/// ours: twins that a job changes in one batch, and its methods under way at the same time.
+pub const JOB_DEVICES_AT_ONCE: usize = 100;
+pub const JOB_METHODS_AT_ONCE: usize = 10;
+/// ours: a job whose house has ended goes on at another after about so long.
+pub const JOB_LEASE_SECONDS: u64 = 30;
 /// Partitions of a new hub's event stream (S1 default).
 pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;

@@ -11,6 +11,7 @@ use store::{Batch, Key, Record, Scan, Table, table};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::hubs::Hubs;
+use crate::job::JobId;
 
 /// Notes of all hubs lie together, and no instance has this id.
 const REALM: &str = "due";
@@ -23,6 +24,10 @@ pub(crate) enum Work {
     Queue(DeviceId),
     /// Feedback expires.
     Feedback,
+    /// A job begins, or may have lost the house that was at it.
+    Job(JobId),
+    /// A job that ended long ago is forgotten.
+    ForgetJob(JobId),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +45,8 @@ impl Record for Due {
         let (kind, of) = match &self.work {
             Work::Queue(device_id) => ("queue", device_id.as_str()),
             Work::Feedback => ("feedback", ""),
+            Work::Job(job_id) => ("job", job_id.as_str()),
+            Work::ForgetJob(job_id) => ("forgetJob", job_id.as_str()),
         };
         // Ticks before the year 1 do not come up.
         let at = format!("{:020}", self.at.ticks().max(0));
@@ -56,6 +63,8 @@ impl Hub {
         match &due.work {
             Work::Queue(device_id) => self.expire_messages(device_id).await,
             Work::Feedback => self.expire_feedback(due.at).await,
+            Work::Job(job_id) => self.take_up_job(job_id).await,
+            Work::ForgetJob(job_id) => self.forget_job(job_id).await,
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Error {
     PrincipalUnauthorized(Denied),
     #[error("The hub holds as many identities as it may.")]
     IotHubQuotaExceeded,
+    #[error("The hub keeps {0} jobs, as many as it may; each is forgotten 30 days after its end.")]
+    JobQuotaExceeded(i64),
     #[error("The device's queue already holds {0} messages, as many as it may.")]
     DeviceMaximumQueueDepthExceeded(u32),
     #[error("The message must expire after now, and within two days.")]
@@ -48,6 +50,10 @@ pub enum Error {
     DeviceMaximumInflightMethodExceeded(String),
     #[error("Device {0} not registered.")]
     DeviceNotFound(String),
+    #[error("Job {0} not found.")]
+    JobNotFound(String),
+    #[error("The job is {0}; only one that has not begun can be cancelled.")]
+    OperationNotAllowedInCurrentState(&'static str),
     #[error("Module {module_id} on device {device_id} not registered.")]
     ModuleNotFound { device_id: String, module_id: String },
     #[error(
@@ -58,6 +64,8 @@ pub enum Error {
     DeviceConnectionClosedRemotely,
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
+    #[error("A job with ID '{0}' already exists.")]
+    JobAlreadyExists(String),
     #[error("Device {device_id} in IotHub {hub} already contains Module {module_id}.")]
     ModuleAlreadyExistsOnDevice { hub: String, device_id: String, module_id: String },
     #[error("{0}")]
@@ -74,6 +82,8 @@ pub enum Error {
         retry_after.as_secs().max(1)
     )]
     ThrottlingException { retry_after: Duration, meter: Meter },
+    #[error("{0} jobs are scheduled or running, as many as may be at the same time.")]
+    ThrottlingMaxActiveJobCountExceeded(i64),
     /// What the device sent back is no answer.
     #[error("{0}")]
     BadGateway(&'static str),
@@ -109,21 +119,26 @@ impl Error {
             Self::IotHubNotFound => 401_001,
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => 401_002,
             Self::IotHubQuotaExceeded => 403_002,
+            Self::JobQuotaExceeded(_) => 403_003,
             Self::DeviceMaximumQueueDepthExceeded(_) => 403_004,
             Self::InvalidMessageExpiryTime => 403_009,
             Self::DeviceDisabled(_) => 403_012,
             Self::DeviceMaximumInflightMethodExceeded(_) => 403_800,
             Self::DeviceNotFound(_) => 404_001,
+            Self::JobNotFound(_) => 404_002,
             Self::ModuleNotFound { .. } => 404_010,
             Self::DeviceNotOnline => 404_103,
             Self::DeviceConnectionClosedRemotely => 404_104,
+            Self::OperationNotAllowedInCurrentState(_) => 405_102,
             Self::DeviceAlreadyExists(_) => 409_001,
+            Self::JobAlreadyExists(_) => 409_104,
             Self::ModuleAlreadyExistsOnDevice { .. } => 409_301,
             Self::PreconditionFailed(_) => 412_001,
             Self::DeviceMessageLockLost => 412_002,
             Self::MessageTooLarge(_) => 413_001,
             Self::TooManyModulesOnDevice(_) => 413_003,
             Self::ThrottlingException { .. } => 429_001,
+            Self::ThrottlingMaxActiveJobCountExceeded(_) => 429_004,
             Self::ServerError => 500_001,
             Self::BadGateway(_) => 502_000,
             Self::ServerBusy | Self::Conflict => 503_005,
@@ -161,6 +176,11 @@ impl Error {
             Self::MessageTooLarge(_) => "MessageTooLarge",
             Self::TooManyModulesOnDevice(_) => "TooManyModulesOnDevice",
             Self::ThrottlingException { .. } => "ThrottlingException",
+            Self::JobQuotaExceeded(_) => "JobQuotaExceeded",
+            Self::JobNotFound(_) => "JobNotFound",
+            Self::JobAlreadyExists(_) => "JobAlreadyExists",
+            Self::OperationNotAllowedInCurrentState(_) => "OperationNotAllowedInCurrentState",
+            Self::ThrottlingMaxActiveJobCountExceeded(_) => "ThrottlingMaxActiveJobCountExceeded",
             Self::ServerError => "ServerError",
             Self::BadGateway(_) => "GenericBadGateway",
             Self::ServerBusy | Self::Conflict => "ServerBusy",

@@ -13,6 +13,7 @@ mod error;
 mod hub;
 mod hubs;
 mod identity;
+pub mod job;
 mod mailbox;
 mod measures;
 mod presence;

@@ -251,6 +251,11 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::PrincipalUnauthorized(_)
         | Error::IotHubQuotaExceeded
         | Error::DeviceMaximumQueueDepthExceeded(_)
+        | Error::JobQuotaExceeded(_)
+        | Error::JobNotFound(_)
+        | Error::JobAlreadyExists(_)
+        | Error::OperationNotAllowedInCurrentState(_)
+        | Error::ThrottlingMaxActiveJobCountExceeded(_)
         | Error::InvalidMessageExpiryTime
         | Error::DeviceMessageLockLost
         | Error::DeviceDisabled(_)

@@ -91,7 +91,7 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         text
     };
     for (method, path) in [
-        ("PUT", "/jobs/v2/job"),
+        ("POST", "/jobs/create"),
         ("GET", "/configurations"),
         ("POST", "/devices"),
         ("POST", "/devices/dev1/files"),

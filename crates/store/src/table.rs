@@ -211,6 +211,15 @@ pub const FEEDBACK: Table =
 pub const FEEDBACK_BATCH: Table =
     Table { name: "feedback_batch", keys: &["instance", "number"], columns: &[] };
 
+/// key: instance, job id · value: a job of the hub and how far it has come · replaced by every step of it, removed a month after its
+/// end.
+pub const JOB: Table = Table { name: "job", keys: &["instance", "job_id"], columns: &[] };
+
+/// key: instance, job id, device id · value: what a job did to a device · replaced once, when a method has ended. `under_way` is the
+/// job's id until then.
+pub const DEVICE_JOB: Table =
+    Table { name: "device_job", keys: &["instance", "job_id", "device_id"], columns: &["under_way"] };
+
 /// key: "due", ticks as 20 digits, instance, kind, what it is of · value: work of a hub at a time to come · written once, then
 /// removed.
 pub const DUE: Table =
@@ -293,6 +302,8 @@ pub const ALL: &[&Table] = &[
     &QUEUED_MESSAGE,
     &FEEDBACK,
     &FEEDBACK_BATCH,
+    &JOB,
+    &DEVICE_JOB,
     &DUE,
     &RESOURCE,
     &CLAIMED_NAME,

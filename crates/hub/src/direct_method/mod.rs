@@ -175,6 +175,11 @@ fn response(reply: Reply) -> Result<MethodResponse, Error> {
     Ok(MethodResponse { status, payload: Some(payload) })
 }
 
+/// Whether such a call can be made at all.
+pub(crate) fn check_request(request: &MethodRequest) -> Result<(), Error> {
+    check(request).map(drop)
+}
+
 fn check(request: &MethodRequest) -> Result<Timeouts, Error> {
     if request.name.is_empty() {
         return Err(Error::ArgumentNull("methodName"));

@@ -202,8 +202,7 @@ impl Hub {
         change: event::Change,
     ) -> Result<DeviceTwin, Error> {
         let mut batch = Batch::default();
-        batch.replace(&old, &applied.twin);
-        event::push_change(&mut batch, self, &applied, change, self.now());
+        self.write_twin(&mut batch, &old, &applied, change);
         let Some(notification) = applied.desired_notification else {
             self.store().commit(batch).await?;
             return Ok(applied.twin);
@@ -220,6 +219,22 @@ impl Hub {
             Ok(twin)
         })
         .await
+    }
+
+    /// A patched twin with its event, in a batch of the caller's, who tells the device after the commit.
+    pub(crate) fn change_twin(&self, batch: &mut Batch, old: &Stored<DeviceTwin>, applied: &Applied) {
+        self.write_twin(batch, old, applied, event::Change::Update);
+    }
+
+    fn write_twin(
+        &self,
+        batch: &mut Batch,
+        old: &Stored<DeviceTwin>,
+        applied: &Applied,
+        change: event::Change,
+    ) {
+        batch.replace(old, &applied.twin);
+        event::push_change(batch, self, applied, change, self.now());
     }
 
     /// Keeps the model id that a device announced. Not a change of the twin in Azure's sense: no version rises.

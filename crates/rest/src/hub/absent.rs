@@ -22,10 +22,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         )
         .lacks("GET", "/jobs", "Jobs_GetImportExportJobs")
         .lacks("POST", "/jobs/create", "Jobs_CreateImportExportJob")
-        .lacks("GET", "/jobs/v2/query", "Jobs_QueryScheduledJobs")
-        .lacks("GET", "/jobs/v2/{id}", "Jobs_GetScheduledJob")
-        .lacks("PUT", "/jobs/v2/{id}", "Jobs_CreateScheduledJob")
-        .lacks("POST", "/jobs/v2/{id}/cancel", "Jobs_CancelScheduledJob")
         .lacks("DELETE", "/jobs/{id}", "Jobs_CancelImportExportJob")
         .lacks("GET", "/jobs/{id}", "Jobs_GetImportExportJob")
 }

@@ -34,7 +34,7 @@ async fn invoke(at: &HubAt, request: &Request, id: &IdentityId) -> Result<Respon
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MethodInput {
+pub(super) struct MethodInput {
     method_name: Option<String>,
     response_timeout_in_seconds: Option<u64>,
     connect_timeout_in_seconds: Option<u64>,

@@ -9,6 +9,7 @@ mod device_bound;
 mod device_message;
 mod digital_twin;
 mod error;
+mod job;
 mod method;
 mod module;
 mod query;
@@ -69,6 +70,7 @@ impl Door for HubDoor {
             .and(twin::routes())
             .and(query::routes())
             .and(method::routes())
+            .and(job::routes())
             .and(digital_twin::routes())
             .and(statistics::routes())
             .and(device_message::routes())

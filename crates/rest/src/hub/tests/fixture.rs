@@ -47,6 +47,10 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "/digitaltwins/dev1/components/thermostat1/commands/reboot", "{}"),
     ("GET", "/statistics/devices", ""),
     ("GET", "/statistics/service", ""),
+    ("GET", "/jobs/v2/job1", ""),
+    ("PUT", "/jobs/v2/job1", r#"{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"changed":1}}}"#),
+    ("POST", "/jobs/v2/job1/cancel", ""),
+    ("GET", "/jobs/v2/query", ""),
     ("DELETE", "/devices/dev1/commands", ""),
     ("GET", "/messages/serviceBound/feedback", ""),
     ("DELETE", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe", ""),
@@ -56,6 +60,11 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
 /// Whether an operation is of the queue of messages to a device, or of feedback on them: none has an etag or a body.
 pub(super) fn is_of_messages(path: &str) -> bool {
     path.ends_with("/commands") && !path.starts_with("/digitaltwins/") || path.starts_with("/messages/")
+}
+
+/// Jobs have no etags of their own.
+pub(super) fn is_of_jobs(path: &str) -> bool {
+    path.starts_with("/jobs/")
 }
 
 /// Throttles everything, once it is told to.

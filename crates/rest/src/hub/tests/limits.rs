@@ -15,7 +15,10 @@ async fn malformed_bodies_change_nothing() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     // Those of digital twins take other bodies than objects.
     let takes_an_object = |method: &str, path: &str| {
-        !matches!(method, "GET" | "DELETE") && !path.starts_with("/digitaltwins") && !is_of_messages(path)
+        !matches!(method, "GET" | "DELETE")
+            && !path.starts_with("/digitaltwins")
+            && !is_of_messages(path)
+            && !path.ends_with("/cancel")
     };
     for (method, path, _) in OPERATIONS.iter().filter(|(method, path, _)| takes_an_object(method, path)) {
         for body in

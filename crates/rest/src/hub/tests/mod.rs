@@ -6,6 +6,7 @@ mod device_messages;
 mod digital_twins;
 mod etags;
 mod fixture;
+mod jobs;
 mod limits;
 mod methods;
 mod queries;

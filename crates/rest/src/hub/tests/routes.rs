@@ -67,10 +67,11 @@ fn every_route_is_tried_with_whatever_is_refused() {
         path.clone().count() == template.clone().count()
             && path.zip(template).all(|(given, wanted)| wanted.starts_with('{') || given == wanted)
     };
+    // A path that is a template as it stands is of that route alone.
+    let is_named = |path: &str| HubDoor::routes().describe().any(|route| route.template == path);
     for route in HubDoor::routes().describe().filter(|route| route.is_built && !is_for_devices(route)) {
-        let tried = OPERATIONS
-            .iter()
-            .filter(|(method, path, _)| *method == route.method && fits(path, route.template));
+        let fits = |path: &str| fits(path, route.template) && (path == route.template || !is_named(path));
+        let tried = OPERATIONS.iter().filter(|(method, path, _)| *method == route.method && fits(path));
         assert_eq!(tried.count(), 1, "{} {}", route.method, route.template);
     }
 }
