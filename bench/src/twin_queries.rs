@@ -254,7 +254,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         postgres::open_to_all(directory.path()).unwrap();
         let cluster = Cluster::create(&directory.path().join("data")).await.unwrap();
-        let mut postgres = cluster.start().await.unwrap();
+        let postgres = cluster.start().await.unwrap();
         let (client, connection) = postgres::connect(&postgres.at).await.unwrap();
         let mut driver = JoinSet::new();
         driver.spawn(connection);

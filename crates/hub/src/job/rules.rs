@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::{DeviceId, Timestamp, caps};
+use query::hub::Condition;
 use serde_json::Value;
 
 use super::JobSpec;
@@ -13,10 +14,11 @@ use crate::error::Error;
 use crate::twin::TwinPatch;
 
 /// The devices that a job is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Targets {
     All,
     Devices(BTreeSet<DeviceId>),
+    Where(Box<Condition>),
 }
 
 impl Targets {
@@ -26,11 +28,14 @@ impl Targets {
         if text == "*" || text.is_empty() {
             return Ok(Self::All);
         }
-        devices(text).map(Self::Devices).ok_or_else(|| {
-            format!(
-                "The queryCondition '{text}' cannot be evaluated. Use '*', deviceId = '…' or deviceId IN ['…', '…']."
-            )
-        })
+        // Devices that are named are read by their keys, and not looked for.
+        if let Some(ids) = devices(text) {
+            return Ok(Self::Devices(ids));
+        }
+        let condition = Condition::parse(text);
+        condition
+            .map(|condition| Self::Where(Box::new(condition)))
+            .map_err(|error| format!("The queryCondition cannot be read, so no device was touched: {error}"))
     }
 }
 
@@ -144,11 +149,12 @@ mod tests {
             "deviceId IN ['a'",
             "deviceId IN ['a'] more",
             "deviceId = 'a",
-            "tags.a = 'ü'",
-            "deviceId = a",
             "deviceId IN ['a',]",
         ] {
             assert!(Targets::parse(Some(wrong)).is_err(), "{wrong}");
+        }
+        for condition in ["tags.a = 'ü'", "deviceId = 'a' AND tags.b > 1", "NOT deviceId IN ['a']"] {
+            assert!(matches!(Targets::parse(Some(condition)), Ok(Targets::Where(_))), "{condition}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::ids::IdentityId;
 use base::{DeviceId, Elapsed, Timestamp, caps};
 use bytes::Bytes;
+use query::hub::Condition;
 use serde_json::Value;
 use store::leases::Lease;
 use store::{Batch, CommitError, Find, Key, Scan, Stored, retry_on_conflict};
@@ -334,6 +335,7 @@ impl Run {
         let twins = match &self.targets {
             Targets::All => self.next_of_all(&mut progress, size).await?,
             Targets::Devices(ids) => self.next_of(ids, &mut progress, size).await?,
+            Targets::Where(condition) => self.next_where(condition, &mut progress, size).await?,
         };
         Ok(Next { twins, progress })
     }
@@ -365,12 +367,33 @@ impl Run {
         let left = ids.range((after.as_ref().map_or(Unbounded, Excluded), Unbounded));
         let next: Vec<DeviceId> = left.take(size).cloned().collect();
         progress.is_through = next.len() < size;
+        if let Some(last) = next.last() {
+            progress.after = Some(last.clone());
+        }
+        self.twins_of(&next).await
+    }
+
+    /// At most one look's worth: where few are meant, a step may find nobody and come further all the same.
+    async fn next_where(
+        &self,
+        condition: &Condition,
+        progress: &mut Progress,
+        size: usize,
+    ) -> Result<Vec<Stored<DeviceTwin>>, Error> {
+        let after = progress.after.as_ref().map(|device_id| vec![device_id.to_string()]);
+        let caller = access::Caller::system();
+        let (ids, looked_at) = self.hub.devices_where(caller.object_id(), condition, after, size).await?;
+        progress.is_through = looked_at.is_none();
+        progress.after = looked_at.or_else(|| progress.after.take());
+        self.twins_of(&ids).await
+    }
+
+    async fn twins_of(&self, ids: &[DeviceId]) -> Result<Vec<Stored<DeviceTwin>>, Error> {
         let mut twins = Vec::new();
-        for device_id in next {
+        for device_id in ids {
             let key = identity_key(self.hub.instance(), &IdentityId::device(device_id.clone()));
             // Who is not there is not meant, as a condition means it.
             twins.extend(self.hub.store().get::<DeviceTwin>(&key).await?);
-            progress.after = Some(device_id);
         }
         Ok(twins)
     }

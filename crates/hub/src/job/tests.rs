@@ -155,12 +155,30 @@ async fn only_the_devices_of_the_condition_are_touched_and_what_a_twin_cannot_ho
 }
 
 #[tokio::test]
+async fn a_condition_selects_by_what_a_twin_holds_wherever_it_is_kept() {
+    let hub = TestHub::new().await;
+    hub.has_devices(250).await;
+    for device in ["d001", "d120", "d249"] {
+        hub.patch(device, json!({"tags": {"site": "north"}})).await.unwrap();
+    }
+    let by_record =
+        of(patches("j1", json!({"tags": {"a": 1}})), "tags.site = 'north' AND deviceId != 'd120'");
+    hub.creates(&by_record).await.unwrap();
+    assert_eq!(counts(&hub.ended("j1").await), (2, 0, 0));
+    let by_identity = of(patches("j2", json!({"tags": {"b": 1}})), "tags.a = 1 AND status = 'enabled'");
+    hub.creates(&by_identity).await.unwrap();
+    assert_eq!(counts(&hub.ended("j2").await), (2, 0, 0));
+    let touched = hub.touched("j2").await;
+    assert_eq!(touched.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>(), ["d001", "d249"]);
+}
+
+#[tokio::test]
 async fn a_condition_that_cannot_be_read_fails_the_job_and_touches_nobody() {
     let hub = TestHub::with_device("dev1").await;
     hub.creates(&of(patches("j1", json!({"tags": {"a": 1}})), "tags.a ===")).await.unwrap();
     let job = hub.ended("j1").await;
     assert_eq!((job.status, counts(&job)), (JobStatus::Failed, (0, 0, 0)));
-    assert!(job.failure.unwrap().contains("tags.a ==="));
+    assert!(job.failure.unwrap().contains("cannot be read"));
     assert_eq!(hub.twin("dev1").await.twin.version, 2);
 }
 
@@ -435,7 +453,9 @@ async fn a_random_walk_leaves_jobs_and_twins_as_a_plain_model_has_them() {
                     rng.bool().then(|| (0..3).map(|_| format!("d{}", rng.u8(0..8))).collect());
                 let condition = targets.as_ref().map(|ids| {
                     let quoted: Vec<_> = ids.iter().map(|id| format!("'{id}'")).collect();
-                    format!("deviceId IN [{}]", quoted.join(","))
+                    // By their keys, or by a look at all twins.
+                    let looked_for = if rng.bool() { "" } else { " AND NOT IS_DEFINED(tags.none)" };
+                    format!("deviceId IN [{}]{looked_for}", quoted.join(","))
                 });
                 let start = hub.now().plus(Duration::from_secs(rng.u64(0..200)));
                 let spec = patches(&id, json!({"tags": {&id: 1}}));

@@ -1,7 +1,7 @@
 //! Records of the store to the documents that a query addresses: twins as `GET /twins` shows them, or of a twin only what lies in its
 //! own record, where a query asks for no more. Jobs v2 bring theirs here.
 
-use base::caps;
+use base::DeviceId;
 use query::Plan;
 use query::hub::{Condition, Prefilter};
 use query::plan::{Beside, Position};
@@ -56,20 +56,21 @@ impl Hub {
         Ok(Documents { documents, has_more })
     }
 
-    /// The twins that a condition is true of, as many as one look may give, and the keys behind which the next look begins.
-    pub async fn twins_of(
+    /// The devices of whose twins a condition is true, of at most `limit` that are looked at, and the last of these if there are more.
+    pub(crate) async fn devices_where(
         &self,
         caller: &str,
         condition: &Condition,
         keys: Option<Vec<String>>,
-    ) -> Result<(Vec<Value>, Option<Vec<String>>), Error> {
+        limit: usize,
+    ) -> Result<(Vec<DeviceId>, Option<DeviceId>), Error> {
         let select = condition.clone().select();
         let Some(Prefilter { plan, .. }) = select.prefilter() else { return Ok((Vec::new(), None)) };
-        let found = self.documents(caller, &plan, keys, caps::QUERY_PAGE_MAX).await?;
-        let last = found.documents.last().map(|document| document.keys.clone());
-        let next = last.filter(|_| found.has_more);
-        let twins = found.documents.into_iter().map(|document| document.json);
-        Ok((twins.filter(|twin| condition.matches(twin)).collect(), next))
+        let Documents { documents, has_more } = self.documents(caller, &plan, keys, limit).await?;
+        let device_id = |document: &Document| document.keys.first().and_then(|id| id.parse().ok());
+        let last = documents.last().and_then(device_id).filter(|_| has_more);
+        let selected = documents.iter().filter(|document| condition.matches(&document.json));
+        Ok((selected.filter_map(device_id).collect(), last))
     }
 
     async fn whole(&self, beside: &[Beside], rows: &[Box<RawValue>]) -> Result<Vec<Document>, Error> {
@@ -92,7 +93,7 @@ impl Hub {
 impl Records {
     /// A list of the twin's record and of what lies beside it.
     fn read(beside: &[Beside], row: &RawValue) -> Result<Self, Error> {
-        let parts: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(damaged)?;
+        let parts: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
         let [twin, parts @ ..] = parts.as_slice() else { return Err(Error::ServerError) };
         let part = |wanted: Beside| beside.iter().position(|one| *one == wanted).and_then(|at| parts.get(at));
         let identity = part(Beside::Identity).ok_or(Error::ServerError)?;
@@ -101,17 +102,17 @@ impl Records {
         let queue =
             part(Beside::MessageQueue).map(|part| serde_json::from_str::<Option<DeviceQueue>>(part.get()));
         Ok(Self {
-            twin: serde_json::from_str(twin.get()).map_err(damaged)?,
-            identity: serde_json::from_str(identity.get()).map_err(damaged)?,
-            activity: activity.transpose().map_err(damaged)?.flatten(),
-            queue: queue.transpose().map_err(damaged)?.flatten(),
+            twin: serde_json::from_str(twin.get()).map_err(|error| damaged(&error))?,
+            identity: serde_json::from_str(identity.get()).map_err(|error| damaged(&error))?,
+            activity: activity.transpose().map_err(|error| damaged(&error))?.flatten(),
+            queue: queue.transpose().map_err(|error| damaged(&error))?.flatten(),
         })
     }
 }
 
 /// What a record has under the names that queries use.
 fn recorded(row: &RawValue) -> Result<Document, Error> {
-    let parts: Vec<Value> = serde_json::from_str(row.get()).map_err(damaged)?;
+    let parts: Vec<Value> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
     let Some(Value::Object(mut members)) = parts.into_iter().next() else { return Err(Error::ServerError) };
     members.shift_remove("instance");
     let json = Value::Object(members);
@@ -126,6 +127,6 @@ fn keys_of(twin: &DeviceTwin) -> Vec<String> {
 }
 
 /// Says what kind of fault it is, not what stands there.
-pub(super) fn damaged(error: serde_json::Error) -> Error {
+pub(super) fn damaged(error: &serde_json::Error) -> Error {
     Error::from(StoreError::Corrupt(format!("a record that a query read: {:?}", error.classify())))
 }

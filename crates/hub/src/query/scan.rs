@@ -139,7 +139,7 @@ impl Hub {
             return Ok(None);
         }
         let groups = found.rows.iter().map(|row| {
-            let group: Vec<Value> = serde_json::from_str(row.get()).map_err(damaged)?;
+            let group: Vec<Value> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
             asked.select.group_of(&group).ok_or(Error::ServerError)
         });
         groups.collect::<Result<_, _>>().map(Some)
@@ -148,7 +148,9 @@ impl Hub {
     pub(super) async fn groups(&self, asked: Asked<'_>) -> Result<Found, Error> {
         let mut groups = asked.select.groups();
         if let Some(counted) = self.counted_groups(&asked).await? {
-            counted.iter().for_each(|(document, count)| groups.add_alike(document, *count));
+            for (document, count) in &counted {
+                groups.add_alike(document, *count);
+            }
         } else if let Some(mut scan) = Scan::new(self, &asked, None) {
             scan.all(|document| {
                 groups.add(&document.json);

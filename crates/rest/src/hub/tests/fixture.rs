@@ -48,7 +48,11 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/statistics/devices", ""),
     ("GET", "/statistics/service", ""),
     ("GET", "/jobs/v2/job1", ""),
-    ("PUT", "/jobs/v2/job1", r#"{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"changed":1}}}"#),
+    (
+        "PUT",
+        "/jobs/v2/job1",
+        r#"{"type":"scheduleUpdateTwin","updateTwin":{"etag":"*","tags":{"changed":1}}}"#,
+    ),
     ("POST", "/jobs/v2/job1/cancel", ""),
     ("GET", "/jobs/v2/query", ""),
     ("DELETE", "/devices/dev1/commands", ""),

@@ -34,7 +34,8 @@ async fn the_patch_of_a_module_twin_is_answered_to_the_byte() {
     let stale = test.ask("PATCH", path, body).by_owner().if_match("\"AAAAAAAAAAE=\"").send().await;
     stale.refused(412, "PreconditionFailed");
     let read = test.owner("GET", path, "").await;
-    assert_eq!(String::from_utf8(read.body_bytes().to_vec()).unwrap(), expected, "nothing changed");
+    // A database keeps members in an order of its own.
+    assert_eq!(read.body_json(), serde_json::from_str::<Value>(&expected).unwrap(), "nothing changed");
     for unknown in ["/twins/dev1/modules/other", "/twins/other/modules/mod1"] {
         test.owner("PATCH", unknown, body).await.refused(404, "DeviceNotFound");
     }

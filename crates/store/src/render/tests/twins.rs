@@ -47,7 +47,9 @@ impl Fleet {
             twins.extend([DeviceTwin(twin), DeviceTwin(module)]);
         }
         let mut batch = Batch::default();
-        twins.iter().for_each(|twin| batch.put(twin));
+        for twin in &twins {
+            batch.put(twin);
+        }
         RUNTIME.block_on(STORE.commit(batch)).unwrap();
         postgres::servers().for_each(|server| server.put(&twins));
         Self { instance: InstanceId::from_stored(name), twins }
