@@ -106,6 +106,8 @@ pub const TWIN_INTEGER_MAX: i64 = 4_503_599_627_370_495;
 pub const MODULES_PER_DEVICE_MAX: i64 = 50;
 pub const DEVICES_PER_HUB_MAX: i64 = 1_000_000;
 pub const DEVICE_LIST_MAX: usize = 1000;
+/// Identities of one bulk call (`BulkRegistry_UpdateRegistry`).
+pub const BULK_IDENTITIES_MAX: usize = 100;
 pub const POLICIES_PER_HUB_MAX: usize = 16;
 pub const STATUS_REASON_CHARACTERS_MAX: usize = 128;
 pub const TELEMETRY_BYTES_MAX: usize = 256 * 1024;

@@ -16,6 +16,10 @@ pub enum Error {
     ArgumentInvalid(String),
     #[error("The argument '{0}' is required.")]
     ArgumentNull(&'static str),
+    #[error("{0} is in the list more than once.")]
+    DeviceDefinedMultipleTimes(String),
+    #[error("The list holds {0} identities, and may hold {max}.", max = base::caps::BULK_IDENTITIES_MAX)]
+    TooManyDevices(usize),
     #[error("{0}")]
     InvalidDeviceScope(String),
     /// The text is no list of operations at all.
@@ -33,6 +37,9 @@ pub enum Error {
     IotHubNotFound,
     #[error("Unauthorized")]
     IotHubUnauthorizedAccess,
+    /// `$edgeAgent` and `$edgeHub` come and go with the capability of their device.
+    #[error("Module {0} belongs to the system and cannot be deleted.")]
+    SystemModuleModifyUnauthorizedAccess(String),
     /// The caller is known but may not do this. The door knows method and path, with which the refusal is worded.
     #[error("Unauthorized")]
     PrincipalUnauthorized(Denied),
@@ -110,6 +117,7 @@ impl Error {
             Self::BadRequest => 400_000,
             Self::ArgumentInvalid(_) => 400_004,
             Self::ArgumentNull(_) => 400_005,
+            Self::DeviceDefinedMultipleTimes(_) => 400_011,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
             Self::InvalidDeviceScope(_) => 400_028,
             Self::InvalidDigitalTwinJsonPatch(_) => 400_505,
@@ -118,6 +126,7 @@ impl Error {
             Self::InvalidDigitalTwinPatchPath(_) => 400_508,
             Self::IotHubNotFound => 401_001,
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => 401_002,
+            Self::SystemModuleModifyUnauthorizedAccess(_) => 401_100,
             Self::IotHubQuotaExceeded => 403_002,
             Self::JobQuotaExceeded(_) => 403_003,
             Self::DeviceMaximumQueueDepthExceeded(_) => 403_004,
@@ -136,6 +145,7 @@ impl Error {
             Self::PreconditionFailed(_) => 412_001,
             Self::DeviceMessageLockLost => 412_002,
             Self::MessageTooLarge(_) => 413_001,
+            Self::TooManyDevices(_) => 413_002,
             Self::TooManyModulesOnDevice(_) => 413_003,
             Self::ThrottlingException { .. } => 429_001,
             Self::ThrottlingMaxActiveJobCountExceeded(_) => 429_004,
@@ -153,6 +163,9 @@ impl Error {
             Self::ArgumentInvalid(_) => "ArgumentInvalid",
             Self::ArgumentNull(_) => "ArgumentNull",
             Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",
+            Self::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
+            Self::TooManyDevices(_) => "TooManyDevices",
+            Self::SystemModuleModifyUnauthorizedAccess(_) => "SystemModuleModifyUnauthorizedAccess",
             Self::InvalidDeviceScope(_) => "InvalidDeviceScope",
             Self::InvalidDigitalTwinJsonPatch(_) => "InvalidDigitalTwinJsonPatch",
             Self::InvalidDigitalTwinPayload(_) => "InvalidDigitalTwinPayload",

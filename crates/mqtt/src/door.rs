@@ -268,6 +268,9 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::PreconditionFailed(_)
         | Error::MessageTooLarge(_)
         | Error::TooManyModulesOnDevice(_)
+        | Error::TooManyDevices(_)
+        | Error::DeviceDefinedMultipleTimes(_)
+        | Error::SystemModuleModifyUnauthorizedAccess(_)
         | Error::BadGateway(_)
         | Error::GatewayTimeout => ConnectReturnCode::NotAuthorized,
     }

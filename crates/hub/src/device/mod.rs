@@ -1,6 +1,7 @@
 //! The identity registry: devices and their modules, created, replaced, removed and listed (`iothub-service.md` §3).
 //! Doors and provisioning call it. An identity, its twin and the event that tells of it commit together.
 
+mod bulk;
 mod ensure;
 mod module;
 pub mod rules;
@@ -13,10 +14,11 @@ use base::ids::IdentityId;
 use base::{DeviceId, IfMatch, Meter, caps};
 use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
 
+pub use self::bulk::{BulkFailure, BulkItem, Change, Draft, ImportMode};
 pub use self::ensure::Ensured;
 pub use self::module::ModuleSpec;
 pub use self::rules::{AuthenticationKind, AuthenticationSpec, ScopeSpec};
-use self::rules::{PutMode, Subject};
+use self::rules::{Expected, PutMode, Subject};
 pub use self::statistics::{RegistryStatistics, ServiceStatistics};
 use crate::bus::CloseReason;
 use crate::error::Error;
@@ -99,10 +101,15 @@ impl Hub {
     ) -> Result<IdentityView, Error> {
         caller.require(Permission::RegistryWrite, self.scope())?;
         self.charge(Meter::RegistryWrite)?;
+        let identity = self.write_device(spec, &Expected::Put(if_match.clone())).await?;
+        self.view(identity).await
+    }
+
+    async fn write_device(&self, spec: &DeviceSpec, expected: &Expected) -> Result<Identity, Error> {
         let id = IdentityId::device(spec.device_id.clone());
-        let identity = retry_on_conflict(async || {
+        retry_on_conflict(async || {
             let existing = self.identity(&id).await?;
-            match rules::put_mode(existing.as_ref().map(|stored| &stored.record), if_match)? {
+            match expected.mode(existing.as_ref().map(|stored| &stored.record))? {
                 PutMode::NotFound => Err(Error::DeviceNotFound(spec.device_id.to_string())),
                 PutMode::AlreadyExists => Err(Error::DeviceAlreadyExists(spec.device_id.to_string())),
                 PutMode::Create => self.create_device(spec).await,
@@ -111,8 +118,7 @@ impl Hub {
                 }
             }
         })
-        .await?;
-        self.view(identity).await
+        .await
     }
 
     /// `Devices_DeleteIdentity`: the device, its twin, its modules; its sessions are cut.
@@ -124,6 +130,10 @@ impl Hub {
     ) -> Result<(), Error> {
         caller.require(Permission::RegistryDelete, self.scope())?;
         self.charge(Meter::RegistryWrite)?;
+        self.delete_device_if(device_id, if_match).await
+    }
+
+    async fn delete_device_if(&self, device_id: &DeviceId, if_match: &IfMatch) -> Result<(), Error> {
         rules::check_delete_has_etag(if_match)?;
         let hub = self.clone();
         let (device_id, if_match) = (device_id.clone(), if_match.clone());

@@ -5,13 +5,14 @@ use base::ids::IdentityId;
 use base::{DeviceId, IfMatch, Meter, ModuleId, caps};
 use store::{Batch, Key, Scan, Stored, retry_on_conflict};
 
-use super::rules::{self, PutMode, Subject};
+use super::rules::{self, Expected, PutMode, Subject};
 use super::{AuthenticationSpec, IdentityView};
 use crate::bus::CloseReason;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::{Identity, MODULE};
 use crate::twin::DeviceTwin;
+use crate::twin::rules::InitialTwin;
 
 const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
 
@@ -69,18 +70,30 @@ impl Hub {
     ) -> Result<IdentityView, Error> {
         caller.require(Permission::RegistryWrite, self.scope())?;
         self.charge(Meter::RegistryWrite)?;
-        let identity = retry_on_conflict(async || {
+        let expected = Expected::Put(if_match.clone());
+        let identity = self.write_module(caller, spec, &InitialTwin::default(), &expected).await?;
+        self.view(identity).await
+    }
+
+    /// The twin is that of a new module; an existing one is left alone.
+    pub(super) async fn write_module(
+        &self,
+        caller: &Caller,
+        spec: &ModuleSpec,
+        twin: &InitialTwin,
+        expected: &Expected,
+    ) -> Result<Identity, Error> {
+        retry_on_conflict(async || {
             let device = self.device_for_modules(caller, &spec.device_id).await?;
             let existing = self.identity(&spec.id()).await?;
-            match rules::put_mode(existing.as_ref().map(|stored| &stored.record), if_match)? {
+            match expected.mode(existing.as_ref().map(|stored| &stored.record))? {
                 PutMode::NotFound => Err(not_found(&spec.id())),
                 PutMode::AlreadyExists => Err(self.module_exists(spec)),
-                PutMode::Create => self.create_module(spec, &device).await,
+                PutMode::Create => self.create_module(spec, twin, &device).await,
                 PutMode::Update => self.update_module(spec, &existing.expect("there is one to update")).await,
             }
         })
-        .await?;
-        self.view(identity).await
+        .await
     }
 
     /// `Modules_DeleteIdentity`.
@@ -92,7 +105,19 @@ impl Hub {
     ) -> Result<(), Error> {
         caller.require(Permission::RegistryDelete, self.scope())?;
         self.charge(Meter::RegistryWrite)?;
+        self.delete_module_if(caller, id, if_match).await
+    }
+
+    pub(super) async fn delete_module_if(
+        &self,
+        caller: &Caller,
+        id: &IdentityId,
+        if_match: &IfMatch,
+    ) -> Result<(), Error> {
         rules::check_delete_has_etag(if_match)?;
+        if SYSTEM_MODULES.contains(&id.module_key()) {
+            return Err(Error::SystemModuleModifyUnauthorizedAccess(id.to_string()));
+        }
         self.device_for_modules(caller, &id.device_id).await?;
         let (hub, id, if_match) = (self.clone(), id.clone(), if_match.clone());
         self.to_the_end(async move {
@@ -136,7 +161,12 @@ impl Hub {
         Error::ModuleAlreadyExistsOnDevice { hub: self.name().to_owned(), device_id, module_id }
     }
 
-    async fn create_module(&self, spec: &ModuleSpec, device: &Stored<Identity>) -> Result<Identity, Error> {
+    async fn create_module(
+        &self,
+        spec: &ModuleSpec,
+        initial: &InitialTwin,
+        device: &Stored<Identity>,
+    ) -> Result<Identity, Error> {
         if spec.module_id.as_str().starts_with('$') {
             return Err(Error::invalid("A module's id cannot begin with '$'."));
         }
@@ -146,7 +176,9 @@ impl Hub {
         let mut batch = Batch::default();
         // The device's removal, which has listed the modules before, fails because of this.
         batch.replace(device, &device.record);
-        self.insert_new(&mut batch, &module);
+        let mut twin = DeviceTwin::new(self.instance().clone(), module.id.clone(), self.now());
+        crate::twin::rules::fill(&mut twin, initial, self.now())?;
+        self.insert(&mut batch, &module, &twin);
         self.commit_identities(batch, &spec.device_id).await?;
         Ok(module)
     }
@@ -162,16 +194,12 @@ impl Hub {
         Ok(module)
     }
 
-    fn insert_new(&self, batch: &mut Batch, module: &Identity) {
-        let twin = DeviceTwin::new(self.instance().clone(), module.id.clone(), self.now());
-        self.insert(batch, module, &twin);
-    }
-
     pub(super) fn insert_system_modules(&self, batch: &mut Batch, device_id: &DeviceId) {
         for module_id in SYSTEM_MODULES {
             let mut module = self.new_identity(system_module(device_id, module_id));
             module.managed_by = Some("iotEdge".to_owned());
-            self.insert_new(batch, &module);
+            let twin = DeviceTwin::new(self.instance().clone(), module.id.clone(), self.now());
+            self.insert(batch, &module, &twin);
         }
     }
 

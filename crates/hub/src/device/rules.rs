@@ -129,6 +129,28 @@ pub fn put_mode(existing: Option<&Identity>, if_match: &IfMatch) -> Result<PutMo
     }
 }
 
+/// What a write of an identity expects of what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The table of a PUT.
+    Put(IfMatch),
+    /// Makes what is missing; an etag is asked of what is there only.
+    CreateOrUpdate(IfMatch),
+}
+
+impl Expected {
+    pub fn mode(&self, existing: Option<&Identity>) -> Result<PutMode, Error> {
+        match (self, existing) {
+            (Self::Put(if_match), existing) => put_mode(existing, if_match),
+            (Self::CreateOrUpdate(_), None) => Ok(PutMode::Create),
+            (Self::CreateOrUpdate(if_match), Some(identity)) if if_match.allows(&identity.etag_text()) => {
+                Ok(PutMode::Update)
+            }
+            (Self::CreateOrUpdate(_), Some(_)) => Err(Error::PreconditionFailed(ETAG_STALE)),
+        }
+    }
+}
+
 /// A DELETE needs an If-Match. It is asked for before anything is looked up.
 pub fn check_delete_has_etag(if_match: &IfMatch) -> Result<(), Error> {
     if if_match.is_absent() { Err(Error::PreconditionFailed(ETAG_MISSING)) } else { Ok(()) }

@@ -72,14 +72,23 @@ impl Hub {
         let done = async {
             caller.require(Permission::TwinWrite, self.scope())?;
             self.charge(Meter::TwinUpdate)?;
-            let twin = retry_on_conflict(async || {
-                let old = self.twin_if(id, if_match).await?;
-                self.apply_patch(old, patch).await
-            })
-            .await?;
+            let twin = self.patch_twin(id, patch, if_match).await?;
             self.twin_view(twin).await
         };
         self.measures().twin_updates_by_services.note(done.await)
+    }
+
+    pub(crate) async fn patch_twin(
+        &self,
+        id: &IdentityId,
+        patch: &TwinPatch,
+        if_match: &IfMatch,
+    ) -> Result<DeviceTwin, Error> {
+        retry_on_conflict(async || {
+            let old = self.twin_if(id, if_match).await?;
+            self.apply_patch(old, patch).await
+        })
+        .await
     }
 
     /// `Devices_ReplaceTwin`, `Modules_ReplaceTwin`: tags and desired properties become what is given.

@@ -56,6 +56,11 @@ pub struct Applied {
 }
 
 impl TwinPatch {
+    /// The twin's part of an item of a bulk call, which has members of its own beside it.
+    pub fn parse_item(item: &[u8]) -> Result<Self, Error> {
+        Self::from_json(&parse(item)?)
+    }
+
     /// The body as it was sent.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = parse(body)?;
@@ -80,6 +85,11 @@ impl TwinPatch {
 }
 
 impl TwinReplacement {
+    /// The twin's part of an item of a bulk call, which has members of its own beside it.
+    pub fn parse_item(item: &[u8]) -> Result<Self, Error> {
+        Self::from_json(&parse(item)?)
+    }
+
     /// The body as it was sent.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let body = parse(body)?;

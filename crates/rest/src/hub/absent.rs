@@ -10,7 +10,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         .lacks("DELETE", "/configurations/{id}", "Configuration_Delete")
         .lacks("GET", "/configurations/{id}", "Configuration_Get")
         .lacks("PUT", "/configurations/{id}", "Configuration_CreateOrUpdate")
-        .lacks("POST", "/devices", "BulkRegistry_UpdateRegistry")
         .lacks("POST", "/devices/{id}/applyConfigurationContent", "Configuration_ApplyOnEdgeDevice")
         .lacks("GET", "/digitaltwins/{id}", "DigitalTwin_GetDigitalTwin")
         .lacks("PATCH", "/digitaltwins/{id}", "DigitalTwin_UpdateDigitalTwin")

@@ -129,7 +129,7 @@ pub(super) fn check_same(name: &str, given: Option<&str>, expected: &str) -> Res
     }
 }
 
-fn status(text: Option<&str>) -> Result<Status, Refusal> {
+pub(super) fn status(text: Option<&str>) -> Result<Status, Refusal> {
     match text {
         None => Ok(Status::Enabled),
         Some(text) if text.eq_ignore_ascii_case("enabled") => Ok(Status::Enabled),

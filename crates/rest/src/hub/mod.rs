@@ -3,6 +3,7 @@
 //! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
 
 mod absent;
+mod bulk;
 mod cloud_to_device;
 mod device;
 mod device_bound;
@@ -67,6 +68,7 @@ impl Door for HubDoor {
     fn routes() -> Routes<Self> {
         device::routes()
             .and(module::routes())
+            .and(bulk::routes())
             .and(twin::routes())
             .and(query::routes())
             .and(method::routes())

@@ -25,6 +25,7 @@ pub(super) const VERSION: &str = "api-version=2021-04-12";
 /// Every operation of this door, with a body that it takes.
 pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/devices", ""),
+    ("POST", "/devices", r#"[{"id":"dev1","importMode":"update"}]"#),
     ("GET", "/devices/dev1", ""),
     ("PUT", "/devices/dev1", "{}"),
     ("DELETE", "/devices/dev1", ""),

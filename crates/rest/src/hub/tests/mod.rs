@@ -1,6 +1,7 @@
 //! The hub's door against a hub in memory: the exchanges of the specification to the byte, and every refusal of every operation.
 
 mod access;
+mod bulk;
 mod cloud_to_device;
 mod device_messages;
 mod digital_twins;
