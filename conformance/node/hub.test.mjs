@@ -90,7 +90,7 @@ test('queries come page by page until there are no more results', async () => {
     const sizes = [];
     const items = [];
     while (query.hasMoreResults) {
-      const page = (await query.next()).result;
+      const page = (await query.next(query.continuationToken)).result;
       sizes.push(page.length);
       items.push(...page);
     }
@@ -121,12 +121,12 @@ test('jobs patch twins, are listed and are cancelled', async () => {
   const jobId = randomUUID();
   const patch = { etag: '*', tags: { byJob: jobId } };
   const condition = `deviceId IN ['${deviceId}']`;
-  const created = (await jobs.scheduleTwinUpdate(jobId, condition, patch, new Date(), 60)).responseBody;
+  const created = (await jobs.scheduleTwinUpdate(jobId, condition, patch, new Date(), 60)).jobStatus;
   assert.deepEqual([created.jobId, created.status, created.updateTwin.etag], [jobId, 'queued', '*']);
   let job = created;
   for (let tries = 0; job.status !== 'completed' && tries < 300; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
-    job = (await jobs.getJob(jobId)).responseBody;
+    job = (await jobs.getJob(jobId)).jobStatus;
   }
   assert.deepEqual([job.status, job.deviceJobStatistics.succeededCount], ['completed', 1]);
   assert.equal((await registry.getTwin(deviceId)).responseBody.tags.byJob, jobId);
@@ -139,5 +139,5 @@ test('jobs patch twins, are listed and are cancelled', async () => {
     listed.push(...(await query.next(query.continuationToken)).result);
   } while (query.hasMoreResults);
   assert.ok(listed.some((found) => found.jobId === ahead));
-  assert.equal((await jobs.cancelJob(ahead)).responseBody.status, 'cancelled');
+  assert.equal((await jobs.cancelJob(ahead)).jobStatus.status, 'cancelled');
 });

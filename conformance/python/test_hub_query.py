@@ -13,7 +13,7 @@ def fleet(registry, name, key):
         registry.create_device_with_sas(device_id, key, key, "enabled" if n else "disabled")
         patch = Twin(tags={"site": name, "floor": n % 3}, properties=TwinProperties(desired={"target": 20 + n}))
         registry.update_twin(device_id, patch, "*")
-    registry.create_module_with_sas(ids[0], "camera", "", key, key)
+    registry.create_module_with_sas(ids[1], "camera", "", key, key)
     yield ids
     for device_id in ids:
         registry.delete_device(device_id)
@@ -39,8 +39,8 @@ def test_whole_twins_come_in_pages(registry, fleet, name):
     for twin in twins:
         read = registry.get_twin(twin.device_id)
         assert twin.as_dict() == read.as_dict()
-    (module,) = pages(registry, f"SELECT * FROM devices.modules WHERE deviceId = '{fleet[0]}'", 10)
-    assert [(twin.device_id, twin.module_id) for twin in module] == [(fleet[0], "camera")]
+    (module,) = pages(registry, f"SELECT * FROM devices.modules WHERE deviceId = '{fleet[1]}'", 10)
+    assert [(twin.device_id, twin.module_id) for twin in module] == [(fleet[1], "camera")]
 
 
 @pytest.mark.parametrize(
