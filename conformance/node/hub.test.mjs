@@ -141,3 +141,16 @@ test('jobs patch twins, are listed and are cancelled', async () => {
   assert.ok(listed.some((found) => found.jobId === ahead));
   assert.equal((await jobs.cancelJob(ahead)).jobStatus.status, 'cancelled');
 });
+
+test('many devices are added, updated and removed in one call', async () => {
+  const devices = [0, 1, 2].map((n) => ({ deviceId: `${deviceId}-b${n}`, status: 'enabled' }));
+  const added = (await registry.addDevices(devices)).responseBody;
+  assert.deepEqual([added.isSuccessful, added.errors], [true, []]);
+  const off = devices.map((one) => ({ ...one, status: 'disabled', statusReason: 'in one call' }));
+  assert.equal((await registry.updateDevices(off, true)).responseBody.isSuccessful, true);
+  const read = (await registry.get(devices[2].deviceId)).responseBody;
+  assert.deepEqual([read.status, read.statusReason], ['disabled', 'in one call']);
+  await assert.rejects(registry.addDevices(devices.slice(0, 1)));
+  assert.equal((await registry.removeDevices(devices, true)).responseBody.isSuccessful, true);
+  await assert.rejects(registry.get(devices[0].deviceId), /not ?found|404/i);
+});

@@ -1,7 +1,14 @@
 """The identity registry and the twins, through the Python service SDK."""
 
 import pytest
-from azure.iot.hub.models import Twin, TwinProperties
+from azure.iot.hub.models import (
+    AuthenticationMechanism,
+    ExportImportDevice,
+    PropertyContainer,
+    SymmetricKey,
+    Twin,
+    TwinProperties,
+)
 from msrest.exceptions import HttpOperationError
 
 
@@ -91,3 +98,35 @@ def test_a_twin_keeps_its_limits(registry, device):
 def test_statistics_count_devices(registry, device):
     assert registry.get_device_registry_statistics().total_device_count >= 1
     assert registry.get_service_statistics().connected_device_count >= 0
+
+
+def test_many_identities_are_written_in_one_call_and_each_fails_for_itself(registry, name, key):
+    ids = [f"{name}-{n}" for n in range(3)]
+    sas = AuthenticationMechanism(type="sas", symmetric_key=SymmetricKey(primary_key=key, secondary_key=key))
+
+    def items(mode, ids=ids, **more):
+        return [ExportImportDevice(id=device_id, import_mode=mode, **more) for device_id in ids]
+
+    twin = {"tags": {"floor": 1}, "properties": PropertyContainer(desired={"target": 20})}
+    module = ExportImportDevice(id=ids[0], module_id="camera", import_mode="create", authentication=sas)
+    created = registry.bulk_create_or_update_devices(
+        [*items("create", status="enabled", authentication=sas, **twin), module]
+    )
+    assert (created.is_successful, created.errors) == (True, [])
+    for device_id in ids:
+        assert registry.get_device(device_id).authentication.symmetric_key.primary_key == key
+        read = registry.get_twin(device_id)
+        assert (read.tags, read.properties.desired["target"]) == ({"floor": 1}, 20)
+    assert registry.get_module(ids[0], "camera").authentication.symmetric_key.primary_key == key
+
+    again = registry.bulk_create_or_update_devices(items("create", [ids[1], f"{name}-new"], authentication=sas))
+    assert not again.is_successful
+    assert [error.device_id for error in again.errors] == [ids[1]]
+    ids.append(f"{name}-new")
+    assert registry.bulk_create_or_update_devices(items("updateTwin", tags={"floor": 2})).is_successful
+    assert [registry.get_twin(device_id).tags["floor"] for device_id in ids] == [2, 2, 2, 2]
+
+    assert registry.bulk_create_or_update_devices(items("delete")).is_successful
+    for device_id in ids:
+        with pytest.raises(HttpOperationError):
+            registry.get_device(device_id)
