@@ -33,15 +33,16 @@ async fn devices_and_modules_are_made_with_their_twins_updated_and_deleted() {
     let test = TestDoor::new().await;
     let twin = json!({"desired": {"interval": 30, "$version": 7}});
     let made = json!([
-        {"id": "a", "importMode": "create", "status": "disabled", "tags": {"floor": 1}, "properties": twin},
+        {"id": "a", "importMode": "create", "statusReason": "new", "tags": {"floor": 1}, "properties": twin},
         {"id": "a", "moduleId": "m", "importMode": "Create", "tags": {"floor": 2}},
-        {"id": "b"},
+        {"id": "b", "status": "disabled"},
     ]);
     succeeds(&test, made).await;
     let a = test.owner("GET", "/twins/a", "").await.body_json();
-    assert_eq!((&a["status"], &a["tags"]), (&json!("disabled"), &json!({"floor": 1})));
+    assert_eq!((&a["statusReason"], &a["tags"]), (&json!("new"), &json!({"floor": 1})));
     assert_eq!(a["properties"]["desired"]["interval"], 30);
     let identity = test.owner("GET", "/devices/b", "").await.body_json();
+    assert_eq!(identity["status"], "disabled");
     succeeds(
         &test,
         json!([{"id": "a", "importMode": "update"}, {"id": "b", "importMode": "createOrUpdate"}]),
