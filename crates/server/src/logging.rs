@@ -31,6 +31,7 @@ const OWN: &[&str] = &[
     "resource_manager",
     "rest",
     "server",
+    "storage",
     "store",
     "twinhub",
 ];
