@@ -274,6 +274,41 @@ impl Function {
         }
     }
 
+    /// The function that is called so, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|function| function.name().eq_ignore_ascii_case(name))
+    }
+
+    const ALL: &[Self] = &[
+        Self::IsDefined,
+        Self::IsNull,
+        Self::IsBool,
+        Self::IsNumber,
+        Self::IsString,
+        Self::IsObject,
+        Self::IsArray,
+        Self::IsPrimitive,
+        Self::StartsWith,
+        Self::EndsWith,
+        Self::Contains,
+        Self::ArrayContains,
+        Self::Abs,
+        Self::Exp,
+        Self::Power,
+        Self::Square,
+        Self::Ceiling,
+        Self::Floor,
+        Self::Sign,
+        Self::Sqrt,
+        Self::AsNumber,
+        Self::Concat,
+        Self::Length,
+        Self::Lower,
+        Self::Upper,
+        Self::Substring,
+        Self::IndexOf,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::IsDefined => "IS_DEFINED",

@@ -10,6 +10,7 @@ pub mod front;
 pub mod graph;
 pub mod hub;
 mod json;
+mod paging;
 pub mod provisioning;
 pub mod resource_manager;
 pub mod router;

@@ -28,62 +28,12 @@ impl Targets {
         if text == "*" || text.is_empty() {
             return Ok(Self::All);
         }
-        // Devices that are named are read by their keys, and not looked for.
-        if let Some(ids) = devices(text) {
-            return Ok(Self::Devices(ids));
-        }
-        let condition = Condition::parse(text);
-        condition
-            .map(|condition| Self::Where(Box::new(condition)))
-            .map_err(|error| format!("The queryCondition cannot be read, so no device was touched: {error}"))
-    }
-}
-
-/// `deviceId = 'a'` or `deviceId IN ['a', 'b']`. An id that no device can have is of none.
-fn devices(text: &str) -> Option<BTreeSet<DeviceId>> {
-    let rest = keyword(text, "devices.").unwrap_or(text);
-    let rest = keyword(rest, "deviceId")?.trim_start();
-    let (ids, rest) = match rest.strip_prefix('=') {
-        Some(rest) => literal(rest).map(|(id, rest)| (vec![id], rest))?,
-        None => list(keyword(rest, "in")?.trim_start().strip_prefix('[')?)?,
-    };
-    rest.trim().is_empty().then(|| ids.iter().filter_map(|id| id.parse().ok()).collect())
-}
-
-fn keyword<'t>(text: &'t str, word: &str) -> Option<&'t str> {
-    let (begin, rest) = text.split_at_checked(word.len())?;
-    begin.eq_ignore_ascii_case(word).then_some(rest)
-}
-
-/// What stands behind the opening bracket, up to the closing one.
-fn list(mut rest: &str) -> Option<(Vec<String>, &str)> {
-    let mut all = Vec::new();
-    loop {
-        let (one, behind) = literal(rest)?;
-        all.push(one);
-        let behind = behind.trim_start();
-        match behind.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => return Some((all, behind.strip_prefix(']')?)),
-        }
-    }
-}
-
-/// A text in quotes of either kind; a quote within is written twice.
-fn literal(text: &str) -> Option<(String, &str)> {
-    let text = text.trim_start();
-    let quote = text.chars().next().filter(|first| matches!(first, '\'' | '"'))?;
-    let (mut read, mut rest) = (String::new(), &text[1..]);
-    loop {
-        let (before, behind) = rest.split_once(quote)?;
-        read.push_str(before);
-        match behind.strip_prefix(quote) {
-            Some(more) => {
-                read.push(quote);
-                rest = more;
-            }
-            None => return Some((read, behind)),
-        }
+        let condition = Condition::parse(text).map_err(|error| {
+            format!("The queryCondition cannot be read, so no device was touched: {error}")
+        })?;
+        // An id that no device can have is of none.
+        let devices = condition.device_ids().map(|ids| ids.iter().filter_map(|id| id.parse().ok()).collect());
+        Ok(devices.map_or_else(|| Self::Where(Box::new(condition)), Self::Devices))
     }
 }
 

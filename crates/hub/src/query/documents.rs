@@ -93,7 +93,7 @@ impl Hub {
 impl Records {
     /// A list of the twin's record and of what lies beside it.
     fn read(beside: &[Beside], row: &RawValue) -> Result<Self, Error> {
-        let parts: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
+        let parts: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(damaged)?;
         let [twin, parts @ ..] = parts.as_slice() else { return Err(Error::ServerError) };
         let part = |wanted: Beside| beside.iter().position(|one| *one == wanted).and_then(|at| parts.get(at));
         let identity = part(Beside::Identity).ok_or(Error::ServerError)?;
@@ -102,17 +102,17 @@ impl Records {
         let queue =
             part(Beside::MessageQueue).map(|part| serde_json::from_str::<Option<DeviceQueue>>(part.get()));
         Ok(Self {
-            twin: serde_json::from_str(twin.get()).map_err(|error| damaged(&error))?,
-            identity: serde_json::from_str(identity.get()).map_err(|error| damaged(&error))?,
-            activity: activity.transpose().map_err(|error| damaged(&error))?.flatten(),
-            queue: queue.transpose().map_err(|error| damaged(&error))?.flatten(),
+            twin: serde_json::from_str(twin.get()).map_err(damaged)?,
+            identity: serde_json::from_str(identity.get()).map_err(damaged)?,
+            activity: activity.transpose().map_err(damaged)?.flatten(),
+            queue: queue.transpose().map_err(damaged)?.flatten(),
         })
     }
 }
 
 /// What a record has under the names that queries use.
 fn recorded(row: &RawValue) -> Result<Document, Error> {
-    let parts: Vec<Value> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
+    let parts: Vec<Value> = serde_json::from_str(row.get()).map_err(damaged)?;
     let Some(Value::Object(mut members)) = parts.into_iter().next() else { return Err(Error::ServerError) };
     members.shift_remove("instance");
     let json = Value::Object(members);
@@ -127,6 +127,7 @@ fn keys_of(twin: &DeviceTwin) -> Vec<String> {
 }
 
 /// Says what kind of fault it is, not what stands there.
-pub(super) fn damaged(error: &serde_json::Error) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
+pub(super) fn damaged(error: serde_json::Error) -> Error {
     Error::from(StoreError::Corrupt(format!("a record that a query read: {:?}", error.classify())))
 }

@@ -139,7 +139,7 @@ impl Hub {
             return Ok(None);
         }
         let groups = found.rows.iter().map(|row| {
-            let group: Vec<Value> = serde_json::from_str(row.get()).map_err(|error| damaged(&error))?;
+            let group: Vec<Value> = serde_json::from_str(row.get()).map_err(damaged)?;
             asked.select.group_of(&group).ok_or(Error::ServerError)
         });
         groups.collect::<Result<_, _>>().map(Some)

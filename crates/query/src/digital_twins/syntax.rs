@@ -72,20 +72,7 @@ impl Dialect for Language {
     }
 
     fn function(&self, name: &str) -> Option<Function> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "IS_DEFINED" => Function::IsDefined,
-            "IS_NULL" => Function::IsNull,
-            "IS_BOOL" => Function::IsBool,
-            "IS_NUMBER" => Function::IsNumber,
-            "IS_STRING" => Function::IsString,
-            "IS_OBJECT" => Function::IsObject,
-            "IS_PRIMITIVE" => Function::IsPrimitive,
-            "STARTSWITH" => Function::StartsWith,
-            "ENDSWITH" => Function::EndsWith,
-            "CONTAINS" => Function::Contains,
-            "ARRAY_CONTAINS" => Function::ArrayContains,
-            _ => return None,
-        })
+        Function::named(name).filter(|function| function.is_condition() && *function != Function::IsArray)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::error::SyntaxError;
 use crate::evaluate::{self, Scope};
-use crate::tree::Expression;
+use crate::tree::{Comparison, Expression, Literal};
 use crate::value::Value;
 
 pub use self::plan::Prefilter;
@@ -116,6 +116,25 @@ impl Condition {
         properties.sort();
         properties.dedup();
         properties
+    }
+
+    /// The ids of the devices that it names, where it does nothing else: they are read by their keys then, and not looked for.
+    pub fn device_ids(&self) -> Option<Vec<&str>> {
+        let is_id = |operand: &Expression<Property>| matches!(operand, Expression::Path(property) if property.path() == ["deviceId"]);
+        let ids = match self.expression.as_ref()? {
+            Expression::OneOf { operand, items } if is_id(operand) => items.as_slice(),
+            Expression::Compare { operator: Comparison::Equal, left, right } if is_id(left) => match &**right
+            {
+                Expression::Literal(id) => std::slice::from_ref(id),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let texts = ids.iter().map(|id| match id {
+            Literal::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// The query for everything that it is true of.

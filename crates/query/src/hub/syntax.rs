@@ -369,36 +369,13 @@ impl Dialect for Names<'_> {
     }
 
     fn function(&self, name: &str) -> Option<Function> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "IS_DEFINED" => Function::IsDefined,
-            "IS_NULL" => Function::IsNull,
-            "IS_BOOL" => Function::IsBool,
-            "IS_NUMBER" => Function::IsNumber,
-            "IS_STRING" => Function::IsString,
-            "IS_OBJECT" => Function::IsObject,
-            "IS_ARRAY" => Function::IsArray,
-            "IS_PRIMITIVE" => Function::IsPrimitive,
-            "STARTSWITH" | "STARTS_WITH" => Function::StartsWith,
-            "ENDSWITH" | "ENDS_WITH" => Function::EndsWith,
-            "CONTAINS" => Function::Contains,
-            "ARRAY_CONTAINS" => Function::ArrayContains,
-            "ABS" => Function::Abs,
-            "EXP" => Function::Exp,
-            "POWER" => Function::Power,
-            "SQUARE" => Function::Square,
-            "CEILING" => Function::Ceiling,
-            "FLOOR" => Function::Floor,
-            "SIGN" => Function::Sign,
-            "SQRT" => Function::Sqrt,
-            "AS_NUMBER" => Function::AsNumber,
-            "CONCAT" => Function::Concat,
-            "LENGTH" => Function::Length,
-            "LOWER" => Function::Lower,
-            "UPPER" => Function::Upper,
-            "SUBSTRING" => Function::Substring,
-            "INDEX_OF" => Function::IndexOf,
-            _ => return None,
-        })
+        // Those of routing conditions have two names.
+        let name = match name.to_ascii_uppercase().as_str() {
+            "STARTS_WITH" => "STARTSWITH",
+            "ENDS_WITH" => "ENDSWITH",
+            _ => name,
+        };
+        Function::named(name)
     }
 }
 

@@ -11,14 +11,6 @@ pub(super) fn routes() -> Routes<HubDoor> {
         .lacks("GET", "/configurations/{id}", "Configuration_Get")
         .lacks("PUT", "/configurations/{id}", "Configuration_CreateOrUpdate")
         .lacks("POST", "/devices/{id}/applyConfigurationContent", "Configuration_ApplyOnEdgeDevice")
-        .lacks("GET", "/digitaltwins/{id}", "DigitalTwin_GetDigitalTwin")
-        .lacks("PATCH", "/digitaltwins/{id}", "DigitalTwin_UpdateDigitalTwin")
-        .lacks("POST", "/digitaltwins/{id}/commands/{commandName}", "DigitalTwin_InvokeRootLevelCommand")
-        .lacks(
-            "POST",
-            "/digitaltwins/{id}/components/{componentPath}/commands/{commandName}",
-            "DigitalTwin_InvokeComponentCommand",
-        )
         .lacks("GET", "/jobs", "Jobs_GetImportExportJobs")
         .lacks("POST", "/jobs/create", "Jobs_CreateImportExportJob")
         .lacks("DELETE", "/jobs/{id}", "Jobs_CancelImportExportJob")

@@ -1,7 +1,7 @@
 //! Scheduled jobs on the wire (`iothub-service.md` §8).
 
 use access::Permission;
-use base::{Continuation, Timestamp, caps};
+use base::Timestamp;
 use hub::direct_method::MethodRequest;
 use hub::job::{Action, Job, JobFilter, JobId, JobSpec};
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,9 @@ use serde_json::{Map, Value};
 
 use super::method::MethodInput;
 use super::{HubAt, HubDoor, Refusal, body, handler};
+use crate::paging::{self, Paging};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
-
-const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-const CONTINUATION: &str = "x-ms-continuation";
 
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
@@ -51,37 +49,14 @@ async fn cancel(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
 async fn list(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     let named = |name: &str| request.query(name).filter(|value| !value.is_empty());
     let filter = JobFilter { job_type: named("jobType"), status: named("jobStatus") };
-    let size = match header(request, MAX_ITEM_COUNT)? {
-        None => caps::QUERY_PAGE_DEFAULT,
-        Some(text) => match text.trim().parse::<usize>() {
-            Ok(count) if count > 0 => count.min(caps::QUERY_PAGE_MAX),
-            _ => return Err(Refusal::Malformed(format!("{MAX_ITEM_COUNT} must be a number above zero."))),
-        },
-    };
-    let from = header(request, CONTINUATION)?.filter(|token| !token.is_empty());
-    let from = from.map(Continuation::from_client);
+    let Paging { size, from } = Paging::of(request).map_err(Refusal::Malformed)?;
     let page = at.hub.list_jobs(&at.caller, filter, size, from.as_ref()).await?;
     let jobs: Vec<_> = page.items.iter().map(JobBody::from).collect();
-    // Every page names its type, which one client insists on; the last one carries no continuation.
-    let response = Response::json(200, &jobs).header("x-ms-item-type", "JobResponse");
-    Ok(match &page.next {
-        Some(next) => response.header(CONTINUATION, next.as_str()),
-        None => response,
-    })
+    Ok(paging::page("JobResponse", &jobs, page.next.as_ref()))
 }
 
 fn job_id(request: &Request) -> Result<JobId, Refusal> {
     request.param("id").parse().map_err(|error: base::ids::InvalidId| Refusal::Malformed(error.to_string()))
-}
-
-/// Several values, or one that is no text, must not count as none.
-fn header<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, Refusal> {
-    let mut values = request.headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
-        (Some(_), _) => Err(Refusal::Malformed(format!("{name} must be one text."))),
-    }
 }
 
 #[derive(Deserialize)]

@@ -1,17 +1,13 @@
 //! `POST /devices/query` (`iothub-service.md` §5): the text in the body, pages by headers.
 
 use access::Permission;
-use base::Continuation;
 use hub::query::{Query, RowKind};
 use serde::Deserialize;
 
 use super::{HubAt, HubDoor, Refusal, body, handler};
+use crate::paging::{self, MAX_ITEM_COUNT};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
-
-const PAGE_MAX: &str = "x-ms-max-item-count";
-const CONTINUATION: &str = "x-ms-continuation";
-const ITEM_TYPE: &str = "x-ms-item-type";
 
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
@@ -27,26 +23,20 @@ struct Specification {
 async fn query(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     let Specification { query } = body(request)?;
     let text = query.ok_or(hub::Error::ArgumentNull("query"))?;
-    let continuation = request.head.header(CONTINUATION).filter(|token| !token.is_empty());
-    let query = Query {
-        text,
-        continuation: continuation.map(Continuation::from_client),
-        page_max: page_max(request)?,
-    };
+    let continuation = paging::continuation(request).map_err(Refusal::Malformed)?;
+    let query = Query { text, continuation, page_max: page_max(request)? };
     let page = at.hub.query(&at.caller, &query).await?;
-    let response = Response::json(200, &page.rows).header(ITEM_TYPE, item_type(page.kind));
     // Clients ask on for as long as there is a token, whatever is in it.
-    Ok(match &page.next {
-        Some(next) => response.header(CONTINUATION, next.as_str()),
-        None => response,
-    })
+    Ok(paging::page(item_type(page.kind), &page.rows, page.next.as_ref()))
 }
 
 /// None, nothing, or a number below 1 is what a client sends that leaves it to the service.
 fn page_max(request: &Request) -> Result<Option<usize>, Refusal> {
-    let Some(text) = request.head.header(PAGE_MAX).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = request.head.header(MAX_ITEM_COUNT).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let number: i64 =
-        text.trim().parse().map_err(|_| Refusal::Malformed(format!("{PAGE_MAX} must be a number")))?;
+        text.trim().parse().map_err(|_| Refusal::Malformed(format!("{MAX_ITEM_COUNT} must be a number")))?;
     Ok(usize::try_from(number).ok().filter(|number| *number > 0))
 }
 

@@ -4,7 +4,7 @@ use provisioning::{Enrollment, EnrollmentKind};
 
 use super::attestation::AttestationBody;
 use super::error::Refusal;
-use super::query::{self, Paging};
+use super::query;
 use super::wire::{EnrollmentBody, EnrollmentInput};
 use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, bulk, from_back_end, id, object};
 use crate::router::Routes;
@@ -94,7 +94,7 @@ async fn attestation(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> R
 }
 
 async fn list(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
-    let (selection, paging) = (query::selection(request)?, Paging::of(request)?);
+    let (selection, paging) = (query::selection(request)?, query::paging(request)?);
     let keep = |enrollment: &Enrollment| {
         let body = EnrollmentBody::new(enrollment, &at.api_version);
         let shown = || serde_json::to_value(body).expect("wire structs are plain data");
@@ -108,5 +108,5 @@ async fn list(kind: EnrollmentKind, at: &BackEnd, request: &Request) -> Result<R
         EnrollmentKind::Individual => "Enrollment",
         EnrollmentKind::Group => "EnrollmentGroup",
     };
-    Ok(paging.answer(item_type, &items, page.next.as_ref()))
+    Ok(query::page(&paging, item_type, &items, page.next.as_ref()))
 }

@@ -3,7 +3,7 @@
 use access::Permission;
 
 use super::error::Refusal;
-use super::query::{self, Paging};
+use super::query;
 use super::{BODY_BYTES_MAX, BackEnd, ProvisioningDoor, from_back_end, id};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
@@ -35,10 +35,10 @@ async fn delete(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
 /// Of one group. Clients send any query or none, and all mean everything.
 async fn list(at: &BackEnd, request: &Request) -> Result<Response, Refusal> {
     query::selection(request)?;
-    let paging = Paging::of(request)?;
+    let paging = query::paging(request)?;
     let (size, from) = (paging.size, paging.from.as_ref());
     let page = at.service.query_registrations(&at.caller, &id(request)?, size, from).await?;
     let hub_host = at.service.hub_host(&at.dialled);
     let items: Vec<_> = page.items.iter().map(|registration| registration.view(&hub_host)).collect();
-    Ok(paging.answer("DeviceRegistration", &items, page.next.as_ref()))
+    Ok(query::page(&paging, "DeviceRegistration", &items, page.next.as_ref()))
 }
