@@ -250,7 +250,8 @@ async fn a_directory_in_which_events_wait_to_be_told_is_refused() {
     // What was told is deleted with the next commit, whatever that is of.
     store.commit(Batch::default()).await.unwrap();
     drop(store);
-    assert!(begin(directory.path(), &database).await.is_ok());
+    let begun = begin(directory.path(), &database).await;
+    assert!(begun.is_ok(), "{:?}", begun.err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
