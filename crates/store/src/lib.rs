@@ -5,6 +5,7 @@ mod batch;
 pub mod changes;
 mod compiled;
 mod declared;
+mod directory_lock;
 mod engine;
 mod error;
 mod health;

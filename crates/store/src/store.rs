@@ -308,7 +308,7 @@ fn check_key(table: &crate::Table, key: &Key) -> Result<(), StoreError> {
 }
 
 /// The data holds keys: nobody else on the machine may read it. A directory that is there keeps its mode.
-fn create_private(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_private(directory: &Path) -> Result<(), StoreError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -322,16 +322,4 @@ pub(crate) fn private_file() -> std::fs::OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
-}
-
-/// Creates the data directory and takes its lock, which the operating system gives back when the process dies.
-pub(crate) fn lock_directory(directory: &Path) -> Result<File, StoreError> {
-    create_private(directory)?;
-    let path = directory.join("lock");
-    let file = private_file().create(true).write(true).truncate(false).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(directory.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
-    }
 }

@@ -1,7 +1,6 @@
 //! Records on `SQLite`: owns its connections and threads, and ends them when it goes.
 //! One thread writes; readers see committed states only.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,10 +21,11 @@ use super::{Connections, Shared};
 use crate::batch::{Batch, Committed, Counter, OutboxRow, Write};
 use crate::compiled::Rows;
 use crate::declared::DeclaredPath;
+use crate::directory_lock::DirectoryLock;
 use crate::engine::{Range, Raw, Records};
 use crate::error::{CommitError, StoreError};
 use crate::key::Key;
-use crate::store::{Durability, Location, lock_directory};
+use crate::store::{Durability, Location};
 use crate::table::Table;
 use crate::turns::{Asker, Turns};
 use crate::workers::{self, Workers};
@@ -52,7 +52,7 @@ pub(crate) struct Sqlite {
     /// None in memory.
     directory: Option<PathBuf>,
     /// Dropped last, after every thread has ended.
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 impl Sqlite {
@@ -66,14 +66,14 @@ impl Sqlite {
             Location::Postgres(_) => Err(StoreError::Refused("that is a database of PostgreSQL".into())),
             Location::Memory => Self::start(super::open_memory(paths)?, None),
             Location::File(directory) => {
-                let lock = lock_directory(directory)?;
+                let lock = DirectoryLock::take(directory)?;
                 let connections = super::open_file(directory, durability, paths)?;
                 Self::start(connections, Some((directory.clone(), lock)))
             }
         }
     }
 
-    fn start(connections: Connections, place: Option<(PathBuf, File)>) -> Result<Self, StoreError> {
+    fn start(connections: Connections, place: Option<(PathBuf, DirectoryLock)>) -> Result<Self, StoreError> {
         let (directory, lock) = place.unzip();
         let Connections { writer, points, readers, checkpointer } = connections;
         let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);

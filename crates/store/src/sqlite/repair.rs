@@ -12,9 +12,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::wal::{self, Damage, FRAME_HEADER_BYTES, Frame, State, Survey};
 use super::{DATABASE, LOG};
+use crate::directory_lock::DirectoryLock;
 use crate::error::StoreError;
 use crate::report::Report;
-use crate::store::lock_directory;
 use crate::table;
 
 const UNFINISHED: &str = "records.db.unfinished";
@@ -68,9 +68,9 @@ fn describe(directory: &Path, damage: &Damage) -> String {
     )
 }
 
-fn lock_existing(directory: &Path) -> Result<File, StoreError> {
+fn lock_existing(directory: &Path) -> Result<DirectoryLock, StoreError> {
     if directory.join(DATABASE).is_file() {
-        return lock_directory(directory);
+        return DirectoryLock::take(directory);
     }
     Err(StoreError::Refused(format!("there is no {DATABASE} in {}", directory.display())))
 }

@@ -21,7 +21,6 @@ pub(crate) mod segmented;
 mod tests;
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
 use base::measure::Distribution;
@@ -34,10 +33,11 @@ pub(crate) use self::appender::{Callback, shielded};
 use self::lane::Partition;
 use self::medium::Medium;
 pub(crate) use self::segmented::SegmentedLog;
+use crate::directory_lock::DirectoryLock;
 use crate::engine::{self, Streams as _};
 use crate::error::StoreError;
 use crate::postgres::{Postgres, PostgresStreams};
-use crate::store::{Durability, Location, Options, Store, lock_directory};
+use crate::store::{Durability, Location, Options, Store};
 
 /// The name of a stream. Leads with its instance, so that instances never share one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,7 +209,7 @@ impl Streams {
             Location::Memory => Self::open_at(Medium::memory(), settings, None),
             Location::File(directory) => {
                 let directory = directory.join("log");
-                let lock = lock_directory(&directory)?;
+                let lock = DirectoryLock::take(&directory)?;
                 Self::open_at(Medium::directory(directory), settings, Some(lock))
             }
         }
@@ -351,7 +351,7 @@ impl Streams {
 
 /// Of the embedded engine: what only files have, and appending once, which leans on ids that rise.
 impl Streams {
-    fn open_at(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
+    fn open_at(medium: Medium, settings: Settings, lock: Option<DirectoryLock>) -> Result<Self, StoreError> {
         Ok(Self(Arc::new(Engine::Log(SegmentedLog::open(medium, settings, lock)?))))
     }
 

@@ -2,7 +2,6 @@
 //! and mend what can be mended. A check changes nothing; a repair keeps what it changes.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -15,9 +14,9 @@ use super::medium::{LogFile, Medium};
 use super::scan::{Scanner, Window};
 use super::segment::{self, Segment, WINDOW_BYTES};
 use super::{NewRecord, SegmentedLog, open};
+use crate::directory_lock::DirectoryLock;
 use crate::error::StoreError;
 use crate::report::Report;
-use crate::store::lock_directory;
 
 /// Behind the name of a file whose events were read back.
 const READ_BACK: &str = ".read-back";
@@ -38,12 +37,12 @@ pub fn repair_log(directory: &Path) -> Result<Report, StoreError> {
     repair(&medium, super::settings(true), Some(lock))
 }
 
-fn existing(directory: &Path) -> Result<(Medium, File), StoreError> {
+fn existing(directory: &Path) -> Result<(Medium, DirectoryLock), StoreError> {
     let log = directory.join("log");
     if !log.is_dir() {
         return Err(StoreError::Unavailable(format!("there is no log in {}", directory.display())));
     }
-    let lock = lock_directory(&log)?;
+    let lock = DirectoryLock::take(&log)?;
     Ok((Medium::directory(log), lock))
 }
 
@@ -202,7 +201,11 @@ impl Found {
     }
 }
 
-pub(super) fn repair(medium: &Medium, settings: Settings, lock: Option<File>) -> Result<Report, StoreError> {
+pub(super) fn repair(
+    medium: &Medium,
+    settings: Settings,
+    lock: Option<DirectoryLock>,
+) -> Result<Report, StoreError> {
     let mut report = Report { is_sound: true, lines: Vec::new() };
     let listed = list(medium)?;
     for pair in listed.windows(2) {

@@ -1,7 +1,6 @@
 //! Streams in a segmented log of our own: the embedded engine. Holds the log's threads, and ends them when it goes.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -16,6 +15,7 @@ use super::lane::Partition;
 use super::log::Log;
 use super::medium::Medium;
 use super::{Appended, LogDamage, LogRecord, NewRecord, PartitionState, Position, StreamId, open, reader};
+use crate::directory_lock::DirectoryLock;
 use crate::engine::Streams;
 use crate::error::StoreError;
 use crate::queue::{Queue, Rejected};
@@ -27,11 +27,15 @@ pub(crate) struct SegmentedLog {
     readers: Workers<()>,
     appender: Option<JoinHandle<()>>,
     /// Dropped last, after the threads have ended.
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 impl SegmentedLog {
-    pub(super) fn open(medium: Medium, settings: Settings, lock: Option<File>) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        medium: Medium,
+        settings: Settings,
+        lock: Option<DirectoryLock>,
+    ) -> Result<Self, StoreError> {
         let housekeeper = Housekeeper::start(&medium)?;
         let (log, end) = open::open(medium)?;
         let (count_max, bytes_max) = (caps::LOG_APPEND_QUEUE_MAX, caps::LOG_APPEND_QUEUE_BYTES_MAX);

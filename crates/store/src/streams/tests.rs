@@ -112,7 +112,7 @@ async fn logs() -> Vec<Engine> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let file = move || {
-        let lock = lock_directory(&path)?;
+        let lock = DirectoryLock::take(&path)?;
         Streams::open_at(Medium::directory(path.clone()), SETTINGS, Some(lock))
     };
     let shared = Arc::new(Memory::default());

@@ -19,12 +19,13 @@ use self::mark::State;
 pub(crate) use self::mark::refuse_moved;
 pub(crate) use self::partition::Pages;
 pub(crate) use self::sum::Sum;
+use crate::directory_lock::DirectoryLock;
 use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::postgres::receive::{self, Receiver};
 use crate::postgres::{Config, Postgres};
 use crate::sqlite::export::Export;
-use crate::store::{Durability, Location, Options, Store, lock_directory};
+use crate::store::{Durability, Location, Options, Store};
 use crate::streams::segmented::SegmentedLog;
 use crate::streams::{StreamId, Streams};
 use crate::table::{self, Table};
@@ -78,7 +79,7 @@ pub struct Move {
     log: Streams,
     receiver: Receiver,
     postgres: Postgres,
-    _lock: std::fs::File,
+    _lock: DirectoryLock,
 }
 
 /// Whether a move of this directory has begun, so that no server can be started on it any more.
@@ -90,7 +91,7 @@ impl Move {
     /// Refuses a directory that is in use, has moved, or in which events wait to be told; and a database that is in use or in which
     /// there is anything that did not come from it. A directory is as it was when it is refused.
     pub async fn begin(directory: &Path, url: &str, durability: Durability) -> Result<Self, StoreError> {
-        let lock = lock_directory(directory)?;
+        let lock = DirectoryLock::take(directory)?;
         let export = Export::open(directory)?;
         let config = Config::parse(url, durability)?;
         let place = config.place();
