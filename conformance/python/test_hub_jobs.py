@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from azure.iot.device import IoTHubDeviceClient, MethodResponse
 from azure.iot.hub import IoTHubJobManager
-from azure.iot.hub.models import CloudToDeviceMethod, JobRequest, Twin, TwinProperties
+from azure.iot.hub.models import CloudToDeviceMethod, JobRequest, QuerySpecification, Twin, TwinProperties
 from conftest import env
 from msrest.exceptions import HttpOperationError
 
@@ -46,6 +46,9 @@ def test_a_job_patches_a_twin(jobs, registry, device):
     assert (job.status, job.device_job_statistics.succeeded_count) == ("completed", 1)
     twin = registry.get_twin(device.device_id)
     assert (twin.tags, twin.properties.desired["target"]) == ({"floor": 3}, 21)
+    rows = registry.query_iot_hub(QuerySpecification(query=f"SELECT * FROM devices.jobs WHERE devices.jobs.jobId = '{asked.job_id}'"))
+    [row] = rows.items
+    assert (rows.type, row.device_id, row.status) == ("DeviceJob", device.device_id, "completed")
     with pytest.raises(HttpOperationError) as twice:
         jobs.create_scheduled_job(asked.job_id, asked)
     assert twice.value.response.status_code == 409

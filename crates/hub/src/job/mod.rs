@@ -157,20 +157,6 @@ impl Hub {
         }
     }
 
-    /// What a job has done so far, by device: `devices.jobs` of the query language.
-    pub async fn list_device_jobs(
-        &self,
-        caller: &Caller,
-        job_id: &JobId,
-        after: Option<&DeviceJob>,
-    ) -> Result<Vec<DeviceJob>, Error> {
-        caller.require(Permission::JobRead, self.scope())?;
-        self.charge(Meter::Query)?;
-        let scan = Scan::new(job_key(self.instance(), job_id), caps::SCAN_PAGE);
-        let page = self.store().scan::<DeviceJob>(scan.after(after.map(store::Record::key))).await?;
-        Ok(page.into_iter().map(|stored| stored.record).collect())
-    }
-
     pub(crate) async fn job(&self, job_id: &JobId) -> Result<Option<Stored<Job>>, Error> {
         Ok(self.store().get::<Job>(&job_key(self.instance(), job_id)).await?)
     }

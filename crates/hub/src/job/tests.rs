@@ -16,6 +16,7 @@ use super::rules::Targets;
 use super::run::Run;
 use super::*;
 use crate::bus::InProcess;
+use crate::query::{Query, RowKind};
 use crate::testing::{TestHub, context_on, next_command, settings, system, within};
 use crate::{Command, Context, Hubs, Session};
 
@@ -86,15 +87,9 @@ impl TestHub {
 
     /// What the job did, by device.
     async fn touched(&self, id: &str) -> Vec<DeviceJob> {
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.list_device_jobs(&system(), &job_id(id), after.as_ref()).await.unwrap();
-            after = page.last().cloned();
-            all.extend(page);
-            if after.is_none() {
-                return all;
-            }
-        }
+        let scan = Scan::new(super::record::job_key(self.instance(), &job_id(id)), caps::SCAN_PAGE);
+        let found = self.store().scan::<DeviceJob>(scan).await.unwrap();
+        found.into_iter().map(|stored| stored.record).collect()
     }
 
     /// A job that lies ahead, and whose time has come without anybody having looked.
@@ -107,6 +102,43 @@ impl TestHub {
 
 fn counts(job: &Job) -> (u64, u64, u64) {
     (job.progress.succeeded, job.progress.failed, job.progress.running)
+}
+
+#[tokio::test]
+async fn what_jobs_did_is_queried_by_job_device_and_outcome_page_by_page() {
+    let hub = TestHub::new().await;
+    hub.has_devices(5).await;
+    for id in ["first", "second"] {
+        hub.creates(&patches(id, json!({"tags": {"by": id}}))).await.unwrap();
+        hub.ended(id).await;
+    }
+    let rows = async |text: &str, page_max: usize| {
+        let (mut rows, mut continuation) = (Vec::<Value>::new(), None);
+        loop {
+            let query = Query { text: text.to_owned(), continuation, page_max: Some(page_max) };
+            let page = hub.query(&system(), &query).await.unwrap();
+            assert_eq!(page.kind, RowKind::DeviceJob);
+            rows.extend(page.rows.iter().map(|row| serde_json::from_str::<Value>(row.get()).unwrap()));
+            match page.next {
+                Some(next) => continuation = Some(next),
+                None => return rows,
+            }
+        }
+    };
+    let mut expected = Vec::new();
+    for id in ["first", "second"] {
+        expected.extend(hub.touched(id).await.iter().map(DeviceJob::document));
+    }
+    for page_max in [1, 3, 100] {
+        assert_eq!(rows("SELECT * FROM devices.jobs", page_max).await, expected, "{page_max}");
+        let of_second = "SELECT * FROM devices.jobs WHERE devices.jobs.jobId = 'second'";
+        assert_eq!(rows(of_second, page_max).await, expected[5..], "{page_max}");
+    }
+    let one = "SELECT * FROM devices.jobs WHERE deviceId = 'd003' AND status = 'completed'";
+    assert_eq!(rows(one, 1).await, [expected[3].clone(), expected[8].clone()]);
+    assert!(rows("SELECT * FROM devices.jobs WHERE jobId = 'third'", 10).await.is_empty());
+    let last = "SELECT TOP 2 * FROM devices.jobs ORDER BY deviceId DESC";
+    assert_eq!(rows(last, 1).await, [expected[4].clone(), expected[9].clone()]);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Records of the store to the documents that a query addresses: twins as `GET /twins` shows them, or of a twin only what lies in its
-//! own record, where a query asks for no more. Jobs v2 bring theirs here.
+//! own record, where a query asks for no more; and what jobs did to devices.
 
 use base::DeviceId;
 use query::Plan;
@@ -7,12 +7,13 @@ use query::hub::{Condition, Prefilter};
 use query::plan::{Beside, Position};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use store::StoreError;
+use store::{Key, Scan, StoreError};
 
 use crate::cloud_to_device::DeviceQueue;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::Identity;
+use crate::job::DeviceJob;
 use crate::presence::{Activity, shown};
 use crate::twin::{DeviceTwin, TwinView};
 
@@ -54,6 +55,30 @@ impl Hub {
             found.rows.iter().map(|row| recorded(row)).collect::<Result<_, _>>()?
         };
         Ok(Documents { documents, has_more })
+    }
+
+    /// Below which key all lies that jobs did, or that one of them did.
+    pub(super) fn device_jobs_key(&self, job_id: Option<&str>) -> Key {
+        let all = Key::instance(self.instance());
+        job_id.map_or(all.clone(), |job_id| all.child(job_id))
+    }
+
+    /// What jobs did to devices, in the order of jobs and devices.
+    pub(super) async fn device_jobs(
+        &self,
+        below: &Key,
+        keys: Option<Vec<String>>,
+        limit: usize,
+    ) -> Result<Documents, Error> {
+        let after = keys.map(|keys| Key::new([self.instance().as_str()].into_iter().chain(keys.iter().map(String::as_str))));
+        let mut found = self.store().scan::<DeviceJob>(Scan::new(below.clone(), limit + 1).after(after)).await?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let document = |job: DeviceJob| Document {
+            keys: vec![job.job_id.as_str().to_owned(), job.device_id.as_str().to_owned()],
+            json: job.document(),
+        };
+        Ok(Documents { documents: found.into_iter().map(|stored| document(stored.record)).collect(), has_more })
     }
 
     /// The devices of whose twins a condition is true, of at most `limit` that are looked at, and the last of these if there are more.

@@ -55,7 +55,7 @@ struct Token {
 /// Where a page ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum After {
-    /// Behind the twin of this id, after so many rows.
+    /// Behind the twin of this id, or behind what a job did to a device, after so many rows.
     Id { keys: Vec<String>, rows: u64 },
     /// The same where rows have an order of their own.
     Rank { rank: Rank, keys: Vec<String>, rows: u64 },
@@ -92,6 +92,9 @@ impl Hub {
         caller.require(Permission::TwinRead, self.scope())?;
         self.charge(Meter::Query)?;
         let select = Select::parse(&query.text).map_err(|error| Error::ArgumentInvalid(error.to_string()))?;
+        if select.source() == Source::Jobs {
+            caller.require(Permission::JobRead, self.scope())?;
+        }
         if select.is_explained() {
             let rows = vec![raw(&json!({"plan": select.explained()}))];
             return Ok(QueryPage { rows, kind: RowKind::Raw, next: None });
@@ -138,7 +141,7 @@ impl Hub {
             After::Id { keys, .. } | After::Rank { keys, .. } => Some(keys.len()),
             After::Groups(_) => None,
         };
-        let has_keys = keys.is_none_or(|keys| keys == if select.source() == Source::Modules { 2 } else { 1 });
+        let has_keys = keys.is_none_or(|keys| keys == if select.source() == Source::Devices { 1 } else { 2 });
         let is_of_this = token.instance == *self.instance() && token.query == sum(&query.text);
         if is_of_this && fits && has_keys { Ok(Some(token.after)) } else { Err(invalid()) }
     }

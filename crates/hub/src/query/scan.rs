@@ -7,6 +7,7 @@ use base::caps;
 use query::hub::{Prefilter, Rank, Select};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use store::Key;
 
 use super::documents::{Document, Documents, damaged};
 use super::{After, Asked, Found, raw};
@@ -18,30 +19,50 @@ struct Scan<'s> {
     hub: &'s Hub,
     select: &'s Select,
     caller: &'s str,
-    prefilter: Prefilter,
+    over: Over,
     /// Behind which the next piece begins.
     keys: Option<Vec<String>>,
 }
 
+enum Over {
+    /// What the store gives.
+    Twins(Prefilter),
+    /// What jobs did, below a key.
+    DeviceJobs(Key),
+}
+
 impl<'s> Scan<'s> {
-    /// None over jobs, of which there are no records yet.
-    fn new(hub: &'s Hub, asked: &Asked<'s>, keys: Option<Vec<String>>) -> Option<Self> {
-        let prefilter = asked.select.prefilter()?;
-        Some(Self { hub, select: asked.select, caller: asked.caller, prefilter, keys })
+    fn new(hub: &'s Hub, asked: &Asked<'s>, keys: Option<Vec<String>>) -> Self {
+        let over = match asked.select.prefilter() {
+            Some(prefilter) => Over::Twins(prefilter),
+            None => Over::DeviceJobs(hub.device_jobs_key(asked.select.job_id())),
+        };
+        Self { hub, select: asked.select, caller: asked.caller, over, keys }
     }
 
     /// The next piece, at most `limit` documents; an empty one is the end.
     async fn next(&mut self, limit: usize) -> Result<Documents, Error> {
         let keys = self.keys.clone();
-        let found = self.hub.documents(self.caller, &self.prefilter.plan, keys, limit).await?;
+        let found = match &self.over {
+            Over::Twins(prefilter) => self.hub.documents(self.caller, &prefilter.plan, keys, limit).await?,
+            Over::DeviceJobs(below) => self.hub.device_jobs(below, keys, limit).await?,
+        };
         if let Some(last) = found.documents.last() {
             self.keys = Some(last.keys.clone());
         }
         Ok(found)
     }
 
+    /// Whether what comes is what the query selects, and need not be judged here.
+    fn is_exact(&self) -> bool {
+        match &self.over {
+            Over::Twins(prefilter) => prefilter.is_exact,
+            Over::DeviceJobs(_) => false,
+        }
+    }
+
     fn selects(&self, document: &Value) -> bool {
-        self.prefilter.is_exact || self.select.selects(document)
+        self.is_exact() || self.select.selects(document)
     }
 
     /// Calls `take` with everything that the query selects.
@@ -68,10 +89,10 @@ impl Hub {
             Some(After::Id { keys, .. }) => Some(keys.clone()),
             _ => None,
         };
-        let Some(mut scan) = Scan::new(self, &asked, keys) else { return Ok(page.end(None)) };
+        let mut scan = Scan::new(self, &asked, keys);
         let mut looked = 0;
         loop {
-            let limit = if scan.prefilter.is_exact { page.left().max(1) } else { caps::QUERY_PAGE_MAX };
+            let limit = if scan.is_exact() { page.left().max(1) } else { caps::QUERY_PAGE_MAX };
             if page.is_full() {
                 return Ok(page.end(None));
             }
@@ -102,7 +123,7 @@ impl Hub {
             Some(After::Rank { rank, keys, .. }) => Some((rank.clone(), keys.clone())),
             _ => None,
         };
-        let Some(mut scan) = Scan::new(self, &asked, None) else { return Ok(page.end(None)) };
+        let mut scan = Scan::new(self, &asked, None);
         let mut first: BTreeMap<(Rank, Vec<String>), Box<RawValue>> = BTreeMap::new();
         scan.all(|document| {
             let place = (asked.select.rank(&document.json), document.keys);
@@ -151,16 +172,16 @@ impl Hub {
             for (document, count) in &counted {
                 groups.add_alike(document, *count);
             }
-        } else if let Some(mut scan) = Scan::new(self, &asked, None) {
-            scan.all(|document| {
+        } else {
+            let adding = |document: Document| {
                 groups.add(&document.json);
                 if !groups.are_too_many() {
                     return Ok(());
                 }
                 let max = caps::QUERY_GROUPS_MAX;
                 Err(Error::invalid(format!("The query has more than {max} groups; narrow it with WHERE.")))
-            })
-            .await?;
+            };
+            Scan::new(self, &asked, None).all(adding).await?;
         }
         let before = asked.after.as_ref().map_or(0, After::rows);
         let mut page = Page::new(&asked);

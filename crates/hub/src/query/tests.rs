@@ -137,7 +137,7 @@ async fn groups_orders_and_tops_are_the_same_however_they_are_paged() {
     assert_eq!(ids("SELECT TOP 2 deviceId FROM devices WHERE LENGTH(deviceId) = 1").await, "ab");
     assert_eq!(ids("SELECT TOP 0 deviceId FROM devices").await, "");
     assert_eq!(rows(&hub, "SELECT TOP 1 tags.site FROM devices GROUP BY tags.site").await, [json!({})]);
-    assert_eq!(rows(&hub, "SELECT * FROM devices.jobs").await, Vec::<Value>::new());
+    assert_eq!(rows(&hub, "SELECT * FROM devices.jobs").await, Vec::<Value>::new(), "no job has run");
 }
 
 #[tokio::test]

@@ -160,6 +160,14 @@ impl Select {
         self.source
     }
 
+    /// The one job whose devices are asked for, where it is named: those of others need not be looked at.
+    pub fn job_id(&self) -> Option<&str> {
+        match self.condition.as_ref()? {
+            Expression::All(terms) => terms.iter().find_map(named_job),
+            term => named_job(term),
+        }
+    }
+
     /// `EXPLAIN SELECT …`, which is ours.
     pub fn is_explained(&self) -> bool {
         self.is_explained
@@ -202,6 +210,17 @@ impl Property {
 
     fn of<'d>(&self, document: &'d Json) -> Value<'d> {
         Value::at(document, &self.0)
+    }
+}
+
+/// The id in `jobId = 'id'`.
+fn named_job(term: &Expression<Property>) -> Option<&str> {
+    let Expression::Compare { operator: Comparison::Equal, left, right } = term else { return None };
+    match (&**left, &**right) {
+        (Expression::Path(property), Expression::Literal(Literal::Text(id))) if property.path() == ["jobId"] => {
+            Some(id)
+        }
+        _ => None,
     }
 }
 
