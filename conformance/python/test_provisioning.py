@@ -7,6 +7,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
+from azure.iot.hub.models import QuerySpecification
 
 from conftest import derive, env, telemetry
 
@@ -25,7 +26,7 @@ def register(registration_id, key, ca_pem, websockets=False):
         server_verification_cert=ca_pem,
         websockets=websockets,
     )
-    client.provisioning_payload = {"site": 7}
+    client.provisioning_payload = {"site": 7, "modelId": "dtmi:com:example:Toaster;1"}
     return client.register()
 
 
@@ -65,6 +66,8 @@ def test_an_individual_device_registers_and_finds_its_initial_twin(service, name
     assert (state.device_id, state.sub_status) == (name, "initialAssignment")
 
     stored = registry.get_twin(name)
+    of_model = f"SELECT * FROM devices WHERE deviceId = '{name}' AND modelId = 'dtmi:com:example:Toaster;1'"
+    assert [twin.device_id for twin in registry.query_iot_hub(QuerySpecification(query=of_model)).items] == [name]
     assert stored.tags == {"site": "north"} and stored.properties.desired["interval"] == 5
     client = IoTHubDeviceClient.create_from_symmetric_key(
         created["attestation"]["symmetricKey"]["primaryKey"],

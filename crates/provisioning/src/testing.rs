@@ -14,6 +14,7 @@ use crate::enrollment::{Enrollment, EnrollmentDraft, EnrollmentKind};
 use crate::error::Error;
 use crate::registration::{Registration, RegistrationOperation};
 use crate::settings::{LinkedHub, ServiceSettings};
+use crate::view::RegistrationRequest;
 use crate::{Context, RegistrationId, Service, Services};
 
 pub(crate) struct TestService {
@@ -112,7 +113,7 @@ impl TestService {
         let device = self.service.authenticate(&registration_id(id), Some(&self.token(id, key))).await;
         let device = device.map_err(|refused| refused.error)?;
         let RegistrationOperation { operation_id, .. } =
-            self.service.register(&device, &api_version.parse().unwrap()).await?;
+            self.service.register(&device, &api_version.parse().unwrap(), &RegistrationRequest::default()).await?;
         Ok(self.service.operation_status(&device, &operation_id).await?.registration)
     }
 }

@@ -153,12 +153,19 @@ pub fn check_length(body: &[u8]) -> Result<(), Error> {
     if body.len() > caps::PROVISIONING_MESSAGE_BYTES_MAX { Err(Error::MessageTooLarge) } else { Ok(()) }
 }
 
-/// Whether a device's request fits its registration. An empty body says nothing; any other is an object, whose payload may be
+/// What a device sends along when it registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistrationRequest {
+    /// The Plug and Play model that it says to be, in its payload.
+    pub model_id: Option<String>,
+}
+
+/// Reads a device's request, which must fit its registration. An empty body says nothing; any other is an object, whose payload may be
 /// anything.
-pub fn check_request(body: &[u8], registration_id: &RegistrationId) -> Result<(), Error> {
+pub fn read_request(body: &[u8], registration_id: &RegistrationId) -> Result<RegistrationRequest, Error> {
     check_length(body)?;
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(());
+        return Ok(RegistrationRequest::default());
     }
     let request: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|_| Error::bad("The registration request is not a JSON object."))?;
@@ -168,10 +175,13 @@ pub fn check_request(body: &[u8], registration_id: &RegistrationId) -> Result<()
         Value::Null => true,
         id => id.as_str().is_some_and(|id| registration_id.is_same(id)),
     };
-    if ids.all(|(_, id)| is_this_one(id)) {
-        return Ok(());
+    if !ids.all(|(_, id)| is_this_one(id)) {
+        return Err(Error::bad("The registrationId of the body is not the one that was asked for."));
     }
-    Err(Error::bad("The registrationId of the body is not the one that was asked for."))
+    // What is no model id says nothing, as at the hub.
+    let payload = request.iter().find(|(name, _)| name.eq_ignore_ascii_case("payload"));
+    let model_id = payload.and_then(|(_, payload)| payload.get("modelId")?.as_str());
+    Ok(RegistrationRequest { model_id: model_id.filter(|id| hub::twin::is_model_id(id)).map(str::to_owned) })
 }
 
 #[cfg(test)]
@@ -194,7 +204,7 @@ mod tests {
             r#"{"payload":"text"}"#,
             r#"{"payload":[1,{"a":2}],"tpm":null,"registrationId":null}"#,
         ] {
-            assert_eq!(check_request(body.as_bytes(), &id()), Ok(()), "{body}");
+            assert_eq!(read_request(body.as_bytes(), &id()), Ok(RegistrationRequest::default()), "{body}");
         }
         for body in [
             "{",
@@ -206,15 +216,27 @@ mod tests {
             r#"{"registrationId":7}"#,
             r#"{"RegistrationID":"dev-2"}"#,
         ] {
-            assert!(check_request(body.as_bytes(), &id()).is_err(), "{body}");
+            assert!(read_request(body.as_bytes(), &id()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_model_id_of_a_payload_is_read_and_what_is_none_says_nothing() {
+        let of = |payload: &str| {
+            let body = format!(r#"{{"registrationId":"dev-1","payload":{payload}}}"#);
+            read_request(body.as_bytes(), &id()).unwrap().model_id
+        };
+        assert_eq!(of(r#"{"modelId":"dtmi:com:example:T;1"}"#).as_deref(), Some("dtmi:com:example:T;1"));
+        for payload in ["{}", "[]", r#"{"modelId":7}"#, r#"{"modelId":"T"}"#, r#"{"ModelId":"dtmi:a;1"}"#] {
+            assert_eq!(of(payload), None, "{payload}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,80}") {
-            let _ = check_request(&body, &id());
-            let _ = check_request(format!("{{\"registrationId\":{text}}}").as_bytes(), &id());
+            let _ = read_request(&body, &id());
+            let _ = read_request(format!("{{\"registrationId\":{text}}}").as_bytes(), &id());
         }
     }
 }

@@ -247,7 +247,7 @@ impl Hub {
     }
 
     /// Keeps the model id that a device announced. Not a change of the twin in Azure's sense: no version rises.
-    pub(crate) async fn keep_model_id(&self, id: &IdentityId, model_id: &str) -> Result<(), Error> {
+    pub async fn keep_model_id(&self, id: &IdentityId, model_id: &str) -> Result<(), Error> {
         if model_id.chars().count() > caps::MODEL_ID_CHARACTERS_MAX {
             return Err(Error::invalid("The model id is too long."));
         }
@@ -264,4 +264,9 @@ impl Hub {
         })
         .await
     }
+}
+
+/// Whether a text that a device announces is taken for the id of its model. What is none is not announced.
+pub fn is_model_id(text: &str) -> bool {
+    text.starts_with("dtmi:") && text.chars().count() <= caps::MODEL_ID_CHARACTERS_MAX
 }

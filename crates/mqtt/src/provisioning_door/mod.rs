@@ -7,7 +7,7 @@ use base::hosts::Dialled;
 use base::sas::SasToken;
 use base::{Dismissal, Timestamp, caps};
 use bytes::Bytes;
-use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_length, check_request};
+use provisioning::view::{ErrorView, RETRY_AFTER_SECONDS, check_length, read_request};
 use provisioning::{ApiVersion, Attested, Error, RegistrationId, RegistrationOperation, Service};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -220,8 +220,8 @@ impl Device {
 
     async fn register(&self, body: &[u8]) -> Result<RegistrationOperation, Error> {
         let device = self.attest().await?;
-        check_request(body, &self.registration_id)?;
-        self.service.register(&device, &self.api_version).await
+        let request = read_request(body, &self.registration_id)?;
+        self.service.register(&device, &self.api_version, &request).await
     }
 
     async fn attest(&self) -> Result<Attested, Error> {

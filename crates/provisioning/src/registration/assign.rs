@@ -135,7 +135,14 @@ impl Service {
         };
         let assignment =
             Assignment { hub_name: hub.name().to_owned(), hub_instance: hub.instance().clone(), device_id };
-        let placed = place(&hub, &came_from, policy, device, &assignment).await;
+        let placed = async {
+            let substatus = place(&hub, &came_from, policy, device, &assignment).await?;
+            if let Some(model_id) = &begun.model_id {
+                hub.keep_model_id(&IdentityId::device(assignment.device_id.clone()), model_id).await?;
+            }
+            Ok(substatus)
+        };
+        let placed = placed.await;
         Ok(placed.map(|substatus| (assignment, substatus)).map_err(|error| refused(&error)))
     }
 

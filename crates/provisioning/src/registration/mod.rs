@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::ids::RegistrationId;
 use crate::service::Service;
 use crate::version::ApiVersion;
+use crate::view::RegistrationRequest;
 
 /// A device that has proved to belong to an enrollment, with the keys it will use at its hub.
 #[derive(Clone, Debug)]
@@ -97,6 +98,7 @@ impl Service {
         &self,
         device: &Attested,
         api_version: &ApiVersion,
+        request: &RegistrationRequest,
     ) -> Result<RegistrationOperation, Error> {
         let done = async {
             self.charge(Meter::DeviceRegistration)?;
@@ -106,7 +108,8 @@ impl Service {
                     return Err(Error::Unauthorized);
                 }
                 let old = self.registration(&device.registration_id).await?;
-                let new = begin(self, device, old.as_ref().map(|old| &old.record), api_version.is_sticky());
+                let begun = begin(self, device, old.as_ref().map(|old| &old.record), api_version.is_sticky());
+                let new = Registration { model_id: request.model_id.clone(), ..begun };
                 let mut batch = Batch::default();
                 // An enrollment that is deleted meanwhile must not leave a registration behind.
                 batch.guard_exists::<Enrollment>(enrollment);
@@ -286,6 +289,7 @@ fn begin(
         operation_id: operation,
         earlier_operation_ids,
         sticky_when_unset,
+        model_id: None,
         state,
         assignment: old.and_then(|old| old.assignment.clone()),
         created: old.map_or(now, |old| old.created),

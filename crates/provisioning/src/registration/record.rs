@@ -23,6 +23,9 @@ pub struct Registration {
     /// Whether the device is so old that an enrollment without reprovisioning policy leaves it where it is.
     #[serde(default)]
     pub sticky_when_unset: bool,
+    /// What the device said to be, for its twin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_id: Option<String>,
     pub state: RegistrationState,
     /// Where the device was last assigned, through later failures too.
     pub assignment: Option<Assignment>,

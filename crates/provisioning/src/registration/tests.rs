@@ -36,6 +36,9 @@ fn with_twin(mut draft: EnrollmentDraft, ring: u32) -> EnrollmentDraft {
     draft
 }
 
+/// A request that says nothing.
+const NOTHING: RegistrationRequest = RegistrationRequest { model_id: None };
+
 #[tokio::test]
 async fn a_device_is_made_in_its_hub_with_its_keys_and_its_initial_twin() {
     let test = TestService::with_hubs(&["hub"]).await;
@@ -420,7 +423,7 @@ async fn register_together(test: &TestService, device: &Attested) -> Vec<String>
         let (service, device, start) = (test.service.clone(), device.clone(), start.clone());
         tasks.spawn(async move {
             start.wait().await;
-            service.register(&device, &TODAY.parse().unwrap()).await.unwrap().operation_id
+            service.register(&device, &TODAY.parse().unwrap(), &NOTHING).await.unwrap().operation_id
         });
     }
     let all = tokio::time::timeout(Duration::from_secs(30), tasks.join_all());
@@ -454,7 +457,7 @@ async fn a_device_that_polls_too_often_has_to_wait_and_others_do_not() {
         let key = primary_key(&test.put(&individual(id)).await.unwrap());
         let attested =
             test.service.authenticate(&registration_id(id), Some(&test.token(id, &key))).await.unwrap();
-        let begun = test.service.register(&attested, &TODAY.parse().unwrap()).await.unwrap();
+        let begun = test.service.register(&attested, &TODAY.parse().unwrap(), &NOTHING).await.unwrap();
         devices.push((attested, begun.operation_id));
     }
     let poll = async |(device, operation): &(Attested, String)| {
@@ -477,7 +480,7 @@ async fn a_registration_remembers_its_last_operations_and_forgets_older_ones() {
     let token = test.token("dev-1", &key);
     let attested = test.service.authenticate(&registration_id("dev-1"), Some(&token)).await.unwrap();
     let version = TODAY.parse().unwrap();
-    let register = || test.service.register(&attested, &version);
+    let register = || test.service.register(&attested, &version, &NOTHING);
     let poll = async |id: &str| {
         test.clock.advance(Duration::from_secs(caps::REGISTRATION_POLLS_SECONDS));
         test.service.operation_status(&attested, id).await
@@ -515,7 +518,7 @@ async fn an_enrollment_that_is_disabled_or_deleted_on_the_way_stops_its_device()
         .delete_enrollment(&test.owner(), EnrollmentKind::Individual, &id, &IfMatch::Any)
         .await
         .unwrap();
-    let late = test.service.register(&attested, &TODAY.parse().unwrap()).await;
+    let late = test.service.register(&attested, &TODAY.parse().unwrap(), &NOTHING).await;
     assert_eq!(late, Err(Error::Unauthorized));
     assert_eq!(test.service.get_registration(&test.owner(), &id).await, Err(Error::RegistrationNotFound));
     assert!(device(&test, "hub", "dev-1").await.is_none());
@@ -728,7 +731,7 @@ async fn no_registration_outlives_an_enrollment_that_is_deleted_at_the_same_mome
         let key = primary_key(&test.put(&individual(&text)).await.unwrap());
         let device = test.service.authenticate(&id, Some(&test.token(&text, &key))).await.unwrap();
         let delete = test.service.delete_enrollment(&owner, EnrollmentKind::Individual, &id, &IfMatch::Any);
-        let register = test.service.register(&device, &version);
+        let register = test.service.register(&device, &version, &NOTHING);
         if round % 2 == 0 {
             tokio::join!(delete, register).0.unwrap();
         } else {
@@ -736,4 +739,21 @@ async fn no_registration_outlives_an_enrollment_that_is_deleted_at_the_same_mome
         }
         assert!(test.service.registration(&id).await.unwrap().is_none(), "round {round}");
     }
+}
+
+#[tokio::test]
+async fn what_a_device_says_to_be_is_in_its_twin_wherever_it_is_assigned() {
+    let test = TestService::with_hubs(&["a"]).await;
+    let key = primary_key(&test.put(&with_twin(individual("dev-1"), 1)).await.unwrap());
+    let device = test.service.authenticate(&registration_id("dev-1"), Some(&test.token("dev-1", &key))).await.unwrap();
+    let says = async |model_id: Option<&str>| {
+        let request = RegistrationRequest { model_id: model_id.map(str::to_owned) };
+        test.service.register(&device, &TODAY.parse().unwrap(), &request).await.unwrap();
+        let id = base::ids::IdentityId::device("dev-1".parse().unwrap());
+        let twin = test.hubs.find("a").unwrap().get_twin(&Caller::system(), &id).await.unwrap();
+        twin.document()["modelId"].clone()
+    };
+    assert_eq!(says(Some("dtmi:com:example:T;1")).await, "dtmi:com:example:T;1");
+    assert_eq!(says(None).await, "dtmi:com:example:T;1", "who says nothing stays what he was");
+    assert_eq!(says(Some("dtmi:com:example:T;2")).await, "dtmi:com:example:T;2");
 }

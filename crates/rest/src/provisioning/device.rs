@@ -1,7 +1,7 @@
 //! Devices over HTTPS: register, ask what became of it, read the registration (`dps.md` §1.2).
 
 use provisioning::RegistrationOperation;
-use provisioning::view::{RETRY_AFTER_SECONDS, check_request};
+use provisioning::view::{RETRY_AFTER_SECONDS, RegistrationRequest, read_request};
 
 use super::error::Refusal;
 use super::{BODY_BYTES_MAX, Device, ProvisioningDoor, check_media_type, from_device};
@@ -20,8 +20,8 @@ pub(super) fn routes() -> Routes<ProvisioningDoor> {
 }
 
 async fn register(at: &Device, request: &Request) -> Result<Response, Refusal> {
-    check(at, request)?;
-    let operation = at.service.register(&at.attested, &at.api_version).await?;
+    let sent = read(at, request)?;
+    let operation = at.service.register(&at.attested, &at.api_version, &sent).await?;
     Ok(progress(at, request, &operation))
 }
 
@@ -31,14 +31,14 @@ async fn operation_status(at: &Device, request: &Request) -> Result<Response, Re
 }
 
 async fn lookup(at: &Device, request: &Request) -> Result<Response, Refusal> {
-    check(at, request)?;
+    read(at, request)?;
     let registration = at.service.lookup(&at.attested).await?;
     Ok(Response::json(200, &registration.view_of_device(&at.service.hub_host(&at.dialled), &at.api_version)))
 }
 
-fn check(at: &Device, request: &Request) -> Result<(), Refusal> {
+fn read(at: &Device, request: &Request) -> Result<RegistrationRequest, Refusal> {
     check_media_type(request)?;
-    Ok(check_request(&request.body, &at.attested.registration_id)?)
+    Ok(read_request(&request.body, &at.attested.registration_id)?)
 }
 
 /// 202 while it goes on; whatever it came to is a 200.
