@@ -155,6 +155,16 @@ pub const JOB_DEVICES_AT_ONCE: usize = 100;
 pub const JOB_METHODS_AT_ONCE: usize = 10;
 /// ours: a job whose house has ended goes on at another after about so long.
 pub const JOB_LEASE_SECONDS: u64 = 30;
+/// Consumer groups of one event hub, `$Default` among them, and the name of one (Event Hubs quotas; rules of `Microsoft.EventHub`).
+pub const CONSUMER_GROUPS_MAX: usize = 20;
+pub const CONSUMER_GROUP_NAME_CHARACTERS_MAX: usize = 50;
+/// What a hub's section `routing` may hold (IoT Hub quotas, paid editions), and the name of a route or of an endpoint.
+pub const ROUTING_ENDPOINTS_MAX: usize = 10;
+pub const ROUTES_MAX: usize = 100;
+pub const ENRICHMENTS_MAX: usize = 10;
+pub const ROUTE_NAME_CHARACTERS_MAX: usize = 64;
+/// ours: IP filter rules of one hub or provisioning service; every connection is held against them.
+pub const IP_RULES_MAX: usize = 100;
 /// Partitions of a new hub's event stream (S1 default).
 pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;
@@ -312,7 +322,7 @@ pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
 /// The most that the setting for `Retry-After` of Resource Manager may say; clients sleep that long.
 pub const RETRY_AFTER_SECONDS_MAX: u64 = 60;
 pub const RESOURCE_PAGE: usize = 1000;
-/// ours: private endpoint connections that one Digital Twins instance shows.
+/// ours: private endpoint connections that one resource shows.
 pub const PRIVATE_ENDPOINT_CONNECTIONS_MAX: usize = 50;
 /// Event Hubs quotas: event hubs of a standard namespace, authorization rules of a namespace.
 pub const EVENT_HUBS_PER_NAMESPACE_MAX: usize = 10;

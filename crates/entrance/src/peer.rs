@@ -25,11 +25,6 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether the client is on this machine: some instances take no other.
-    pub fn is_local(&self) -> bool {
-        self.remote_address().is_none_or(|address| address.to_canonical().is_loopback())
-    }
-
     pub fn remote_address(&self) -> Option<IpAddr> {
         self.remote.map(|remote| remote.ip())
     }
@@ -62,18 +57,6 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_is_local_by_any_loopback_address_in_any_form_and_by_no_other() {
-        let from = |remote: &str| Peer { remote: Some(remote.parse().unwrap()), ..Peer::default() };
-        for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(from(local).is_local(), "{local}");
-        }
-        for other in ["10.0.0.1:1", "[::ffff:10.0.0.1]:1", "[2001:db8::1]:1", "0.0.0.0:1"] {
-            assert!(!from(other).is_local(), "{other}");
-        }
-        assert!(Peer::default().is_local());
-    }
 
     #[test]
     fn a_proof_holds_for_every_clone_of_a_peer() {

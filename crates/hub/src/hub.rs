@@ -13,6 +13,7 @@ use store::sessions::Node;
 use store::{Batch, Store, StreamId, Streams};
 
 use crate::bus::Bus;
+use crate::consumer_group::{ConsumerGroupError, ConsumerGroups};
 use crate::context::{Context, Surroundings};
 use crate::error::Error;
 use crate::mailbox::Mailboxes;
@@ -101,6 +102,16 @@ impl Hub {
         let now = self.now();
         let change = |settings: &mut HubSettings| change(&mut settings.certificates, now);
         self.0.settings.change(self.store(), change).await?.ok_or(CaCertificateError::Gone)
+    }
+
+    /// Changes the consumer groups, as [`Hub::change_certificates`] does certificates.
+    pub async fn change_consumer_groups<T>(
+        &self,
+        change: impl Fn(&mut ConsumerGroups, Timestamp) -> Result<T, ConsumerGroupError>,
+    ) -> Result<T, ConsumerGroupError> {
+        let now = self.now();
+        let change = |settings: &mut HubSettings| change(&mut settings.consumer_groups, now);
+        self.0.settings.change(self.store(), change).await?.ok_or(ConsumerGroupError::Gone)
     }
 
     pub fn policies(&self) -> Vec<SharedAccessPolicy> {

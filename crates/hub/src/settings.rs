@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use access::{CaCertificates, Right, SharedAccessPolicy};
+use access::{CaCertificates, IpFilter, Network, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{InstanceId, Scope, caps};
 use serde::{Deserialize, Serialize};
 use store::instances::Settings;
 use store::{Key, Record, Table, table};
+
+use crate::consumer_group::ConsumerGroups;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,8 +35,14 @@ pub struct HubSettings {
     /// `false`: only callers from this machine may use the data plane. The doors ask; they know the peer.
     #[serde(default = "yes")]
     pub public_network_access: bool,
+    /// Addresses that may come in. The doors ask; they know the peer.
+    #[serde(default)]
+    pub ip_filter: IpFilter,
     #[serde(default)]
     pub cloud_to_device: CloudToDevice,
+    /// Of the built-in endpoint. `Hubs::ensure` leaves them as they are.
+    #[serde(default)]
+    pub consumer_groups: ConsumerGroups,
     /// The default hub answers at `localhost` and at unknown host names.
     #[serde(default)]
     pub is_default: bool,
@@ -87,7 +95,9 @@ impl HubSettings {
             certificates: CaCertificates::default(),
             disable_local_auth: false,
             public_network_access: true,
+            ip_filter: IpFilter::default(),
             cloud_to_device: CloudToDevice::default(),
+            consumer_groups: ConsumerGroups::default(),
             is_default: false,
         }
     }
@@ -103,6 +113,11 @@ impl HubSettings {
             policy("registryRead", &[RegistryRead]),
             policy("registryReadWrite", &[RegistryWrite]),
         ]
+    }
+
+    /// From where one may come in.
+    pub fn network(&self) -> Network<'_> {
+        Network { is_public: self.public_network_access, filter: &self.ip_filter }
     }
 
     pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {
@@ -146,5 +161,6 @@ impl Settings for HubSettings {
         self.name.clone_from(&old.name);
         self.partition_count = old.partition_count;
         self.certificates.clone_from(&old.certificates);
+        self.consumer_groups.clone_from(&old.consumer_groups);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use access::NetworkTarget;
 use base::hosts::{Dialable, Host, Hosts, Service};
 use base::measure::Traffic;
 use base::tasks::Tasks;
@@ -140,9 +141,8 @@ impl Door {
             return Err(unknown);
         }
         let service = self.0.services.by_id_scope(&name.id_scope).ok_or(unknown)?;
-        if !peer.is_local() && !service.settings().public_network_access {
-            return Err(Refusal::with(NotAuthorized, "its provisioning service takes nobody from elsewhere"));
-        }
+        let reached = service.settings().network().check(peer.remote_address(), NetworkTarget::DeviceApi);
+        reached.map_err(|why| Refusal::with(NotAuthorized, why))?;
         let registration_id = name
             .registration_id
             .parse()

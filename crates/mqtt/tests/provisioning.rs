@@ -3,6 +3,7 @@
 
 mod fixture;
 
+use access::{IpFilter, IpRule, IpRuleScope};
 use base::{Key, Timestamp};
 use entrance::Peer;
 use fixture::client::{Client, ClientError, hub_connect, provisioning_connect};
@@ -343,4 +344,61 @@ async fn responses_that_nobody_acknowledges_do_not_pile_up() {
         device.send(&Packet::Publish(publish)).await.unwrap();
     }
     assert_eq!(closed(&mut device).await.len(), 16);
+}
+
+#[tokio::test]
+async fn a_model_id_in_the_payload_of_a_registration_is_in_the_twin() {
+    let fixture = Fixture::new().await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let mut device = connected(&fixture, fixture.registration("dev-01", &key)).await;
+    let body = r#"{"registrationId": "dev-01", "payload": {"modelId": "dtmi:com:example:Thermostat;1"}}"#;
+    assert_eq!(ask(&mut device, REGISTER, body).await.0, 202);
+    let id = "dev-01".parse().unwrap();
+    let twin = fixture.hub.get_twin(&access::Caller::system(), &id).await.unwrap().document();
+    assert_eq!(twin["modelId"], "dtmi:com:example:Thermostat;1");
+}
+
+#[tokio::test]
+async fn ip_rules_keep_addresses_out_of_both_services_and_cut_nobody() {
+    let fixture = Fixture::new().await;
+    let device = fixture.device("dev1").await;
+    let key = fixture.enrollment_group(true).await.derive("dev-01");
+    let from = |remote: &str| {
+        let remote = Some(SocketAddr::new(remote.parse().unwrap(), 50_000));
+        fixture.stream_from(Peer { remote, ..Peer::default() })
+    };
+    let mut inside = Client::connect(from("127.0.0.9"), device.connect_packet()).await.unwrap();
+    let rule = |accepts: bool, mask: &str, scope: Option<IpRuleScope>| IpRule {
+        accepts,
+        mask: mask.parse().unwrap(),
+        scope,
+    };
+    let rules = vec![
+        rule(true, "127.0.0.8/32", None),
+        rule(false, "10.0.0.0/8", Some(IpRuleScope::ServiceApi)),
+        rule(false, "127.0.0.8/30", None),
+        rule(false, "192.0.2.0/24", Some(IpRuleScope::DeviceApi)),
+    ];
+    fixture.filter(IpFilter { rules, ..IpFilter::default() }).await;
+    inside.publish("devices/dev1/messages/events/", b"still here").await.unwrap();
+    for connect in [device.connect_packet(), fixture.registration("dev-01", &key)] {
+        for (remote, comes_in) in [
+            ("127.0.0.8", true),
+            ("127.0.0.9", false),
+            ("::ffff:127.0.0.9", false),
+            ("127.0.0.12", true),
+            ("10.1.1.1", true),
+            ("192.0.2.7", false),
+        ] {
+            match Client::connect(from(remote), connect.clone()).await {
+                Ok(_) => assert!(comes_in, "{remote}"),
+                Err(ClientError::Refused(code)) => {
+                    assert_eq!((code, comes_in), (ConnectReturnCode::NotAuthorized, false), "{remote}");
+                }
+                Err(other) => panic!("{remote}: {other}"),
+            }
+        }
+    }
+    fixture.filter(IpFilter { rejects_others: true, ..IpFilter::default() }).await;
+    assert!(Client::connect(from("127.0.0.8"), device.connect_packet()).await.is_err(), "nobody is named");
 }

@@ -1,6 +1,6 @@
 //! What an operator decides of a provisioning service. Stored as one record; Resource Manager makes it, `Services::ensure` applies it.
 
-use access::{CaCertificates, Right, SharedAccessPolicy};
+use access::{CaCertificates, IpFilter, Network, Right, SharedAccessPolicy};
 use base::hosts::Service;
 use base::{ConnectionString, InstanceId, Scope, Secret};
 use hub::Hub;
@@ -28,6 +28,9 @@ pub struct ServiceSettings {
     pub disable_local_auth: bool,
     #[serde(default = "yes")]
     pub public_network_access: bool,
+    /// Addresses that may come in. The doors ask; they know the peer.
+    #[serde(default)]
+    pub ip_filter: IpFilter,
     /// The default service answers at `localhost` and at unknown host names.
     #[serde(default)]
     pub is_default: bool,
@@ -114,6 +117,7 @@ impl ServiceSettings {
             certificates: CaCertificates::default(),
             disable_local_auth: false,
             public_network_access: true,
+            ip_filter: IpFilter::default(),
             is_default: false,
         }
     }
@@ -122,6 +126,11 @@ impl ServiceSettings {
     pub fn default_policies() -> Vec<SharedAccessPolicy> {
         let rights = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
         vec![SharedAccessPolicy::generate("provisioningserviceowner", &rights)]
+    }
+
+    /// From where one may come in.
+    pub fn network(&self) -> Network<'_> {
+        Network { is_public: self.public_network_access, filter: &self.ip_filter }
     }
 
     pub fn policy(&self, key_name: &str) -> Option<&SharedAccessPolicy> {

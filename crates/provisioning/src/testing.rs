@@ -112,8 +112,10 @@ impl TestService {
     ) -> Result<Registration, Error> {
         let device = self.service.authenticate(&registration_id(id), Some(&self.token(id, key))).await;
         let device = device.map_err(|refused| refused.error)?;
-        let RegistrationOperation { operation_id, .. } =
-            self.service.register(&device, &api_version.parse().unwrap(), &RegistrationRequest::default()).await?;
+        let RegistrationOperation { operation_id, .. } = self
+            .service
+            .register(&device, &api_version.parse().unwrap(), &RegistrationRequest::default())
+            .await?;
         Ok(self.service.operation_status(&device, &operation_id).await?.registration)
     }
 }

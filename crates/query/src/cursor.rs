@@ -41,6 +41,15 @@ impl<'t> Cursor<'t> {
         &self.text[start..end]
     }
 
+    pub(crate) fn next_span(&self) -> Span {
+        self.tokens[(self.at + 1).min(self.tokens.len() - 1)].span
+    }
+
+    pub(crate) fn next_slice(&self) -> &'t str {
+        let Span { start, end } = self.next_span();
+        &self.text[start..end]
+    }
+
     pub(crate) fn advance(&mut self) {
         // `End` is never passed, so that every look at the current token finds one.
         self.at = (self.at + 1).min(self.tokens.len() - 1);

@@ -1,5 +1,5 @@
 //! The query languages of IoT Hub, DPS and Digital Twins: one lexer, one expression tree, one evaluator.
-//! Domain crates parse with a front end (`hub`, `digital_twins`, `filter`, `enrollments`); `store` renders a `Plan` as SQL.
+//! Domain crates parse with a front end (`hub`, `digital_twins`, `filter`, `route`, `enrollments`); `store` renders a `Plan` as SQL.
 //! Pure: no I/O, no clock, no engine.
 
 mod cursor;
@@ -13,6 +13,7 @@ pub mod hub;
 mod parser;
 pub mod plan;
 pub mod reference;
+pub mod route;
 mod token;
 pub mod tree;
 pub mod value;

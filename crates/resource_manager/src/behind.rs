@@ -5,6 +5,7 @@ use access::CaCertificates;
 use base::ConnectionString;
 use base::hosts::{Dialled, Service};
 use events::Way;
+use hub::consumer_group::ConsumerGroups;
 use store::{Batch, retry_on_conflict};
 
 use crate::ResourceManager;
@@ -210,6 +211,7 @@ fn service_settings(
         certificates: CaCertificates::default(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
+        ip_filter: properties.ip_filter(),
         // `store::instances` decides it.
         is_default: false,
     }
@@ -239,7 +241,10 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         certificates: CaCertificates::default(),
         disable_local_auth: properties.disable_local_auth,
         public_network_access: properties.public_network_access != Some(NetworkAccess::Disabled),
+        ip_filter: properties.ip_filter(),
         cloud_to_device: properties.cloud_to_device(),
+        // They are made at the hub itself, and what it has stays.
+        consumer_groups: ConsumerGroups::default(),
         // `store::instances` decides it.
         is_default: false,
     }

@@ -9,7 +9,7 @@ use provisioning::Service;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::provider::ResourceType;
-use crate::{ResourceManager, iot_hub, provisioning_service};
+use crate::{ResourceManager, provisioning_service};
 
 /// The operations for which a role may hold the right, as the resource providers name them.
 #[derive(Clone, Copy)]
@@ -101,12 +101,12 @@ impl ResourceManager {
         self.allow(caller, action.name(is_hub), &id.scope(), &id.group.subscription).await?;
         let resource = self.must_get(id).await?;
         let found = if is_hub {
-            self.hubs.get_now(&iot_hub::properties(&resource)?.instance).await?.map(Keeper::Hub)
+            Some(Keeper::Hub(self.hub_of(&resource).await?))
         } else {
             let properties = provisioning_service::properties(&resource)?;
             self.services.get_now(&properties.instance).await?.map(Keeper::Service)
         };
-        found.ok_or_else(|| Error::Conflict(format!("'{}' is not ready yet.", id.name)))
+        found.ok_or_else(|| Error::not_ready(id))
     }
 }
 

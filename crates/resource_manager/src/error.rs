@@ -104,6 +104,11 @@ impl Error {
         Self::ResourceNotFound(id.relative(), id.group.name.clone())
     }
 
+    /// What stands behind a resource is still being made.
+    pub(crate) fn not_ready(id: &ResourceId) -> Self {
+        Self::Conflict(format!("'{}' is not ready yet.", id.name))
+    }
+
     pub(crate) fn group_not_found(group: &GroupId) -> Self {
         Self::ResourceGroupNotFound(group.name.clone())
     }

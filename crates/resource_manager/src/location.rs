@@ -55,6 +55,50 @@ pub const ALL: &[Location] = &[
     region("southafricanorth", "South Africa North", "Africa"),
 ];
 
+/// The region that a hub fails over to, by its display name: Azure's pairs of regions. Newer regions have none.
+const PAIRS: &[(&str, &str)] = &[
+    ("eastus", "West US"),
+    ("eastus2", "Central US"),
+    ("westus", "East US"),
+    ("westus2", "West Central US"),
+    ("westus3", "East US"),
+    ("centralus", "East US 2"),
+    ("northcentralus", "South Central US"),
+    ("southcentralus", "North Central US"),
+    ("westcentralus", "West US 2"),
+    ("canadacentral", "Canada East"),
+    ("canadaeast", "Canada Central"),
+    ("brazilsouth", "South Central US"),
+    ("northeurope", "West Europe"),
+    ("westeurope", "North Europe"),
+    ("uksouth", "UK West"),
+    ("ukwest", "UK South"),
+    ("francecentral", "France South"),
+    ("germanywestcentral", "Germany North"),
+    ("norwayeast", "Norway West"),
+    ("swedencentral", "Sweden South"),
+    ("switzerlandnorth", "Switzerland West"),
+    ("australiaeast", "Australia Southeast"),
+    ("australiasoutheast", "Australia East"),
+    ("centralindia", "South India"),
+    ("southindia", "Central India"),
+    ("eastasia", "Southeast Asia"),
+    ("southeastasia", "East Asia"),
+    ("japaneast", "Japan West"),
+    ("japanwest", "Japan East"),
+    ("koreacentral", "Korea South"),
+    ("koreasouth", "Korea Central"),
+    ("uaenorth", "UAE Central"),
+    ("southafricanorth", "South Africa West"),
+];
+
+impl Location {
+    /// The display name of the region that this one is paired with.
+    pub fn pair(&self) -> Option<&'static str> {
+        PAIRS.iter().find(|(name, _)| *name == self.name).map(|(_, pair)| *pair)
+    }
+}
+
 /// `West US 2` and `WestUS2` are `westus2`: lower case without spaces.
 pub fn normalise(text: &str) -> String {
     text.split_whitespace().collect::<String>().to_ascii_lowercase()
@@ -80,5 +124,15 @@ mod tests {
         assert_eq!(find("WestUS2").unwrap().name, "westus2");
         assert_eq!(find("West US 2").unwrap().display_name, "West US 2");
         assert!(find("atlantis").is_none());
+    }
+
+    #[test]
+    fn pairs_are_of_regions_that_there_are() {
+        for (name, pair) in PAIRS {
+            assert!(find(name).is_some_and(|found| found.name == *name), "{name}");
+            assert_ne!(normalise(pair), *name);
+        }
+        assert_eq!(find("West US").unwrap().pair(), Some("East US"));
+        assert_eq!(find("polandcentral").unwrap().pair(), None);
     }
 }

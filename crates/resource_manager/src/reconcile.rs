@@ -14,7 +14,7 @@ use crate::operation::{Operation, State, Target, Work};
 use crate::provider::ResourceType;
 use crate::resource::{ClaimedName, Properties, ProvisioningState, Resource};
 use crate::turn::{self, Turn};
-use crate::{event_hub, instance};
+use crate::{event_hub, instance, private_endpoint};
 
 /// After a failure of the store or of a service, the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
@@ -250,13 +250,13 @@ impl ResourceManager {
         match &operation.work {
             Work::Update { tags: Some(tags), .. } => next.tags.clone_from(tags),
             Work::UpdateConnection { name, state } => {
-                let connections = &mut instance::properties_mut(next)?.connections;
+                let connections = private_endpoint::connections_mut(next)?;
                 if let Some(connection) = connections.iter_mut().find(|known| known.name == *name) {
                     connection.state.clone_from(state);
                 }
             }
             Work::DeleteConnection { name } => {
-                instance::properties_mut(next)?.connections.retain(|known| known.name != *name);
+                private_endpoint::connections_mut(next)?.retain(|known| known.name != *name);
             }
             Work::Create | Work::Update { .. } | Work::Delete | Work::DeleteGroup => {}
         }

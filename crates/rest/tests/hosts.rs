@@ -110,11 +110,11 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         );
     }
     let path = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Devices/IotHubs/hub1/quotaMetrics?api-version=2023-06-30"
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Devices/IotHubs/hub1/jobs?api-version=2023-06-30"
     );
     let management = ask("GET", &path).await.body_json();
     assert_eq!(management["error"]["code"], "NotSupported", "{management}");
-    assert!(management["error"]["message"].as_str().unwrap().contains("'IotHubResource_get_quota_metrics'"));
+    assert!(management["error"]["message"].as_str().unwrap().contains("'IotHubResource_list_jobs'"));
     assert_eq!(ask("GET", "/nowhere").await.body_json()["error"]["code"], "NotFound");
 }
 

@@ -1,7 +1,9 @@
-//! Counts of the registry and of connections. Read from counters, never by counting records.
+//! Counts of the registry, of connections and of messages. Read from counters and from the ends of the stream, never by counting
+//! records.
 
 use access::{Caller, Permission};
-use base::Meter;
+use base::{Meter, Timestamp};
+use store::{Position, StoreError};
 
 use crate::error::Error;
 use crate::hub::Hub;
@@ -28,6 +30,11 @@ impl Hub {
     pub async fn registry_statistics(&self, caller: &Caller) -> Result<RegistryStatistics, Error> {
         caller.require(Permission::HubStatisticsRead, self.scope())?;
         self.charge(Meter::RegistryRead)?;
+        self.registry_counts().await
+    }
+
+    /// For Resource Manager, which asks whether the caller may.
+    pub async fn registry_counts(&self) -> Result<RegistryStatistics, Error> {
         let total_devices = self.store().counter(&self.devices()).await?;
         let disabled_devices = self.store().counter(&self.disabled_devices()).await?;
         let enabled_devices = total_devices - disabled_devices;
@@ -39,5 +46,22 @@ impl Hub {
         caller.require(Permission::HubConnectionStatisticsRead, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
         Ok(ServiceStatistics { connected_devices: self.connected_devices().await? })
+    }
+
+    /// What came into the built-in endpoint at `from` or later and is still kept. As many reads as there are partitions.
+    pub async fn events_since(&self, from: Timestamp) -> Result<u64, Error> {
+        let (streams, stream) = (self.streams(), self.event_stream());
+        let mut total = 0;
+        for partition in 0..self.partition_count() {
+            let end = streams.partition(stream, partition).await?.next_sequence;
+            let first = match streams.read(stream, partition, Position::Time(from), 1).await {
+                Ok(found) => found.first().map_or(end, |record| record.sequence),
+                // What the disk lost came in all the same.
+                Err(StoreError::Lost(lost)) => lost.first_sequence,
+                Err(error) => return Err(error.into()),
+            };
+            total += end.saturating_sub(first);
+        }
+        Ok(total)
     }
 }

@@ -70,15 +70,21 @@ impl Hub {
         keys: Option<Vec<String>>,
         limit: usize,
     ) -> Result<Documents, Error> {
-        let after = keys.map(|keys| Key::new([self.instance().as_str()].into_iter().chain(keys.iter().map(String::as_str))));
-        let mut found = self.store().scan::<DeviceJob>(Scan::new(below.clone(), limit + 1).after(after)).await?;
+        let after = keys.map(|keys| {
+            Key::new([self.instance().as_str()].into_iter().chain(keys.iter().map(String::as_str)))
+        });
+        let mut found =
+            self.store().scan::<DeviceJob>(Scan::new(below.clone(), limit + 1).after(after)).await?;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let document = |job: DeviceJob| Document {
             keys: vec![job.job_id.as_str().to_owned(), job.device_id.as_str().to_owned()],
             json: job.document(),
         };
-        Ok(Documents { documents: found.into_iter().map(|stored| document(stored.record)).collect(), has_more })
+        Ok(Documents {
+            documents: found.into_iter().map(|stored| document(stored.record)).collect(),
+            has_more,
+        })
     }
 
     /// The devices of whose twins a condition is true, of at most `limit` that are looked at, and the last of these if there are more.

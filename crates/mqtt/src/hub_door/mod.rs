@@ -12,10 +12,12 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use access::NetworkTarget;
 use base::{Dismissal, Refused, caps};
 use bytes::{Bytes, BytesMut};
 use entrance::Peer;
 use hub::cloud_to_device::Received;
+use hub::twin::is_model_id;
 use hub::{CloseReason, Command, Error, Hub, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -47,9 +49,7 @@ pub(crate) async fn admit(
     clean_session: bool,
 ) -> Result<Admission, Refused<Error>> {
     let refused = |why| Refused::new(Error::IotHubUnauthorizedAccess, why);
-    if !peer.is_local() && !hub.settings().public_network_access {
-        return Err(refused("its hub takes nobody from elsewhere"));
-    }
+    hub.settings().network().check(peer.remote_address(), NetworkTarget::DeviceApi).map_err(refused)?;
     let authentication = match credential {
         Credential::Sas(token) => hub.authenticate_device(&name.host, &name.identity, token).await?,
         Credential::Certificate if peer.client_certificates.is_empty() => {
@@ -59,10 +59,8 @@ pub(crate) async fn admit(
             hub.authenticate_device_by_certificate(&name.identity, &peer.client_certificates).await?
         }
     };
-    // What is no model id is not announced.
-    let is_model_id =
-        |id: &&str| id.starts_with("dtmi:") && id.chars().count() <= caps::MODEL_ID_CHARACTERS_MAX;
-    let session = hub.open_session(authentication, name.model_id.as_deref().filter(is_model_id)).await?;
+    let model_id = name.model_id.as_deref().filter(|id| is_model_id(id));
+    let session = hub.open_session(authentication, model_id).await?;
     let stored = restore(&session, clean_session).await?;
     Ok(Admission { session, stored })
 }

@@ -745,7 +745,8 @@ async fn no_registration_outlives_an_enrollment_that_is_deleted_at_the_same_mome
 async fn what_a_device_says_to_be_is_in_its_twin_wherever_it_is_assigned() {
     let test = TestService::with_hubs(&["a"]).await;
     let key = primary_key(&test.put(&with_twin(individual("dev-1"), 1)).await.unwrap());
-    let device = test.service.authenticate(&registration_id("dev-1"), Some(&test.token("dev-1", &key))).await.unwrap();
+    let device =
+        test.service.authenticate(&registration_id("dev-1"), Some(&test.token("dev-1", &key))).await.unwrap();
     let says = async |model_id: Option<&str>| {
         let request = RegistrationRequest { model_id: model_id.map(str::to_owned) };
         test.service.register(&device, &TODAY.parse().unwrap(), &request).await.unwrap();

@@ -217,7 +217,9 @@ impl Property {
 fn named_job(term: &Expression<Property>) -> Option<&str> {
     let Expression::Compare { operator: Comparison::Equal, left, right } = term else { return None };
     match (&**left, &**right) {
-        (Expression::Path(property), Expression::Literal(Literal::Text(id))) if property.path() == ["jobId"] => {
+        (Expression::Path(property), Expression::Literal(Literal::Text(id)))
+            if property.path() == ["jobId"] =>
+        {
             Some(id)
         }
         _ => None,

@@ -1,16 +1,16 @@
-//! `Microsoft.DigitalTwins/digitalTwinsInstances`: create, read, update, delete, name check, private endpoint connections.
+//! `Microsoft.DigitalTwins/digitalTwinsInstances`: create, read, update, delete, name check.
 //! Called by the Resource Manager door. The graph inside an instance is the affair of the `digital_twins` crate.
 
 use access::Caller;
 use base::InstanceId;
-use store::{Batch, Stored, retry_on_conflict};
+use store::{Batch, retry_on_conflict};
 
-pub use self::record::{LinkState, LinkStatus, PrivateEndpointConnection, Properties};
-pub use self::rules::ConnectionRequest;
+pub use self::record::Properties;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::identity::{IdentityRequest, Users};
 use crate::operation::Work;
+use crate::private_endpoint::ConnectionRequest;
 use crate::resource::{self, Accepted, NetworkAccess, Preconditions, ProvisioningState, Resource, Tags};
 use crate::{ResourceManager, location};
 
@@ -35,12 +35,6 @@ pub struct Patch {
     pub identity: Option<Option<IdentityRequest>>,
     pub public_network_access: Option<Option<NetworkAccess>>,
 }
-
-const CONNECTION_READ: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/read";
-const CONNECTION_WRITE: &str =
-    "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/write";
-const CONNECTION_DELETE: &str =
-    "Microsoft.DigitalTwins/digitalTwinsInstances/privateEndpointConnections/delete";
 
 impl ResourceManager {
     /// `DigitalTwins_CreateOrUpdate`.
@@ -123,90 +117,6 @@ impl ResourceManager {
         })
         .await
     }
-
-    /// `PrivateLinkResources_List` and `_Get`: the instance, as it was first written, has one to offer.
-    pub async fn private_link(&self, caller: &Caller, id: &ResourceId) -> Result<ResourceId, Error> {
-        const READ_LINK: &str = "Microsoft.DigitalTwins/digitalTwinsInstances/privateLinkResources/read";
-        self.allow(caller, READ_LINK, &id.scope(), &id.group.subscription).await?;
-        Ok(self.must_get(id).await?.id)
-    }
-
-    /// `PrivateEndpointConnections_List`.
-    pub async fn private_endpoint_connections(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-    ) -> Result<Vec<PrivateEndpointConnection>, Error> {
-        self.allow(caller, CONNECTION_READ, &id.scope(), &id.group.subscription).await?;
-        Ok(properties(&self.must_get(id).await?)?.connections.clone())
-    }
-
-    /// `PrivateEndpointConnections_Get`.
-    pub async fn private_endpoint_connection(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-        name: &str,
-    ) -> Result<PrivateEndpointConnection, Error> {
-        self.allow(caller, CONNECTION_READ, &id.scope(), &id.group.subscription).await?;
-        find_connection(&self.must_get(id).await?, name).ok_or_else(|| connection_not_found(id, name))
-    }
-
-    /// `PrivateEndpointConnections_CreateOrUpdate`: changes the state of a connection that is there.
-    pub async fn put_private_endpoint_connection(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-        name: &str,
-        state: &LinkState,
-        preconditions: &Preconditions,
-    ) -> Result<Accepted, Error> {
-        self.allow(caller, CONNECTION_WRITE, &id.scope(), &id.group.subscription).await?;
-        self.change_connection(id, name, |connection| {
-            preconditions.check(Some(None))?;
-            let now = self.clock.now();
-            connection.system_data = resource::system_data(Some(&connection.system_data), caller, now);
-            Ok(Work::UpdateConnection { name: connection.name.clone(), state: state.clone() })
-        })
-        .await?
-        .ok_or_else(|| connection_not_found(id, name))
-    }
-
-    /// `PrivateEndpointConnections_Delete`; `None` when there is nothing to delete.
-    pub async fn delete_private_endpoint_connection(
-        &self,
-        caller: &Caller,
-        id: &ResourceId,
-        name: &str,
-    ) -> Result<Option<Accepted>, Error> {
-        self.allow(caller, CONNECTION_DELETE, &id.scope(), &id.group.subscription).await?;
-        self.change_connection(id, name, |connection| {
-            let now = self.clock.now();
-            connection.system_data = resource::system_data(Some(&connection.system_data), caller, now);
-            connection.is_being_deleted = true;
-            Ok(Work::DeleteConnection { name: connection.name.clone() })
-        })
-        .await
-    }
-
-    async fn change_connection(
-        &self,
-        id: &ResourceId,
-        name: &str,
-        change: impl Fn(&mut PrivateEndpointConnection) -> Result<Work, Error>,
-    ) -> Result<Option<Accepted>, Error> {
-        retry_on_conflict(async || {
-            let old: Stored<Resource> = self.open_for_update(id).await?;
-            let mut next = old.record.clone();
-            next.version = resource::next_version(Some(&old.record), self.clock.now());
-            let connections = &mut properties_mut(&mut next)?.connections;
-            let found = connections.iter_mut().find(|known| known.name.eq_ignore_ascii_case(name));
-            let Some(connection) = found else { return Ok(None) };
-            let work = change(connection)?;
-            self.accept(Some(&old), next, work, Batch::default()).await.map(Some)
-        })
-        .await
-    }
 }
 
 pub fn properties(resource: &Resource) -> Result<&Properties, Error> {
@@ -221,14 +131,4 @@ pub(crate) fn properties_mut(resource: &mut Resource) -> Result<&mut Properties,
         resource::Properties::DigitalTwinsInstance(properties) => Ok(properties),
         _ => Err(resource::damaged(&resource.id)),
     }
-}
-
-fn find_connection(resource: &Resource, name: &str) -> Option<PrivateEndpointConnection> {
-    let connections = &properties(resource).ok()?.connections;
-    connections.iter().find(|known| known.name.eq_ignore_ascii_case(name)).cloned()
-}
-
-fn connection_not_found(id: &ResourceId, name: &str) -> Error {
-    let path = format!("{}/privateEndpointConnections/{name}", id.relative());
-    Error::ResourceNotFound(path, id.group.name.clone())
 }

@@ -1,12 +1,17 @@
-//! `Microsoft.Devices/IotHubs`: create, read, update, delete, keys, name check.
+//! `Microsoft.Devices/IotHubs`: create, read, update, delete, keys, name check; statistics, consumer groups, failover.
 //! Called by the Resource Manager door. Devices and twins are the affair of the `hub` crate.
 
 use access::Caller;
 use base::InstanceId;
+use hub::Hub;
 use store::retry_on_conflict;
 
+pub use self::failover::regions;
 pub use self::record::{Properties, Sku};
+pub use self::route_test::{RouteTest, TestMessage};
+pub use self::routing::EndpointHealth;
 pub use self::rules::{PropertiesRequest, SKUS, tier};
+pub use self::statistics::{Quota, Usage};
 use crate::ResourceManager;
 use crate::error::Error;
 use crate::id::ResourceId;
@@ -14,8 +19,13 @@ use crate::identity::{IdentityRequest, Users};
 use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 
 mod cloud_to_device;
+mod consumer_group;
+mod failover;
 mod record;
+mod route_test;
+mod routing;
 mod rules;
+mod statistics;
 
 /// The writable members of a PUT.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +48,8 @@ impl ResourceManager {
             let now = self.clock.now();
             let make_id = || InstanceId::generate("hub", &id.name);
             let old_properties = before.map(properties).transpose()?;
-            let properties = rules::put(old_properties, make_id, &put.properties, now)?;
+            let system_data = resource::system_data(before.map(|old| &old.system_data), caller, now);
+            let properties = rules::put(old_properties, make_id, &put.properties, &system_data)?;
             let request = put.identity.clone().unwrap_or_default();
             let next = Resource {
                 location: Some(location),
@@ -50,10 +61,23 @@ impl ResourceManager {
         })
         .await
     }
+
+    /// The hub behind a resource.
+    pub(crate) async fn hub_of(&self, resource: &Resource) -> Result<Hub, Error> {
+        let found = self.hubs.get_now(&properties(resource)?.instance).await?;
+        found.ok_or_else(|| Error::not_ready(&resource.id))
+    }
 }
 
 pub fn properties(resource: &Resource) -> Result<&Properties, Error> {
     match &resource.properties {
+        resource::Properties::IotHub(properties) => Ok(properties),
+        _ => Err(resource::damaged(&resource.id)),
+    }
+}
+
+pub(crate) fn properties_mut(resource: &mut Resource) -> Result<&mut Properties, Error> {
+    match &mut resource.properties {
         resource::Properties::IotHub(properties) => Ok(properties),
         _ => Err(resource::damaged(&resource.id)),
     }

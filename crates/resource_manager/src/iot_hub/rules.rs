@@ -1,16 +1,17 @@
 //! How a hub's properties change by a PUT, and what its sizes may be (`iothub-service.md` §15). Pure.
 
 use access::Right;
-use base::{InstanceId, Timestamp, caps};
+use base::{InstanceId, caps};
 use hub::HubSettings;
 use serde_json::{Map, Value, json};
 
-use super::cloud_to_device;
 use super::record::{Properties, Sku};
+use super::{cloud_to_device, routing};
 use crate::error::Error;
 use crate::policy::{self, PolicyRequest};
-use crate::resource::NetworkAccess;
-use crate::sections;
+use crate::private_endpoint::{self, ConnectionRequest};
+use crate::resource::{NetworkAccess, SystemData};
+use crate::{network, sections};
 
 /// The writable members of a PUT's `properties` and `sku`.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,7 @@ pub struct PropertiesRequest {
     pub retention_days: Option<u32>,
     pub public_network_access: Option<NetworkAccess>,
     pub disable_local_auth: Option<bool>,
+    pub connections: Option<Vec<ConnectionRequest>>,
     pub sections: Map<String, Value>,
 }
 
@@ -47,6 +49,7 @@ pub fn tier(sku: &str) -> &'static str {
 pub(super) fn default_sections() -> Map<String, Value> {
     let Value::Object(sections) = json!({
         "ipFilterRules": [],
+        "networkRuleSets": null,
         "routing": {
             "endpoints": {"serviceBusQueues": [], "serviceBusTopics": [], "eventHubs": [], "storageContainers": [], "cosmosDBSqlContainers": []},
             "routes": [],
@@ -71,8 +74,9 @@ pub(super) fn put(
     old: Option<&Properties>,
     new_instance: impl FnOnce() -> InstanceId,
     request: &PropertiesRequest,
-    now: Timestamp,
+    system_data: &SystemData,
 ) -> Result<Properties, Error> {
+    let now = system_data.last_modified_at;
     let sku = sku(old, request)?;
     let partition_count = partitions(old, request)?;
     let retention_days = request.retention_days.or(old.map(|old| old.retention_days)).unwrap_or(1);
@@ -81,8 +85,11 @@ pub(super) fn put(
     }
     let kept = old.map_or_else(HubSettings::default_policies, |old| old.policies.clone());
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
-    let sections = sections::put(&old_sections, &request.sections, &default_sections());
+    let mut sections = sections::put(&old_sections, &request.sections, &default_sections());
     cloud_to_device::check(&sections)?;
+    network::check(&sections)?;
+    routing::complete(&mut sections, &old_sections, &sku)?;
+    let connections = old.map(|old| old.connections.as_slice()).unwrap_or_default();
     Ok(Properties {
         instance: old.map_or_else(new_instance, |old| old.instance.clone()),
         created: old.map_or(now, |old| old.created),
@@ -92,6 +99,8 @@ pub(super) fn put(
         retention_days,
         public_network_access: request.public_network_access,
         disable_local_auth: request.disable_local_auth.unwrap_or_default(),
+        is_failed_over: old.is_some_and(|old| old.is_failed_over),
+        connections: private_endpoint::put(connections, request.connections.as_deref(), system_data)?,
         sections,
     })
 }
@@ -138,8 +147,12 @@ mod tests {
         PropertiesRequest { sku_name: Some(sku.into()), ..PropertiesRequest::default() }
     }
 
+    fn by_nobody() -> SystemData {
+        crate::resource::system_data(None, &access::Caller::system(), base::Timestamp::UNIX_EPOCH)
+    }
+
     fn made(request: &PropertiesRequest) -> Result<Properties, Error> {
-        put(None, || InstanceId::from_stored("h"), request, Timestamp::UNIX_EPOCH)
+        put(None, || InstanceId::from_stored("h"), request, &by_nobody())
     }
 
     #[test]
@@ -180,11 +193,10 @@ mod tests {
     #[test]
     fn a_put_without_policies_keeps_them_and_partitions_stay() {
         let hub = made(&request("S1")).unwrap();
-        let again =
-            put(Some(&hub), || InstanceId::from_stored("x"), &request("S2"), Timestamp::UNIX_EPOCH).unwrap();
+        let again = put(Some(&hub), || InstanceId::from_stored("x"), &request("S2"), &by_nobody()).unwrap();
         assert_eq!(again.policies, hub.policies);
         assert_eq!(again.instance, hub.instance);
         let other = PropertiesRequest { partition_count: Some(8), ..request("S1") };
-        assert!(put(Some(&hub), || InstanceId::from_stored("x"), &other, Timestamp::UNIX_EPOCH).is_err());
+        assert!(put(Some(&hub), || InstanceId::from_stored("x"), &other, &by_nobody()).is_err());
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use store::{Key, Record, Table};
 
 use crate::id::{GroupId, ResourceId};
-use crate::instance::LinkState;
+use crate::private_endpoint::LinkState;
 use crate::resource::{Resource, Tags};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

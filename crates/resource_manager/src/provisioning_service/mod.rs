@@ -49,7 +49,8 @@ impl ResourceManager {
             let find_hub = |wanted: &ConnectionString| self.find_linked_hub(&known, wanted);
             let links = rules::link(&old_links, &put.properties.linked_hubs, &find_hub)?;
             let fresh = || (InstanceId::generate("dps", &id.name), new_id_scope());
-            let properties = rules::put(old_properties, fresh, &put.properties, links, now)?;
+            let system_data = resource::system_data(before.map(|old| &old.system_data), caller, now);
+            let properties = rules::put(old_properties, fresh, &put.properties, links, &system_data)?;
             let request = put.identity.clone().unwrap_or_default();
             let next = Resource {
                 // Shown as it was written: "West US" stays "West US".

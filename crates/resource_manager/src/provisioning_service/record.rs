@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::policy;
+use crate::private_endpoint::PrivateEndpointConnection;
 use crate::resource::NetworkAccess;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Properties {
     pub linked_hubs: Vec<LinkedHub>,
     pub public_network_access: Option<NetworkAccess>,
     pub disable_local_auth: bool,
+    #[serde(default)]
+    pub connections: Vec<PrivateEndpointConnection>,
     /// Kept and shown as sent.
     pub sections: Map<String, Value>,
 }

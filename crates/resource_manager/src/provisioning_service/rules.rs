@@ -1,16 +1,16 @@
 //! How a provisioning service's properties change by a PUT, linked hubs included (`dps.md` §5). Pure.
 
 use access::Right;
-use base::{ConnectionString, InstanceId, Secret, Timestamp, caps};
+use base::{ConnectionString, InstanceId, Secret, caps};
 use provisioning::ServiceSettings;
 use serde_json::{Map, Value, json};
 
 use super::record::{AllocationPolicy, LinkedHub, Properties};
 use crate::error::Error;
-use crate::location;
 use crate::policy::{self, PolicyRequest};
-use crate::resource::NetworkAccess;
-use crate::sections;
+use crate::private_endpoint::{self, ConnectionRequest};
+use crate::resource::{NetworkAccess, SystemData};
+use crate::{location, network, sections};
 
 /// The writable members of a PUT's `properties` and `sku`.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,7 @@ pub struct PropertiesRequest {
     pub linked_hubs: Vec<LinkedHubRequest>,
     pub public_network_access: Option<NetworkAccess>,
     pub disable_local_auth: Option<bool>,
+    pub connections: Option<Vec<ConnectionRequest>>,
     pub sections: Map<String, Value>,
 }
 
@@ -120,14 +121,17 @@ pub(super) fn put(
     fresh: impl FnOnce() -> (InstanceId, String),
     request: &PropertiesRequest,
     linked_hubs: Vec<LinkedHub>,
-    now: Timestamp,
+    system_data: &SystemData,
 ) -> Result<Properties, Error> {
     let (instance, id_scope) = old.map_or_else(fresh, |old| (old.instance.clone(), old.id_scope.clone()));
     let kept = old.map_or_else(ServiceSettings::default_policies, |old| old.policies.clone());
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
+    let sections = sections::put(&old_sections, &request.sections, &default_sections());
+    network::check(&sections)?;
+    let connections = old.map(|old| old.connections.as_slice()).unwrap_or_default();
     Ok(Properties {
         instance,
-        created: old.map_or(now, |old| old.created),
+        created: old.map_or(system_data.last_modified_at, |old| old.created),
         id_scope,
         capacity: request.capacity.or(old.map(|old| old.capacity)).unwrap_or(1),
         policies: policy::put(&kept, request.policies.as_deref(), RIGHTS)?,
@@ -135,7 +139,8 @@ pub(super) fn put(
         linked_hubs,
         public_network_access: request.public_network_access,
         disable_local_auth: request.disable_local_auth.unwrap_or_default(),
-        sections: sections::put(&old_sections, &request.sections, &default_sections()),
+        connections: private_endpoint::put(connections, request.connections.as_deref(), system_data)?,
+        sections,
     })
 }
 

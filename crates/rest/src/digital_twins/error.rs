@@ -15,12 +15,15 @@ use crate::wire::{Malformed, Refused, Response};
 pub(super) enum WireError {
     Unauthorized(Refused),
     UnknownInstance,
-    PublicNetworkAccessDisabled,
+    /// With what the log says of it.
+    PublicNetworkAccessDisabled(&'static str),
     ApiVersionUnspecified,
     UnsupportedApiVersion(String),
     UnknownPath,
     MethodNotAllowed,
-    BodyTooLarge { max_bytes: usize },
+    BodyTooLarge {
+        max_bytes: usize,
+    },
     Malformed(Malformed),
     NotBuilt(&'static str),
     Domain(Error),
@@ -61,9 +64,9 @@ impl WireError {
                 Response::bytes(401, "application/json", UNAUTHORIZED).refusing(refused.clone())
             }
             Self::UnknownInstance => envelope(404, "NotFound", "Sub-Domain not found."),
-            Self::PublicNetworkAccessDisabled => {
+            Self::PublicNetworkAccessDisabled(why) => {
                 envelope(403, "Forbidden", "Public network access is disabled for this resource.")
-                    .refusing(Refused::stranger("its instance takes nobody from elsewhere"))
+                    .refusing(Refused::stranger(why))
             }
             Self::ApiVersionUnspecified => {
                 envelope(400, "ApiVersionUnspecified", "An API version is required, but was not specified.")

@@ -13,7 +13,7 @@ mod trace;
 mod twins;
 
 use access::directory::Directory;
-use access::{Caller, TokenError, audiences};
+use access::{Caller, IpFilter, Network, NetworkTarget, TokenError, audiences};
 use base::caps;
 use base::hosts::{Host, Hosts, Service};
 use digital_twins::{Error, Instance, Instances};
@@ -146,9 +146,10 @@ impl DigitalTwins {
             | TokenError::Issuer { .. }
             | TokenError::UnknownPrincipal { .. }) => WireError::Unauthorized(Refused::token(&error)),
         })?;
-        if !head.peer.is_local() && !instance.settings().public_network_access {
-            return Err(WireError::PublicNetworkAccessDisabled);
-        }
+        let is_public = instance.settings().public_network_access;
+        let network = Network { is_public, filter: IpFilter::OPEN };
+        let reached = network.check(head.peer.remote_address(), NetworkTarget::ServiceApi);
+        reached.map_err(WireError::PublicNetworkAccessDisabled)?;
         let version = ApiVersion::of(head)?;
         if let Some(permission) = route.permission {
             caller.require(permission, instance.scope()).map_err(Error::from)?;

@@ -19,7 +19,7 @@ mod statistics;
 mod tests;
 mod twin;
 
-use access::{Caller, Directory, Permission, audiences};
+use access::{Caller, Directory, NetworkTarget, Permission, audiences};
 use base::ids::IdentityId;
 use base::sas::SasToken;
 use base::{Clock, DeviceId, ModuleId};
@@ -106,7 +106,7 @@ impl Door for HubDoor {
 
 impl HubDoor {
     async fn caller(&self, head: &Head) -> Result<HubAt, Refusal> {
-        let hub = self.hub(head)?;
+        let hub = self.hub(head, NetworkTarget::ServiceApi)?;
         let caller = match (head.bearer(), head.authorization()) {
             (Some(token), _) => {
                 self.directory.authenticate_bearer(token, audiences::HUB).await.map_err(|error| {
@@ -130,7 +130,7 @@ impl HubDoor {
 
     /// The device or module that the path names, by its token, else by the certificates of the connection.
     async fn device(&self, head: &Head) -> Result<HubAt, Refusal> {
-        let hub = self.hub(head)?;
+        let hub = self.hub(head, NetworkTarget::DeviceApi)?;
         let id = device_message::identity(head)?;
         let keep_out = |why| Refusal::KeptOut(Refused::device(&id.to_string(), why));
         let certificates = &head.peer.client_certificates;
@@ -149,11 +149,10 @@ impl HubDoor {
         Ok(HubAt { hub, caller: device.caller.clone(), device: Some(device) })
     }
 
-    fn hub(&self, head: &Head) -> Result<Hub, Refusal> {
+    fn hub(&self, head: &Head, target: NetworkTarget) -> Result<Hub, Refusal> {
         let hub = self.hubs.at_host(&head.host, head.local()).ok_or(Refusal::UnknownInstance)?;
-        if !head.peer.is_local() && !hub.settings().public_network_access {
-            return Err(Refusal::KeptOut(Refused::stranger("its hub takes nobody from elsewhere")));
-        }
+        let reached = hub.settings().network().check(head.peer.remote_address(), target);
+        reached.map_err(|why| Refusal::KeptOut(Refused::stranger(why)))?;
         Ok(hub)
     }
 

@@ -12,7 +12,7 @@ mod registration;
 mod tests;
 mod wire;
 
-use access::{Caller, Directory, audiences};
+use access::{Caller, Directory, NetworkTarget, audiences};
 use base::hosts::Dialled;
 use base::sas::SasToken;
 use base::{Clock, caps};
@@ -86,7 +86,7 @@ impl Door for ProvisioningDoor {
 impl ProvisioningDoor {
     async fn back_end(&self, head: &Head, route: &RouteInfo) -> Result<BackEnd, Refusal> {
         let service = self.services.at_host(&head.host, head.local()).ok_or(Refusal::UnknownPath)?;
-        check_network(&service, head)?;
+        check_network(&service, head, NetworkTarget::ServiceApi)?;
         let caller = match head.bearer() {
             Some(token) => {
                 self.directory.authenticate_bearer(token, audiences::PROVISIONING).await.map_err(|error| {
@@ -116,7 +116,7 @@ impl ProvisioningDoor {
         let kept_out = |why| Refusal::KeptOut(Refused::device(id.as_str(), why));
         let service = self.services.by_id_scope(id_scope);
         let service = service.ok_or_else(|| kept_out("no provisioning service has its id scope"))?;
-        check_network(&service, head)?;
+        check_network(&service, head, NetworkTarget::DeviceApi)?;
         let attested = service.authenticate(&id, Some(&token)).await;
         let attested = attested.map_err(|refused| match refused.error {
             Error::Unauthorized => kept_out(refused.why),
@@ -162,12 +162,9 @@ macro_rules! from_device {
 }
 use {from_back_end, from_device};
 
-fn check_network(service: &Service, head: &Head) -> Result<(), Refusal> {
-    if !head.peer.is_local() && !service.settings().public_network_access {
-        let why = "its provisioning service takes nobody from elsewhere";
-        return Err(Refusal::KeptOut(Refused::stranger(why)));
-    }
-    Ok(())
+fn check_network(service: &Service, head: &Head, target: NetworkTarget) -> Result<(), Refusal> {
+    let reached = service.settings().network().check(head.peer.remote_address(), target);
+    reached.map_err(|why| Refusal::KeptOut(Refused::stranger(why)))
 }
 
 /// Whoever signs with a policy's key.

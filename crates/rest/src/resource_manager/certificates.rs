@@ -1,12 +1,12 @@
 //! CA certificates of hubs and provisioning services as Resource Manager shows them (`iothub-service.md` §15, `dps.md` §5.4).
 
 use access::{CaCertificate, CaCertificateDraft};
-use resource_manager::{ResourceId, provider};
+use resource_manager::ResourceId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::{self, Refusal};
-use super::{At, Outcome, api_version, parse};
+use super::error::Refusal;
+use super::{At, Outcome, parse};
 use crate::wire::{Request, Response};
 
 /// Old versions send the members flat, new ones in `properties`; both are taken at every version.
@@ -35,22 +35,15 @@ impl CertificateBody {
     }
 }
 
-/// The hub or service that the path names before the certificates.
-fn owner(request: &Request) -> Result<ResourceId, Refusal> {
-    let kind = api_version::provider_of(&request.segments)
-        .and_then(|(namespace, path)| provider::find_type(&namespace, path.split('/').next()?));
-    Ok(parse::resource(request, kind.ok_or_else(|| error::unknown_path(&request.head))?))
-}
-
 pub(super) async fn list(at: At, request: &Request) -> Outcome {
-    let id = owner(request)?;
+    let id = parse::owner(request)?;
     let all = at.manager.certificates(&at.caller, &id).await?;
     let all: Vec<_> = all.iter().map(|certificate| body(&id, certificate)).collect();
     Ok(Response::json(200, &json!({"value": all})))
 }
 
 pub(super) async fn get(at: At, request: &Request) -> Outcome {
-    let (id, name) = (owner(request)?, request.param("certificate"));
+    let (id, name) = (parse::owner(request)?, request.param("certificate"));
     let found = at.manager.certificate(&at.caller, &id, name).await?;
     Ok(Response::json(200, &body(&id, &found)))
 }
@@ -59,19 +52,19 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
     let (certificate, is_verified) = parse::body::<CertificateBody>(request)?.read()?;
     let draft =
         CaCertificateDraft { name: request.param("certificate").to_owned(), certificate, is_verified };
-    let id = owner(request)?;
+    let id = parse::owner(request)?;
     let made = at.manager.put_certificate(&at.caller, &id, &draft, &request.if_match()).await?;
     Ok(Response::json(200, &body(&id, &made)))
 }
 
 pub(super) async fn delete(at: At, request: &Request) -> Outcome {
-    let (id, name) = (owner(request)?, request.param("certificate"));
+    let (id, name) = (parse::owner(request)?, request.param("certificate"));
     let existed = at.manager.delete_certificate(&at.caller, &id, name, &request.if_match()).await?;
     Ok(if existed { Response::empty(200) } else { Response::new(204) })
 }
 
 pub(super) async fn generate_verification_code(at: At, request: &Request) -> Outcome {
-    let (id, name) = (owner(request)?, request.param("certificate"));
+    let (id, name) = (parse::owner(request)?, request.param("certificate"));
     let with_code = at.manager.generate_verification_code(&at.caller, &id, name, &request.if_match()).await?;
     let mut shown = body(&id, &with_code);
     shown["properties"]["verificationCode"] = json!(with_code.verification_code);
@@ -79,7 +72,7 @@ pub(super) async fn generate_verification_code(at: At, request: &Request) -> Out
 }
 
 pub(super) async fn verify(at: At, request: &Request) -> Outcome {
-    let (id, name) = (owner(request)?, request.param("certificate"));
+    let (id, name) = (parse::owner(request)?, request.param("certificate"));
     let (proof, _) = parse::body::<CertificateBody>(request)?.read()?;
     let verified =
         at.manager.verify_certificate(&at.caller, &id, (name, &proof), &request.if_match()).await?;

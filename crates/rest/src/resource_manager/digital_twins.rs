@@ -63,9 +63,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
         tags: sent.tags,
         identity: sent.identity.map(IdentityBody::read).transpose()?,
         public_network_access: access(properties.public_network_access.as_deref())?,
-        connections: connections
-            .map(|all| all.into_iter().map(ConnectionBody::read).collect())
-            .transpose()?,
+        connections: private_link::requests(connections)?,
         preconditions: parse::preconditions(request, None),
     };
     let accepted = at.manager.put_digital_twins_instance(&at.caller, &id(request), &put).await?;

@@ -5,11 +5,13 @@ use base::Secret;
 use resource_manager::iot_hub::{self, PropertiesRequest, Put, SKUS};
 use resource_manager::policy::PolicyRequest;
 use resource_manager::resource::{NameAvailability, ProvisioningState, Resource, Tags, etag};
-use resource_manager::{ResourceId, ResourceType, location, sections};
+use resource_manager::{ResourceId, ResourceType, sections};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::error::Refusal;
 use super::parse::{self, IdentityBody, NameBody};
+use super::private_link::{self, ConnectionBody};
 use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
@@ -39,6 +41,13 @@ struct HubProperties {
     event_hub_endpoints: Option<EventHubEndpoints>,
     public_network_access: Option<String>,
     disable_local_auth: Option<bool>,
+    private_endpoint_connections: Option<Vec<ConnectionBody>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FailoverBody {
+    failover_region: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +111,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
                 .map(parse::network_access)
                 .transpose()?,
             disable_local_auth: typed.disable_local_auth,
+            connections: private_link::requests(typed.private_endpoint_connections)?,
             sections,
         },
         preconditions: parse::preconditions(request, sent.etag.as_deref()),
@@ -118,6 +128,15 @@ pub(super) async fn delete(at: At, request: &Request) -> Outcome {
     };
     let response = resources::answer(&at, 202, &accepted.resource);
     Ok(write::poll_devices(request, &at.manager, &accepted, response))
+}
+
+pub(super) async fn fail_over(at: At, request: &Request) -> Outcome {
+    let sent: FailoverBody = parse::body(request)?;
+    let region = sent.failover_region;
+    let region = region.ok_or_else(|| Refusal::content("The property 'failoverRegion' is required."))?;
+    let accepted = at.manager.fail_over(&at.caller, &id(request), &region).await?;
+    let status = if accepted.operation.is_some() { 202 } else { 200 };
+    Ok(write::poll_devices(request, &at.manager, &accepted, Response::empty(status)))
 }
 
 pub(super) async fn list_keys(at: At, request: &Request) -> Outcome {
@@ -226,10 +245,11 @@ pub(super) fn states(state: ProvisioningState) -> (&'static str, &'static str) {
 
 pub(super) fn body(at: &At, resource: &Resource, own: &iot_hub::Properties) -> Value {
     let (state, provisioning_state) = states(resource.provisioning_state);
-    let display =
-        resource.location.as_deref().and_then(location::find).map_or("", |known| known.display_name);
+    let (primary, secondary) = iot_hub::regions(resource, own);
+    let mut locations = vec![json!({"location": primary, "role": "primary"})];
+    locations.extend(secondary.map(|secondary| json!({"location": secondary, "role": "secondary"})));
     let mut properties = Map::new();
-    properties.insert("locations".into(), json!([{"location": display, "role": "primary"}]));
+    properties.insert("locations".into(), Value::Array(locations));
     properties.insert("state".into(), state.into());
     properties.insert("provisioningState".into(), provisioning_state.into());
     if resource.provisioning_state != ProvisioningState::Provisioning {
@@ -252,6 +272,7 @@ pub(super) fn body(at: &At, resource: &Resource, own: &iot_hub::Properties) -> V
         properties.insert("publicNetworkAccess".into(), access.name().into());
     }
     properties.insert("disableLocalAuth".into(), own.disable_local_auth.into());
+    private_link::insert(&mut properties, resource, &own.connections);
     for (name, value) in own.sections.iter().filter(|(_, value)| !value.is_null()) {
         properties.insert(name.clone(), sections::masked(value));
     }

@@ -3,6 +3,7 @@
 
 mod api_version;
 mod certificates;
+mod consumer_groups;
 mod digital_twins;
 mod endpoints;
 mod error;
@@ -17,6 +18,8 @@ mod private_link;
 mod provisioning_services;
 mod resources;
 mod roles;
+mod route_tests;
+mod statistics;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -103,6 +106,7 @@ impl Door for Management {
         foundation_routes()
             .and(digital_twins_routes())
             .and(devices_routes())
+            .and(parts_of_devices_routes())
             .and(event_hub_routes())
             .and(identity_routes())
             .and(authorization_routes())
@@ -252,6 +256,35 @@ fn devices_routes() -> Routes<Management> {
     route!(r, "GET", dps!("/operationResults/{operation}"), "IotDpsResource_GetOperationResult", operations::devices_result)
 }
 
+/// What hubs and provisioning services have beside themselves.
+#[rustfmt::skip]
+fn parts_of_devices_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/usages", "ResourceProviderCommon_GetSubscriptionQuota", statistics::usages);
+    let r = route!(r, "GET", hub!("/IotHubStats"), "IotHubResource_GetStats", statistics::registry);
+    let r = route!(r, "GET", hub!("/quotaMetrics"), "IotHubResource_GetQuotaMetrics", statistics::quotas);
+    let r = route!(r, "GET", hub!("/routingEndpointsHealth"), "IotHubResource_GetEndpointHealth", statistics::endpoint_health);
+    let r = route!(r, "POST", hub!("/routing/routes/$testall"), "IotHubResource_TestAllRoutes", route_tests::all);
+    let r = route!(r, "POST", hub!("/routing/routes/$testnew"), "IotHubResource_TestRoute", route_tests::one);
+    let r = route!(r, "POST", hub!("/failover"), "IotHub_ManualFailover", iot_hubs::fail_over);
+    let r = route!(r, "GET", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups"), "IotHubResource_ListEventHubConsumerGroups", consumer_groups::list);
+    let r = route!(r, "GET", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_GetEventHubConsumerGroup", consumer_groups::get);
+    let r = route!(r, "PUT", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_CreateEventHubConsumerGroup", consumer_groups::put);
+    let r = route!(r, "DELETE", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_DeleteEventHubConsumerGroup", consumer_groups::delete);
+    let r = route!(r, "GET", hub!("/privateLinkResources"), "PrivateLinkResources_List", private_link::list_resources);
+    let r = route!(r, "GET", hub!("/privateLinkResources/{resource}"), "PrivateLinkResources_Get", private_link::get_resource);
+    let r = route!(r, "GET", hub!("/privateEndpointConnections"), "PrivateEndpointConnections_List", private_link::list);
+    let r = route!(r, "GET", hub!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_Get", private_link::get);
+    let r = route!(r, "PUT", hub!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_Update", private_link::put);
+    let r = route!(r, "DELETE", hub!("/privateEndpointConnections/{connection}"), "PrivateEndpointConnections_Delete", private_link::delete);
+    let r = route!(r, "GET", dps!("/privateLinkResources"), "IotDpsResource_ListPrivateLinkResources", private_link::list_resources);
+    let r = route!(r, "GET", dps!("/privateLinkResources/{resource}"), "IotDpsResource_GetPrivateLinkResources", private_link::get_resource);
+    let r = route!(r, "GET", dps!("/privateEndpointConnections"), "IotDpsResource_ListPrivateEndpointConnections", private_link::list);
+    let r = route!(r, "GET", dps!("/privateEndpointConnections/{connection}"), "IotDpsResource_GetPrivateEndpointConnection", private_link::get);
+    let r = route!(r, "PUT", dps!("/privateEndpointConnections/{connection}"), "IotDpsResource_CreateOrUpdatePrivateEndpointConnection", private_link::put);
+    route!(r, "DELETE", dps!("/privateEndpointConnections/{connection}"), "IotDpsResource_DeletePrivateEndpointConnection", private_link::delete)
+}
+
 #[rustfmt::skip]
 fn event_hub_routes() -> Routes<Management> {
     let r = Routes::new();
@@ -292,33 +325,10 @@ fn identity_routes() -> Routes<Management> {
 #[rustfmt::skip]
 fn absent_routes() -> Routes<Management> {
     Routes::new()
-        .lacks("GET", "/subscriptions/{subscription}/providers/Microsoft.Devices/usages", "ResourceProviderCommon_get_subscription_quota")
-        .lacks("POST", hub!("/failover"), "IotHub_manual_failover")
-        .lacks("POST", hub!("/routing/routes/$testall"), "IotHubResource_test_all_routes")
-        .lacks("POST", hub!("/routing/routes/$testnew"), "IotHubResource_test_route")
-        .lacks("GET", hub!("/routingEndpointsHealth"), "IotHubResource_get_endpoint_health")
-        .lacks("GET", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups"), "IotHubResource_list_event_hub_consumer_groups")
-        .lacks("DELETE", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups/{name}"), "IotHubResource_delete_event_hub_consumer_group")
-        .lacks("GET", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups/{name}"), "IotHubResource_get_event_hub_consumer_group")
-        .lacks("PUT", hub!("/eventHubEndpoints/{eventHubEndpointName}/ConsumerGroups/{name}"), "IotHubResource_create_event_hub_consumer_group")
         .lacks("POST", hub!("/exportDevices"), "IotHubResource_export_devices")
         .lacks("POST", hub!("/importDevices"), "IotHubResource_import_devices")
-        .lacks("GET", hub!("/IotHubStats"), "IotHubResource_get_stats")
         .lacks("GET", hub!("/jobs"), "IotHubResource_list_jobs")
         .lacks("GET", hub!("/jobs/{jobId}"), "IotHubResource_get_job")
-        .lacks("GET", hub!("/privateEndpointConnections"), "PrivateEndpointConnections_list")
-        .lacks("DELETE", hub!("/privateEndpointConnections/{privateEndpointConnectionName}"), "PrivateEndpointConnections_delete")
-        .lacks("GET", hub!("/privateEndpointConnections/{privateEndpointConnectionName}"), "PrivateEndpointConnections_get")
-        .lacks("PUT", hub!("/privateEndpointConnections/{privateEndpointConnectionName}"), "PrivateEndpointConnections_update")
-        .lacks("GET", hub!("/privateLinkResources"), "PrivateLinkResources_list")
-        .lacks("GET", hub!("/privateLinkResources/{groupId}"), "PrivateLinkResources_get")
-        .lacks("GET", hub!("/quotaMetrics"), "IotHubResource_get_quota_metrics")
-        .lacks("GET", dps!("/privateEndpointConnections"), "iot_dps_resource_list_private_endpoint_connections")
-        .lacks("DELETE", dps!("/privateEndpointConnections/{privateEndpointConnectionName}"), "iot_dps_resource_delete_private_endpoint_connection")
-        .lacks("GET", dps!("/privateEndpointConnections/{privateEndpointConnectionName}"), "iot_dps_resource_get_private_endpoint_connection")
-        .lacks("PUT", dps!("/privateEndpointConnections/{privateEndpointConnectionName}"), "iot_dps_resource_create_or_update_private_endpoint_connection")
-        .lacks("GET", dps!("/privateLinkResources"), "iot_dps_resource_list_private_link_resources")
-        .lacks("GET", dps!("/privateLinkResources/{groupId}"), "iot_dps_resource_get_private_link_resources")
         .lacks("GET", twins!("/timeSeriesDatabaseConnections"), "TimeSeriesDatabaseConnections_List")
         .lacks("DELETE", twins!("/timeSeriesDatabaseConnections/{timeSeriesDatabaseConnectionName}"), "TimeSeriesDatabaseConnections_Delete")
         .lacks("GET", twins!("/timeSeriesDatabaseConnections/{timeSeriesDatabaseConnectionName}"), "TimeSeriesDatabaseConnections_Get")

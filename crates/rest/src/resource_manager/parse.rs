@@ -48,6 +48,13 @@ pub(super) fn resource(request: &Request, resource_type: ResourceType) -> Resour
     ResourceId::new(&group(request), resource_type, request.param("name"))
 }
 
+/// The top-level resource of whose part the path speaks: the hub before its certificates.
+pub(super) fn owner(request: &Request) -> Result<ResourceId, Refusal> {
+    let kind = api_version::provider_of(&request.segments)
+        .and_then(|(namespace, path)| provider::find_type(&namespace, path.split('/').next()?));
+    Ok(resource(request, kind.ok_or_else(|| error::unknown_path(&request.head))?))
+}
+
 /// A JSON body as `T`. What is not JSON, or not of the shape, is refused in Resource Manager's words.
 pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
     let value: Value = json::read(&request.body, Reading::AsPublished).map_err(unreadable)?;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::error::Refusal;
 use super::iot_hubs::{self, DevicesBody, PolicyBody};
 use super::parse::{self, IdentityBody, NameBody};
+use super::private_link::{self, ConnectionBody};
 use super::{At, Outcome, resources, write};
 use crate::wire::{Request, Response};
 
@@ -24,6 +25,7 @@ struct ServiceProperties {
     iot_hubs: Option<Vec<LinkedHubBody>>,
     public_network_access: Option<String>,
     disable_local_auth: Option<bool>,
+    private_endpoint_connections: Option<Vec<ConnectionBody>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +76,7 @@ pub(super) async fn put(at: At, request: &Request) -> Outcome {
                 .map(parse::network_access)
                 .transpose()?,
             disable_local_auth: typed.disable_local_auth,
+            connections: private_link::requests(typed.private_endpoint_connections)?,
             sections,
         },
         preconditions: parse::preconditions(request, sent.etag.as_deref()),
@@ -180,6 +183,7 @@ pub(super) fn body(at: &At, resource: &Resource, own: &provisioning_service::Pro
         properties.insert("publicNetworkAccess".into(), access.name().into());
     }
     properties.insert("disableLocalAuth".into(), own.disable_local_auth.into());
+    private_link::insert(&mut properties, resource, &own.connections);
     for (name, value) in own.sections.iter().filter(|(_, value)| !value.is_null()) {
         properties.insert(name.clone(), sections::masked(value));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::{IpFilter, IpRule, IpRuleScope};
 use base::Key;
 use hub::HubSettings;
 use serde_json::json;
@@ -153,6 +154,34 @@ async fn two_hubs_know_nothing_of_each_other() {
     test.hubs.ensure(HubSettings { instance, ..hub_settings("second") }).await.unwrap();
     ask("GET", path, "").await.refused(401, "IotHubUnauthorizedAccess");
     assert_eq!(test.state().await, before);
+}
+
+#[tokio::test]
+async fn ip_rules_are_asked_of_back_ends_and_of_devices_at_every_request() {
+    let test = TestDoor::new().await;
+    let rule = |accepts: bool, mask: &str, scope: Option<IpRuleScope>| IpRule {
+        accepts,
+        mask: mask.parse().unwrap(),
+        scope,
+    };
+    let rules = vec![
+        rule(true, "127.0.0.8", None),
+        rule(false, "127.0.0.0/8", Some(IpRuleScope::ServiceApi)),
+        rule(false, "192.0.2.0/24", None),
+    ];
+    let ask = || test.ask("GET", "/devices", "").by_owner();
+    ask().from("127.0.0.9:5000").send().await.status_is(200);
+    let ip_filter = IpFilter { rules, ..IpFilter::default() };
+    test.hubs.ensure(HubSettings { ip_filter, ..(*test.hub.settings()).clone() }).await.unwrap();
+    ask().from("127.0.0.8:5000").send().await.status_is(200);
+    for elsewhere in ["127.0.0.9:5000", "[::ffff:127.0.0.9]:5000", "192.0.2.1:5000"] {
+        ask().from(elsewhere).send().await.refused(401, "IotHubUnauthorizedAccess");
+    }
+    test.hubs
+        .ensure(HubSettings { ip_filter: IpFilter::default(), ..(*test.hub.settings()).clone() })
+        .await
+        .unwrap();
+    ask().from("192.0.2.1:5000").send().await.status_is(200);
 }
 
 #[tokio::test]

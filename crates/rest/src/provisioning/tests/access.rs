@@ -1,6 +1,6 @@
 //! Who gets in and who does not, operation by operation, with nothing changed by those who do not.
 
-use ::access::roles;
+use ::access::{IpFilter, IpRule, IpRuleScope, roles};
 use base::{Key, caps, sas};
 use serde_json::{Value, json};
 
@@ -242,6 +242,37 @@ async fn a_service_without_local_authentication_takes_bearer_tokens_only() {
     fixture.services.ensure(settings).await.unwrap();
     fixture.ask("GET", "/enrollments/dev-1").send().await.refused(401_002);
     fixture.ask("GET", "/enrollments/dev-1").with(&fixture.contributor().await).send().await.is(200);
+}
+
+#[tokio::test]
+async fn ip_rules_tell_devices_and_back_ends_apart() {
+    let fixture = filled().await;
+    let key = primary_key(&fixture.put_individual("dev-2").await);
+    let from = |address: &str| Peer { remote: Some(address.parse().unwrap()), ..Peer::default() };
+    for (scope, device_may, back_end_may) in [
+        (Some(IpRuleScope::DeviceApi), false, true),
+        (Some(IpRuleScope::ServiceApi), true, false),
+        (None, false, false),
+    ] {
+        let rule = IpRule { accepts: false, mask: "127.0.0.9".parse().unwrap(), scope };
+        let mut settings = (*fixture.service.settings()).clone();
+        settings.ip_filter = IpFilter { rules: vec![rule], ..IpFilter::default() };
+        fixture.services.ensure(settings).await.unwrap();
+        let answer = fixture.ask("GET", "/enrollments/dev-1").peer(from("127.0.0.9:1")).send().await;
+        if back_end_may {
+            answer.is(200)
+        } else {
+            answer.refused(401_002)
+        };
+        let answer = fixture.device("PUT", "dev-2", "/register", &key).peer(from("127.0.0.9:1")).send().await;
+        if device_may {
+            answer.is(202)
+        } else {
+            answer.refused(401_002)
+        };
+        let answer = fixture.device("PUT", "dev-2", "/register", &key).peer(from("127.0.0.8:1")).send().await;
+        answer.is(202);
+    }
 }
 
 #[tokio::test]

@@ -129,8 +129,24 @@ fn located() -> Value {
     json!({"location": "eastus"})
 }
 
+/// With a private endpoint connection, which only a PUT of its resource makes.
 fn located_with_sku() -> Value {
-    json!({"location": "eastus", "sku": {"name": "S1"}})
+    json!({"location": "eastus", "sku": {"name": "S1"}, "properties": {
+        "privateEndpointConnections": [{"name": "one", "properties": connection_state()}]
+    }})
+}
+
+fn connection_state() -> Value {
+    json!({"privateLinkServiceConnectionState": {"status": "Approved", "description": "d"}})
+}
+
+fn private_link(calls: &mut Calls, group: &str) {
+    for rest in ["/privateLinkResources", "/privateEndpointConnections", "/privateEndpointConnections/one"] {
+        calls.get(rest);
+    }
+    calls.get(&format!("/privateLinkResources/{group}"));
+    calls.put("/privateEndpointConnections/one", json!({"properties": connection_state()}));
+    calls.delete("/privateEndpointConnections/one");
 }
 
 fn name_check(kind: &str) -> Value {
@@ -174,7 +190,7 @@ fn identities(calls: &mut Calls, subscription: &str, in_group: &str, instance: &
 
 fn digital_twins(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     let provider = "/providers/Microsoft.DigitalTwins";
-    let state = json!({"privateLinkServiceConnectionState": {"status": "Approved", "description": "d"}});
+    let state = connection_state();
     calls.below(provider.to_owned(), VERSION, OpenTo::AnyToken);
     calls.get("/operations");
     calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
@@ -191,12 +207,7 @@ fn digital_twins(calls: &mut Calls, subscription: &str, in_group: &str, instance
     calls.put("", json!({"location": "eastus", "properties": {"privateEndpointConnections": connections}}));
     calls.patch_tags();
     calls.get("");
-    for rest in ["/privateLinkResources", "/privateLinkResources/API", "/privateEndpointConnections"] {
-        calls.get(rest);
-    }
-    calls.put("/privateEndpointConnections/one", json!({"properties": state}));
-    calls.get("/privateEndpointConnections/one");
-    calls.delete("/privateEndpointConnections/one");
+    private_link(calls, "API");
     let target = json!({"endpointType": "ServiceBus", "primaryConnectionString": CONNECTION_STRING});
     calls.put("/endpoints/abc", json!({"properties": target}));
     calls.get("/endpoints/abc");
@@ -220,6 +231,7 @@ fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     calls.get("/operations");
     calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
     calls.get("/IotHubs");
+    calls.get("/usages");
     calls.post("/checkNameAvailability", name_check("IotHub"));
     calls.below(format!("{in_group}{provider}/IotHubs"), VERSION, OpenTo::Roles);
     calls.get("");
@@ -232,6 +244,21 @@ fn hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
     calls.post("/listkeys", Value::Null);
     calls.post("/IotHubKeys/service/listkeys", Value::Null);
     certificates(calls);
+    private_link(calls, "iotHub");
+    for rest in ["/IotHubStats", "/quotaMetrics", "/routingEndpointsHealth"] {
+        calls.get(rest);
+    }
+    let groups = "/eventHubEndpoints/events/ConsumerGroups";
+    calls.put(&format!("{groups}/reports"), json!({"properties": {"name": "reports"}}));
+    calls.get(&format!("{groups}/reports"));
+    calls.get(groups);
+    calls.delete(&format!("{groups}/reports"));
+    calls.post(
+        "/routing/routes/$testall",
+        json!({"routingSource": "DeviceMessages", "message": {"body": "b"}}),
+    );
+    calls.post("/routing/routes/$testnew", json!({"route": {"condition": "true"}, "message": {"body": "b"}}));
+    calls.post("/failover", json!({"failoverRegion": "West US"}));
     calls.delete("");
 }
 
@@ -267,6 +294,7 @@ fn provisioning(calls: &mut Calls, subscription: &str, in_group: &str, instance:
     calls.post("/listkeys", Value::Null);
     calls.post("/keys/provisioningserviceowner/listkeys", Value::Null);
     certificates(calls);
+    private_link(calls, "iotDps");
     calls.delete("");
 }
 

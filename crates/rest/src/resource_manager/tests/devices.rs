@@ -2,19 +2,19 @@
 
 use super::*;
 
-fn hub_url(name: &str, rest: &str) -> String {
+pub(super) fn hub_url(name: &str, rest: &str) -> String {
     format!(
         "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.Devices/IotHubs/{name}{rest}?api-version=2023-06-30"
     )
 }
 
-fn dps_url(name: &str, rest: &str) -> String {
+pub(super) fn dps_url(name: &str, rest: &str) -> String {
     format!(
         "/subscriptions/{RECORDED}/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/{name}{rest}?api-version=2021-10-15"
     )
 }
 
-async fn with_hub() -> Arm {
+pub(super) async fn with_hub() -> Arm {
     let arm = Arm::new().await;
     arm.group(RECORDED, "g").await;
     let made = arm
@@ -34,7 +34,7 @@ async fn with_hub() -> Arm {
     arm
 }
 
-/// `iothub-service.md` §15.2, but for what is ours: one location, hosts, and the id of the endpoint.
+/// `iothub-service.md` §15.2, but for what is ours: hosts, and the id of the endpoint.
 #[tokio::test]
 async fn a_minimal_hub_is_shown_as_published() {
     let arm = with_hub().await;
@@ -43,7 +43,7 @@ async fn a_minimal_hub_is_shown_as_published() {
         "name": "testHub", "type": "Microsoft.Devices/IotHubs", "location": "westus", "tags": {},
         "subscriptionid": RECORDED, "resourcegroup": "g",
         "properties": {
-            "locations": [{"location": "West US", "role": "primary"}],
+            "locations": [{"location": "West US", "role": "primary"}, {"location": "East US", "role": "secondary"}],
             "state": "Active", "provisioningState": "Succeeded", "ipFilterRules": [], "hostName": "testhub.azure-devices.azure.net",
             "eventHubEndpoints": {"events": {"retentionTimeInDays": 1, "partitionCount": 4, "partitionIds": ["0", "1", "2", "3"], "path": "testhub"}},
             "routing": {

@@ -8,6 +8,7 @@ mod endpoints;
 mod event_hubs;
 mod examples;
 mod foundation;
+mod hub_parts;
 mod life;
 mod limits;
 mod recorded;
