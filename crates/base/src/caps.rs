@@ -19,6 +19,35 @@ pub const BLOCKS_OF_BLOB_MAX: usize = 50_000;
 pub const BLOCK_ID_BYTES_MAX: usize = 64;
 /// ours: the longest list of the longest ids with their tags is below 6 MB.
 pub const BLOCK_LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What one request may bring (Blob Storage, scale targets): Put Blob, Put Block, Append Block.
+pub const BLOB_BYTES_MAX: u64 = 5000 * 1024 * 1024;
+pub const BLOCK_BYTES_MAX: u64 = 4000 * 1024 * 1024;
+pub const APPEND_BLOCK_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// Blocks of a blob that wait for being committed, and how long they do behind the last that came (Put Block).
+pub const UNCOMMITTED_BLOCKS_MAX: i64 = 100_000;
+pub const UNCOMMITTED_BLOCK_SECONDS: u64 = 7 * 24 * 3600;
+/// Names and values of a blob's or container's metadata (Set Blob Metadata).
+pub const BLOB_METADATA_BYTES_MAX: usize = 8 * 1024;
+/// Stored access policies of a container, and the name of one (Set Container ACL).
+pub const STORED_POLICIES_MAX: usize = 5;
+pub const STORED_POLICY_ID_CHARACTERS_MAX: usize = 64;
+/// Entries of one page of a list (List Blobs).
+pub const BLOB_LIST_MAX: usize = 5000;
+/// ours: bodies of blobs that are received at a time, each of which holds one chunk; others wait.
+pub const UPLOADS_RECEIVED_MAX: usize = 32;
+/// ours: how long the body of one request may take; what it wrote is removed then.
+pub const UPLOAD_SECONDS_MAX: u64 = 24 * 3600;
+/// ours: chunks that are noted in one commit before they are written.
+pub const CHUNKS_NOTED_MAX: usize = 16;
+/// ours: what a blob has let go of stays so long for those who read it, and for a backup that begins.
+pub const BLOB_LET_GO_SECONDS: u64 = 3600;
+/// ours: how often a server looks for bytes that nothing names, and how much it reads at once.
+pub const BLOB_SWEEP_SECONDS: u64 = 60;
+pub const BLOB_SWEEP_PAGE: usize = 100;
+pub const BLOB_SWEEP_PIECES: usize = 8;
+/// ours: blocks that one record lists, and what a read of a blob holds in memory.
+pub const BLOCKS_OF_PIECE_MAX: usize = 1000;
+pub const BLOB_READ_BYTES_MAX: usize = 1024 * 1024;
 /// How far the date of a request signed with an account's key may lie from now (Storage, "Authorize with Shared Key").
 pub const SHARED_KEY_SKEW_SECONDS: u64 = 900;
 /// A live MQTT connection is cut this long after its token's expiry (IoT Hub troubleshooting guide).
@@ -343,6 +372,13 @@ pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 pub const READERS: usize = 4;
 /// Reads that wait for a reader thread.
 pub const READ_QUEUE_MAX: usize = 1024;
+/// Bytes of a blob are kept in pieces of at most so many (ADR 17), which one request holds in memory while it writes or reads one.
+pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Threads of the embedded engine that write and read chunks, and what may wait for one.
+pub const CHUNK_THREADS: usize = 2;
+pub const CHUNK_QUEUE_MAX: usize = 256;
+/// Chunks that one step of removing an instance deletes in a database.
+pub const CHUNKS_PURGED_MAX: i64 = 64;
 /// Rows that one step of removing an instance deletes.
 pub const PURGE_ROWS_MAX: usize = 1000;
 /// The length of the write-ahead log of records while no query holds it.

@@ -16,6 +16,7 @@ pub enum Service {
     Provisioning,
     DigitalTwins,
     EventHubs,
+    Storage,
 }
 
 /// What a host name stands for.
@@ -448,6 +449,7 @@ impl Hosts {
             (".azure-devices-provisioning", Service::Provisioning),
             (".digitaltwins", Service::DigitalTwins),
             (".servicebus", Service::EventHubs),
+            (".blob", Service::Storage),
         ];
         ends.into_iter().find(|(end, _)| name.ends_with(end)).map(|(_, service)| service)
     }
@@ -486,6 +488,7 @@ fn name_below(domain: &str, service: Service, name: &str, location: &str) -> Str
             format!("{name}.api.{}.digitaltwins.{domain}", region_short_name(location))
         }
         Service::EventHubs => format!("{name}.servicebus.{domain}"),
+        Service::Storage => format!("{name}.blob.{domain}"),
     }
 }
 

@@ -178,8 +178,8 @@ impl Front {
             Service::Hub => &self.hub,
             Service::Provisioning => &self.provisioning,
             Service::DigitalTwins => &self.digital_twins,
-            // Event hubs have no face of their own over HTTPS.
-            Service::EventHubs => &self.resource_manager,
+            // Event hubs have no face of their own over HTTPS, and nothing makes storage accounts yet.
+            Service::EventHubs | Service::Storage => &self.resource_manager,
         }
     }
 

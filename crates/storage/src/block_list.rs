@@ -8,6 +8,8 @@ use base::caps;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::xml::{Malformed, Reader, Tag};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBlockList {
     /// Azure's `InvalidXmlDocument`.
@@ -32,6 +34,12 @@ impl FromStr for BlockId {
         let bytes = STANDARD.decode(text).map_err(|_| InvalidBlockList::BlockId)?;
         let has_length = (1..=caps::BLOCK_ID_BYTES_MAX).contains(&bytes.len());
         if has_length { Ok(Self(text.to_owned())) } else { Err(InvalidBlockList::BlockId) }
+    }
+}
+
+impl BlockId {
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -73,15 +81,14 @@ pub fn parse(body: &str) -> Result<Vec<Entry>, InvalidBlockList> {
     if body.len() > caps::BLOCK_LIST_BYTES_MAX {
         return Err(InvalidBlockList::TooLong);
     }
-    let mut reader = Reader { rest: body.strip_prefix('\u{feff}').unwrap_or(body) };
-    reader.skip_declaration()?;
+    let mut reader = Reader::new(body)?;
     let mut entries = Vec::new();
     if reader.open("BlockList")? == Tag::Open {
         while !reader.close("BlockList") {
             if entries.len() == caps::BLOCKS_OF_BLOB_MAX {
                 return Err(InvalidBlockList::TooLong);
             }
-            entries.push(reader.entry()?);
+            entries.push(entry(&mut reader)?);
         }
     }
     if reader.is_at_end() { Ok(entries) } else { Err(InvalidBlockList::Malformed) }
@@ -94,62 +101,19 @@ pub fn write(entries: &[Entry]) -> String {
     format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<BlockList>{entries}</BlockList>")
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tag {
-    Open,
-    Empty,
+fn entry(reader: &mut Reader<'_>) -> Result<Entry, InvalidBlockList> {
+    let source = Source::ALL.into_iter().find(|source| reader.open(source.tag()) == Ok(Tag::Open));
+    let source = source.ok_or(InvalidBlockList::Malformed)?;
+    let text = reader.text()?;
+    if !reader.close(source.tag()) {
+        return Err(InvalidBlockList::Malformed);
+    }
+    Ok(Entry { source, id: text.parse()? })
 }
 
-struct Reader<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Reader<'a> {
-    fn skip_declaration(&mut self) -> Result<(), InvalidBlockList> {
-        if let Some(declaration) = self.rest.strip_prefix("<?xml") {
-            self.rest = declaration.split_once("?>").ok_or(InvalidBlockList::Malformed)?.1;
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self) -> Result<Entry, InvalidBlockList> {
-        let source = Source::ALL.into_iter().find(|source| self.open(source.tag()) == Ok(Tag::Open));
-        let source = source.ok_or(InvalidBlockList::Malformed)?;
-        let (text, rest) = self.rest.split_at(self.rest.find('<').ok_or(InvalidBlockList::Malformed)?);
-        self.rest = rest;
-        if !self.close(source.tag()) {
-            return Err(InvalidBlockList::Malformed);
-        }
-        Ok(Entry { source, id: text.trim().parse()? })
-    }
-
-    fn open(&mut self, name: &str) -> Result<Tag, InvalidBlockList> {
-        let after = self.after("<", name).ok_or(InvalidBlockList::Malformed)?;
-        let (tag, rest) = match (after.strip_prefix('>'), after.strip_prefix("/>")) {
-            (Some(rest), _) => (Tag::Open, rest),
-            (_, Some(rest)) => (Tag::Empty, rest),
-            (None, None) => return Err(InvalidBlockList::Malformed),
-        };
-        self.rest = rest;
-        Ok(tag)
-    }
-
-    fn close(&mut self, name: &str) -> bool {
-        let rest = self.after("</", name).and_then(|after| after.strip_prefix('>'));
-        if let Some(rest) = rest {
-            self.rest = rest;
-        }
-        rest.is_some()
-    }
-
-    /// What follows `mark` and `name`, past the blanks before and behind them.
-    fn after(&self, mark: &str, name: &str) -> Option<&'a str> {
-        let named = self.rest.trim_start().strip_prefix(mark)?.strip_prefix(name)?;
-        Some(named.trim_start())
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.rest.trim().is_empty()
+impl From<Malformed> for InvalidBlockList {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use base::caps;
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -90,6 +91,19 @@ fn no_listing_can_write(c: char) -> bool {
 
 macro_rules! text_of {
     ($($name:ty),*) => {$(
+        /// Names come back from records as they went in.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
         impl $name {
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -171,6 +171,11 @@ impl Sas {
         Ok(Some(Self { kind, fields, signature, start, expiry }))
     }
 
+    /// Whether it is signed for the account, and not for one container or blob.
+    pub fn is_of_account(&self) -> bool {
+        self.kind == Kind::Account
+    }
+
     /// The stored policy of the container by which the token goes, if it names one.
     pub fn policy_id(&self) -> Option<&str> {
         self.fields.get("si").map(String::as_str)
@@ -346,7 +351,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// ISO 8601 as storage takes it: a date, with or without hours and minutes, seconds, their fraction.
-fn moment(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
+pub(crate) fn moment(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     let completed = match text.len() {
         10 => format!("{text}T00:00:00Z"),

@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod changes;
+pub mod chunks;
 mod compiled;
 mod declared;
 mod directory_lock;
@@ -41,6 +42,7 @@ pub use outbox::{Append, Claim, Errand, Outbox};
 pub use record::{Record, Revision, Stored};
 pub use report::Report;
 pub use retry::{MayConflict, retry_on_conflict};
+pub use sqlite::chunks as chunk_files;
 pub use sqlite::repair::{check_records, repair_records};
 pub use sqlite::snapshot::Snapshot;
 pub use store::{Durability, Location, Options, Store};
@@ -51,5 +53,7 @@ pub use table::Table;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_chunks;
 #[cfg(test)]
 mod contract_sessions;

@@ -265,6 +265,33 @@ pub const ENROLLMENT: Table = Table { name: "enrollment", keys: &["instance", "k
 pub const REGISTRATION: Table =
     Table { name: "registration", keys: &["instance", "id"], columns: &["enrollment_group", "pending"] };
 
+/// key: instance · value: a storage account with its keys · replaced when a key is.
+pub const STORAGE_ACCOUNT: Table = Table { name: "storage_account", keys: &["instance"], columns: &[] };
+
+/// key: instance, container name · value: a container with its id, metadata and policies · replaced.
+pub const BLOB_CONTAINER: Table = Table { name: "blob_container", keys: &["instance", "name"], columns: &[] };
+
+/// key: instance, container id, blob name · value: a blob without its bytes · replaced by every write to it.
+pub const BLOB: Table = Table { name: "blob", keys: &["instance", "container", "name"], columns: &[] };
+
+/// key: instance, content id, number as 6 digits · value: blocks and the chunks that they consist of · written once, but for the last
+/// of an append blob, which is replaced by every append.
+pub const BLOB_CONTENT: Table =
+    Table { name: "blob_content", keys: &["instance", "content", "number"], columns: &[] };
+
+/// key: as BLOB · value: the id under which blocks wait for being committed · written once, then removed.
+pub const BLOB_UPLOAD: Table =
+    Table { name: "blob_upload", keys: &["instance", "container", "name"], columns: &[] };
+
+/// key: instance, upload id, block id · value: a block that waits, and its chunks · replaced, then removed.
+pub const UNCOMMITTED_BLOCK: Table =
+    Table { name: "uncommitted_block", keys: &["instance", "upload", "id"], columns: &[] };
+
+/// key: "removals", ticks as 20 digits, instance, id · value: chunks that nothing names, or will name no more (ADR 17) · replaced once,
+/// when it begins, then removed; or removed by what comes to name the chunks.
+pub const BLOB_REMOVAL: Table =
+    Table { name: "blob_removal", keys: &["realm", "at", "instance", "id"], columns: &[] };
+
 /// For the contract suite alone.
 #[cfg(test)]
 pub(crate) const THING: Table =
@@ -315,6 +342,13 @@ pub const ALL: &[&Table] = &[
     &PROVISIONING_SERVICE,
     &ENROLLMENT,
     &REGISTRATION,
+    &STORAGE_ACCOUNT,
+    &BLOB_CONTAINER,
+    &BLOB,
+    &BLOB_CONTENT,
+    &BLOB_UPLOAD,
+    &UNCOMMITTED_BLOCK,
+    &BLOB_REMOVAL,
     #[cfg(test)]
     &THING,
 ];

@@ -159,6 +159,7 @@ fn all_instances(context: &Context, head: &Head) -> Vec<Value> {
         Service::Provisioning => "provisioning",
         Service::DigitalTwins => "digitalTwins",
         Service::EventHubs => "eventHubs",
+        Service::Storage => "storage",
     };
     let row = |(service, name, host, advertised): (Service, String, String, String)| json!({"kind": kind(service), "name": name, "host": host, "advertisedHost": advertised});
     context.hosts.all(&head.dialled()).into_iter().map(row).collect()

@@ -1,6 +1,7 @@
 //! What an engine must give, one trait for each part of it, and the engines that there are. Private to `store`: the house sees
 //! `Store` and `Streams`, and nothing above knows which engine keeps them. The contract suite runs on every one of them.
 
+mod chunks;
 mod leases;
 mod outbox;
 mod records;
@@ -9,6 +10,7 @@ mod streams;
 
 use std::pin::Pin;
 
+pub(crate) use self::chunks::Chunks;
 pub(crate) use self::leases::Leases;
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::records::{Range, Raw, Records};

@@ -1,6 +1,7 @@
 //! An engine in memory that is plain, slow and obvious, and hostile where it is told to be: the reference for the others, and what the
 //! simulation of the whole house runs on. Several stores may share one database, as several servers do. Only tests are built with it.
 
+mod chunks;
 mod faults;
 mod outbox;
 mod query;
@@ -133,6 +134,10 @@ impl Memory {
     }
 
     pub(crate) fn live(&self) -> &Self {
+        self
+    }
+
+    pub(crate) fn chunks(&self) -> &Self {
         self
     }
 

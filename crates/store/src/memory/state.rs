@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::ids::IdentityId;
 use base::{Elapsed, InstanceId};
+use bytes::Bytes;
 
 use super::streams::Stream;
 use crate::batch::{Batch, Committed, Counted, Counter, OutboxRow};
+use crate::chunks::ChunkId;
 use crate::error::CommitError;
 use crate::judge::{self, Change, Needs};
 use crate::key::Key;
@@ -32,6 +34,8 @@ pub(super) struct State {
     pub(super) nodes: BTreeMap<u32, Life>,
     pub(super) sessions: BTreeMap<(InstanceId, IdentityId), Row>,
     pub(super) leases: BTreeMap<String, Held>,
+    /// By instance and id.
+    pub(super) chunks: BTreeMap<(String, ChunkId), Bytes>,
     /// Stores whose process has died.
     pub(super) cut_off: BTreeSet<u32>,
 }
@@ -209,7 +213,9 @@ impl State {
         let streams = streams.map(|stream| format!("stream {stream}"));
         let sessions = self.sessions.keys().filter(|(of, _)| of.as_str().starts_with(instance));
         let sessions = sessions.map(|(_, identity)| format!("a session of {identity}"));
-        records.chain(counters).chain(outbox).chain(streams).chain(sessions).collect()
+        let chunks = self.chunks.keys().filter(|(of, _)| of.starts_with(instance));
+        let chunks = chunks.map(|(_, id)| format!("chunk {id}"));
+        records.chain(counters).chain(outbox).chain(streams).chain(sessions).chain(chunks).collect()
     }
 
     pub(super) fn sum(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! or notifications.
 
 mod checks;
+mod chunks;
 mod committer;
 mod config;
 mod connection;
@@ -188,6 +189,10 @@ impl Postgres {
     /// The runtime of connections.
     pub(crate) fn handle(&self) -> &Handle {
         self.0.reactor.handle()
+    }
+
+    pub(crate) fn chunks(&self) -> &Self {
+        self
     }
 
     fn sessions(&self) -> &sessions::Desk {

@@ -24,6 +24,9 @@ const STEPS: &[&str] = &[
         replace(replace(replace(replace(replace(doc, '\\', chr(5)), '\u0000', chr(1)), '\u0001', chr(2)), '\u0002', chr(3)),
         '\u0003', chr(4)), chr(1), '\u0001\u0002\u0002'), chr(2), '\u0001\u0002\u0003'), chr(3), '\u0001\u0003\u0002'),
         chr(4), '\u0001\u0003\u0003'), chr(5), '\\')::jsonb"#,
+    // Bytes of blobs lie in chunks. Tables of records that are not there yet are made behind the steps.
+    "CREATE TABLE chunk (instance text NOT NULL, id text NOT NULL, bytes bytea NOT NULL, PRIMARY KEY (instance, id)); \
+     ALTER TABLE chunk ALTER COLUMN bytes SET STORAGE EXTERNAL",
 ];
 
 const BEGINNING: &str = "
@@ -42,8 +45,8 @@ pub(super) async fn run(client: &mut Client) -> Result<(), StoreError> {
         )));
     }
     let steps = match format.checked_sub(1) {
-        None => create_all(),
-        Some(done) => STEPS[done..].join(";\n"),
+        None => records() + tables::OTHERS,
+        Some(done) => STEPS[done..].join(";\n") + ";\n" + &records(),
     };
     if format < current {
         transaction.batch_execute(&steps).await?;
@@ -76,9 +79,8 @@ async fn format(transaction: &Transaction<'_>) -> Result<usize, StoreError> {
     format.parse().map_err(|_| StoreError::Corrupt("the database's format version is not a number".into()))
 }
 
-fn create_all() -> String {
-    let tables: String = table::ALL.iter().map(|table| tables::create(table)).collect();
-    tables + tables::OTHERS
+fn records() -> String {
+    table::ALL.iter().map(|table| tables::create(table)).collect()
 }
 
 /// A table that was added without a step fails here, at start, and not at its first use.

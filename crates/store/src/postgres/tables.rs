@@ -23,13 +23,14 @@ fn fillfactor(table: &Table) -> u32 {
     }
 }
 
+/// Nothing happens to a table that is there.
 pub(super) fn create(table: &Table) -> String {
     let name = table.name;
     let mut columns: Vec<_> = table.keys.iter().map(|key| format!("{key} text NOT NULL")).collect();
     columns.extend(table.columns.iter().map(|column| format!("{column} text")));
     let doc = if is_binary(table) { "jsonb" } else { "text" };
     let mut text = format!(
-        "CREATE TABLE {name} ({}, doc {doc} NOT NULL, revision bigint NOT NULL, PRIMARY KEY ({})) \
+        "CREATE TABLE IF NOT EXISTS {name} ({}, doc {doc} NOT NULL, revision bigint NOT NULL, PRIMARY KEY ({})) \
          WITH (fillfactor = {}, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);\n",
         columns.join(", "),
         table.keys.join(", "),
@@ -37,7 +38,7 @@ pub(super) fn create(table: &Table) -> String {
     );
     for index in table.indexes() {
         let (by, columns) = (index.column, index.columns.join(", "));
-        let _ = writeln!(text, "CREATE INDEX {name}_by_{by} ON {name} ({columns});");
+        let _ = writeln!(text, "CREATE INDEX IF NOT EXISTS {name}_by_{by} ON {name} ({columns});");
     }
     text
 }
@@ -79,4 +80,6 @@ CREATE TABLE stream_block (bucket int NOT NULL, stream int NOT NULL, partition s
 ALTER TABLE stream_block ALTER COLUMN block SET STORAGE EXTERNAL;
 CREATE INDEX ON stream_block (stream, partition, last_offset);
 CREATE INDEX ON stream_block (stream, partition, last_time);
+CREATE TABLE chunk (instance text NOT NULL, id text NOT NULL, bytes bytea NOT NULL, PRIMARY KEY (instance, id));
+ALTER TABLE chunk ALTER COLUMN bytes SET STORAGE EXTERNAL;
 ";

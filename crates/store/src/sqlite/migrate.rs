@@ -11,8 +11,13 @@ use crate::table::{self, Table};
 type Step = fn(&Transaction) -> Result<(), StoreError>;
 
 /// Step `n` (counted from 0) takes version `n + 1` to `n + 2`.
-const STEPS: &[Step] =
-    &[keep_documents_in_binary, count_instead_of_keeping, create_missing, keep_device_twins_in_binary];
+const STEPS: &[Step] = &[
+    keep_documents_in_binary,
+    count_instead_of_keeping,
+    create_missing,
+    keep_device_twins_in_binary,
+    create_missing,
+];
 
 pub(crate) fn run(connection: &mut Connection, paths: &[DeclaredPath]) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -75,7 +80,7 @@ fn create_all(transaction: &Transaction) -> Result<(), StoreError> {
     create_missing(transaction)
 }
 
-/// Also version 4, which has a table more: `server_secret`.
+/// Also version 4, which has a table more, `server_secret`, and version 6, which has those of messages to devices, jobs and blobs.
 fn create_missing(transaction: &Transaction) -> Result<(), StoreError> {
     for table in table::ALL {
         transaction.execute_batch(&sql::create(table))?;

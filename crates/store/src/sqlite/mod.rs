@@ -2,6 +2,7 @@
 //! Called by `store.rs`; nothing outside this crate may see a connection.
 
 mod checkpoint;
+pub mod chunks;
 mod counts;
 mod declared;
 pub(crate) mod export;

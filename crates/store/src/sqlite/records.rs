@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::checkpoint::{self, Keeper, Log};
+use super::chunks::ChunkFiles;
 use super::read;
 use super::sessions::Live;
 use super::snapshot::Snapshot;
@@ -39,6 +40,7 @@ pub(crate) struct Sqlite {
     /// One place less than readers: queries may take long, and lists must not wait behind them.
     queries: Turns,
     live: Live,
+    chunks: ChunkFiles,
     commits: Arc<Commits>,
     outbox_done: Arc<Done>,
     /// None in memory.
@@ -64,16 +66,21 @@ impl Sqlite {
     ) -> Result<Self, StoreError> {
         match location {
             Location::Postgres(_) => Err(StoreError::Refused("that is a database of PostgreSQL".into())),
-            Location::Memory => Self::start(super::open_memory(paths)?, None),
+            Location::Memory => Self::start(super::open_memory(paths)?, ChunkFiles::in_memory()?, None),
             Location::File(directory) => {
                 let lock = DirectoryLock::take(directory)?;
                 let connections = super::open_file(directory, durability, paths)?;
-                Self::start(connections, Some((directory.clone(), lock)))
+                let chunks = ChunkFiles::in_directory(directory, durability)?;
+                Self::start(connections, chunks, Some((directory.clone(), lock)))
             }
         }
     }
 
-    fn start(connections: Connections, place: Option<(PathBuf, DirectoryLock)>) -> Result<Self, StoreError> {
+    fn start(
+        connections: Connections,
+        chunks: ChunkFiles,
+        place: Option<(PathBuf, DirectoryLock)>,
+    ) -> Result<Self, StoreError> {
         let (directory, lock) = place.unzip();
         let Connections { writer, points, readers, checkpointer } = connections;
         let (outbox_written, outbox) = watch::channel(read::outbox_last(&writer.lock())?);
@@ -111,6 +118,7 @@ impl Sqlite {
             readers,
             queries,
             live,
+            chunks,
             commits,
             outbox_done,
             log,
@@ -194,6 +202,10 @@ impl Sqlite {
     /// Nodes, sessions and leases.
     pub(crate) fn live(&self) -> &Live {
         &self.live
+    }
+
+    pub(crate) fn chunks(&self) -> &ChunkFiles {
+        &self.chunks
     }
 
     /// None in memory.

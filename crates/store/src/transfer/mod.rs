@@ -13,6 +13,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use base::caps;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use self::mark::State;
@@ -20,10 +21,11 @@ pub(crate) use self::mark::refuse_moved;
 pub(crate) use self::partition::Pages;
 pub(crate) use self::sum::Sum;
 use crate::directory_lock::DirectoryLock;
-use crate::engine::Engine;
+use crate::engine::{Chunks as _, Engine};
 use crate::error::StoreError;
 use crate::postgres::receive::{self, Receiver};
 use crate::postgres::{Config, Postgres};
+use crate::sqlite::chunks;
 use crate::sqlite::export::Export;
 use crate::store::{Durability, Location, Options, Store};
 use crate::streams::segmented::SegmentedLog;
@@ -168,6 +170,26 @@ impl Move {
             compare(&name, sent, there)?;
             arrived(Arrived { part: name, rows: there.rows, is_stream: true, was_there });
         }
+        Ok(())
+    }
+
+    /// The same of the bytes of blobs, each compared as it lies there.
+    pub async fn chunks(&self, mut arrived: impl FnMut(Arrived)) -> Result<(), StoreError> {
+        let (mut rows, mut was_there) = (0, true);
+        for name in chunks::list(&self.directory)? {
+            let Some((instance, id)) = chunks::parse(&name) else { continue };
+            let bytes: Bytes = std::fs::read(self.directory.join(chunks::FOLDER).join(&name))?.into();
+            let there = || self.postgres.read_chunk(&instance, &id, 0..bytes.len() + 1);
+            if there().await?.as_ref() != Some(&bytes) {
+                was_there = false;
+                self.postgres.write_chunk(&instance, &id, bytes.clone()).await?;
+                if there().await?.as_ref() != Some(&bytes) {
+                    return Err(StoreError::Corrupt(format!("{name} did not arrive as it was sent")));
+                }
+            }
+            rows += 1;
+        }
+        arrived(Arrived { part: "chunk".to_owned(), rows, is_stream: false, was_there });
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use test_postgres::Database;
 
 use super::{Arrived, Move, Part};
+use crate::chunks::ChunkId;
 use crate::engine::Records as _;
 use crate::postgres::{Config, Postgres};
 use crate::{
@@ -161,6 +162,37 @@ async fn everything_arrives_as_it_was_and_the_directory_says_where_it_is() {
     for refused in [open(directory.path()).map(drop), begin(directory.path(), &database).await.map(drop)] {
         let Err(StoreError::Refused(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("has moved"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_of_blobs_arrive_too_and_those_that_are_there_are_not_sent_again() {
+    let Some(database) = test_postgres::database() else { return };
+    let (_, directory) = filled().await;
+    let account = InstanceId::from_stored("storage-a-1");
+    let wanted = [("one", ChunkId::generate()), ("", ChunkId::generate())];
+    let store = open(directory.path()).unwrap();
+    for (bytes, id) in &wanted {
+        store.chunks().write(&account, id, (*bytes).into()).await.unwrap();
+    }
+    drop(store);
+    let to = begin(directory.path(), &database).await.unwrap();
+    moved(&to).await.unwrap();
+    for was_there in [false, true] {
+        let mut all = Vec::new();
+        to.chunks(|arrived| all.push(arrived)).await.unwrap();
+        assert_eq!((rows(&all, "chunk"), all[0].was_there), (2, was_there));
+    }
+    // What is there is not what was sent: never taken for arrived.
+    let (_, id) = &wanted[0];
+    database.query(&format!("UPDATE twinhub.chunk SET bytes = 'one more' WHERE id = '{id}'"));
+    let Err(StoreError::Corrupt(why)) = to.chunks(drop).await else { panic!("it was taken") };
+    assert!(why.contains(id.as_str()), "{why}");
+    database.query(&format!("UPDATE twinhub.chunk SET bytes = 'one' WHERE id = '{id}'"));
+    end(to).await;
+    let store = Store::open(&on(&database)).unwrap();
+    for (bytes, id) in &wanted {
+        assert_eq!(store.chunks().read(&account, id, 0..bytes.len()).await.unwrap(), *bytes);
     }
 }
 

@@ -50,7 +50,7 @@ fn has_the_tables_of_a_new_one(dump: &str) {
     for (migrated, made) in migrated.iter().zip(&made) {
         assert_eq!(migrated, made);
     }
-    assert_eq!(texts(old.path(), "SELECT value FROM meta WHERE name = 'format'"), ["5"]);
+    assert_eq!(texts(old.path(), "SELECT value FROM meta WHERE name = 'format'"), ["6"]);
     assert!(crate::check_records(old.path()).unwrap().is_sound);
 }
 
