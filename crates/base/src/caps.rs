@@ -194,6 +194,10 @@ pub const ENRICHMENTS_MAX: usize = 10;
 pub const ROUTE_NAME_CHARACTERS_MAX: usize = 64;
 /// ours: IP filter rules of one hub or provisioning service; every connection is held against them.
 pub const IP_RULES_MAX: usize = 100;
+/// Configurations of a hub (S1; iothub-service.md §13), and custom metrics of one.
+pub const CONFIGURATION_ID_CHARACTERS_MAX: usize = 128;
+pub const CONFIGURATIONS_MAX: i64 = 100;
+pub const CONFIGURATION_METRICS_MAX: usize = 5;
 /// Partitions of a new hub's event stream (S1 default).
 pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;

@@ -22,6 +22,12 @@ pub enum Error {
     TooManyDevices(usize),
     #[error("{0}")]
     InvalidDeviceScope(String),
+    #[error("{0}")]
+    InvalidConfigurationTargetCondition(String),
+    #[error("{0}")]
+    InvalidConfigurationContent(String),
+    #[error("{0}")]
+    InvalidConfigurationCustomMetricsQuery(String),
     /// The text is no list of operations at all.
     #[error("{0}")]
     InvalidDigitalTwinJsonPatch(String),
@@ -59,6 +65,8 @@ pub enum Error {
     DeviceNotFound(String),
     #[error("Job {0} not found.")]
     JobNotFound(String),
+    #[error("Configuration {0} not found.")]
+    ConfigurationNotFound(String),
     #[error("The job is {0}; only one that has not begun can be cancelled.")]
     OperationNotAllowedInCurrentState(&'static str),
     #[error("Module {module_id} on device {device_id} not registered.")]
@@ -71,6 +79,8 @@ pub enum Error {
     DeviceConnectionClosedRemotely,
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
+    #[error("A configuration with ID '{0}' already exists.")]
+    ConfigurationAlreadyExists(String),
     #[error("A job with ID '{0}' already exists.")]
     JobAlreadyExists(String),
     #[error("Device {device_id} in IotHub {hub} already contains Module {module_id}.")]
@@ -82,6 +92,8 @@ pub enum Error {
     DeviceMessageLockLost,
     #[error("{0}")]
     MessageTooLarge(String),
+    #[error("The hub holds {0} configurations, as many as it may.")]
+    ConfigurationCountLimitExceeded(i64),
     #[error("Device {0} holds as many modules as it may.")]
     TooManyModulesOnDevice(String),
     #[error(
@@ -120,6 +132,9 @@ impl Error {
             Self::DeviceDefinedMultipleTimes(_) => 400_011,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
             Self::InvalidDeviceScope(_) => 400_028,
+            Self::InvalidConfigurationTargetCondition(_) => 400_401,
+            Self::InvalidConfigurationContent(_) => 400_402,
+            Self::InvalidConfigurationCustomMetricsQuery(_) => 400_404,
             Self::InvalidDigitalTwinJsonPatch(_) => 400_505,
             Self::InvalidDigitalTwinPayload(_) => 400_506,
             Self::InvalidDigitalTwinPatch(_) => 400_507,
@@ -138,15 +153,18 @@ impl Error {
             Self::ModuleNotFound { .. } => 404_010,
             Self::DeviceNotOnline => 404_103,
             Self::DeviceConnectionClosedRemotely => 404_104,
+            Self::ConfigurationNotFound(_) => 404_301,
             Self::OperationNotAllowedInCurrentState(_) => 405_102,
             Self::DeviceAlreadyExists(_) => 409_001,
             Self::JobAlreadyExists(_) => 409_104,
             Self::ModuleAlreadyExistsOnDevice { .. } => 409_301,
+            Self::ConfigurationAlreadyExists(_) => 409_401,
             Self::PreconditionFailed(_) => 412_001,
             Self::DeviceMessageLockLost => 412_002,
             Self::MessageTooLarge(_) => 413_001,
             Self::TooManyDevices(_) => 413_002,
             Self::TooManyModulesOnDevice(_) => 413_003,
+            Self::ConfigurationCountLimitExceeded(_) => 413_101,
             Self::ThrottlingException { .. } => 429_001,
             Self::ThrottlingMaxActiveJobCountExceeded(_) => 429_004,
             Self::ServerError => 500_001,
@@ -167,6 +185,12 @@ impl Error {
             Self::TooManyDevices(_) => "TooManyDevices",
             Self::SystemModuleModifyUnauthorizedAccess(_) => "SystemModuleModifyUnauthorizedAccess",
             Self::InvalidDeviceScope(_) => "InvalidDeviceScope",
+            Self::InvalidConfigurationTargetCondition(_) => "InvalidConfigurationTargetCondition",
+            Self::InvalidConfigurationContent(_) => "InvalidConfigurationContent",
+            Self::InvalidConfigurationCustomMetricsQuery(_) => "InvalidConfigurationCustomMetricsQuery",
+            Self::ConfigurationNotFound(_) => "ConfigurationNotFound",
+            Self::ConfigurationAlreadyExists(_) => "ConfigurationAlreadyExists",
+            Self::ConfigurationCountLimitExceeded(_) => "ConfigurationCountLimitExceeded",
             Self::InvalidDigitalTwinJsonPatch(_) => "InvalidDigitalTwinJsonPatch",
             Self::InvalidDigitalTwinPayload(_) => "InvalidDigitalTwinPayload",
             Self::InvalidDigitalTwinPatch(_) => "InvalidDigitalTwinPatch",

@@ -4,6 +4,7 @@
 mod authentication;
 pub mod bus;
 pub mod cloud_to_device;
+pub mod configuration;
 pub mod consumer_group;
 mod context;
 pub mod device;

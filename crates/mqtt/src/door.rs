@@ -251,6 +251,12 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::PrincipalUnauthorized(_)
         | Error::IotHubQuotaExceeded
         | Error::DeviceMaximumQueueDepthExceeded(_)
+        | Error::InvalidConfigurationTargetCondition(_)
+        | Error::InvalidConfigurationContent(_)
+        | Error::InvalidConfigurationCustomMetricsQuery(_)
+        | Error::ConfigurationNotFound(_)
+        | Error::ConfigurationAlreadyExists(_)
+        | Error::ConfigurationCountLimitExceeded(_)
         | Error::JobQuotaExceeded(_)
         | Error::JobNotFound(_)
         | Error::JobAlreadyExists(_)

@@ -220,6 +220,10 @@ pub const JOB: Table = Table { name: "job", keys: &["instance", "job_id"], colum
 pub const DEVICE_JOB: Table =
     Table { name: "device_job", keys: &["instance", "job_id", "device_id"], columns: &["under_way"] };
 
+/// key: instance, configuration id · value: a configuration of a hub · replaced by its owner.
+pub const CONFIGURATION: Table =
+    Table { name: "configuration", keys: &["instance", "configuration_id"], columns: &[] };
+
 /// key: "due", ticks as 20 digits, instance, kind, what it is of · value: work of a hub at a time to come · written once, then
 /// removed.
 pub const DUE: Table =
@@ -331,6 +335,7 @@ pub const ALL: &[&Table] = &[
     &FEEDBACK_BATCH,
     &JOB,
     &DEVICE_JOB,
+    &CONFIGURATION,
     &DUE,
     &RESOURCE,
     &CLAIMED_NAME,

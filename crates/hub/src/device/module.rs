@@ -76,7 +76,7 @@ impl Hub {
     }
 
     /// The twin is that of a new module; an existing one is left alone.
-    pub(super) async fn write_module(
+    pub(crate) async fn write_module(
         &self,
         caller: &Caller,
         spec: &ModuleSpec,
@@ -217,7 +217,7 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) async fn stored_modules(&self, device_id: &DeviceId) -> Result<Vec<Stored<Identity>>, Error> {
+    pub(crate) async fn stored_modules(&self, device_id: &DeviceId) -> Result<Vec<Stored<Identity>>, Error> {
         let scan = Scan::new(self.modules_of(device_id), caps::DEVICE_LIST_MAX);
         Ok(self.store().scan::<Identity>(scan).await?)
     }

@@ -104,8 +104,7 @@ impl Hub {
             self.charge(Meter::TwinUpdate)?;
             let twin = retry_on_conflict(async || {
                 let old = self.twin_if(id, if_match).await?;
-                let applied = rules::replace(&old.record, replacement, self.now())?;
-                self.commit_twin(old, applied, event::Change::Replace).await
+                self.apply_replacement(old, replacement).await
             })
             .await?;
             self.twin_view(twin).await
@@ -192,6 +191,15 @@ impl Hub {
             None => Ok(old.record),
             Some(applied) => self.commit_twin(old, applied, event::Change::Update).await,
         }
+    }
+
+    pub(crate) async fn apply_replacement(
+        &self,
+        old: Stored<DeviceTwin>,
+        replacement: &TwinReplacement,
+    ) -> Result<DeviceTwin, Error> {
+        let applied = rules::replace(&old.record, replacement, self.now())?;
+        self.commit_twin(old, applied, event::Change::Replace).await
     }
 
     async fn twin_view(&self, twin: DeviceTwin) -> Result<TwinView, Error> {

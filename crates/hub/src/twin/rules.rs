@@ -301,7 +301,7 @@ pub fn fill(twin: &mut DeviceTwin, initial: &InitialTwin, now: Timestamp) -> Res
     Ok(())
 }
 
-fn check_section(members: &Object, bytes_max: usize, section: &str) -> Result<(), Error> {
+pub(crate) fn check_section(members: &Object, bytes_max: usize, section: &str) -> Result<(), Error> {
     check_members(members, section)?;
     check_size(members, bytes_max, section)
 }
@@ -410,7 +410,7 @@ impl Stamp {
     }
 }
 
-fn without_nulls(members: &Object) -> Object {
+pub(crate) fn without_nulls(members: &Object) -> Object {
     let keep = |(key, value): (&String, &Value)| match value {
         Value::Null => None,
         Value::Object(inner) => Some((key.clone(), Value::Object(without_nulls(inner)))),

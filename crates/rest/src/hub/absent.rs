@@ -5,12 +5,6 @@ use crate::router::Routes;
 
 pub(super) fn routes() -> Routes<HubDoor> {
     Routes::new()
-        .lacks("GET", "/configurations", "Configuration_GetConfigurations")
-        .lacks("POST", "/configurations/testQueries", "Configuration_TestQueries")
-        .lacks("DELETE", "/configurations/{id}", "Configuration_Delete")
-        .lacks("GET", "/configurations/{id}", "Configuration_Get")
-        .lacks("PUT", "/configurations/{id}", "Configuration_CreateOrUpdate")
-        .lacks("POST", "/devices/{id}/applyConfigurationContent", "Configuration_ApplyOnEdgeDevice")
         .lacks("GET", "/jobs", "Jobs_GetImportExportJobs")
         .lacks("POST", "/jobs/create", "Jobs_CreateImportExportJob")
         .lacks("DELETE", "/jobs/{id}", "Jobs_CancelImportExportJob")

@@ -5,6 +5,7 @@
 mod absent;
 mod bulk;
 mod cloud_to_device;
+mod configuration;
 mod device;
 mod device_bound;
 mod device_message;
@@ -73,6 +74,7 @@ impl Door for HubDoor {
             .and(query::routes())
             .and(method::routes())
             .and(job::routes())
+            .and(configuration::routes())
             .and(digital_twin::routes())
             .and(statistics::routes())
             .and(device_message::routes())

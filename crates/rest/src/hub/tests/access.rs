@@ -87,7 +87,7 @@ async fn every_operation_asks_for_the_right_that_it_needs() {
     let registry = |path: &str| match path {
         "/devices/query" => false,
         "/statistics/devices" => true,
-        _ => path.starts_with("/devices") && !is_of_messages(path),
+        _ => (path.starts_with("/devices") || path.starts_with("/configurations")) && !is_of_messages(path),
     };
     for (method, path, body) in OPERATIONS {
         let may = |policy: &str| match policy {

@@ -56,6 +56,20 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/jobs/v2/job1/cancel", ""),
     ("GET", "/jobs/v2/query", ""),
+    ("GET", "/configurations", ""),
+    ("POST", "/configurations/testQueries", r#"{"targetCondition":"tags.a = 1"}"#),
+    ("GET", "/configurations/cfg1", ""),
+    (
+        "PUT",
+        "/configurations/cfg1",
+        r#"{"content":{"deviceContent":{"properties.desired.changed":1}},"targetCondition":"*"}"#,
+    ),
+    ("DELETE", "/configurations/cfg1", ""),
+    (
+        "POST",
+        "/devices/dev1/applyConfigurationContent",
+        r#"{"deviceContent":{"properties.desired.changed":1}}"#,
+    ),
     ("DELETE", "/devices/dev1/commands", ""),
     ("GET", "/messages/serviceBound/feedback", ""),
     ("DELETE", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe", ""),
@@ -70,6 +84,11 @@ pub(super) fn is_of_messages(path: &str) -> bool {
 /// Jobs have no etags of their own.
 pub(super) fn is_of_jobs(path: &str) -> bool {
     path.starts_with("/jobs/")
+}
+
+/// Configurations take etags in one form only.
+pub(super) fn is_of_configurations(path: &str) -> bool {
+    path.starts_with("/configurations/")
 }
 
 /// Throttles everything, once it is told to.
@@ -109,7 +128,7 @@ pub(super) struct Ask<'a> {
 }
 
 impl TestDoor {
-    /// A hub with the device `dev1` and its module `mod1`.
+    /// A hub with the device `dev1`, its module `mod1`, and the configuration `cfg1`, which is for nobody.
     pub(super) async fn new() -> Self {
         let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
         let limiter = Arc::new(Limiter::default());
@@ -125,6 +144,8 @@ impl TestDoor {
         let test = Self { door, limiter, hubs, hub, clock, directory, streams };
         test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);
         test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
+        let nothing = r#"{"content":{"deviceContent":{}}}"#;
+        test.owner("PUT", "/configurations/cfg1", nothing).await.status_is(200);
         test
     }
 
@@ -179,6 +200,7 @@ impl TestDoor {
             "/twins/dev1",
             "/twins/dev1/modules/mod1",
             "/statistics/devices",
+            "/configurations",
         ] {
             let response = self.owner("GET", path, "").await;
             state.push_str(std::str::from_utf8(&response.body_bytes()).unwrap());

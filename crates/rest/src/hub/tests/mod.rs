@@ -3,6 +3,7 @@
 mod access;
 mod bulk;
 mod cloud_to_device;
+mod configurations;
 mod device_messages;
 mod digital_twins;
 mod etags;
