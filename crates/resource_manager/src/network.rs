@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    fn of(sections: Value) -> Result<IpFilter, Error> {
+    fn of(sections: &Value) -> Result<IpFilter, Error> {
         read(sections.as_object().unwrap())
     }
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn rules_hold_in_their_order_and_for_what_they_name() {
-        let filter = of(json!({"ipFilterRules": [
+        let filter = of(&json!({"ipFilterRules": [
             {"filterName": "one", "action": "accept", "ipMask": "10.0.0.1"},
             {"filterName": "none", "action": "Reject", "ipMask": "10.0.0.0/8", "target": "serviceApi"}
         ]}))
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_rule_set_lets_in_whom_it_names_and_others_by_its_default() {
         let set = |default: Value, applies: bool| {
-            of(json!({"ipFilterRules": [], "networkRuleSets": {
+            of(&json!({"ipFilterRules": [], "networkRuleSets": {
                 "defaultAction": default, "applyToBuiltInEventHubEndpoint": applies,
                 "ipRules": [{"filterName": "a", "action": "Allow", "ipMask": "10.0.0.0/8"}]
             }}))
@@ -213,7 +213,7 @@ mod tests {
                 "at the same time",
             ),
         ] {
-            let refused = of(sections).unwrap_err().to_string();
+            let refused = of(&sections).unwrap_err().to_string();
             assert!(refused.contains(named), "{refused}");
         }
     }
