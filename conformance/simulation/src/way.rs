@@ -1,4 +1,4 @@
-//! The way between the houses: it takes its time, and whoever is out of reach cannot be asked.
+//! The way between the houses: it takes its time, loses an answer now and then, and whoever is out of reach cannot be asked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 
 /// So long at the most, where it takes any time.
 const LONGEST_MS: u64 = 100;
+/// Of so many answers one is lost: what was asked was done, and nobody hears of it.
+const LOST_OF: u32 = 16;
 
 pub(crate) struct Way {
     ends: InProcess,
@@ -38,20 +40,34 @@ impl Way {
         }
         if self.state.lock().1.contains(&address.node.number) { Err(Unreachable) } else { Ok(()) }
     }
+
+    fn loses(&self) -> bool {
+        self.state.lock().0.u32(..LOST_OF) == 0
+    }
 }
 
 impl Bus for Way {
     fn deliver(&self, to: Address, delivery: Delivery) -> Answering<'_, Result<Reply, Unreachable>> {
         Box::pin(async move {
             self.reach(&to).await?;
-            self.ends.deliver(to, delivery).await
+            let timeout_ms = match &delivery {
+                Delivery::Method { timeout_ms, .. } => *timeout_ms,
+                Delivery::Desired { .. } | Delivery::CloudToDevice => 0,
+            };
+            let reply = self.ends.deliver(to, delivery).await?;
+            if self.loses() {
+                self.clock.sleep(Duration::from_millis(timeout_ms)).await;
+                return Ok(Reply::TimedOut);
+            }
+            Ok(reply)
         })
     }
 
     fn close(&self, session: Address, reason: CloseReason) -> Answering<'_, Result<(), Unreachable>> {
         Box::pin(async move {
             self.reach(&session).await?;
-            self.ends.close(session, reason).await
+            self.ends.close(session, reason).await?;
+            if self.loses() { Err(Unreachable) } else { Ok(()) }
         })
     }
 
