@@ -7,6 +7,7 @@ use access::Caller;
 use base::sas::{self, SasToken};
 use base::{IfMatch, Key, Secret};
 use provisioning::attestation::AttestationDraft;
+use provisioning::view::RegistrationRequest;
 use provisioning::{EnrollmentDraft, EnrollmentKind, RegistrationId, RegistrationState, Service};
 
 use crate::house::{House, text};
@@ -66,7 +67,8 @@ pub(crate) async fn try_to_register(world: &World, name: &str, key: &Key) {
         let device =
             service.authenticate(&id(name), Some(&token)).await.map_err(|refused| text(refused.error))?;
         let version = API_VERSION.parse().map_err(text)?;
-        let operation = service.register(&device, &version).await.map_err(text)?;
+        let operation =
+            service.register(&device, &version, &RegistrationRequest::default()).await.map_err(text)?;
         service.operation_status(&device, &operation.operation_id).await.map_err(text)
     });
     registered.await;
