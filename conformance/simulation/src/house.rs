@@ -94,6 +94,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
+            file_storage: Arc::new(hub::file_upload::NoFileStorage),
         };
         let hubs = Hubs::on_bus(context, None, way);
         hubs.load().await.map_err(text)?;

@@ -128,6 +128,7 @@ permissions! {
     CloudToDeviceSend: data "Microsoft.Devices/IotHubs/cloudToDeviceMessages/send/action" by ServiceConnect,
     CloudToDeviceFeedback: data "Microsoft.Devices/IotHubs/cloudToDeviceMessages/feedback/action" by ServiceConnect,
     CloudToDevicePurge: data "Microsoft.Devices/IotHubs/cloudToDeviceMessages/queue/purge/action" by ServiceConnect,
+    FileNotification: data "Microsoft.Devices/IotHubs/fileUpload/notifications/action" by ServiceConnect,
     JobRead: data "Microsoft.Devices/IotHubs/jobs/read" by ServiceConnect,
     JobWrite: data "Microsoft.Devices/IotHubs/jobs/write" by ServiceConnect,
     JobDelete: data "Microsoft.Devices/IotHubs/jobs/delete" by ServiceConnect,

@@ -164,10 +164,18 @@ pub const CLOUD_TO_DEVICE_QUEUE_MAX: usize = 1000;
 pub const CLOUD_TO_DEVICE_WINDOW: usize = 16;
 /// Records that one batch of feedback carries (iothub-service.md §7.4).
 pub const FEEDBACK_BATCH_MAX: usize = 64;
-/// ours: feedback of one hub that nobody has fetched; what comes then is lost.
-pub const FEEDBACK_WAITING_MAX: i64 = 100_000;
-/// ours: feedback that expires within the same while is dropped together.
-pub const FEEDBACK_EXPIRY_STEP_SECONDS: u64 = 60;
+/// ours: notices of one hub and kind (feedback, file notifications) that nobody has fetched; what comes then is lost.
+pub const NOTICES_WAITING_MAX: i64 = 100_000;
+/// ours: notices that expire within the same while are dropped together.
+pub const NOTICES_EXPIRY_STEP_SECONDS: u64 = 60;
+/// File uploads (iothub-device.md §7): a blob's name as a device gives it, and how many of one device may be under way.
+pub const FILE_NAME_CHARACTERS_MAX: usize = 1024;
+pub const FILE_UPLOADS_ACTIVE_MAX: usize = 10;
+/// ours: uploads of one device whose time is over, by which what comes too late is told from what never was.
+pub const FILE_UPLOADS_OVER_MAX: usize = 10;
+/// How long a device may be given to upload a file (IoT Hub, "Configure file upload settings").
+pub const FILE_UPLOAD_SECONDS_MIN: u64 = 60;
+pub const FILE_UPLOAD_SECONDS_MAX: u64 = 24 * 3600;
 /// ours: how often a server looks for work whose time has come, and how much it reads at once.
 pub const DUE_POLL_SECONDS: u64 = 5;
 pub const DUE_PAGE: usize = 100;
@@ -496,6 +504,13 @@ pub const EVENT_WAITS_SECONDS_MAX: u64 = 24 * 3600;
 pub const DELIVERY_SECONDS_MAX: u64 = 30;
 /// ours: events of one delivery to another server.
 pub const DELIVERY_EVENTS_MAX: usize = 100;
+/// ours: a request to a storage account elsewhere with its answer, and those that are under way at the same time.
+pub const BLOB_REQUEST_SECONDS_MAX: u64 = 30;
+pub const BLOB_REQUESTS_MAX: usize = 64;
+/// ours: how long a device waits while its hub looks at the blob that it uploaded.
+pub const BLOB_LOOK_SECONDS_MAX: u64 = 5;
+/// ours: what is taken of an answer of a storage account; larger blobs are read by ranges.
+pub const BLOB_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// ours: how often event streams forget what is older than their retention.
 pub const STREAM_TRIM_SECONDS: u64 = 60;
 

@@ -88,6 +88,7 @@ fn raises_events(meter: Meter) -> bool {
         | Meter::DigitalTwinRead
         | Meter::EventRoute
         | Meter::ManagementRead
+        | Meter::FileUpload
         | Meter::ManagementWrite => false,
     }
 }

@@ -10,6 +10,7 @@ use store::sessions::Node;
 use store::{Store, Streams};
 
 use crate::bus::Bus;
+use crate::file_upload::FileStorage;
 
 /// What a hub shares with the rest of the house.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// Cloud-to-device messages that may wait for one device.
     pub queue_depth: u32,
+    /// Reaches the accounts that devices upload files to.
+    pub file_storage: Arc<dyn FileStorage>,
 }
 
 /// The same with its place among the nodes.

@@ -8,7 +8,9 @@ use base::{DeviceId, InstanceId, Timestamp, caps};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Key, Record, Scan, Table, table};
 
+use crate::cloud_to_device::Told;
 use crate::error::Error;
+use crate::file_upload::FileNotification;
 use crate::hub::Hub;
 use crate::hubs::Hubs;
 use crate::job::JobId;
@@ -24,6 +26,8 @@ pub(crate) enum Work {
     Queue(DeviceId),
     /// Feedback expires.
     Feedback,
+    /// Notifications of uploaded files expire.
+    FileNotifications,
     /// A job begins, or may have lost the house that was at it.
     Job(JobId),
     /// A job that ended long ago is forgotten.
@@ -45,6 +49,7 @@ impl Record for Due {
         let (kind, of) = match &self.work {
             Work::Queue(device_id) => ("queue", device_id.as_str()),
             Work::Feedback => ("feedback", ""),
+            Work::FileNotifications => ("fileNotifications", ""),
             Work::Job(job_id) => ("job", job_id.as_str()),
             Work::ForgetJob(job_id) => ("forgetJob", job_id.as_str()),
         };
@@ -62,7 +67,8 @@ impl Hub {
     async fn does(&self, due: &Due) -> Result<(), Error> {
         match &due.work {
             Work::Queue(device_id) => self.expire_messages(device_id).await,
-            Work::Feedback => self.expire_feedback(due.at).await,
+            Work::Feedback => self.expire_notices::<Told>(due.at).await,
+            Work::FileNotifications => self.expire_notices::<FileNotification>(due.at).await,
             Work::Job(job_id) => self.take_up_job(job_id).await,
             Work::ForgetJob(job_id) => self.forget_job(job_id).await,
         }

@@ -37,6 +37,14 @@ pub enum Error {
     InvalidDigitalTwinPatch(String),
     #[error("{0}")]
     InvalidDigitalTwinPatchPath(String),
+    #[error("The hub has no storage account for the files of its devices.")]
+    DefaultStorageEndpointNotConfigured,
+    #[error("No file upload of the device that is under way has the correlation id.")]
+    InvalidFileUploadCorrelationId,
+    #[error("The time of the file upload is over.")]
+    ExpiredFileUploadCorrelationId,
+    #[error("{0}")]
+    InvalidFileUploadCompletionStatus(&'static str),
     #[error("The connection was closed because the device connected again.")]
     ConnectionForcefullyClosedOnNewConnection,
     #[error("Hub not found.")]
@@ -55,6 +63,8 @@ pub enum Error {
     JobQuotaExceeded(i64),
     #[error("The device's queue already holds {0} messages, as many as it may.")]
     DeviceMaximumQueueDepthExceeded(u32),
+    #[error("Number of active file upload requests cannot exceed {max}", max = base::caps::FILE_UPLOADS_ACTIVE_MAX)]
+    DeviceMaximumActiveFileUploadLimitExceeded,
     #[error("The message must expire after now, and within two days.")]
     InvalidMessageExpiryTime,
     #[error("Device {0} is disabled.")]
@@ -130,6 +140,10 @@ impl Error {
             Self::ArgumentInvalid(_) => 400_004,
             Self::ArgumentNull(_) => 400_005,
             Self::DeviceDefinedMultipleTimes(_) => 400_011,
+            Self::DefaultStorageEndpointNotConfigured => 400_014,
+            Self::InvalidFileUploadCorrelationId => 400_015,
+            Self::ExpiredFileUploadCorrelationId => 400_016,
+            Self::InvalidFileUploadCompletionStatus(_) => 400_019,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
             Self::InvalidDeviceScope(_) => 400_028,
             Self::InvalidConfigurationTargetCondition(_) => 400_401,
@@ -145,6 +159,7 @@ impl Error {
             Self::IotHubQuotaExceeded => 403_002,
             Self::JobQuotaExceeded(_) => 403_003,
             Self::DeviceMaximumQueueDepthExceeded(_) => 403_004,
+            Self::DeviceMaximumActiveFileUploadLimitExceeded => 403_006,
             Self::InvalidMessageExpiryTime => 403_009,
             Self::DeviceDisabled(_) => 403_012,
             Self::DeviceMaximumInflightMethodExceeded(_) => 403_800,
@@ -182,6 +197,10 @@ impl Error {
             Self::ArgumentNull(_) => "ArgumentNull",
             Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",
             Self::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
+            Self::DefaultStorageEndpointNotConfigured => "DefaultStorageEndpointNotConfigured",
+            Self::InvalidFileUploadCorrelationId => "InvalidFileUploadCorrelationId",
+            Self::ExpiredFileUploadCorrelationId => "ExpiredFileUploadCorrelationId",
+            Self::InvalidFileUploadCompletionStatus(_) => "InvalidFileUploadCompletionStatus",
             Self::TooManyDevices(_) => "TooManyDevices",
             Self::SystemModuleModifyUnauthorizedAccess(_) => "SystemModuleModifyUnauthorizedAccess",
             Self::InvalidDeviceScope(_) => "InvalidDeviceScope",
@@ -199,6 +218,7 @@ impl Error {
             Self::IotHubUnauthorizedAccess | Self::PrincipalUnauthorized(_) => "IotHubUnauthorizedAccess",
             Self::IotHubQuotaExceeded => "IotHubQuotaExceeded",
             Self::DeviceMaximumQueueDepthExceeded(_) => "DeviceMaximumQueueDepthExceeded",
+            Self::DeviceMaximumActiveFileUploadLimitExceeded => "DeviceMaximumActiveFileUploadLimitExceeded",
             Self::InvalidMessageExpiryTime => "InvalidMessageExpiryTime",
             Self::DeviceDisabled(_) => "DeviceDisabled",
             Self::DeviceMaximumInflightMethodExceeded(_) => "DeviceMaximumInflightMethodExceeded",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use access::{CaCertificates, IpFilter, Network, Right, SharedAccessPolicy};
 use base::hosts::Service;
-use base::{InstanceId, Scope, caps};
+use base::{ConnectionString, InstanceId, Scope, caps};
 use serde::{Deserialize, Serialize};
 use store::instances::Settings;
 use store::{Key, Record, Table, table};
@@ -43,6 +43,8 @@ pub struct HubSettings {
     /// Of the built-in endpoint. `Hubs::ensure` leaves them as they are.
     #[serde(default)]
     pub consumer_groups: ConsumerGroups,
+    #[serde(default)]
+    pub file_upload: FileUpload,
     /// The default hub answers at `localhost` and at unknown host names.
     #[serde(default)]
     pub is_default: bool,
@@ -55,13 +57,13 @@ pub struct CloudToDevice {
     /// A message that was given back so often is not delivered any more.
     pub max_delivery_count: u32,
     pub default_ttl: Duration,
-    pub feedback: Feedback,
+    pub feedback: ServiceBoundQueue,
 }
 
-/// What becomes of feedback on them.
+/// What becomes of notices for back ends: feedback on messages, and notifications of uploaded files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Feedback {
+pub struct ServiceBoundQueue {
     /// How long somebody who fetched it may take to settle it.
     pub lock: Duration,
     pub ttl: Duration,
@@ -71,10 +73,35 @@ pub struct Feedback {
 impl Default for CloudToDevice {
     /// What a new hub has (`iothub-service.md` §15).
     fn default() -> Self {
-        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
-        let feedback = Feedback { lock: minute, ttl: hour, max_delivery_count: 10 };
-        Self { max_delivery_count: 10, default_ttl: hour, feedback }
+        let feedback = ServiceBoundQueue::default();
+        Self { max_delivery_count: 10, default_ttl: Duration::from_hours(1), feedback }
     }
+}
+
+impl Default for ServiceBoundQueue {
+    /// Of both kinds, in a new hub.
+    fn default() -> Self {
+        Self { lock: Duration::from_mins(1), ttl: Duration::from_hours(1), max_delivery_count: 10 }
+    }
+}
+
+/// Where devices upload files to, and who is told of them. A new hub has no storage and tells nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileUpload {
+    pub storage: Option<StorageEndpoint>,
+    pub is_notified: bool,
+    pub notifications: ServiceBoundQueue,
+}
+
+/// A container, and the account's key by which devices are let in to it, one blob each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageEndpoint {
+    pub connection_string: ConnectionString,
+    pub container_name: String,
+    /// How long a device may take to upload.
+    pub ttl: Duration,
 }
 
 fn yes() -> bool {
@@ -98,6 +125,7 @@ impl HubSettings {
             ip_filter: IpFilter::default(),
             cloud_to_device: CloudToDevice::default(),
             consumer_groups: ConsumerGroups::default(),
+            file_upload: FileUpload::default(),
             is_default: false,
         }
     }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use store::{LogRecord, Options, Position, Store, Streams};
 
 use crate::device::{Authentication, AuthenticationSpec, DeviceSpec, Identity, IdentityView, ModuleSpec};
+use crate::file_upload::NoFileStorage;
 use crate::telemetry::headers::{self, Property};
 use crate::twin::{TwinPatch, TwinView};
 use crate::{Command, Context, DeviceAuthentication, Error, Hub, HubSettings, Hubs, Session};
@@ -63,6 +64,7 @@ pub(crate) fn context_on(store: Store) -> Context {
         hosts,
         tasks,
         queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
+        file_storage: Arc::new(NoFileStorage),
     }
 }
 
@@ -87,7 +89,10 @@ pub(crate) async fn next_command(session: &Session) -> Command {
 
 impl TestHub {
     pub(crate) async fn new() -> Self {
-        let context = context();
+        Self::on(context()).await
+    }
+
+    pub(crate) async fn on(context: Context) -> Self {
         let hubs = Hubs::new(context.clone());
         let hub = hubs.ensure(settings("hub")).await.unwrap();
         Self { hub, hubs, clock: context.clock.clone(), context }

@@ -250,6 +250,11 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::IotHubUnauthorizedAccess
         | Error::PrincipalUnauthorized(_)
         | Error::IotHubQuotaExceeded
+        | Error::DefaultStorageEndpointNotConfigured
+        | Error::InvalidFileUploadCorrelationId
+        | Error::ExpiredFileUploadCorrelationId
+        | Error::InvalidFileUploadCompletionStatus(_)
+        | Error::DeviceMaximumActiveFileUploadLimitExceeded
         | Error::DeviceMaximumQueueDepthExceeded(_)
         | Error::InvalidConfigurationTargetCondition(_)
         | Error::InvalidConfigurationContent(_)

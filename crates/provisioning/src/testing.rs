@@ -53,6 +53,7 @@ impl TestService {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
+            file_storage: std::sync::Arc::new(hub::file_upload::NoFileStorage),
         });
         let mut settings = settings();
         for name in names {

@@ -245,6 +245,7 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         cloud_to_device: properties.cloud_to_device(),
         // They are made at the hub itself, and what it has stays.
         consumer_groups: ConsumerGroups::default(),
+        file_upload: properties.file_upload(),
         // `store::instances` decides it.
         is_default: false,
     }

@@ -7,7 +7,7 @@ const MASK: &str = "****";
 /// Members whose whole value is a secret.
 const SECRETS: &[&str] = &["primaryKey", "secondaryKey"];
 /// Fields of connection strings that are secrets.
-const SECRET_FIELDS: &[&str] = &["SharedAccessKey", "AccountKey"];
+const SECRET_FIELDS: &[&str] = &["SharedAccessKey", "AccountKey", "SharedAccessSignature"];
 
 /// `value` as readers may see it.
 pub fn masked(value: &Value) -> Value {

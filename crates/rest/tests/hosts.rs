@@ -90,7 +90,7 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         assert!(text.starts_with(&format!("ErrorCode:{name};")), "{text}");
         text
     };
-    for (method, path) in [("POST", "/jobs/create"), ("GET", "/jobs"), ("POST", "/devices/dev1/files")] {
+    for (method, path) in [("POST", "/jobs/create"), ("GET", "/jobs")] {
         let text = hub(method, path, 404, "FeatureNotSupported").await;
         assert!(text.contains("This server does not have"), "{text}");
     }

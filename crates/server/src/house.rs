@@ -13,6 +13,7 @@ use base::measure::Traffic;
 use base::outbound::NoOutbound;
 use base::tasks::{Stopping, Tasks};
 use base::{Clock, Key, Refusals, Throttle, caps};
+use delivery::{ForeignStorage, Requests, Trust};
 use digital_twins::Instances;
 use events::Events;
 use hub::Hubs;
@@ -45,6 +46,11 @@ async fn watch_wall_clock(clock: Clock, mut stopping: Stopping) {
         }
         known = steps;
     }
+}
+
+/// Where files of devices go to: accounts elsewhere.
+fn file_storage(clock: Clock) -> ForeignStorage {
+    ForeignStorage::new(Requests::new(Trust::of_this_machine()), clock)
 }
 
 /// What services stand on.
@@ -113,6 +119,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth,
+            file_storage: Arc::new(file_storage(clock.clone())),
         });
         hubs.load().await?;
         let provisioning = provisioning::Services::new(provisioning::Context {

@@ -5,6 +5,7 @@
 mod account;
 mod accounts;
 mod blob;
+mod account_address;
 pub mod block_list;
 mod caller;
 mod container;
@@ -34,6 +35,7 @@ pub use container::{Container, FoundContainer};
 pub use content::Reader;
 pub use error::Error;
 pub use listing::{BlobPage, ContainerPage, Listing};
+pub use account_address::{AccountAddress, Credential, InvalidConnectionString};
 pub use name::{AccountName, BlobName, ContainerName, InvalidName};
 pub use policies::StoredPolicy;
 pub use range::{ByteRange, RangeError};

@@ -211,6 +211,19 @@ pub const FEEDBACK: Table =
 pub const FEEDBACK_BATCH: Table =
     Table { name: "feedback_batch", keys: &["instance", "number"], columns: &[] };
 
+/// key: instance, device id · value: the uploads of files that a device has under way, and the last ones whose time is over · replaced
+/// by every change of one, removed with the last.
+pub const FILE_UPLOADS: Table =
+    Table { name: "file_uploads", keys: &["instance", "device_id"], columns: &[] };
+
+/// key: as FEEDBACK, with a number of the upload · value: a file that was uploaded · written once, then removed.
+pub const FILE_NOTIFICATION: Table =
+    Table { name: "file_notification", keys: &["instance", "enqueued", "device_id", "sequence"], columns: &[] };
+
+/// key: as `FEEDBACK_BATCH` · value: a file notification that was given out, and who holds it · replaced, then removed.
+pub const FILE_NOTIFICATION_GIVEN: Table =
+    Table { name: "file_notification_given", keys: &["instance", "number"], columns: &[] };
+
 /// key: instance, job id · value: a job of the hub and how far it has come · replaced by every step of it, removed a month after its
 /// end.
 pub const JOB: Table = Table { name: "job", keys: &["instance", "job_id"], columns: &[] };
@@ -333,6 +346,9 @@ pub const ALL: &[&Table] = &[
     &QUEUED_MESSAGE,
     &FEEDBACK,
     &FEEDBACK_BATCH,
+    &FILE_UPLOADS,
+    &FILE_NOTIFICATION,
+    &FILE_NOTIFICATION_GIVEN,
     &JOB,
     &DEVICE_JOB,
     &CONFIGURATION,

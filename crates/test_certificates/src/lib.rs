@@ -64,6 +64,10 @@ impl Certified {
         Self { der: made.der().to_vec(), pem: made.pem(), key, params }
     }
 
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// PKCS#8 in DER.
     pub fn key_der(&self) -> Vec<u8> {
         self.key.serialize_der()

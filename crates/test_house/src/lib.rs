@@ -11,6 +11,7 @@ use base::{Clock, InstanceId, Scope, Secret, Throttle};
 use digital_twins::Instances;
 use event_hubs::{Gate, Namespaces};
 use events::Events;
+use hub::file_upload::{FileStorage, NoFileStorage};
 use hub::{Hub, HubSettings, Hubs};
 use provisioning::{LinkedHub, Services};
 use resource_manager::{ResourceManager, Settings};
@@ -25,6 +26,8 @@ pub struct Ground {
     /// At which the directory issues its tokens.
     pub domain: &'static str,
     pub throttle: Throttle,
+    /// Where files of devices go to.
+    pub file_storage: Arc<dyn FileStorage>,
     pub settings: Settings,
 }
 
@@ -33,7 +36,8 @@ impl Ground {
     pub fn new(clock: Clock, domain: &'static str, hosts: Hosts) -> Self {
         let (store, streams) = test_store::open();
         let (throttle, settings) = (Throttle::unlimited(), Settings::default());
-        Self { store, streams, clock, hosts, domain, throttle, settings }
+        let file_storage = Arc::new(NoFileStorage);
+        Self { store, streams, clock, hosts, domain, throttle, file_storage, settings }
     }
 }
 
@@ -57,7 +61,7 @@ impl House {
     /// # Panics
     /// When what is stored cannot be read.
     pub async fn on(ground: Ground) -> Self {
-        let Ground { store, streams, clock, hosts, domain, throttle, settings } = ground;
+        let Ground { store, streams, clock, hosts, domain, throttle, file_storage, settings } = ground;
         let tasks = Tasks::new();
         let directory = Directory::open(store.clone(), clock.clone(), domain, vec![]).await;
         let directory = directory.expect("a test's directory opens");
@@ -79,6 +83,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
+            file_storage,
         });
         hubs.load().await.expect("a test's hubs start");
         let services = Services::new(provisioning::Context {

@@ -4,7 +4,7 @@
 use base::{DeviceId, Timestamp};
 use store::{Batch, Stored};
 
-use super::feedback::Feedback;
+use super::feedback::Told;
 use super::message::Outcome;
 use super::record::{DeviceQueue, QueuedMessage, queue_key};
 use crate::due::{Due, Work};
@@ -17,7 +17,8 @@ pub(super) struct Change {
     pub(super) batch: Batch,
     old: Option<Stored<DeviceQueue>>,
     pub(super) queue: DeviceQueue,
-    feedback: Vec<Feedback>,
+    /// With the numbers of their messages.
+    feedback: Vec<(u64, Told)>,
 }
 
 impl Change {
@@ -67,8 +68,7 @@ impl Change {
         self.batch.delete(message);
         self.queue.count = self.queue.count.saturating_sub(1);
         if message.record.properties.ack.is_some_and(|ack| ack.wants(outcome)) {
-            let ttl = self.hub.settings().cloud_to_device.feedback.ttl;
-            self.feedback.push(Feedback::of(&message.record, outcome, self.now, ttl));
+            self.feedback.push((message.record.sequence, Told::of(&message.record, outcome, self.now)));
         }
     }
 
@@ -77,9 +77,9 @@ impl Change {
             Some(old) => self.batch.replace(old, &self.queue),
             None => self.batch.insert(&self.queue),
         }
-        if !self.feedback.is_empty() && self.hub.has_room_for_feedback().await? {
-            for feedback in &self.feedback {
-                feedback.push(&self.hub, &mut self.batch);
+        if !self.feedback.is_empty() && self.hub.has_room_for::<Told>().await? {
+            for (sequence, told) in self.feedback {
+                self.hub.push_notice(&mut self.batch, sequence, told);
             }
         }
         self.hub.store().commit(self.batch).await?;

@@ -6,9 +6,9 @@ use base::{Timestamp, caps};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::lock::LockToken;
 use super::record::QueuedMessage;
 use crate::error::Error;
+use crate::lock::LockToken;
 
 /// What a sender says of its message. Names are those of AMQP's properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 
 mod change;
 mod feedback;
-mod lock;
 mod message;
 mod record;
 mod session;
@@ -20,9 +19,7 @@ use bytes::Bytes;
 use store::{Batch, Key, Scan, Stored, retry_on_conflict};
 
 use self::change::Change;
-pub use self::feedback::{ReceivedFeedback, Told};
-use self::lock::Lock;
-pub use self::lock::{LockToken, NoLockToken};
+pub use self::feedback::Told;
 pub use self::message::{Ack, Outcome, Properties, Received};
 use self::record::queue_key;
 pub(crate) use self::record::{DeviceQueue, QueuedMessage};
@@ -30,14 +27,7 @@ use crate::bus::{Delivery, Reply};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::Identity;
-
-/// What becomes of something that is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    Complete,
-    Reject,
-    Abandon,
-}
+use crate::lock::{Lock, LockToken, Settlement};
 
 const LOCK: Duration = Duration::from_secs(caps::CLOUD_TO_DEVICE_LOCK_SECONDS);
 

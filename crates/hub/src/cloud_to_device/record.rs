@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use store::{Key, Record, Table, table};
 
-use super::lock::Lock;
 use super::message::Properties;
+use crate::lock::Lock;
 
 /// How many messages wait for a device, and under which number the last one came. Every change of one of its messages writes it too,
 /// so that two changes at once are seen.

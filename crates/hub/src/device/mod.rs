@@ -298,6 +298,7 @@ impl Hub {
         }
         self.remove(&mut batch, device).await?;
         self.remove_queue(&mut batch, &device.record.id.device_id).await?;
+        self.remove_file_uploads(&mut batch, &device.record.id.device_id);
         self.store().commit(batch).await?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Messages from the cloud as the device sees them: topics, acknowledgements, order, and what a connection leaves to the next.
 
-use hub::cloud_to_device::{Ack, Outcome, Properties, Settlement};
+use hub::Settlement;
+use hub::cloud_to_device::{Ack, Outcome, Properties};
 
 use super::*;
 

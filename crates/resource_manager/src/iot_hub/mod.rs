@@ -21,10 +21,12 @@ use crate::resource::{self, Accepted, Preconditions, Resource, Tags};
 mod cloud_to_device;
 mod consumer_group;
 mod failover;
+mod file_upload;
 mod record;
 mod route_test;
 mod routing;
 mod rules;
+mod section;
 mod statistics;
 
 /// The writable members of a PUT.

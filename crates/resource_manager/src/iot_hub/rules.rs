@@ -6,7 +6,7 @@ use hub::HubSettings;
 use serde_json::{Map, Value, json};
 
 use super::record::{Properties, Sku};
-use super::{cloud_to_device, routing};
+use super::{cloud_to_device, file_upload, routing};
 use crate::error::Error;
 use crate::policy::{self, PolicyRequest};
 use crate::private_endpoint::{self, ConnectionRequest};
@@ -87,6 +87,7 @@ pub(super) fn put(
     let old_sections = old.map(|old| old.sections.clone()).unwrap_or_default();
     let mut sections = sections::put(&old_sections, &request.sections, &default_sections());
     cloud_to_device::check(&sections)?;
+    file_upload::check(&sections)?;
     network::check(&sections)?;
     routing::complete(&mut sections, &old_sections, &sku)?;
     let connections = old.map(|old| old.connections.as_slice()).unwrap_or_default();

@@ -2,7 +2,9 @@
 //! Sending is AMQP's affair in the service; ours is `POST /_twinhub/hubs/{hub}/devices/{id}/messages` until then.
 
 use access::Permission;
-use hub::cloud_to_device::{LockToken, ReceivedFeedback, Settlement, Told};
+use hub::cloud_to_device::Told;
+use hub::service_bound::Given;
+use hub::{LockToken, Settlement};
 use serde::Serialize;
 
 use super::{HubAt, HubDoor, Refusal, device_id, handler, quoted};
@@ -49,16 +51,20 @@ async fn purge(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
 }
 
 async fn receive_feedback(at: &HubAt, _: &Request) -> Result<Response, Refusal> {
-    let Some(ReceivedFeedback { told, enqueued, lock_token }) = at.hub.receive_feedback(&at.caller).await?
-    else {
+    let Some(received) = at.hub.receive_feedback(&at.caller).await? else {
         return Ok(Response::empty(204));
     };
-    let token = lock_token.to_string();
-    let body: Vec<_> = told.iter().map(FeedbackBody::from).collect();
-    Ok(Response::json(200, &body)
+    let body: Vec<_> = received.told.iter().map(FeedbackBody::from).collect();
+    Ok(given(Response::json(200, &body), &received))
+}
+
+/// With what settles it.
+pub(super) fn given<N>(response: Response, received: &Given<N>) -> Response {
+    let token = received.lock_token.to_string();
+    response
         .header("etag", &quoted(&token))
         .header("iothub-messagelocktoken", &token)
-        .header("iothub-enqueuedtime", &enqueued.iso7()))
+        .header("iothub-enqueuedtime", &received.enqueued.iso7())
 }
 
 async fn complete_feedback(at: &HubAt, request: &Request) -> Result<Response, Refusal> {

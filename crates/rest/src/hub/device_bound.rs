@@ -3,12 +3,12 @@
 
 use access::Permission;
 use base::DeviceId;
-use hub::Error;
-use hub::cloud_to_device::{Ack, Received, Settlement};
+use hub::Settlement;
+use hub::cloud_to_device::{Ack, Received};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::cloud_to_device::{completion, lock_token};
-use super::{HubAt, HubDoor, Refusal, handler, quoted};
+use super::{HubAt, HubDoor, Refusal, device_of, handler, quoted};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
 
@@ -68,8 +68,7 @@ async fn settle(at: &HubAt, request: &Request, settlement: Settlement) -> Result
 }
 
 fn device(at: &HubAt) -> Result<&DeviceId, Refusal> {
-    let device = at.device.as_ref().ok_or(Error::IotHubUnauthorizedAccess)?;
-    Ok(&device.identity.device_id)
+    Ok(&device_of(at)?.device_id)
 }
 
 /// Names and values. An application property whose name no header can have is left out.

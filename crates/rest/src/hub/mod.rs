@@ -11,6 +11,7 @@ mod device_bound;
 mod device_message;
 mod digital_twin;
 mod error;
+mod file_upload;
 mod job;
 mod method;
 mod module;
@@ -81,7 +82,8 @@ impl Door for HubDoor {
             .and(device_bound::routes())
             .and(cloud_to_device::routes())
             .and(absent::routes())
-            .and(absent::device_routes())
+            .and(file_upload::routes())
+            .and(file_upload::device_routes())
             .and(websocket::routes())
     }
 
@@ -193,6 +195,12 @@ fn device_id(request: &Request) -> Result<DeviceId, Refusal> {
 
 fn module_id(request: &Request) -> Result<ModuleId, Refusal> {
     request.param("mid").parse().map_err(|error: base::ids::InvalidId| Refusal::Malformed(error.to_string()))
+}
+
+/// The device or module that has proved itself, on a route for devices.
+fn device_of(at: &HubAt) -> Result<&IdentityId, Refusal> {
+    let device = at.device.as_ref().ok_or(hub::Error::IotHubUnauthorizedAccess)?;
+    Ok(&device.identity)
 }
 
 fn device(request: &Request) -> Result<IdentityId, Refusal> {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use store::Streams;
 use test_house::{Ground, House};
 
+use super::file_uploads::Shelf;
 use crate::front::{AnyDoor, mount};
 use crate::hub::HubDoor;
 use crate::test_wire;
@@ -74,6 +75,9 @@ pub(super) const OPERATIONS: &[(&str, &str, &str)] = &[
     ("GET", "/messages/serviceBound/feedback", ""),
     ("DELETE", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe", ""),
     ("POST", "/messages/serviceBound/feedback/00000000-0000-0007-ffff-fffffffffffe/abandon", ""),
+    ("GET", "/messages/serviceBound/filenotifications", ""),
+    ("DELETE", "/messages/serviceBound/filenotifications/00000000-0000-0007-ffff-fffffffffffe", ""),
+    ("POST", "/messages/serviceBound/filenotifications/00000000-0000-0007-ffff-fffffffffffe/abandon", ""),
 ];
 
 /// Whether an operation is of the queue of messages to a device, or of feedback on them: none has an etag or a body.
@@ -110,6 +114,8 @@ pub(super) struct TestDoor {
     pub(super) clock: Clock,
     pub(super) directory: Directory,
     pub(super) streams: Streams,
+    /// What devices have uploaded.
+    pub(super) files: Arc<Shelf>,
 }
 
 /// One request, built up and sent.
@@ -131,17 +137,18 @@ impl TestDoor {
     /// A hub with the device `dev1`, its module `mod1`, and the configuration `cfg1`, which is for nobody.
     pub(super) async fn new() -> Self {
         let clock = Clock::manual("2026-01-02T03:04:05.1234567Z".parse().unwrap());
-        let limiter = Arc::new(Limiter::default());
+        let (limiter, files) = (Arc::new(Limiter::default()), Arc::new(Shelf::default()));
         let hosts = Hosts::new("localhost", 443, NoMachine);
         let ground = Ground {
             throttle: Throttle::with(limiter.clone()),
+            file_storage: files.clone(),
             ..Ground::new(clock.clone(), "localhost", hosts)
         };
         let house = House::on(ground).await;
         let hub = house.hub("hub").await;
         let House { hubs, directory, streams, .. } = house;
         let door = mount(HubDoor { hubs: hubs.clone(), directory: directory.clone(), clock: clock.clone() });
-        let test = Self { door, limiter, hubs, hub, clock, directory, streams };
+        let test = Self { door, limiter, hubs, hub, clock, directory, streams, files };
         test.owner("PUT", "/devices/dev1", "{}").await.status_is(200);
         test.owner("PUT", "/devices/dev1/modules/mod1", "{}").await.status_is(200);
         let nothing = r#"{"content":{"deviceContent":{}}}"#;

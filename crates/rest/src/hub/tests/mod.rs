@@ -7,6 +7,7 @@ mod configurations;
 mod device_messages;
 mod digital_twins;
 mod etags;
+mod file_uploads;
 mod fixture;
 mod jobs;
 mod limits;

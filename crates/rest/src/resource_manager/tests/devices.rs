@@ -117,6 +117,40 @@ async fn the_keys_of_a_hub_are_listed_kept_and_replaced() {
     assert_eq!(keys["value"][0], owner);
 }
 
+/// What devices upload to. The service shows an account's connection string with its key masked.
+#[tokio::test]
+async fn a_hubs_storage_account_is_checked_masked_kept_and_reaches_its_hub() {
+    let arm = with_hub().await;
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let opens = format!("DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={key}");
+    let (_, mut hub) = arm.get(&hub_url("testHub", "")).await;
+    hub["properties"]["storageEndpoints"]["$default"] =
+        json!({"sasTtlAsIso8601": "PT2H", "connectionString": opens, "containerName": "files"});
+    hub["properties"]["enableFileUploadNotifications"] = json!(true);
+    hub["properties"]["messagingEndpoints"]["fileNotifications"]["ttlAsIso8601"] = json!("P1D");
+    assert_eq!(arm.put(&hub_url("testHub", ""), hub).await.status.as_u16(), 200);
+    arm.settle().await;
+    let uploads = || arm.hubs.find("testHub").unwrap().settings().file_upload.clone();
+    let storage = uploads().storage.unwrap();
+    assert_eq!(storage.connection_string.expose(), opens);
+    assert_eq!((&*storage.container_name, storage.ttl), ("files", Duration::from_hours(2)));
+    assert_eq!((uploads().is_notified, uploads().notifications.ttl), (true, Duration::from_hours(24)));
+
+    let (_, mut shown) = arm.get(&hub_url("testHub", "")).await;
+    let masked = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=****";
+    assert_eq!(shown["properties"]["storageEndpoints"]["$default"]["connectionString"], masked);
+    shown["properties"]["enableFileUploadNotifications"] = json!(false);
+    assert_eq!(arm.put(&hub_url("testHub", ""), shown.clone()).await.status.as_u16(), 200);
+    arm.settle().await;
+    assert_eq!((uploads().storage, uploads().is_notified), (Some(storage), false), "the mask stands for the key");
+
+    shown["etag"] = Value::Null;
+    shown["properties"]["storageEndpoints"]["$default"]["sasTtlAsIso8601"] = json!("PT1S");
+    let refused = arm.put(&hub_url("testHub", ""), shown).await;
+    assert_eq!(refused.status.as_u16(), 400, "{refused:?}");
+    assert!(refused.body_json()["error"]["message"].as_str().unwrap().contains("storageEndpoints.$default.sasTtlAsIso8601"));
+}
+
 #[tokio::test]
 async fn a_hub_is_changed_only_by_who_read_its_present_version() {
     let arm = with_hub().await;

@@ -1,4 +1,4 @@
-//! What holds a message, or a batch of feedback, for one who has taken it and not said yet what became of it.
+//! What holds a message, or notices, for one who has taken them and not said yet what became of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,14 @@ use std::time::Duration;
 use base::Timestamp;
 use base::secret::random_bytes;
 use serde::{Deserialize, Serialize};
+
+/// What becomes of something that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    Complete,
+    Reject,
+    Abandon,
+}
 
 /// Names what it holds by number, so that whoever settles need not be looked for, and itself by chance. On the wire it is a GUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
