@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use test_postgres::Database;
 
+use crate::azurite::Azurite;
 use crate::docs;
 use crate::shell::{self, Outcome, cargo, root, step, target};
 
@@ -87,7 +88,9 @@ fn run_as_wished(wishes: &Wishes, suites: &[&str]) -> Outcome {
         }
         eprintln!("hint: {missing}");
     }
-    let server = Server::start(binary, wishes)?;
+    let uploads = !wishes.pages_only && suites.iter().any(|suite| matches!(*suite, "python" | "node"));
+    let azurite = if uploads { Azurite::start()? } else { None };
+    let server = Server::start(binary, wishes, azurite)?;
     for suite in suites {
         match *suite {
             "shell" => in_a_shell(&server)?,
@@ -152,6 +155,12 @@ fn pytest(python: &Path, tests: &Path) -> Command {
 }
 
 fn python(server: &Server) -> Outcome {
+    if let Some(azurite) = server.azurite.as_ref().filter(|_| !server.pages_only) {
+        let mut test = cargo();
+        test.args(["test", "--quiet", "--package", "delivery", "--test", "azurite"]);
+        azurite.surround(&mut test, None)?;
+        step("conformance: our client of storage accounts", &mut test)?;
+    }
     let python = python_environment("python", &requirements())?;
     let mut command = pytest(&python, &root().join("conformance/python"));
     server.clients("conformance: python", &mut command)?;
@@ -242,6 +251,8 @@ pub fn environment(name: &str, pins: &Path, make: impl FnOnce(&Path) -> Outcome)
 /// One twinhub on a data directory of its own.
 struct Server {
     child: Child,
+    /// The account for files of devices.
+    azurite: Option<Azurite>,
     binary: PathBuf,
     data: PathBuf,
     pages_only: bool,
@@ -249,7 +260,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(binary: PathBuf, wishes: &Wishes) -> Result<Self, String> {
+    fn start(binary: PathBuf, wishes: &Wishes, azurite: Option<Azurite>) -> Result<Self, String> {
         let data = target().join("conform/data");
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(&data).map_err(|error| error.to_string())?;
@@ -259,6 +270,7 @@ impl Server {
             .arg(&data)
             .args(wishes.listen.iter().flat_map(|address| ["--listen", address]))
             .envs(wishes.store.iter().map(|store| ("TWINHUB_STORE", store)))
+            .envs(azurite.iter().map(|azurite| ("SSL_CERT_FILE", &azurite.authority)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -274,12 +286,21 @@ impl Server {
             ));
         }
         let (pages_only, clients_only) = (wishes.pages_only, wishes.clients_only);
-        Ok(Self { child, binary, data, pages_only, clients_only })
+        Ok(Self { child, azurite, binary, data, pages_only, clients_only })
     }
 
     /// Runs the tests of official clients, unless the pages alone are wanted.
     fn clients(&self, name: &str, command: &mut Command) -> Outcome {
-        if self.pages_only { Ok(()) } else { step(name, self.environment(command)) }
+        if self.pages_only {
+            return Ok(());
+        }
+        self.environment(command);
+        if let Some(azurite) = &self.azurite {
+            let of_command = command.get_envs().find(|(name, _)| *name == "NODE_EXTRA_CA_CERTS");
+            let own = of_command.and_then(|(_, value)| Some(value?.to_str()?.to_owned()));
+            azurite.surround(command, own.as_deref())?;
+        }
+        step(name, command)
     }
 
     /// Runs the blocks of a suite's pages, unless the clients alone are wanted.

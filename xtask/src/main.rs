@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, reason = "a binary: `pub` means visible to the other verbs")]
 
+mod azurite;
 mod bench;
 mod conform;
 mod demo;

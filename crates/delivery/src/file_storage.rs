@@ -28,7 +28,8 @@ impl ForeignStorage {
 
     async fn look_at(&self, at: &StorageEndpoint, blob: &str) -> Result<Option<UploadedBlob>, Unreachable> {
         let (address, container) = opened(at).map_err(Unreachable)?;
-        let blob: BlobName = blob.parse().map_err(|error: storage::InvalidName| Unreachable(error.to_string()))?;
+        let blob: BlobName =
+            blob.parse().map_err(|error: storage::InvalidName| Unreachable(error.to_string()))?;
         let deadline = Duration::from_secs(caps::BLOB_LOOK_SECONDS_MAX);
         let account = Account::new(&address, &self.requests, &self.clock).within(deadline);
         let found = account.properties(&container, &blob).await;
@@ -47,7 +48,8 @@ fn opened(at: &StorageEndpoint) -> Result<(AccountAddress, ContainerName), Strin
 impl FileStorage for ForeignStorage {
     fn grant(&self, at: &StorageEndpoint, blob_name: &str, expires: Timestamp) -> Result<Grant, NoGrant> {
         let (address, container) = opened(at).map_err(NoGrant::Account)?;
-        let blob: BlobName = blob_name.parse().map_err(|error: storage::InvalidName| NoGrant::Name(error.to_string()))?;
+        let blob: BlobName =
+            blob_name.parse().map_err(|error: storage::InvalidName| NoGrant::Name(error.to_string()))?;
         let sas_token = address.sign_blob((&container, &blob), PERMISSIONS, expires);
         let sas_token = sas_token.ok_or_else(|| NoGrant::Account(format!("{address} has no key")))?;
         Ok(Grant { host_name: address.host_name(), blob_uri: address.blob_uri(&container, &blob), sas_token })

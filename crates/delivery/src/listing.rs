@@ -48,8 +48,15 @@ mod tests {
             <Blob><Name>a&amp;lt;&lt;b</Name></Blob><BlobPrefix><Name>no</Name></BlobPrefix></Blobs>\
             <NextMarker>a/2</NextMarker></EnumerationResults>";
         let next_marker = Some("a/2".to_owned());
-        assert_eq!(Listing::parse(document), Listing { names: vec!["a/1".into(), "a&lt;<b".into()], next_marker });
-        for last in ["<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>", "<NextMarker></NextMarker>", ""] {
+        assert_eq!(
+            Listing::parse(document),
+            Listing { names: vec!["a/1".into(), "a&lt;<b".into()], next_marker }
+        );
+        for last in [
+            "<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>",
+            "<NextMarker></NextMarker>",
+            "",
+        ] {
             assert_eq!(Listing::parse(last), Listing::default(), "{last}");
         }
     }

@@ -152,8 +152,7 @@ async fn a_device_writes_its_blob_with_what_it_is_given_and_the_hub_sees_it() {
     assert!(grant.blob_uri.ends_with("/files/dev1/a%20b%2B%C3%BC.txt"), "{}", grant.blob_uri);
     // As a client does: everything behind the account's host is what it was given.
     let signature = grant.sas_token.strip_prefix('?').unwrap();
-    let by_signature =
-        format!("BlobEndpoint=https://{}/;SharedAccessSignature={signature}", grant.host_name);
+    let by_signature = format!("BlobEndpoint=https://{}/;SharedAccessSignature={signature}", grant.host_name);
     let address = AccountAddress::parse(&by_signature).unwrap();
     let client = Account::new(&address, &requests, &clock);
     let (container, blob) = names();

@@ -72,9 +72,7 @@ impl AccountAddress {
         let name = name.and_then(|name| name.parse().ok()).ok_or(InvalidConnectionString::Account)?;
         let credential = match (field("AccountKey"), field("SharedAccessSignature")) {
             (Some(key), _) => Credential::Key(key.parse().map_err(|_| InvalidConnectionString::Key)?),
-            (None, Some(signature)) => {
-                Credential::Signature(Secret::new(signature.trim_start_matches('?')))
-            }
+            (None, Some(signature)) => Credential::Signature(Secret::new(signature.trim_start_matches('?'))),
             (None, None) => return Err(InvalidConnectionString::NoCredential),
         };
         let Endpoint { is_https, authority, base_path } = endpoint;
@@ -191,7 +189,8 @@ fn is_https(scheme: &str) -> Option<bool> {
 
 /// A host with or without a port; nobody logs in by it.
 fn is_authority(text: &str) -> bool {
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let is_host =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
@@ -239,7 +238,12 @@ mod tests {
                 true,
                 "127.0.0.1:10000/devstoreaccount1",
             ),
-            ("BlobEndpoint=https://acct.blob.example:8443;SharedAccessSignature=?sv=1&sig=a=", "acct", true, "acct.blob.example:8443"),
+            (
+                "BlobEndpoint=https://acct.blob.example:8443;SharedAccessSignature=?sv=1&sig=a=",
+                "acct",
+                true,
+                "acct.blob.example:8443",
+            ),
             ("BlobEndpoint=http://[::1]:10000/acct;AccountKey=KEY", "acct", false, "[::1]:10000/acct"),
             ("UseDevelopmentStorage=true", "devstoreaccount1", false, "127.0.0.1:10000/devstoreaccount1"),
             (

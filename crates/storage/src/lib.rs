@@ -3,9 +3,9 @@
 //! knows no protocol: names, ranges, block lists and signatures are what a request says of itself.
 
 mod account;
+mod account_address;
 mod accounts;
 mod blob;
-mod account_address;
 pub mod block_list;
 mod caller;
 mod container;
@@ -25,6 +25,7 @@ mod xml;
 mod tests;
 
 pub use account::{Account, AccountSettings, KeyName};
+pub use account_address::{AccountAddress, Credential, InvalidConnectionString};
 pub use accounts::{Accounts, Context};
 pub use blob::block::Appended;
 pub use blob::conditions::Conditions;
@@ -35,7 +36,6 @@ pub use container::{Container, FoundContainer};
 pub use content::Reader;
 pub use error::Error;
 pub use listing::{BlobPage, ContainerPage, Listing};
-pub use account_address::{AccountAddress, Credential, InvalidConnectionString};
 pub use name::{AccountName, BlobName, ContainerName, InvalidName};
 pub use policies::StoredPolicy;
 pub use range::{ByteRange, RangeError};

@@ -217,8 +217,11 @@ pub const FILE_UPLOADS: Table =
     Table { name: "file_uploads", keys: &["instance", "device_id"], columns: &[] };
 
 /// key: as FEEDBACK, with a number of the upload · value: a file that was uploaded · written once, then removed.
-pub const FILE_NOTIFICATION: Table =
-    Table { name: "file_notification", keys: &["instance", "enqueued", "device_id", "sequence"], columns: &[] };
+pub const FILE_NOTIFICATION: Table = Table {
+    name: "file_notification",
+    keys: &["instance", "enqueued", "device_id", "sequence"],
+    columns: &[],
+};
 
 /// key: as `FEEDBACK_BATCH` · value: a file notification that was given out, and who holds it · replaced, then removed.
 pub const FILE_NOTIFICATION_GIVEN: Table =

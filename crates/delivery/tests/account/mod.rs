@@ -131,7 +131,10 @@ impl Body for Cut {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let next = self.0.take().map(Frame::data).ok_or_else(|| io::Error::other("cut"));
         Poll::Ready(Some(next))
     }
@@ -153,11 +156,18 @@ impl Inside {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let query: Vec<(String, String)> = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            Some((name.to_owned(), percent_decode_str(value).decode_utf8().unwrap().into_owned()))
-        }).collect();
-        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let query: Vec<(String, String)> = head
+            .uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                Some((name.to_owned(), percent_decode_str(value).decode_utf8().unwrap().into_owned()))
+            })
+            .collect();
+        let query: Vec<(&str, &str)> =
+            query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let path = head.uri.path().strip_prefix("/acct/").unwrap();
         let (container, blob) = path.split_once('/').unwrap_or((path, ""));
         if let Err(code) = self.may(&head, &query, (container, blob)) {
@@ -241,10 +251,12 @@ impl Inside {
         let of = |name: &str| query.iter().find(|(given, _)| *given == name).map_or("", |(_, value)| *value);
         assert_eq!((of("restype"), of("comp")), ("container", "list"));
         let blobs = self.blobs.lock();
-        let wanted = blobs.keys().filter(|name| name.starts_with(of("prefix")) && name.as_str() >= of("marker"));
+        let wanted =
+            blobs.keys().filter(|name| name.starts_with(of("prefix")) && name.as_str() >= of("marker"));
         let mut page: Vec<String> = wanted.take(PAGE + 1).map(|name| escaped(name)).collect();
         let marker = if page.len() > PAGE { page.pop().unwrap() } else { String::new() };
-        let page: String = page.iter().map(|name| format!("<Blob><Name>{name}</Name><Properties/></Blob>")).collect();
+        let page: String =
+            page.iter().map(|name| format!("<Blob><Name>{name}</Name><Properties/></Blob>")).collect();
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ContainerName=\"{CONTAINER}\"><Prefix>dev1/</Prefix><Blobs>{page}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
         );

@@ -47,7 +47,9 @@ fn read(sections: &Map<String, Value>) -> Result<FileUpload, Error> {
 fn storage(sections: &Map<String, Value>) -> Result<Option<StorageEndpoint>, Error> {
     let all = sections.get(STORAGE).and_then(Value::as_object);
     if all.is_some_and(|all| all.keys().any(|name| name != DEFAULT)) {
-        return Err(Error::bad_request(format!("The property '{STORAGE}' may have the one member '{DEFAULT}'.")));
+        return Err(Error::bad_request(format!(
+            "The property '{STORAGE}' may have the one member '{DEFAULT}'."
+        )));
     }
     let endpoint = Section::of(sections, STORAGE).below(DEFAULT);
     let path = &endpoint.path;
@@ -120,17 +122,34 @@ mod tests {
             (json!({"storageEndpoints": {"other": {}}}), "'storageEndpoints'"),
             (endpoint(json!({"connectionString": OPENS})), "'storageEndpoints.$default.containerName'"),
             (endpoint(json!({"containerName": "files"})), "'storageEndpoints.$default.connectionString'"),
-            (endpoint(json!({"connectionString": "x", "containerName": "files"})), "'storageEndpoints.$default.connectionString'"),
-            (endpoint(json!({"connectionString": OPENS.replace("acct", "A"), "containerName": "files"})), "AccountName"),
             (
-                endpoint(json!({"connectionString": "BlobEndpoint=https://acct.x;SharedAccessSignature=sig=a", "containerName": "files"})),
+                endpoint(json!({"connectionString": "x", "containerName": "files"})),
+                "'storageEndpoints.$default.connectionString'",
+            ),
+            (
+                endpoint(json!({"connectionString": OPENS.replace("acct", "A"), "containerName": "files"})),
+                "AccountName",
+            ),
+            (
+                endpoint(
+                    json!({"connectionString": "BlobEndpoint=https://acct.x;SharedAccessSignature=sig=a", "containerName": "files"}),
+                ),
                 "AccountKey",
             ),
-            (endpoint(json!({"connectionString": OPENS, "containerName": "No"})), "'storageEndpoints.$default.containerName'"),
-            (endpoint(json!({"connectionString": OPENS, "containerName": 1})), "'storageEndpoints.$default.containerName'"),
+            (
+                endpoint(json!({"connectionString": OPENS, "containerName": "No"})),
+                "'storageEndpoints.$default.containerName'",
+            ),
+            (
+                endpoint(json!({"connectionString": OPENS, "containerName": 1})),
+                "'storageEndpoints.$default.containerName'",
+            ),
             (endpoint(json!({"sasTtlAsIso8601": "PT59S"})), "'storageEndpoints.$default.sasTtlAsIso8601'"),
             (endpoint(json!({"sasTtlAsIso8601": "P1DT1S"})), "'storageEndpoints.$default.sasTtlAsIso8601'"),
-            (endpoint(json!({"authenticationType": "identityBased"})), "'storageEndpoints.$default.authenticationType'"),
+            (
+                endpoint(json!({"authenticationType": "identityBased"})),
+                "'storageEndpoints.$default.authenticationType'",
+            ),
             (json!({"enableFileUploadNotifications": "yes"}), "'enableFileUploadNotifications'"),
             (
                 json!({"messagingEndpoints": {"fileNotifications": {"lockDurationAsIso8601": "PT4S"}}}),

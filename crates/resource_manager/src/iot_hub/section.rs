@@ -76,7 +76,8 @@ impl<'a> Section<'a> {
         let Some(value) = self.member(name) else { return Ok(None) };
         let path = &self.path;
         let text = value.as_str();
-        let text = text.ok_or_else(|| Error::bad_request(format!("The property '{path}.{name}' must be a string.")))?;
+        let text = text
+            .ok_or_else(|| Error::bad_request(format!("The property '{path}.{name}' must be a string.")))?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 }

@@ -19,12 +19,7 @@ pub(super) fn device_routes() -> Routes<HubDoor> {
     Routes::new()
         .on("POST", "/devices/{id}/files", "Device_CreateFileUploadSasUri", handler!(start))
         .requires(Permission::DeviceConnect)
-        .on(
-            "POST",
-            "/devices/{id}/files/notifications",
-            "Device_UpdateFileUploadStatus",
-            handler!(complete),
-        )
+        .on("POST", "/devices/{id}/files/notifications", "Device_UpdateFileUploadStatus", handler!(complete))
         .requires(Permission::DeviceConnect)
         .on(
             "POST",

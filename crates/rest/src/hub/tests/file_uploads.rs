@@ -118,10 +118,12 @@ async fn an_end_is_told_in_the_forms_that_clients_have() {
     for slash in ["", "/"] {
         // .NET: its id in the body after a success, in the path after a failure.
         let id = uploading.starts().await;
-        let body = json!({"correlationId": id, "isSuccess": true, "statusCode": 0, "statusDescription": null});
+        let body =
+            json!({"correlationId": id, "isSuccess": true, "statusCode": 0, "statusDescription": null});
         uploading.asks(&format!("/notifications{slash}"), &body).await.status_is(204);
         let id = uploading.starts().await;
-        let body = json!({"correlationId": id, "isSuccess": false, "statusCode": -1, "statusDescription": "no"});
+        let body =
+            json!({"correlationId": id, "isSuccess": false, "statusCode": -1, "statusDescription": "no"});
         uploading.asks(&format!("/notifications/{id}{slash}"), &body).await.status_is(204);
         let id = uploading.starts().await;
         let body = json!({"correlationId": id, "isSuccess": "True", "statusCode": "200"});

@@ -142,13 +142,22 @@ async fn a_hubs_storage_account_is_checked_masked_kept_and_reaches_its_hub() {
     shown["properties"]["enableFileUploadNotifications"] = json!(false);
     assert_eq!(arm.put(&hub_url("testHub", ""), shown.clone()).await.status.as_u16(), 200);
     arm.settle().await;
-    assert_eq!((uploads().storage, uploads().is_notified), (Some(storage), false), "the mask stands for the key");
+    assert_eq!(
+        (uploads().storage, uploads().is_notified),
+        (Some(storage), false),
+        "the mask stands for the key"
+    );
 
     shown["etag"] = Value::Null;
     shown["properties"]["storageEndpoints"]["$default"]["sasTtlAsIso8601"] = json!("PT1S");
     let refused = arm.put(&hub_url("testHub", ""), shown).await;
     assert_eq!(refused.status.as_u16(), 400, "{refused:?}");
-    assert!(refused.body_json()["error"]["message"].as_str().unwrap().contains("storageEndpoints.$default.sasTtlAsIso8601"));
+    assert!(
+        refused.body_json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("storageEndpoints.$default.sasTtlAsIso8601")
+    );
 }
 
 #[tokio::test]
