@@ -142,6 +142,52 @@ test('jobs patch twins, are listed and are cancelled', async () => {
   assert.equal((await jobs.cancelJob(ahead)).jobStatus.status, 'cancelled');
 });
 
+test('configurations are made, applied, counted, updated and removed', async () => {
+  const id = `cfg-${randomUUID()}`;
+  const made = (await registry.addConfiguration({
+    id,
+    content: { deviceContent: { 'properties.desired.byConfiguration': { interval: 5 } } },
+    targetCondition: `tags.configuration = '${id}'`,
+    metrics: { queries: { all: `SELECT deviceId FROM devices WHERE tags.configuration = '${id}'` } },
+    priority: 3,
+  })).responseBody;
+  assert.deepEqual([made.id, made.etag, made.schemaVersion, made.systemMetrics.results], [id, 'MQ==', '1.0', {}]);
+  await registry.updateTwin(deviceId, { tags: { configuration: id } }, '*');
+  const twin = (await registry.getTwin(deviceId)).responseBody;
+  assert.deepEqual(twin.properties.desired.byConfiguration, { interval: 5 });
+  assert.deepEqual(twin.configurations[id], { status: 'Applied' });
+
+  made.priority = 4;
+  const updated = (await registry.updateConfiguration(made)).responseBody;
+  assert.deepEqual([updated.priority, updated.etag], [4, 'Mg==']);
+  let shown = updated;
+  for (let tries = 0; shown.metrics.results.all !== 1 && tries < 300; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    shown = (await registry.getConfiguration(id)).responseBody;
+  }
+  assert.deepEqual([shown.metrics.results, shown.systemMetrics.results], [{ all: 1 }, { appliedCount: 1, targetedCount: 1 }]);
+  for (const query of Object.values(shown.systemMetrics.queries)) {
+    const found = (await registry.createQuery(query, 10).next()).result;
+    assert.deepEqual(found.map((row) => row.deviceId), [deviceId]);
+  }
+  assert.ok((await registry.getConfigurations()).responseBody.some((one) => one.id === id));
+  await assert.rejects(registry.updateConfiguration(made));
+  await registry.updateConfiguration({ ...made, targetCondition: '' }, true);
+  let left = twin;
+  for (let tries = 0; left.configurations && tries < 300; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    left = (await registry.getTwin(deviceId)).responseBody;
+  }
+  assert.equal(left.properties.desired.byConfiguration, undefined);
+  await registry.removeConfiguration(id);
+  await assert.rejects(registry.getConfiguration(id));
+});
+
+test('a content is applied to one device', async () => {
+  await registry.applyConfigurationContentOnDevice(deviceId, { deviceContent: { 'properties.desired.once': 1 } });
+  assert.equal((await registry.getTwin(deviceId)).responseBody.properties.desired.once, 1);
+});
+
 test('many devices are added, updated and removed in one call', async () => {
   const devices = [0, 1, 2].map((n) => ({ deviceId: `${deviceId}-b${n}`, status: 'enabled' }));
   const added = (await registry.addDevices(devices)).responseBody;

@@ -1,10 +1,12 @@
 """Configurations, through the Python service SDK."""
 
+import time
 import uuid
 
 import pytest
 from azure.iot.hub import IoTHubConfigurationManager
 from azure.iot.hub.models import Configuration, ConfigurationContent, ConfigurationMetrics, ConfigurationQueriesTestInput
+from azure.iot.hub.models import QuerySpecification, Twin
 from conftest import env
 from msrest.exceptions import HttpOperationError
 
@@ -54,6 +56,29 @@ def test_a_configuration_is_made_shown_updated_and_deleted(configurations, confi
     with pytest.raises(HttpOperationError) as gone:
         configurations.get_configuration(configuration)
     assert gone.value.response.status_code == 404
+
+
+def test_twins_are_as_their_configuration_has_them(configurations, configuration, registry, device):
+    def when(is_so):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = registry.get_twin(device.device_id)
+            if is_so(found):
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"the twin is still {found.as_dict()}")
+
+    registry.update_twin(device.device_id, Twin(tags={"configuredBy": configuration}), "*")
+    made = configurations.create_configuration(asked(configuration, f"tags.configuredBy = '{configuration}'"))
+    twin = when(lambda found: "settings" in found.properties.desired)
+    assert twin.properties.desired["settings"] == {"interval": 5}
+    query = made.system_metrics.queries["appliedCount"]
+    rows = registry.query_iot_hub(QuerySpecification(query=query)).items
+    assert [row.device_id for row in rows] == [device.device_id]
+    registry.update_twin(device.device_id, Twin(tags={"configuredBy": None}), "*")
+    assert "settings" not in registry.get_twin(device.device_id).properties.desired
+    counted = configurations.get_configuration(configuration)
+    assert set(counted.system_metrics.queries) == {"targetedCount", "appliedCount"}
 
 
 def test_queries_are_tried(configurations):

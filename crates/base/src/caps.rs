@@ -206,6 +206,13 @@ pub const IP_RULES_MAX: usize = 100;
 pub const CONFIGURATION_ID_CHARACTERS_MAX: usize = 128;
 pub const CONFIGURATIONS_MAX: i64 = 100;
 pub const CONFIGURATION_METRICS_MAX: usize = 5;
+/// ours: twins that a walk behind a change of a configuration looks at in one step, and steps without a change that are not written
+/// down. A walk whose house has ended goes on at another after about so long.
+pub const CONFIGURATION_TWINS_AT_ONCE: usize = 100;
+pub const CONFIGURATION_PAGES_UNWRITTEN_MAX: usize = 16;
+pub const CONFIGURATION_LEASE_SECONDS: u64 = 30;
+/// ours: how often metrics of configurations are counted, beside once behind every change.
+pub const CONFIGURATION_METRICS_SECONDS: u64 = 60;
 /// Partitions of a new hub's event stream (S1 default).
 pub const HUB_PARTITIONS_DEFAULT: u32 = 4;
 pub const PARTITIONS_MAX: u32 = 32;

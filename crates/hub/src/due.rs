@@ -30,6 +30,10 @@ pub(crate) enum Work {
     FileNotifications,
     /// A job begins, or may have lost the house that was at it.
     Job(JobId),
+    /// A walk behind a change of a configuration begins, or may have lost the house that was at it.
+    Configurations,
+    /// Metrics of configurations are counted.
+    Metrics,
     /// A job that ended long ago is forgotten.
     ForgetJob(JobId),
 }
@@ -52,6 +56,8 @@ impl Record for Due {
             Work::FileNotifications => ("fileNotifications", ""),
             Work::Job(job_id) => ("job", job_id.as_str()),
             Work::ForgetJob(job_id) => ("forgetJob", job_id.as_str()),
+            Work::Configurations => ("configurations", ""),
+            Work::Metrics => ("metrics", ""),
         };
         // Ticks before the year 1 do not come up.
         let at = format!("{:020}", self.at.ticks().max(0));
@@ -64,6 +70,13 @@ impl Hub {
         Due { at, instance: self.instance().clone(), work }
     }
 
+    /// At the next of the times that all houses say alike, so that their notes are one.
+    pub(crate) fn due_again(&self, every_seconds: u64, work: Work) -> Due {
+        let every = i64::try_from(every_seconds).expect("a small number");
+        let at = (self.now().unix_seconds() / every + 1) * every;
+        self.due(Timestamp::from_unix_seconds(at), work)
+    }
+
     async fn does(&self, due: &Due) -> Result<(), Error> {
         match &due.work {
             Work::Queue(device_id) => self.expire_messages(device_id).await,
@@ -71,6 +84,8 @@ impl Hub {
             Work::FileNotifications => self.expire_notices::<FileNotification>(due.at).await,
             Work::Job(job_id) => self.take_up_job(job_id).await,
             Work::ForgetJob(job_id) => self.forget_job(job_id).await,
+            Work::Configurations => self.take_up_walk().await,
+            Work::Metrics => self.take_up_metrics().await,
         }
     }
 }

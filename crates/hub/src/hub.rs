@@ -10,9 +10,10 @@ use base::{Clock, InstanceId, Meter, Scope, Timestamp};
 use events::outbox::{self, Destination, Envelope};
 use store::instances::Current;
 use store::sessions::Node;
-use store::{Batch, Store, StreamId, Streams};
+use store::{Batch, Revision, Store, Stored, StreamId, Streams};
 
 use crate::bus::Bus;
+use crate::configuration::Gate;
 use crate::consumer_group::{ConsumerGroupError, ConsumerGroups};
 use crate::context::{Context, Surroundings};
 use crate::error::Error;
@@ -35,6 +36,7 @@ struct Inner {
     /// Of the devices that are connected to this node.
     mailboxes: Mailboxes,
     measures: Arc<Measures>,
+    gate: Gate,
     closed: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl Hub {
             partition_count: first.partition_count.max(1),
             mailboxes,
             measures: Arc::default(),
+            gate: Gate::default(),
             settings,
             closed: AtomicBool::new(false),
             surroundings,
@@ -92,6 +95,19 @@ impl Hub {
 
     pub fn settings(&self) -> Arc<HubSettings> {
         self.0.settings.get()
+    }
+
+    pub(crate) fn seen_settings(&self) -> (Revision, Arc<HubSettings>) {
+        self.0.settings.seen()
+    }
+
+    /// Settings that were read or written now.
+    pub(crate) fn offer_settings(&self, stored: Stored<HubSettings>) {
+        self.0.settings.offer(stored);
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     /// Changes the CA certificates, of which `Hubs::ensure` knows nothing. Resource Manager calls, and asks whether the caller may.

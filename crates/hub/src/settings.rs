@@ -45,6 +45,9 @@ pub struct HubSettings {
     pub consumer_groups: ConsumerGroups,
     #[serde(default)]
     pub file_upload: FileUpload,
+    /// Counts changes of configurations that twins may feel; 0 as long as there never was one. `Hubs::ensure` leaves it as it is.
+    #[serde(default)]
+    pub configurations: u64,
     /// The default hub answers at `localhost` and at unknown host names.
     #[serde(default)]
     pub is_default: bool,
@@ -126,6 +129,7 @@ impl HubSettings {
             cloud_to_device: CloudToDevice::default(),
             consumer_groups: ConsumerGroups::default(),
             file_upload: FileUpload::default(),
+            configurations: 0,
             is_default: false,
         }
     }
@@ -190,5 +194,6 @@ impl Settings for HubSettings {
         self.partition_count = old.partition_count;
         self.certificates.clone_from(&old.certificates);
         self.consumer_groups.clone_from(&old.consumer_groups);
+        self.configurations = old.configurations;
     }
 }

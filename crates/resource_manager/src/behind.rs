@@ -246,6 +246,8 @@ fn hub_settings(resource: &Resource, properties: &iot_hub::Properties) -> hub::H
         // They are made at the hub itself, and what it has stays.
         consumer_groups: ConsumerGroups::default(),
         file_upload: properties.file_upload(),
+        // `store::instances` keeps what the hub has counted.
+        configurations: 0,
         // `store::instances` decides it.
         is_default: false,
     }

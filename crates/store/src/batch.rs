@@ -173,8 +173,13 @@ impl Batch {
 
     /// The record must still be as it was read.
     pub fn guard<R: Record>(&mut self, stored: &Stored<R>) {
-        if let Some(key) = self.key::<R>(stored.record.key()) {
-            self.checks.push(Check::Revision { table: R::TABLE, key, revision: stored.revision });
+        self.guard_revision::<R>(stored.record.key(), stored.revision);
+    }
+
+    /// The record under `key` must still have the revision that it had when it was read.
+    pub fn guard_revision<R: Record>(&mut self, key: Key, revision: Revision) {
+        if let Some(key) = self.key::<R>(key) {
+            self.checks.push(Check::Revision { table: R::TABLE, key, revision });
         }
     }
 

@@ -240,6 +240,13 @@ pub const DEVICE_JOB: Table =
 pub const CONFIGURATION: Table =
     Table { name: "configuration", keys: &["instance", "configuration_id"], columns: &[] };
 
+/// key: as CONFIGURATION · value: what its metrics were when they were counted last · put.
+pub const CONFIGURATION_METRICS: Table =
+    Table { name: "configuration_metrics", keys: &["instance", "configuration_id"], columns: &[] };
+
+/// key: instance · value: how far a walk over all twins has come behind a change of a configuration · replaced by its steps.
+pub const CONFIGURATION_WALK: Table = Table { name: "configuration_walk", keys: &["instance"], columns: &[] };
+
 /// key: "due", ticks as 20 digits, instance, kind, what it is of · value: work of a hub at a time to come · written once, then
 /// removed.
 pub const DUE: Table =
@@ -355,6 +362,8 @@ pub const ALL: &[&Table] = &[
     &JOB,
     &DEVICE_JOB,
     &CONFIGURATION,
+    &CONFIGURATION_METRICS,
+    &CONFIGURATION_WALK,
     &DUE,
     &RESOURCE,
     &CLAIMED_NAME,

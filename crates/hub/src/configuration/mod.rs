@@ -1,11 +1,18 @@
 //! Configurations: desired properties for all twins of which a condition is true (`iothub-service.md` §13). A configuration is stored
-//! here and judged by `rules`; `apply_now` brings a content to one device without one.
+//! here and judged by `rules`. `targets` says what a twin becomes by all of them: with every write of a twin (`known`), and behind every
+//! change of a configuration (`walk`). `metrics` counts, `apply_now` brings a content to one device without one.
 
 mod apply_now;
+mod known;
+mod metrics;
+#[cfg(test)]
+mod model;
 mod record;
 mod rules;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::BTreeMap;
 
@@ -14,11 +21,13 @@ use base::json::Object;
 use base::{IfMatch, Meter, caps};
 use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
 
+pub(crate) use self::known::{Fence, Gate};
+use self::metrics::Metrics;
 use self::record::configuration_key;
-pub use self::record::{Configuration, ConfigurationEtag, ConfigurationId, Content};
+pub use self::record::{Configuration, ConfigurationEtag, ConfigurationId, Content, Held, Standing, Status};
+use crate::due::Work;
 use crate::error::{ETAG_STALE, Error};
 use crate::hub::Hub;
-use crate::settings::HubSettings;
 
 /// What a caller writes. Of an existing configuration the content stays as it is, whatever is sent.
 #[derive(Clone, Debug)]
@@ -55,12 +64,19 @@ pub struct ConfigurationView {
     pub configuration: Configuration,
     /// Those that the hub keeps itself, in their order.
     pub system_queries: Vec<(&'static str, String)>,
+    /// By the names of the queries; nothing where one has not been answered yet.
+    pub system_results: BTreeMap<String, u64>,
+    pub custom_results: BTreeMap<String, u64>,
 }
 
-impl From<Configuration> for ConfigurationView {
-    fn from(configuration: Configuration) -> Self {
+impl ConfigurationView {
+    fn new(configuration: Configuration, metrics: Option<Metrics>) -> Self {
         let system_queries = rules::system_queries(&configuration);
-        Self { configuration, system_queries }
+        let (system_results, mut custom_results) =
+            metrics.map_or_else(Default::default, |metrics| (metrics.system, metrics.custom));
+        // It may have other metrics since.
+        custom_results.retain(|name, _| configuration.metrics.contains_key(name));
+        Self { configuration, system_queries, system_results, custom_results }
     }
 }
 
@@ -75,20 +91,50 @@ impl Hub {
         caller.require(Permission::ConfigurationWrite, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
         let content = rules::check(spec)?;
-        let written = retry_on_conflict(async || {
-            let existing = self.configuration(&spec.id).await?;
-            match (existing, if_match) {
-                (Some(_), IfMatch::Absent) => Err(Error::ConfigurationAlreadyExists(spec.id.to_string())),
-                (None, IfMatch::Absent) => self.insert_configuration(spec, &content).await,
-                (None, _) => Err(Error::ConfigurationNotFound(spec.id.to_string())),
-                (Some(old), _) if if_match.allows(&old.record.etag.to_string()) => {
-                    self.update_configuration(spec, &old).await
-                }
-                (Some(_), _) => Err(Error::PreconditionFailed(ETAG_STALE)),
-            }
+        let (hub, spec, if_match) = (self.clone(), spec.clone(), if_match.clone());
+        self.to_the_end(async move {
+            let write = async || hub.write_configuration(&spec, &content, &if_match).await;
+            let written = retry_on_conflict(write).await?;
+            hub.begin_walk().await;
+            hub.configuration_view(written).await
         })
-        .await?;
-        Ok(ConfigurationView::from(written))
+        .await
+    }
+
+    async fn write_configuration(
+        &self,
+        spec: &ConfigurationSpec,
+        content: &Content,
+        if_match: &IfMatch,
+    ) -> Result<Configuration, Error> {
+        match (self.configuration(&spec.id).await?, if_match) {
+            (Some(_), IfMatch::Absent) => Err(Error::ConfigurationAlreadyExists(spec.id.to_string())),
+            (None, IfMatch::Absent) => self.insert_configuration(spec, content).await,
+            (None, _) => Err(Error::ConfigurationNotFound(spec.id.to_string())),
+            (Some(old), _) if if_match.allows(&old.record.etag.to_string()) => {
+                self.update_configuration(spec, &old).await
+            }
+            (Some(_), _) => Err(Error::PreconditionFailed(ETAG_STALE)),
+        }
+    }
+
+    /// Counts behind the walk, or at once where there is nothing to walk for. What cannot be begun now is found when it is looked for
+    /// next.
+    async fn begin_walk(&self) {
+        let begun = async {
+            self.take_up_walk().await?;
+            let is_over = self.walk().await?.is_none_or(|walk| walk.record.is_over);
+            if is_over { self.take_up_metrics().await } else { Ok(()) }
+        };
+        if let Err(error) = begun.await {
+            tracing::debug!(%error, "the walk begins later");
+        }
+    }
+
+    async fn configuration_view(&self, configuration: Configuration) -> Result<ConfigurationView, Error> {
+        let key = configuration_key(self.instance(), &configuration.id);
+        let metrics = self.store().get::<Metrics>(&key).await?;
+        Ok(ConfigurationView::new(configuration, metrics.map(|stored| stored.record)))
     }
 
     async fn insert_configuration(
@@ -111,11 +157,11 @@ impl Hub {
             etag: ConfigurationEtag(1),
         };
         let mut batch = Batch::default();
-        batch.guard_exists::<HubSettings>(Key::instance(self.instance()));
         batch.insert(&configuration);
+        batch.put(&self.due(now, Work::Metrics));
         batch.add(self.configurations(), 1, caps::CONFIGURATIONS_MAX);
-        match self.store().commit(batch).await {
-            Ok(_) => Ok(configuration),
+        match self.commit_configurations(batch).await {
+            Ok(()) => Ok(configuration),
             Err(CommitError::CounterLimit { .. }) => {
                 Err(Error::ConfigurationCountLimitExceeded(caps::CONFIGURATIONS_MAX))
             }
@@ -140,9 +186,14 @@ impl Hub {
             etag: ConfigurationEtag(old.record.etag.0 + 1),
             ..old.record.clone()
         };
+        let is_felt = |one: &Configuration| (one.target_condition.clone(), one.priority);
         let mut batch = Batch::default();
         batch.replace(old, &configuration);
-        self.store().commit(batch).await?;
+        if is_felt(&old.record) == is_felt(&configuration) {
+            self.store().commit(batch).await?;
+        } else {
+            self.commit_configurations(batch).await?;
+        }
         Ok(configuration)
     }
 
@@ -156,7 +207,7 @@ impl Hub {
         self.charge(Meter::ServiceOperation)?;
         let stored = self.configuration(id).await?;
         let stored = stored.ok_or_else(|| Error::ConfigurationNotFound(id.to_string()))?;
-        Ok(ConfigurationView::from(stored.record))
+        self.configuration_view(stored.record).await
     }
 
     /// `Configuration_GetConfigurations`: all of them, by id; there are never many.
@@ -164,7 +215,15 @@ impl Hub {
         caller.require(Permission::ConfigurationRead, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
         let all = self.stored_configurations().await?;
-        Ok(all.into_iter().map(|stored| ConfigurationView::from(stored.record)).collect())
+        let max = usize::try_from(caps::CONFIGURATIONS_MAX).expect("a small number");
+        let counted = self.store().scan::<Metrics>(Scan::new(Key::instance(self.instance()), max)).await?;
+        let mut metrics: BTreeMap<_, _> =
+            counted.into_iter().map(|stored| (stored.record.id.clone(), stored.record)).collect();
+        let view = |stored: Stored<Configuration>| {
+            let metrics = metrics.remove(&stored.record.id);
+            ConfigurationView::new(stored.record, metrics)
+        };
+        Ok(all.into_iter().map(view).collect())
     }
 
     /// `Configuration_Delete`. What twins have of it they keep.
@@ -176,19 +235,27 @@ impl Hub {
     ) -> Result<(), Error> {
         caller.require(Permission::ConfigurationDelete, self.scope())?;
         self.charge(Meter::ServiceOperation)?;
-        retry_on_conflict(async || {
-            let stored = self.configuration(id).await?;
-            let stored = stored.ok_or_else(|| Error::ConfigurationNotFound(id.to_string()))?;
-            if !if_match.allows(&stored.record.etag.to_string()) {
-                return Err(Error::PreconditionFailed(ETAG_STALE));
-            }
-            let mut batch = Batch::default();
-            batch.delete(&stored);
-            batch.add(self.configurations(), -1, caps::CONFIGURATIONS_MAX);
-            self.store().commit(batch).await?;
+        let (hub, id, if_match) = (self.clone(), id.clone(), if_match.clone());
+        self.to_the_end(async move {
+            retry_on_conflict(async || hub.remove_configuration(&id, &if_match).await).await?;
+            hub.begin_walk().await;
             Ok(())
         })
         .await
+    }
+
+    async fn remove_configuration(&self, id: &ConfigurationId, if_match: &IfMatch) -> Result<(), Error> {
+        let stored = self.configuration(id).await?;
+        let stored = stored.ok_or_else(|| Error::ConfigurationNotFound(id.to_string()))?;
+        if !if_match.allows(&stored.record.etag.to_string()) {
+            return Err(Error::PreconditionFailed(ETAG_STALE));
+        }
+        let mut batch = Batch::default();
+        batch.delete(&stored);
+        batch.remove::<Metrics>(configuration_key(self.instance(), id));
+        batch.add(self.configurations(), -1, caps::CONFIGURATIONS_MAX);
+        self.commit_configurations(batch).await?;
+        Ok(())
     }
 
     /// `Configuration_TestQueries`: what is wrong is the answer and no refusal.

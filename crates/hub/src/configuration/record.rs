@@ -67,6 +67,48 @@ impl std::fmt::Display for ConfigurationEtag {
     }
 }
 
+/// How a configuration stands with a twin that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Nothing of it is in force there.
+    Targeted,
+    Applied,
+}
+
+/// As a twin shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub status: Status,
+}
+
+/// A desired property of a twin that is in force by a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub path: Vec<String>,
+    pub by: ConfigurationId,
+    pub created: Timestamp,
+}
+
+/// How far a walk over a hub's twins has come: devices first, then modules, each by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Walk {
+    pub(super) instance: InstanceId,
+    /// The change of configurations that it is for.
+    pub(super) generation: u64,
+    /// Every twin up to this one is as the configurations have it.
+    pub(super) after: Option<String>,
+    pub(super) is_over: bool,
+}
+
+impl Record for Walk {
+    const TABLE: Table = table::CONFIGURATION_WALK;
+
+    fn key(&self) -> Key {
+        Key::instance(&self.instance)
+    }
+}
+
 pub(super) fn configuration_key(instance: &InstanceId, id: &ConfigurationId) -> Key {
     Key::instance(instance).child(id.as_str())
 }

@@ -21,6 +21,7 @@ pub use self::rules::{AuthenticationKind, AuthenticationSpec, Expected, ScopeSpe
 use self::rules::{PutMode, Subject};
 pub use self::statistics::{RegistryStatistics, ServiceStatistics};
 use crate::bus::CloseReason;
+use crate::configuration::Fence;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::DEVICE;
@@ -28,7 +29,7 @@ pub use crate::identity::{Authentication, Identity, Status};
 use crate::presence::{Activity, Connection, shown};
 use crate::settings::HubSettings;
 use crate::subscription::Subscription;
-use crate::twin::rules::InitialTwin;
+use crate::twin::rules::{Applied, InitialTwin};
 use crate::twin::{DeviceTwin, event};
 
 /// What a caller writes of a device. What is left out is cleared, and keys are made anew.
@@ -155,22 +156,22 @@ impl Hub {
     }
 
     async fn create_device(&self, spec: &DeviceSpec) -> Result<Identity, Error> {
-        let mut batch = Batch::default();
+        let (fence, mut batch) = (self.fence().await?, Batch::default());
         let mut device = self.new_identity(IdentityId::device(spec.device_id.clone()));
         device.authentication = rules::authentication(&spec.authentication, Subject::Device)?;
         self.fill_device(&mut batch, &mut device, spec, None).await?;
         let mut twin = DeviceTwin::new(self.instance().clone(), device.id.clone(), self.now());
         crate::twin::rules::fill(&mut twin, &spec.initial_twin, self.now())?;
-        self.insert(&mut batch, &device, &twin);
+        self.insert(&mut batch, &fence, &device, twin);
         if device.iot_edge {
-            self.insert_system_modules(&mut batch, &device.id.device_id);
+            self.insert_system_modules(&mut batch, &fence, &device.id.device_id);
         }
-        self.commit_identities(batch, &device.id.device_id).await?;
+        self.commit_identities(batch, fence, &device.id.device_id).await?;
         Ok(device)
     }
 
     async fn update_device(&self, spec: &DeviceSpec, old: Stored<Identity>) -> Result<Identity, Error> {
-        let mut batch = Batch::default();
+        let (fence, mut batch) = (self.fence().await?, Batch::default());
         let mut device = old.record.clone();
         device.etag += 1;
         device.authentication = rules::authentication(&spec.authentication, Subject::Device)?;
@@ -182,13 +183,18 @@ impl Hub {
         }
         batch.replace(&old, &device);
         match (old.record.iot_edge, device.iot_edge) {
-            (false, true) => self.insert_system_modules(&mut batch, &device.id.device_id),
+            (false, true) => self.insert_system_modules(&mut batch, &fence, &device.id.device_id),
             (true, false) => self.remove_system_modules(&mut batch, &device.id.device_id).await?,
             _ => {}
         }
+        let mut told = Vec::new();
+        if old.record.iot_edge != device.iot_edge {
+            told.extend(self.settle_capability(&mut batch, &fence, &device).await?);
+        }
         let (hub, updated) = (self.clone(), device.clone());
         self.to_the_end(async move {
-            hub.commit_identities(batch, &updated.id.device_id).await?;
+            hub.commit_identities(batch, fence, &updated.id.device_id).await?;
+            hub.tell_desired(told).await;
             if updated.is_enabled() {
                 return Ok(());
             }
@@ -253,14 +259,32 @@ impl Hub {
     }
 
     /// A new identity with its twin, counted and told of.
-    fn insert(&self, batch: &mut Batch, identity: &Identity, twin: &DeviceTwin) {
+    fn insert(&self, batch: &mut Batch, fence: &Fence, identity: &Identity, twin: DeviceTwin) {
+        let twin = fence.settle_new(self, twin, identity.iot_edge);
         // A hub that is being removed must not be left with a device.
         batch.guard_exists::<HubSettings>(Key::instance(self.instance()));
+        fence.guard(self, batch);
         batch.insert(identity);
-        batch.insert(twin);
+        batch.insert(&twin);
         batch.remove::<Subscription>(store::Record::key(identity));
         self.count(batch, identity, 1);
-        event::push_lifecycle(batch, self, twin, event::Lifecycle::Created, self.now());
+        event::push_lifecycle(batch, self, &twin, event::Lifecycle::Created, self.now());
+    }
+
+    /// The twin of a device that becomes one of IoT Edge, or is no more: deployments are for such devices only.
+    async fn settle_capability(
+        &self,
+        batch: &mut Batch,
+        fence: &Fence,
+        device: &Identity,
+    ) -> Result<Option<(DeviceTwin, base::json::Object)>, Error> {
+        let twin = self.twin(&device.id).await?;
+        let mut applied = Applied::unchanged(twin.record.clone());
+        fence.settle(self, &mut applied, device.iot_edge);
+        fence.guard(self, batch);
+        // Though it may be as it was: who judges it by what the device was before comes too late.
+        self.change_twin(batch, &twin, &applied);
+        Ok(applied.desired_notification.map(|patch| (applied.twin, patch)))
     }
 
     fn count(&self, batch: &mut Batch, identity: &Identity, delta: i64) {
@@ -303,8 +327,8 @@ impl Hub {
         Ok(())
     }
 
-    async fn commit_identities(&self, batch: Batch, device_id: &DeviceId) -> Result<(), Error> {
-        match self.store().commit(batch).await {
+    async fn commit_identities(&self, batch: Batch, fence: Fence, device_id: &DeviceId) -> Result<(), Error> {
+        match self.commit_fenced(batch, fence).await {
             Ok(_) => Ok(()),
             Err(CommitError::CounterLimit { counter, .. }) if counter.starts_with("modules/") => {
                 Err(Error::TooManyModulesOnDevice(device_id.to_string()))

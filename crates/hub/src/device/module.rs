@@ -8,6 +8,7 @@ use store::{Batch, Key, Scan, Stored, retry_on_conflict};
 use super::rules::{self, Expected, PutMode, Subject};
 use super::{AuthenticationSpec, IdentityView};
 use crate::bus::CloseReason;
+use crate::configuration::Fence;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::{Identity, MODULE};
@@ -173,13 +174,13 @@ impl Hub {
         let mut module = self.new_identity(spec.id());
         module.authentication = rules::authentication(&spec.authentication, spec.subject())?;
         module.managed_by.clone_from(&spec.managed_by);
-        let mut batch = Batch::default();
+        let (fence, mut batch) = (self.fence().await?, Batch::default());
         // The device's removal, which has listed the modules before, fails because of this.
         batch.replace(device, &device.record);
         let mut twin = DeviceTwin::new(self.instance().clone(), module.id.clone(), self.now());
         crate::twin::rules::fill(&mut twin, initial, self.now())?;
-        self.insert(&mut batch, &module, &twin);
-        self.commit_identities(batch, &spec.device_id).await?;
+        self.insert(&mut batch, &fence, &module, twin);
+        self.commit_identities(batch, fence, &spec.device_id).await?;
         Ok(module)
     }
 
@@ -194,12 +195,12 @@ impl Hub {
         Ok(module)
     }
 
-    pub(super) fn insert_system_modules(&self, batch: &mut Batch, device_id: &DeviceId) {
+    pub(super) fn insert_system_modules(&self, batch: &mut Batch, fence: &Fence, device_id: &DeviceId) {
         for module_id in SYSTEM_MODULES {
             let mut module = self.new_identity(system_module(device_id, module_id));
             module.managed_by = Some("iotEdge".to_owned());
             let twin = DeviceTwin::new(self.instance().clone(), module.id.clone(), self.now());
-            self.insert(batch, &module, &twin);
+            self.insert(batch, fence, &module, twin);
         }
     }
 

@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use base::ids::IdentityId;
 use base::{DeviceId, Elapsed, Timestamp, caps};
-use bytes::Bytes;
 use query::hub::Condition;
-use serde_json::Value;
 use store::leases::Lease;
 use store::{Batch, CommitError, Find, Key, Scan, Stored, retry_on_conflict};
 use tokio::sync::mpsc;
 
 use super::record::{Action, DeviceJob, DeviceJobStatus, Failure, Job, JobId, JobStatus, Progress, Response};
 use super::rules::{self, Targets};
-use crate::bus::Delivery;
+use crate::configuration::Fence;
 use crate::direct_method::MethodRequest;
-use crate::due::{Due, Work};
+use crate::due::Work;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::{DEVICE, identity_key};
@@ -63,7 +61,7 @@ impl Hub {
         }
         // Should this house end meanwhile, whoever looks then goes on.
         let mut batch = Batch::default();
-        batch.put(&self.look_again(job_id));
+        batch.put(&self.due_again(caps::JOB_LEASE_SECONDS, Work::Job(job_id.clone())));
         self.store().commit(batch).await?;
         let name = format!("job/{}/{job_id}", self.instance().as_str());
         let Some(lease) = self.store().leases().take(&name, self.node(), LEASE).await? else { return Ok(()) };
@@ -89,13 +87,6 @@ impl Hub {
             Err(CommitError::Conflict) => Ok(()),
             done => Ok(done.map(drop)?),
         }
-    }
-
-    /// At a time that all houses say alike, so that their notes are one.
-    fn look_again(&self, job_id: &JobId) -> Due {
-        let every = i64::try_from(caps::JOB_LEASE_SECONDS).expect("a small number");
-        let at = (self.now().unix_seconds() / every + 1) * every;
-        self.due(Timestamp::from_unix_seconds(at), Work::Job(job_id.clone()))
     }
 
     pub(super) async fn run_job(&self, lease: Lease, renewed: Elapsed, job_id: &JobId) -> Result<(), Error> {
@@ -175,11 +166,16 @@ impl Run {
     }
 
     pub(super) async fn patch_some(&mut self, patch: &TwinPatch, size: usize) -> Result<Step, Error> {
+        let fence = self.hub.fence().await?;
         let Next { twins, mut progress } = self.next(size).await?;
         let (mut batch, mut told, now) = (Batch::default(), Vec::new(), self.hub.now());
+        fence.guard(&self.hub, &mut batch);
         for twin in &twins {
             let device_id = twin.record.identity.device_id.clone();
-            let applied = twin_rules::apply(&twin.record, patch, now);
+            let applied = match twin_rules::apply(&twin.record, patch, now) {
+                Ok(Some(applied)) => Ok(Some(self.hub.settled(&fence, &twin.record, applied).await?)),
+                other => other,
+            };
             if let Ok(Some(applied)) = &applied {
                 self.hub.change_twin(&mut batch, twin, applied);
             }
@@ -192,30 +188,13 @@ impl Run {
             }
         }
         let job = Job { progress, ..self.job.record.clone() };
-        match self.write(batch, job).await {
+        match self.write_fenced(batch, job, Some(fence)).await {
             Ok(()) => {}
             Err(Error::Conflict) if self.is_unchanged().await? => return Ok(Step::Again),
             Err(error) => return Err(error),
         }
-        self.tell(told).await;
+        self.hub.tell_desired(told).await;
         Ok(Step::Done)
-    }
-
-    /// Devices that are connected hear of their twins; the others read them when they come.
-    async fn tell(&self, told: Vec<(DeviceTwin, base::json::Object)>) {
-        let ids: Vec<IdentityId> = told.iter().map(|(twin, _)| twin.identity.clone()).collect();
-        let owners = match self.hub.store().sessions().owners(self.hub.instance(), &ids).await {
-            Ok(owners) => owners,
-            Err(error) => return tracing::debug!(%error, "devices read their twins later"),
-        };
-        for ((twin, patch), owner) in told.into_iter().zip(owners) {
-            if owner.is_some() {
-                let version = twin.properties.desired.version;
-                let patch = Bytes::from(Value::Object(patch).to_string());
-                let reply = self.hub.deliver(&twin.identity, Delivery::Desired { version, patch }).await;
-                tracing::trace!(identity = %twin.identity, ?reply, "a job told of its twin");
-            }
-        }
     }
 
     /// One method of many devices, some at the same time.
@@ -294,10 +273,17 @@ impl Run {
     }
 
     /// Writes a step, unless another house has written one.
-    async fn write(&mut self, mut batch: Batch, job: Job) -> Result<(), Error> {
+    async fn write(&mut self, batch: Batch, job: Job) -> Result<(), Error> {
+        self.write_fenced(batch, job, None).await
+    }
+
+    async fn write_fenced(&mut self, mut batch: Batch, job: Job, fence: Option<Fence>) -> Result<(), Error> {
         batch.guard_exists::<HubSettings>(Key::instance(self.hub.instance()));
         batch.replace(&self.job, &job);
-        let committed = self.hub.store().commit(batch).await?;
+        let committed = match fence {
+            Some(fence) => self.hub.commit_fenced(batch, fence).await?,
+            None => self.hub.store().commit(batch).await?,
+        };
         self.job = committed.stored(job);
         Ok(())
     }

@@ -10,6 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use access::{Caller, Permission};
+use base::json::Object;
 use base::{Continuation, InstanceId, Meter, caps};
 use query::hub::{Rank, Select, Source};
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,34 @@ impl Hub {
             Continuation::encode(&Token { instance, query: sum(&query.text), after })
         });
         Ok(QueryPage { rows: found.rows, kind: kind(&select), next })
+    }
+
+    /// How many rows a query of the hub's own has; of one that counts, what it counts.
+    pub(crate) async fn count_rows(&self, select: &Select) -> Result<u64, Error> {
+        let caller = Caller::system();
+        let longest = Duration::from_secs(caps::QUERY_SECONDS_MAX);
+        let counted = async {
+            let (mut after, mut rows) = (None, 0);
+            let counting = select.counting();
+            let asked = counting.as_ref().unwrap_or(select);
+            loop {
+                let page_max = caps::QUERY_PAGE_MAX;
+                let found =
+                    self.find(Asked { select: asked, caller: caller.object_id(), after, page_max }).await?;
+                if counting.is_some() {
+                    let row =
+                        found.rows.first().and_then(|row| serde_json::from_str::<Object>(row.get()).ok());
+                    let count = row.and_then(|row| row.values().next()?.as_u64());
+                    return count.ok_or(Error::ServerError);
+                }
+                rows += found.rows.len() as u64;
+                match found.next {
+                    None => return Ok(rows),
+                    next => after = next,
+                }
+            }
+        };
+        tokio::time::timeout(longest, counted).await.map_err(|_| Error::ServerBusy)?
     }
 
     async fn find(&self, asked: Asked<'_>) -> Result<Found, Error> {

@@ -36,6 +36,9 @@ impl TwinView {
         let (desired, reported) = (&twin.properties.desired, &twin.properties.reported);
         add("properties", json!({"desired": desired.with_metadata(), "reported": reported.with_metadata()}));
         add("capabilities", json!({"iotEdge": identity.iot_edge}));
+        if !twin.configurations.is_empty() {
+            add("configurations", json!(twin.configurations));
+        }
         if let Some(scope) = &identity.device_scope {
             add("deviceScope", scope.as_str().into());
         }

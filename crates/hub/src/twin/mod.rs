@@ -210,7 +210,7 @@ impl Hub {
         Ok(TwinView { twin, identity, connection, messages })
     }
 
-    /// Commits a changed twin with its event, then tells the device. Runs to its end even if the caller goes away: a
+    /// Commits a changed twin with what configurations make of it and with its event, then tells the device. Runs to its end even if the caller goes away: a
     /// version that no one tells of would hold back every later one.
     async fn commit_twin(
         &self,
@@ -218,15 +218,18 @@ impl Hub {
         applied: Applied,
         change: event::Change,
     ) -> Result<DeviceTwin, Error> {
+        let fence = self.fence().await?;
+        let applied = self.settled(&fence, &old.record, applied).await?;
         let mut batch = Batch::default();
+        fence.guard(self, &mut batch);
         self.write_twin(&mut batch, &old, &applied, change);
         let Some(notification) = applied.desired_notification else {
-            self.store().commit(batch).await?;
+            self.commit_fenced(batch, fence).await?;
             return Ok(applied.twin);
         };
         let (hub, twin) = (self.clone(), applied.twin);
         self.to_the_end(async move {
-            hub.store().commit(batch).await?;
+            hub.commit_fenced(batch, fence).await?;
             let version = twin.properties.desired.version;
             let patch = Bytes::from(Value::Object(notification).to_string());
             match hub.deliver(&twin.identity, Delivery::Desired { version, patch }).await {
@@ -251,7 +254,27 @@ impl Hub {
         change: event::Change,
     ) {
         batch.replace(old, &applied.twin);
-        event::push_change(batch, self, applied, change, self.now());
+        // How configurations stand with a twin is no change of it in Azure's sense.
+        if !applied.change.is_empty() {
+            event::push_change(batch, self, applied, change, self.now());
+        }
+    }
+
+    /// Devices that are connected hear of twins that were changed together; the others read them when they come.
+    pub(crate) async fn tell_desired(&self, told: Vec<(DeviceTwin, base::json::Object)>) {
+        let ids: Vec<IdentityId> = told.iter().map(|(twin, _)| twin.identity.clone()).collect();
+        let owners = match self.store().sessions().owners(self.instance(), &ids).await {
+            Ok(owners) => owners,
+            Err(error) => return tracing::debug!(%error, "devices read their twins later"),
+        };
+        for ((twin, patch), owner) in told.into_iter().zip(owners) {
+            if owner.is_some() {
+                let version = twin.properties.desired.version;
+                let patch = Bytes::from(Value::Object(patch).to_string());
+                let reply = self.deliver(&twin.identity, Delivery::Desired { version, patch }).await;
+                tracing::trace!(identity = %twin.identity, ?reply, "it was told of its twin");
+            }
+        }
     }
 
     /// Keeps the model id that a device announced. Not a change of the twin in Azure's sense: no version rises.

@@ -1,6 +1,8 @@
 //! The stored shape of a device twin or module twin. Members carry the names that queries use.
 //! Made and changed by the rules beside it; doors never see it serialised.
 
+use std::collections::BTreeMap;
+
 use base::ids::IdentityId;
 use base::json::Object;
 use base::{InstanceId, Timestamp};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 use store::{Key, Record, Table, table};
 
+use crate::configuration::{ConfigurationId, Held, Standing};
 use crate::identity::identity_key;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,12 @@ pub struct DeviceTwin {
     pub model_id: String,
     pub tags: Object,
     pub properties: Properties,
+    /// How those stand that are for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<ConfigurationId, Standing>,
+    /// Desired properties that it has by them, so that they can be taken away again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +57,17 @@ impl DeviceTwin {
     /// The twin of a new identity: tag 1, version 2, both sections empty at version 1.
     pub fn new(instance: InstanceId, identity: IdentityId, now: Timestamp) -> Self {
         let properties = Properties { desired: Section::new(now), reported: Section::new(now) };
-        let (etag, version) = (TwinEtag(1), 2);
-        Self { instance, identity, etag, version, model_id: String::new(), tags: Object::new(), properties }
+        Self {
+            instance,
+            identity,
+            etag: TwinEtag(1),
+            version: 2,
+            model_id: String::new(),
+            tags: Object::new(),
+            properties,
+            configurations: BTreeMap::new(),
+            held: Vec::new(),
+        }
     }
 }
 

@@ -55,6 +55,35 @@ pub struct Applied {
     pub change: Object,
 }
 
+impl Applied {
+    /// Before anything of it is changed.
+    pub(crate) fn unchanged(twin: DeviceTwin) -> Self {
+        Self { twin, desired_notification: None, change: Object::new() }
+    }
+
+    /// Lays `patch` over the desired properties as a part of the same change, of which the device hears once; `old` is how they were
+    /// before it.
+    pub(crate) fn also_desire(&mut self, old: &Section, patch: &Object, now: Timestamp) {
+        if self.change.is_empty() {
+            self.change = begin_change(&mut self.twin);
+        }
+        let is_desired = self.desired_notification.is_some();
+        if !is_desired && !self.change.contains_key("tags") {
+            self.twin.etag.0 += 1;
+        }
+        let section = &mut self.twin.properties.desired;
+        if is_desired {
+            section.version -= 1;
+        }
+        merge_section(section, patch, now, true);
+        let told = difference(&old.values, &section.values);
+        let stamp = Stamp { at: now.iso7(), version: Some(section.version) };
+        self.change.entry("properties").or_insert_with(|| json!({}))["desired"] =
+            stamp.change(&told, section.version);
+        self.desired_notification = Some(notification(told, section.version));
+    }
+}
+
 impl TwinPatch {
     /// The twin's part of an item of a bulk call, which has members of its own beside it.
     pub fn parse_item(item: &[u8]) -> Result<Self, Error> {
@@ -343,6 +372,22 @@ pub(crate) fn with_removals(old: &Object, new: &Object) -> Object {
     told
 }
 
+/// The least patch that makes `old` into `new`.
+pub(crate) fn difference(old: &Object, new: &Object) -> Object {
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let mut patch: Object = gone.map(|name| (name.clone(), Value::Null)).collect();
+    for (name, is) in new {
+        match (old.get(name), is) {
+            (Some(was), is) if was == is => {}
+            (Some(Value::Object(was)), Value::Object(is)) => {
+                patch.insert(name.clone(), Value::Object(difference(was, is)));
+            }
+            _ => drop(patch.insert(name.clone(), is.clone())),
+        }
+    }
+    patch
+}
+
 /// RFC 7396 merge over checked members.
 fn merge(target: &mut Object, patch: &Object) {
     for (key, value) in patch {
@@ -361,12 +406,7 @@ fn merge_section(section: &mut Section, patch: &Object, now: Timestamp, with_ver
     let stamp = Stamp { at: now.iso7(), version: with_version.then_some(section.version) };
     merge(&mut section.values, patch);
     stamp.merge(&mut section.metadata, patch);
-    let mut touched = Object::new();
-    stamp.merge(&mut touched, patch);
-    let mut change = patch.clone();
-    change.insert("$metadata".into(), Value::Object(touched));
-    change.insert("$version".into(), json!(section.version));
-    Value::Object(change)
+    stamp.change(patch, section.version)
 }
 
 struct Stamp {
@@ -386,6 +426,16 @@ impl Stamp {
         let mut node = Object::new();
         self.mark(&mut node);
         node
+    }
+
+    /// A patch as events show it.
+    fn change(&self, patch: &Object, version: u64) -> Value {
+        let mut touched = Object::new();
+        self.merge(&mut touched, patch);
+        let mut change = patch.clone();
+        change.insert("$metadata".into(), Value::Object(touched));
+        change.insert("$version".into(), json!(version));
+        Value::Object(change)
     }
 
     /// Makes the metadata tree follow a merge of `patch`. User keys cannot begin with `$`, so stamps and children do not meet.
@@ -487,7 +537,7 @@ fn check_key(key: &str, section: &str) -> Result<(), Error> {
     }
 }
 
-fn check_size(members: &Object, max: usize, section: &str) -> Result<(), Error> {
+pub(crate) fn check_size(members: &Object, max: usize, section: &str) -> Result<(), Error> {
     let bytes = size_bytes(members);
     if bytes > max {
         return Err(refused(section, &format!("its size of {bytes} bytes exceeds the limit of {max} bytes")));

@@ -173,6 +173,18 @@ impl Select {
         self.is_explained
     }
 
+    /// The query for how many rows this one has, or itself where it does nothing but count. `None`: its rows must be looked at.
+    pub fn counting(&self) -> Option<Self> {
+        let count = Item { value: ItemValue::Aggregate(Aggregate::Count), name: "count".to_owned() };
+        if self.is_grouped() {
+            let is_count =
+                self.group_by.is_empty() && matches!(self.items(), [item] if item.value == count.value);
+            return is_count.then(|| self.clone());
+        }
+        let projection = Projection::Items(vec![count]);
+        self.top.is_none().then(|| Self { projection, order_by: Vec::new(), ..self.clone() })
+    }
+
     /// Whether its rows are documents as they are.
     pub fn is_of_documents(&self) -> bool {
         self.projection == Projection::All

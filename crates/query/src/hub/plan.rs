@@ -8,7 +8,8 @@ use crate::plan::{Beside, Binding, Column, Link, Output, Plan, Table};
 use crate::tree::Expression;
 
 /// Members of a twin that its record has under the same names.
-const RECORDED: &[&str] = &["deviceId", "moduleId", "etag", "modelId", "version", "tags", "properties"];
+const RECORDED: &[&str] =
+    &["deviceId", "moduleId", "etag", "modelId", "version", "tags", "properties", "configurations"];
 const OF_ACTIVITY: &[&str] = &["connectionState", "lastActivityTime"];
 const OF_QUEUE: &[&str] = &["cloudToDeviceMessageCount"];
 

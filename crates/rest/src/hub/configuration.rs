@@ -183,7 +183,7 @@ enum ContentBody<'a> {
 
 #[derive(Serialize)]
 struct MetricsBody<'a> {
-    results: BTreeMap<&'a str, u64>,
+    results: &'a BTreeMap<String, u64>,
     queries: BTreeMap<&'a str, &'a str>,
 }
 
@@ -206,8 +206,8 @@ impl<'a> From<&'a ConfigurationView> for ConfigurationBody<'a> {
             created_time_utc: view.configuration.created.iso7(),
             last_updated_time_utc: view.configuration.updated.iso7(),
             priority: view.configuration.priority,
-            system_metrics: MetricsBody { results: BTreeMap::new(), queries: system },
-            metrics: MetricsBody { results: BTreeMap::new(), queries: custom.collect() },
+            system_metrics: MetricsBody { results: &view.system_results, queries: system },
+            metrics: MetricsBody { results: &view.custom_results, queries: custom.collect() },
             etag: view.configuration.etag.to_string(),
         }
     }

@@ -84,6 +84,12 @@ impl<S> Current<S> {
         Arc::clone(&self.0.read().1)
     }
 
+    /// With the revision by which a write can insist on them.
+    pub fn seen(&self) -> (Revision, Arc<S>) {
+        let present = self.0.read();
+        (present.0, Arc::clone(&present.1))
+    }
+
     /// Of two changes the later one stays, whoever tells of it last.
     pub fn offer(&self, stored: Stored<S>) {
         let mut present = self.0.write();
