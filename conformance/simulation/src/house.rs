@@ -123,10 +123,14 @@ impl House {
             gate,
         });
         event_hubs.load().await.map_err(text)?;
+        let context = storage::Context::new(store.clone(), clock.clone(), hosts.clone(), tasks.clone());
+        let accounts = storage::Accounts::new(context);
+        accounts.load().await.map_err(text)?;
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),
             event_hubs: event_hubs.clone(),
+            accounts,
             clock: clock.clone(),
             hosts,
             tasks: tasks.clone(),

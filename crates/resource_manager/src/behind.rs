@@ -36,6 +36,14 @@ impl ResourceManager {
                 let ensured = self.event_hubs.ensure(settings).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
             }
+            Properties::StorageAccount(properties) => {
+                let (instance, id) = (properties.instance.clone(), &resource.id);
+                // Names are checked by the same rule when they come in.
+                let name = id.name.parse().map_err(|error: storage::InvalidName| later(&error))?;
+                let settings = storage::AccountSettings::new(instance, name, id.scope(), properties.created);
+                let ensured = self.accounts.ensure(settings).await;
+                ensured.map(|_| ()).map_err(|error| later(&error))
+            }
             Properties::ProvisioningService(properties) => {
                 let ensured = self.services.ensure(service_settings(resource, properties)).await;
                 ensured.map(|_| ()).map_err(|error| later(&error))
@@ -61,6 +69,7 @@ impl ResourceManager {
             Properties::EventHubNamespace(properties) => {
                 Ok(self.event_hubs.remove(&properties.instance).await?)
             }
+            Properties::StorageAccount(properties) => Ok(self.accounts.remove(&properties.instance).await?),
             Properties::ProvisioningService(properties) => {
                 Ok(self.services.remove(&properties.instance).await?)
             }

@@ -1,5 +1,5 @@
 //! What a first start makes: a subscription, a resource group, a hub, a provisioning service linked to it, a Digital Twins
-//! instance. Called by the server before its doors open; safe to repeat at every start.
+//! instance, a storage account. Called by the server before its doors open; safe to repeat at every start.
 
 use access::{Caller, Right, SharedAccessPolicy};
 use base::hosts::Service;
@@ -12,7 +12,7 @@ use crate::id::{GroupId, ResourceId};
 use crate::policy::PolicyRequest;
 use crate::provider::ResourceType;
 use crate::subscription::Subscription;
-use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service};
+use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service, storage_account};
 
 /// The names of the default resources.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Defaults {
     pub hub: String,
     pub provisioning_service: String,
     pub digital_twins: String,
+    pub storage_account: String,
     /// Keys of the policies of hub and provisioning service that are not made up.
     pub keys: Option<PolicyKeys>,
 }
@@ -39,10 +40,11 @@ pub struct DefaultResources {
     pub hub: ResourceId,
     pub provisioning_service: ResourceId,
     pub digital_twins: ResourceId,
+    pub storage_account: ResourceId,
 }
 
 impl Defaults {
-    /// The names in this product: `twinhub`, `hub`, `dps` and `twins` in `eastus`.
+    /// The names in this product: `twinhub`, `hub`, `dps`, `twins` and `storage` in `eastus`.
     pub fn new(subscription_id: &str, tenant_id: &str) -> Self {
         Self {
             subscription_id: subscription_id.to_owned(),
@@ -53,6 +55,7 @@ impl Defaults {
             hub: "hub".to_owned(),
             provisioning_service: "dps".to_owned(),
             digital_twins: "twins".to_owned(),
+            storage_account: "storage".to_owned(),
             keys: None,
         }
     }
@@ -64,6 +67,7 @@ impl Defaults {
             hub: id(ResourceType::IotHub, &self.hub),
             provisioning_service: id(ResourceType::ProvisioningService, &self.provisioning_service),
             digital_twins: id(ResourceType::DigitalTwinsInstance, &self.digital_twins),
+            storage_account: id(ResourceType::StorageAccount, &self.storage_account),
             resource_group: group,
         }
     }
@@ -89,8 +93,13 @@ impl ResourceManager {
         self.ensure_default_hub(&caller, &ids.hub, location.clone(), defaults.keys).await?;
         self.ensure_default_service(&caller, &ids, location.clone(), defaults.keys).await?;
         if self.stored(&ids.digital_twins).await?.is_none() {
-            let put = instance::Put { location, ..instance::Put::default() };
+            let put = instance::Put { location: location.clone(), ..instance::Put::default() };
             let accepted = self.put_digital_twins_instance(&caller, &ids.digital_twins, &put).await?;
+            self.finish_accepted(&accepted).await?;
+        }
+        if self.stored(&ids.storage_account).await?.is_none() {
+            let put = storage_account::Put { location, ..storage_account::Put::default() };
+            let accepted = self.put_storage_account(&caller, &ids.storage_account, &put).await?;
             self.finish_accepted(&accepted).await?;
         }
         self.mark_first_start_over().await?;

@@ -1,4 +1,4 @@
-//! Azure Resource Manager for this server: subscriptions, groups, resources of seven types, and the long-running operations that
+//! Azure Resource Manager for this server: subscriptions, groups, resources of eight types, and the long-running operations that
 //! make, change and delete the instances behind them. Called by the Resource Manager door and by the first start.
 //! It must never know HTTP, and never what happens inside an instance.
 
@@ -39,6 +39,7 @@ pub mod provisioning_service;
 pub mod resource;
 pub mod role;
 pub mod sections;
+pub mod storage_account;
 pub mod subscription;
 pub mod user_assigned_identity;
 
@@ -79,6 +80,7 @@ pub struct Context {
     pub store: Store,
     pub events: Events,
     pub event_hubs: event_hubs::Namespaces,
+    pub accounts: storage::Accounts,
     pub clock: Clock,
     pub hosts: Hosts,
     pub tasks: Tasks,
@@ -98,6 +100,7 @@ pub struct Inner {
     pub(crate) store: Store,
     pub(crate) events: Events,
     pub(crate) event_hubs: event_hubs::Namespaces,
+    pub(crate) accounts: storage::Accounts,
     pub(crate) clock: Clock,
     pub(crate) hosts: Hosts,
     pub(crate) tasks: Tasks,
@@ -139,6 +142,7 @@ impl ResourceManager {
             store,
             events,
             event_hubs,
+            accounts,
             clock,
             hosts,
             tasks,
@@ -153,6 +157,7 @@ impl ResourceManager {
             store,
             events,
             event_hubs,
+            accounts,
             clock,
             hosts,
             tasks,

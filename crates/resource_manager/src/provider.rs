@@ -12,6 +12,7 @@ pub enum ResourceType {
     ProvisioningService,
     EventHubNamespace,
     EventHub,
+    StorageAccount,
     UserAssignedIdentity,
 }
 
@@ -35,12 +36,13 @@ pub struct TypeRow {
 pub const DIGITAL_TWINS: &str = "Microsoft.DigitalTwins";
 pub const DEVICES: &str = "Microsoft.Devices";
 pub const EVENT_HUB: &str = "Microsoft.EventHub";
+pub const STORAGE: &str = "Microsoft.Storage";
 pub const MANAGED_IDENTITY: &str = "Microsoft.ManagedIdentity";
 pub const RESOURCES: &str = "Microsoft.Resources";
 pub const AUTHORIZATION: &str = "Microsoft.Authorization";
 
 pub const NAMESPACES: &[&str] =
-    &[DIGITAL_TWINS, DEVICES, EVENT_HUB, MANAGED_IDENTITY, RESOURCES, AUTHORIZATION];
+    &[DIGITAL_TWINS, DEVICES, EVENT_HUB, STORAGE, MANAGED_IDENTITY, RESOURCES, AUTHORIZATION];
 
 const DIGITAL_TWINS_VERSIONS: &[&str] = &[
     "2023-01-31",
@@ -113,6 +115,36 @@ const EVENT_HUB_VERSIONS: &[&str] = &[
     "2017-04-01",
     "2015-08-01",
     "2014-09-01",
+];
+const STORAGE_VERSIONS: &[&str] = &[
+    "2025-06-01",
+    "2025-01-01",
+    "2024-01-01",
+    "2023-05-01",
+    "2023-04-01",
+    "2023-01-01",
+    "2022-09-01",
+    "2022-05-01",
+    "2021-09-01",
+    "2021-08-01",
+    "2021-06-01",
+    "2021-05-01",
+    "2021-04-01",
+    "2021-02-01",
+    "2021-01-01",
+    "2020-08-01-preview",
+    "2019-06-01",
+    "2019-04-01",
+    "2018-11-01",
+    "2018-07-01",
+    "2018-03-01-preview",
+    "2018-02-01",
+    "2017-10-01",
+    "2017-06-01",
+    "2016-12-01",
+    "2016-05-01",
+    "2016-01-01",
+    "2015-06-15",
 ];
 const MANAGED_IDENTITY_VERSIONS: &[&str] = &[
     "2024-11-30",
@@ -210,6 +242,10 @@ rows! {
         "namespaces/eventhubs/authorizationrules",
         "checkNameAvailability",
     }
+    STORAGE STORAGE_VERSIONS {
+        "storageAccounts" = StorageAccount regional,
+        "checkNameAvailability",
+    }
     MANAGED_IDENTITY MANAGED_IDENTITY_VERSIONS {
         "userAssignedIdentities" = UserAssignedIdentity regional,
     }
@@ -277,6 +313,11 @@ impl ResourceType {
                 "Microsoft.EventHub/namespaces/eventhubs/write",
                 "Microsoft.EventHub/namespaces/eventhubs/Delete",
             ),
+            Self::StorageAccount => (
+                "Microsoft.Storage/storageAccounts/read",
+                "Microsoft.Storage/storageAccounts/write",
+                "Microsoft.Storage/storageAccounts/delete",
+            ),
             Self::UserAssignedIdentity => (
                 "Microsoft.ManagedIdentity/userAssignedIdentities/read",
                 "Microsoft.ManagedIdentity/userAssignedIdentities/write",
@@ -288,7 +329,7 @@ impl ResourceType {
 
     /// Whether a resource is made and deleted within its request. Its operation stays behind for a crash in between.
     pub(crate) fn is_made_at_once(self) -> bool {
-        matches!(self, Self::EventHub | Self::UserAssignedIdentity)
+        matches!(self, Self::EventHub | Self::StorageAccount | Self::UserAssignedIdentity)
     }
 
     /// The type that resources of this type are children of.
@@ -300,6 +341,7 @@ impl ResourceType {
             | Self::IotHub
             | Self::ProvisioningService
             | Self::EventHubNamespace
+            | Self::StorageAccount
             | Self::UserAssignedIdentity => None,
         }
     }
@@ -313,6 +355,7 @@ impl ResourceType {
             | Self::IotHub
             | Self::ProvisioningService
             | Self::EventHub
+            | Self::StorageAccount
             | Self::UserAssignedIdentity => &[],
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::tasks::Stopping;
 use base::{Clock, Elapsed, caps};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::body::{self, RequestBody};
 use crate::front::Front;
 use crate::router::Fault;
 use crate::websocket::SubProtocol;
@@ -42,8 +43,6 @@ use stranger::{Answered, Held};
 const IDLE: Duration = Duration::from_secs(120);
 /// How long somebody who is told to leave may take about it.
 const PARTING: Duration = Duration::from_secs(1);
-/// A body must arrive within this time.
-const BODY: Duration = Duration::from_secs(60);
 
 /// How long a connection may stay: until it has proved who it is, ten seconds from its beginning or its last answer; from
 /// then on as long as it asks.
@@ -270,7 +269,7 @@ async fn answer(
     // A client that expects to be asked for the body sends none when it is not.
     let mut comes = !parts.headers.contains_key(EXPECT);
     let head = Head::new(&parts, peer);
-    let response = front.serve(head, Box::new(|max| Box::pin(read(&mut body, &mut comes, max)))).await;
+    let response = front.serve(head, Box::new(Coming { body: &mut body, comes: &mut comes })).await;
     let websocket = response.websocket;
     let mut answer = write(if is_head { without_body(response) } else { response }, in_hand);
     if comes && !body.is_end_stream() {
@@ -291,23 +290,31 @@ fn without_body(response: Response) -> Response {
     Response { body: Body::Full(Bytes::new()), ..response }
 }
 
-async fn read(body: &mut Incoming, comes: &mut bool, max_bytes: usize) -> Result<Bytes, Fault> {
-    if body.size_hint().lower() > max_bytes as u64 {
-        return Err(Fault::BodyTooLarge { max_bytes });
+/// A body that comes over the connection. One that is passed on in parts may take its time as a whole, and not between two of them.
+struct Coming<'a> {
+    body: &'a mut Incoming,
+    comes: &'a mut bool,
+}
+
+impl RequestBody for Coming<'_> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>, Fault>> + Send + '_>> {
+        *self.comes = true;
+        Box::pin(async move {
+            let part = async {
+                while let Some(frame) = self.body.frame().await {
+                    if let Ok(data) = frame.map_err(|_| Fault::BodyIncomplete)?.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(None)
+            };
+            tokio::time::timeout(body::WHOLE, part).await.unwrap_or(Err(Fault::BodyIncomplete))
+        })
     }
-    *comes = true;
-    let collect = async {
-        let mut collected = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Fault::BodyIncomplete)?.into_data() else { continue };
-            if collected.len() + data.len() > max_bytes {
-                return Err(Fault::BodyTooLarge { max_bytes });
-            }
-            collected.extend_from_slice(&data);
-        }
-        Ok(collected.freeze())
-    };
-    tokio::time::timeout(BODY, collect).await.unwrap_or(Err(Fault::BodyIncomplete))
+
+    fn least(&self) -> u64 {
+        self.body.size_hint().lower()
+    }
 }
 
 fn write(response: Response, in_hand: InHand) -> http::Response<UnsyncBoxBody<Bytes, Infallible>> {

@@ -9,9 +9,9 @@ use base::measure::{Distribution, Histogram};
 use http::StatusCode;
 
 /// The statuses that doors answer with. Whatever else there may be counts as one.
-const STATUSES: [u16; 24] = [
-    101, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422, 429, 500, 501,
-    502, 503, 504,
+const STATUSES: [u16; 26] = [
+    101, 200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 416, 422, 429,
+    500, 501, 502, 503, 504,
 ];
 
 /// The name under which requests for paths, methods and operations are counted that there are not.
@@ -42,8 +42,8 @@ impl Answers {
 /// Labels are constants, so that nothing is made up while counting.
 fn text(status: u16) -> &'static str {
     const TEXTS: [&str; STATUSES.len()] = [
-        "101", "200", "201", "202", "204", "304", "400", "401", "403", "404", "405", "408", "409", "410",
-        "412", "413", "415", "422", "429", "500", "501", "502", "503", "504",
+        "101", "200", "201", "202", "204", "206", "304", "400", "401", "403", "404", "405", "408", "409",
+        "410", "412", "413", "415", "416", "422", "429", "500", "501", "502", "503", "504",
     ];
     STATUSES.binary_search(&status).map_or("other", |at| TEXTS[at])
 }

@@ -13,12 +13,12 @@ use http::header::STRICT_TRANSPORT_SECURITY;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::body::{self, AtHand, RequestBody};
 use crate::counted::Counted;
 use crate::router::{Door, Fault, RouteInfo, Routes};
 use crate::wire::{Head, Refused, Response};
 
-type ReadBody<'a> =
-    Box<dyn FnOnce(usize) -> Pin<Box<dyn Future<Output = Result<Bytes, Fault>> + Send + 'a>> + Send + 'a>;
+pub type Body<'a> = Box<dyn RequestBody + 'a>;
 pub type Served<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
 /// A door with its routes, behind one type, so that the front can hold several.
@@ -30,7 +30,7 @@ pub trait AnyDoor: Send + Sync {
     fn refuse(&self, head: &Head, fault: Fault) -> Response;
     /// What is counted of its answers.
     fn counted(&self) -> Counted;
-    fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a>;
+    fn serve<'a>(&'a self, head: Head, body: Body<'a>) -> Served<'a>;
 }
 
 struct Mounted<D: Door> {
@@ -65,8 +65,9 @@ impl<D: Door> AnyDoor for Mounted<D> {
         self.routes.counted()
     }
 
-    fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Served<'a> {
-        Box::pin(self.routes.serve(&self.door, head, read_body))
+    fn serve<'a>(&'a self, head: Head, mut body: Body<'a>) -> Served<'a> {
+        let read = move |max| async move { body::read(&mut *body, max).await };
+        Box::pin(self.routes.serve(&self.door, head, read))
     }
 }
 
@@ -84,6 +85,7 @@ pub struct Front {
     pub resource_manager: Arc<dyn AnyDoor>,
     pub entra: Arc<dyn AnyDoor>,
     pub graph: Arc<dyn AnyDoor>,
+    pub storage: Arc<dyn AnyDoor>,
     pub admin: Arc<dyn AnyDoor>,
     pub refusals: Refusals,
 }
@@ -98,17 +100,18 @@ impl Front {
             &self.resource_manager,
             &self.entra,
             &self.graph,
+            &self.storage,
             &self.admin,
         ];
         doors.iter().map(|door| door.counted()).collect()
     }
 
-    /// Answers one request whose body comes from `read_body`, which is told the most it may read.
-    pub async fn serve<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> Response {
+    /// Answers one request.
+    pub async fn serve<'a>(&'a self, head: Head, body: Body<'a>) -> Response {
         let is_everybodys = is_everybodys(&head.host);
         // Whatever is said about the request carries its id; of all levels, so that it is there wherever anything is.
         let span = tracing::error_span!("request", request_id = %head.request_id);
-        let (mut response, dismissal) = self.choose(head, read_body).instrument(span).await;
+        let (mut response, dismissal) = self.choose(head, body).instrument(span).await;
         if let Some(dismissal) = dismissal {
             self.refusals.tell(&dismissal);
         }
@@ -118,7 +121,7 @@ impl Front {
         response
     }
 
-    async fn choose<'a>(&'a self, head: Head, read_body: ReadBody<'a>) -> (Response, Option<Dismissal>) {
+    async fn choose<'a>(&'a self, head: Head, body: Body<'a>) -> (Response, Option<Dismissal>) {
         let host = self.hosts.resolve(&head.host, head.local());
         let door = match &host {
             Host::Instance(service, _) => self.door_of(*service),
@@ -129,7 +132,7 @@ impl Front {
             Host::Unnamed => self.choose_by_path(&head),
         };
         let (peer, request_id) = (head.peer.clone(), head.request_id);
-        let response = door.serve(head, read_body).await;
+        let response = door.serve(head, body).await;
         let is_refusal = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let dismissal = (is_refusal || response.refused.is_some()).then(|| Dismissal {
             peer: peer.remote_address(),
@@ -167,10 +170,7 @@ impl Front {
 
     /// Answers a request whose body is at hand: tests.
     pub async fn answer(&self, head: Head, body: Bytes) -> Response {
-        let read = move |max_bytes: usize| async move {
-            if body.len() > max_bytes { Err(Fault::BodyTooLarge { max_bytes }) } else { Ok(body) }
-        };
-        self.serve(head, Box::new(move |max| Box::pin(read(max)))).await
+        self.serve(head, Box::new(AtHand::new(body))).await
     }
 
     fn door_of(&self, service: Service) -> &Arc<dyn AnyDoor> {
@@ -178,8 +178,9 @@ impl Front {
             Service::Hub => &self.hub,
             Service::Provisioning => &self.provisioning,
             Service::DigitalTwins => &self.digital_twins,
-            // Event hubs have no face of their own over HTTPS, and nothing makes storage accounts yet.
-            Service::EventHubs | Service::Storage => &self.resource_manager,
+            // Event hubs have no face of their own over HTTPS.
+            Service::EventHubs => &self.resource_manager,
+            Service::Storage => &self.storage,
         }
     }
 

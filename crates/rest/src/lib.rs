@@ -2,6 +2,8 @@
 //! It must never hold a rule: a handler parses, calls one operation and writes its answer.
 
 pub mod admin;
+pub mod blob;
+pub mod body;
 pub mod connection;
 pub mod counted;
 pub mod digital_twins;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::request::Builder;
 use serde_json::Value;
 
+use crate::body::AtHand;
 use crate::front::AnyDoor;
-use crate::router::Fault;
 use crate::wire::{Head, Response};
 use entrance::Peer;
 
@@ -22,12 +22,7 @@ pub(crate) async fn answer(
 ) -> Response {
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let head = Head::new(&parts, peer);
-    let body = body.into();
-    let read = move |max_bytes: usize| -> std::pin::Pin<Box<dyn Future<Output = _> + Send>> {
-        let fits = body.len() <= max_bytes;
-        Box::pin(std::future::ready(if fits { Ok(body) } else { Err(Fault::BodyTooLarge { max_bytes }) }))
-    };
-    door.serve(head, Box::new(read)).await
+    door.serve(head, Box::new(AtHand::new(body))).await
 }
 
 /// A request in the making. What comes of it is told as `A`, in which a door's tests say what its answers have in common.

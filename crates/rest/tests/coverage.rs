@@ -13,6 +13,7 @@ const PROVISIONING: &str = "Device Provisioning";
 const DIGITAL_TWINS: &str = "Digital Twins";
 const RESOURCE_MANAGER: &str = "Resource Manager";
 const GRAPH: &str = "Microsoft Graph";
+const STORAGE: &str = "Blob Storage";
 
 /// The newest list of each plane, and its service as the document's headings name it.
 const LISTS: &[(&str, &str)] = &[
@@ -32,8 +33,11 @@ type Operation = (String, String, String);
 fn operation(service: &str, method: &str, path: &str) -> Operation {
     let segment =
         |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_ascii_lowercase() };
+    // What a blob endpoint is asked for stands in the query too.
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let segments: Vec<String> = path.split('/').filter(|s| !s.is_empty()).map(segment).collect();
-    (service.to_owned(), method.to_ascii_uppercase(), format!("/{}", segments.join("/")))
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    (service.to_owned(), method.to_ascii_uppercase(), format!("/{}{query}", segments.join("/")))
 }
 
 fn root() -> PathBuf {
@@ -71,6 +75,7 @@ fn routes(are_built: bool) -> BTreeSet<Operation> {
         (PROVISIONING, of::<rest::provisioning::ProvisioningDoor>()),
         (RESOURCE_MANAGER, of::<rest::resource_manager::Management>()),
         (GRAPH, of::<rest::graph::Graph>()),
+        (STORAGE, rest::blob::routes()),
     ];
     let routes =
         all.into_iter().flat_map(|(service, routes)| routes.into_iter().map(move |route| (service, route)));

@@ -17,6 +17,7 @@ pub(crate) struct FirstStart {
     pub(crate) principal: ServicePrincipal,
     pub(crate) subscription_id: String,
     pub(crate) resource_group: String,
+    pub(crate) storage_account: String,
 }
 
 /// What the first principal may do with data, wherever in the subscription it is: in Azure whoever owns the subscription gives
@@ -46,8 +47,8 @@ pub(crate) async fn ensure(
         }
         assign(directory, &principal, &subscription, roles::OWNER).await?;
     }
-    let Defaults { subscription_id, resource_group, .. } = defaults;
-    Ok(FirstStart { principal, subscription_id, resource_group })
+    let Defaults { subscription_id, resource_group, storage_account, .. } = defaults;
+    Ok(FirstStart { principal, subscription_id, resource_group, storage_account })
 }
 
 /// Whether someone who can log in owns the subscription.

@@ -18,12 +18,13 @@ use digital_twins::Instances;
 use events::Events;
 use hub::Hubs;
 use resource_manager::{GroupId, PolicyKeys, ResourceManager};
+use rest::blob::BlobDoor;
 use rest::{AnyDoor, Front};
 use store::changes::{Changes, Keeper};
 use store::{Store, Streams};
 
 use crate::Failure;
-use crate::environment::{self, Facts, HubFacts, ProvisioningFacts};
+use crate::environment::{self, Facts, HubFacts, ProvisioningFacts, StorageFacts};
 use crate::first_start::{self, FirstStart};
 use crate::seed;
 
@@ -51,6 +52,23 @@ async fn watch_wall_clock(clock: Clock, mut stopping: Stopping) {
 /// Where files of devices go to: accounts elsewhere.
 fn file_storage(clock: Clock) -> ForeignStorage {
     ForeignStorage::new(Requests::new(Trust::of_this_machine()), clock)
+}
+
+fn keep_watching_wall_clock(clock: &Clock, tasks: &Tasks) {
+    let (watched, stopping) = (clock.clone(), tasks.stopping());
+    tasks.keep("clock", clock, move || watch_wall_clock(watched.clone(), stopping.clone()));
+}
+
+async fn open_accounts(
+    store: &Store,
+    clock: &Clock,
+    hosts: &Hosts,
+    tasks: &Tasks,
+) -> Result<storage::Accounts, Failure> {
+    let context = storage::Context::new(store.clone(), clock.clone(), hosts.clone(), tasks.clone());
+    let accounts = storage::Accounts::new(context);
+    accounts.load().await?;
+    Ok(accounts)
 }
 
 /// What services stand on.
@@ -81,6 +99,7 @@ pub(crate) struct House {
     provisioning: provisioning::Services,
     instances: Instances,
     event_hubs: event_hubs::Namespaces,
+    accounts: storage::Accounts,
     manager: ResourceManager,
     first_start: FirstStart,
 }
@@ -146,10 +165,12 @@ impl House {
             gate,
         });
         event_hubs.load().await?;
+        let accounts = open_accounts(&store, &clock, &hosts, &tasks).await?;
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),
             event_hubs: event_hubs.clone(),
+            accounts: accounts.clone(),
             clock: clock.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
@@ -159,8 +180,7 @@ impl House {
             instances: instances.clone(),
             settings,
         });
-        let (watched, stopping) = (clock.clone(), tasks.stopping());
-        tasks.keep("clock", &clock, move || watch_wall_clock(watched.clone(), stopping.clone()));
+        keep_watching_wall_clock(&clock, &tasks);
         // Every host is known by now; the relay tells by it which events stay on this server.
         events.start().await?;
         let first_start = first_start::ensure(&directory, &manager, keys).await?;
@@ -176,15 +196,22 @@ impl House {
             provisioning,
             instances,
             event_hubs,
+            accounts,
             manager,
             first_start,
         };
-        if store.is_shared() {
-            house.follow_others(&store);
-        }
-        house.hubs.keep_time();
-        house.manager.start();
+        house.begin(&store);
         Ok(house)
+    }
+
+    /// What goes on by itself from now on.
+    fn begin(&self, store: &Store) {
+        if store.is_shared() {
+            self.follow_others(store);
+        }
+        self.hubs.keep_time();
+        self.accounts.keep_sweeping();
+        self.manager.start();
     }
 
     /// Whoever keeps something in memory reads it again when another server has changed it.
@@ -198,6 +225,7 @@ impl House {
         let keepers: Vec<Box<dyn Keeper>> = vec![
             Box::new(self.directory.clone()),
             Box::new(store::Instances::clone(&self.event_hubs)),
+            Box::new(store::Instances::clone(&self.accounts)),
             Box::new(store::Instances::clone(&self.hubs)),
             Box::new(store::Instances::clone(&self.provisioning)),
             Box::new(store::Instances::clone(&self.instances)),
@@ -250,6 +278,7 @@ impl House {
             directory: directory.clone(),
         };
         Front {
+            storage: Arc::new(BlobDoor::new(self.accounts.clone(), hosts.clone(), clock.clone())),
             hosts,
             hub: rest::mount(hub),
             provisioning: rest::mount(provisioning),
@@ -306,7 +335,7 @@ impl House {
         let is_usual = address == IpAddr::from([127, 0, 0, 1]);
         let here = if is_usual { "localhost".to_owned() } else { address.to_string() };
         let base_host = self.hosts.with_port(&self.hosts.advertised_host().unwrap_or(here));
-        let FirstStart { principal, subscription_id, resource_group } = self.first_start.clone();
+        let FirstStart { principal, subscription_id, resource_group, .. } = self.first_start.clone();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         environment::variables(&Facts {
             base_url: format!("https://{base_host}"),
@@ -324,6 +353,7 @@ impl House {
             hub: self.hub_facts(),
             provisioning: self.provisioning_facts(),
             digital_twins_url: self.digital_twins_url(),
+            storage: self.storage_facts(),
             ca_file: text(&certificates.files().ca),
             ca_bundle: text(&certificates.files().bundle),
         })
@@ -356,6 +386,17 @@ impl House {
             device_host,
             id_scope: service.id_scope().to_owned(),
             owner_key: owner.primary_key.text().to_owned(),
+        })
+    }
+
+    /// Of the account that the first start made, unless it was removed.
+    fn storage_facts(&self) -> Option<StorageFacts> {
+        let account = self.accounts.find(&self.first_start.storage_account)?;
+        let endpoint = self.manager.blob_endpoint(account.name().as_str(), &Dialled::here());
+        Some(StorageFacts {
+            account: account.name().to_string(),
+            key: account.settings().keys[0].text().to_owned(),
+            blob_endpoint: endpoint.trim_end_matches('/').to_owned(),
         })
     }
 

@@ -54,6 +54,7 @@ pub struct House {
     pub hubs: Hubs,
     pub services: Services,
     pub instances: Instances,
+    pub accounts: storage::Accounts,
     pub manager: ResourceManager,
 }
 
@@ -110,10 +111,14 @@ impl House {
             gate,
         });
         event_hubs.load().await.expect("a test's namespaces start");
+        let context = storage::Context::new(store.clone(), clock.clone(), hosts.clone(), tasks.clone());
+        let accounts = storage::Accounts::new(context);
+        accounts.load().await.expect("a test's storage accounts start");
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),
             event_hubs,
+            accounts: accounts.clone(),
             clock: clock.clone(),
             hosts: hosts.clone(),
             tasks: tasks.clone(),
@@ -123,7 +128,20 @@ impl House {
             instances: instances.clone(),
             settings,
         });
-        Self { store, streams, clock, hosts, tasks, directory, events, hubs, services, instances, manager }
+        Self {
+            store,
+            streams,
+            clock,
+            hosts,
+            tasks,
+            directory,
+            events,
+            hubs,
+            services,
+            instances,
+            accounts,
+            manager,
+        }
     }
 
     /// A hub that Resource Manager does not know; the default one if it is called `hub`.

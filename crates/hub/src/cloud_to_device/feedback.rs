@@ -41,7 +41,7 @@ impl Notice for Told {
     const NAME: &'static str = "feedback";
     const WAITING: Table = table::FEEDBACK;
     const GIVEN: Table = table::FEEDBACK_BATCH;
-    const TOGETHER_MAX: usize = caps::FEEDBACK_BATCH_MAX;
+    const TOGETHER: usize = caps::FEEDBACK_BATCH_MAX;
     const EXPIRY: Work = Work::Feedback;
     const PERMISSION: Permission = Permission::CloudToDeviceFeedback;
 

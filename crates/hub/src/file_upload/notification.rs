@@ -27,7 +27,7 @@ impl Notice for FileNotification {
     const NAME: &'static str = "file_notifications";
     const WAITING: Table = table::FILE_NOTIFICATION;
     const GIVEN: Table = table::FILE_NOTIFICATION_GIVEN;
-    const TOGETHER_MAX: usize = 1;
+    const TOGETHER: usize = 1;
     const EXPIRY: Work = Work::FileNotifications;
     const PERMISSION: Permission = Permission::FileNotification;
 

@@ -26,7 +26,7 @@ pub(crate) trait Notice: Clone + Serialize + DeserializeOwned + Send + Sync + 's
     const WAITING: Table;
     const GIVEN: Table;
     /// How many are given out together.
-    const TOGETHER_MAX: usize;
+    const TOGETHER: usize;
     const EXPIRY: Work;
     const PERMISSION: Permission;
 
@@ -130,7 +130,7 @@ impl Hub {
     }
 
     async fn give_new<N: Notice>(&self, number: u64) -> Result<Option<Given<N>>, Error> {
-        let scan = Scan::new(Key::instance(self.instance()), N::TOGETHER_MAX);
+        let scan = Scan::new(Key::instance(self.instance()), N::TOGETHER);
         let waiting = self.store().scan::<Waiting<N>>(scan).await?;
         let Some(last) = waiting.last() else { return Ok(None) };
         let lock = self.lock_of::<N>(number);

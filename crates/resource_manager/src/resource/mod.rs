@@ -162,6 +162,7 @@ impl ResourceManager {
                 "Microsoft.Devices/checkProvisioningServiceNameAvailability/Action"
             }
             ResourceType::EventHubNamespace => "Microsoft.EventHub/checkNameAvailability/action",
+            ResourceType::StorageAccount => "Microsoft.Storage/checkNameAvailability/action",
             ResourceType::DigitalTwinsInstance | ResourceType::DigitalTwinsEndpoint => {
                 "Microsoft.DigitalTwins/locations/checkNameAvailability/action"
             }

@@ -32,6 +32,11 @@ impl ResourceType {
                 is_dotted,
                 "Alphanumerics, hyphens, underscores and periods are allowed. Value must start and end with an alphanumeric.",
             ),
+            Self::StorageAccount => rule(
+                3..=24,
+                |name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()),
+                "Lower-case letters and digits are allowed.",
+            ),
             Self::UserAssignedIdentity => rule(
                 3..=128,
                 |name| consists_of(name, "-_") && starts_well(name),
@@ -94,6 +99,7 @@ mod tests {
             (T::ProvisioningService, &["abc"], &["ab", "123"]),
             (T::EventHubNamespace, &["abcdef"], &["abcde", "1bcdef", "abcde-", "abc_ef"]),
             (T::EventHub, &["a", "a.b_c-d"], &["", "-a", "a.", "a/b"]),
+            (T::StorageAccount, &["abc", "123"], &["ab", "Abc", "a-b", "a_b"]),
             (T::UserAssignedIdentity, &["abc", "a_-"], &["ab", "-ab", "a.b"]),
         ] {
             for name in good {

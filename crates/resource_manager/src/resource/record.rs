@@ -8,7 +8,9 @@ use store::{Key, Record, Table};
 
 use crate::id::ResourceId;
 use crate::identity::ManagedIdentity;
-use crate::{endpoint, event_hub, instance, iot_hub, provisioning_service, user_assigned_identity};
+use crate::{
+    endpoint, event_hub, instance, iot_hub, provisioning_service, storage_account, user_assigned_identity,
+};
 
 pub type Tags = BTreeMap<String, String>;
 
@@ -60,6 +62,7 @@ pub enum Properties {
     ProvisioningService(provisioning_service::Properties),
     EventHubNamespace(event_hub::NamespaceProperties),
     EventHub(event_hub::EventHubProperties),
+    StorageAccount(storage_account::Properties),
     UserAssignedIdentity(user_assigned_identity::Properties),
 }
 

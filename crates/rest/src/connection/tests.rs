@@ -78,6 +78,7 @@ impl Client {
             resource_manager: door.clone(),
             entra: door.clone(),
             graph: door.clone(),
+            storage: door.clone(),
             admin: door,
             refusals: Refusals::new(clock.clone()),
         };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::parse::{self, TagsBody};
-use super::{At, Outcome, write};
+use super::{At, Outcome, storage_accounts, write};
 use crate::wire::{Request, Response};
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +124,10 @@ fn resource(resource: &Resource, expanded: &[String]) -> Value {
         }
         Properties::EventHubNamespace(_) => {
             body.insert("sku".into(), json!({"name": "Standard", "tier": "Standard", "capacity": 1}));
+        }
+        Properties::StorageAccount(own) => {
+            body.insert("sku".into(), storage_accounts::sku(own));
+            body.insert("kind".into(), own.kind.clone().into());
         }
         Properties::DigitalTwinsInstance(_)
         | Properties::DigitalTwinsEndpoint(_)

@@ -20,6 +20,7 @@ mod resources;
 mod roles;
 mod route_tests;
 mod statistics;
+mod storage_accounts;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -92,6 +93,12 @@ macro_rules! namespace {
     };
 }
 
+macro_rules! account {
+    ($rest:literal) => {
+        concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts/{name}", $rest)
+    };
+}
+
 macro_rules! identity {
     ($rest:literal) => {
         concat!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", $rest)
@@ -108,6 +115,7 @@ impl Door for Management {
             .and(devices_routes())
             .and(parts_of_devices_routes())
             .and(event_hub_routes())
+            .and(storage_routes())
             .and(identity_routes())
             .and(authorization_routes())
             .and(absent_routes())
@@ -308,6 +316,20 @@ fn event_hub_routes() -> Routes<Management> {
     let r = route!(r, "PUT", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}"), "EventHubs_CreateOrUpdateAuthorizationRule", event_hubs::put_rule);
     let r = route!(r, "DELETE", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}"), "EventHubs_DeleteAuthorizationRule", event_hubs::delete_rule);
     route!(r, "POST", namespace!("/eventhubs/{event_hub}/authorizationRules/{rule}/listKeys"), "EventHubs_ListKeys", event_hubs::list_keys)
+}
+
+#[rustfmt::skip]
+fn storage_routes() -> Routes<Management> {
+    let r = Routes::new();
+    let r = route!(r, "POST", "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability", "StorageAccounts_CheckNameAvailability", storage_accounts::check_name);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/providers/Microsoft.Storage/storageAccounts", "StorageAccounts_List", resources::list);
+    let r = route!(r, "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts", "StorageAccounts_ListByResourceGroup", resources::list_of_group);
+    let r = route!(r, "GET", account!(""), "StorageAccounts_GetProperties", resources::get);
+    let r = route!(r, "PUT", account!(""), "StorageAccounts_Create", storage_accounts::put);
+    let r = route!(r, "PATCH", account!(""), "StorageAccounts_Update", resources::update_tags);
+    let r = route!(r, "DELETE", account!(""), "StorageAccounts_Delete", storage_accounts::delete);
+    let r = route!(r, "POST", account!("/listKeys"), "StorageAccounts_ListKeys", storage_accounts::list_keys);
+    route!(r, "POST", account!("/regenerateKey"), "StorageAccounts_RegenerateKey", storage_accounts::regenerate_key)
 }
 
 #[rustfmt::skip]

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::parse::{self, TagsBody};
 use super::{
-    At, Outcome, digital_twins, endpoints, event_hubs, identities, iot_hubs, provisioning_services, write,
+    At, Outcome, digital_twins, endpoints, event_hubs, identities, iot_hubs, provisioning_services,
+    storage_accounts, write,
 };
 use crate::wire::{Request, Response};
 
@@ -65,6 +66,7 @@ pub(super) fn body(at: &At, resource: &Resource) -> Value {
         Properties::ProvisioningService(own) => provisioning_services::body(at, resource, own),
         Properties::EventHubNamespace(own) => event_hubs::namespace_body(at, resource, own),
         Properties::EventHub(own) => event_hubs::body(resource, own),
+        Properties::StorageAccount(own) => storage_accounts::body(at, resource, own),
         Properties::UserAssignedIdentity(own) => identities::body(resource, own),
     }
 }

@@ -82,7 +82,8 @@ impl Cloud {
             }),
             graph: mount(rest::graph::Graph { directory: directory.clone(), clock: clock.clone() }),
             resource_manager: mount(rest::resource_manager::Management { manager, directory }),
-            // The front wants one; nothing here asks it anything.
+            // The front wants them; nothing here asks them anything.
+            storage: entra.clone(),
             admin: entra.clone(),
             refusals: Refusals::new(clock.clone()),
             entra,

@@ -1,7 +1,8 @@
 //! The server's side of a backup: takes the records and the log at one moment and streams them while everyone else goes on.
 //!
 //! The records are taken first. What the relay moves to the log in between is then in both, and the log skips it when it is
-//! relayed again; the other way round it would be in neither.
+//! relayed again; the other way round it would be in neither. Chunks of blobs are linked behind them: none that a record names has
+//! gone by then, since what is let go of is kept for another hour (ADR 17).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base::{Clock, caps};
 use bytes::Bytes;
 use rest::admin::Pieces;
-use store::{Store, Streams};
+use store::{Store, Streams, chunk_files};
 use tar::{Builder, Header};
 use tokio::sync::mpsc;
 
-use super::{CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed, WARNING};
+use super::{BLOBS, CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed, WARNING};
+use crate::data_directory::at;
 use crate::{Failure, data_directory};
 
 const UNFINISHED: &str = "backup.unfinished";
@@ -69,9 +71,11 @@ impl Source {
     fn write(&self, sender: &mpsc::Sender<Result<Bytes, String>>) -> Result<(), Failure> {
         let snapshot = self.store.snapshot()?;
         let log = self.streams.copy()?;
-        let records = self.data_dir.join(UNFINISHED).join(RECORDS);
+        let unfinished = self.data_dir.join(UNFINISHED);
+        let records = unfinished.join(RECORDS);
         remove_leftovers(&self.data_dir)?;
-        data_directory::make(&self.data_dir.join(UNFINISHED))?;
+        data_directory::make(&unfinished)?;
+        let chunks = link_chunks(&self.data_dir, &unfinished)?;
         data_directory::make_private(&records)?;
         snapshot.write_to(&records)?;
         drop(snapshot);
@@ -83,6 +87,10 @@ impl Source {
         for segment in log {
             let name = format!("{LOG}{}", segment.name());
             archive.add(&name, segment.bytes_left(), segment)?;
+        }
+        for chunk in chunks {
+            let path = unfinished.join(chunk_files::FOLDER).join(&chunk);
+            archive.file(&format!("{BLOBS}{chunk}"), &path)?;
         }
         for name in KEPT {
             let path = self.data_dir.join(name);
@@ -98,6 +106,20 @@ impl Source {
         let manifest = Manifest { format: FORMAT, made_by, made_at: self.clock.now() };
         serde_json::to_string_pretty(&manifest).expect("plain data")
     }
+}
+
+/// Every chunk that there is now, under a second name that nobody takes away; copied where the file system has no such names.
+fn link_chunks(from: &Path, to: &Path) -> Result<Vec<String>, Failure> {
+    let chunks = chunk_files::list(from)?;
+    for chunk in &chunks {
+        let (from, to) =
+            (from.join(chunk_files::FOLDER).join(chunk), to.join(chunk_files::FOLDER).join(chunk));
+        if let Some(folder) = to.parent() {
+            data_directory::make(folder)?;
+        }
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(at(&from))?;
+    }
+    Ok(chunks)
 }
 
 /// The tar file under way, and the sums of what is in it.

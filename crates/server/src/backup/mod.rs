@@ -1,7 +1,7 @@
 //! A backup: one tar file that holds everything a server needs to go on elsewhere, its keys included. Made by the running
 //! server (`make`), fetched by `commands/backup.rs`, unpacked by `unpack`.
 //!
-//! In order: `READ-ME.txt` · `backup.json` · `records.db` · `log/…` · keys · `checksums.txt`, which comes last, so
+//! In order: `READ-ME.txt` · `backup.json` · `records.db` · `log/…` · `blobs/…` · keys · `checksums.txt`, which comes last, so
 //! that a file that was cut off lacks it.
 
 mod make;
@@ -16,11 +16,12 @@ pub(crate) use make::{Source, remove_leftovers};
 pub(crate) use unpack::refuse_half_restored;
 
 /// Raised whenever an older `twinhub restore` could not read what is written.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const READ_ME: &str = "READ-ME.txt";
 const MANIFEST: &str = "backup.json";
 const RECORDS: &str = "records.db";
 const LOG: &str = "log/";
+const BLOBS: &str = "blobs/";
 const CHECKSUMS: &str = "checksums.txt";
 /// Files of the data directory beside the store's. Those that a start makes anew are not among them. Roots come before their keys,
 /// which are written first: a root that is made meanwhile is not kept without its key.

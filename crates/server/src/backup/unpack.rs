@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use store::{Durability, Location, Options, Store, Streams};
+use store::{Durability, Location, Options, Store, Streams, chunk_files};
 use tar::Archive;
 
-use super::{CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed};
+use super::{BLOBS, CHECKSUMS, FORMAT, KEPT, LOG, MANIFEST, Manifest, READ_ME, RECORDS, Summed};
 use crate::data_directory::at;
 use crate::{Failure, data_directory};
 
@@ -67,8 +67,11 @@ fn clear(directory: &Path) -> io::Result<()> {
         let path = directory.join(name);
         ignore_absence(fs::remove_file(&path)).map_err(at(&path))?;
     }
-    let log = directory.join(LOG);
-    ignore_absence(fs::remove_dir_all(&log)).map_err(at(&log))
+    for folder in [LOG, BLOBS] {
+        let folder = directory.join(folder);
+        ignore_absence(fs::remove_dir_all(&folder)).map_err(at(&folder))?;
+    }
+    Ok(())
 }
 
 fn ignore_absence(done: io::Result<()>) -> io::Result<()> {
@@ -138,6 +141,13 @@ fn take_out(content: &mut impl Read, name: &str, directory: &Path) -> Result<(),
         let mut text = String::new();
         content.take(caps::BACKUP_TEXT_BYTES_MAX).read_to_string(&mut text)?;
         check_format(&text)?;
+    } else if name.strip_prefix(BLOBS).is_some_and(chunk_files::is_name) {
+        let path = directory.join(name);
+        if let Some(folder) = path.parent() {
+            data_directory::make(folder)?;
+        }
+        let mut file = data_directory::make_private(&path)?;
+        io::copy(content, &mut file).and_then(|_| file.sync_all()).map_err(at(&path))?;
     } else if name == RECORDS || is_segment || KEPT.contains(&name) {
         let path = directory.join(name);
         let mut file = data_directory::make_private(&path)?;

@@ -164,8 +164,12 @@ async fn bring(source: &Path, target: &Config) -> Result<(), Failure> {
     } else {
         to.records(|arrived| counted.tell(&arrived)).await?;
         to.streams(|arrived| counted.tell(&arrived)).await?;
+        let mut chunks = 0;
+        to.chunks(|arrived| chunks += arrived.rows).await?;
         let Counted { records, messages } = counted;
-        out::line(format_args!("{records} records and {messages} messages are there, counted and compared"));
+        out::line(format_args!(
+            "{records} records, {messages} messages and {chunks} pieces of blobs are there, counted and compared"
+        ));
         to.finish()?;
     }
     hand_over(target, to.target()).await?;

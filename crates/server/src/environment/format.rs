@@ -114,7 +114,9 @@ pub(crate) fn masks(variables: &Variables) -> String {
     let mut secrets = BTreeSet::new();
     for (_, value) in variables.iter().filter(|(name, _)| is_secret(name)) {
         // The key by itself too, which a client may log without the rest.
-        let keys = value.split(';').filter_map(|field| field.strip_prefix("SharedAccessKey="));
+        let names = ["SharedAccessKey=", "AccountKey="];
+        let keys =
+            value.split(';').filter_map(|field| names.iter().find_map(|name| field.strip_prefix(name)));
         secrets.extend(keys.chain([value.as_str()]).filter(|secret| !secret.is_empty()));
     }
     let escaped = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");

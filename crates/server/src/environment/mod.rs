@@ -38,6 +38,8 @@ const NAMES: &[&str] = &[
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
+    // Of the default storage account: `az storage` and the samples of every SDK.
+    "AZURE_STORAGE_CONNECTION_STRING",
     // Of our own clients, and of curl.
     "TWINHUB_MQTT_PORT",
     "CURL_CA_BUNDLE",
@@ -76,6 +78,7 @@ pub(crate) struct Facts {
     pub(crate) provisioning: Option<ProvisioningFacts>,
     /// `https://host[:port]` of the Digital Twins instance.
     pub(crate) digital_twins_url: Option<String>,
+    pub(crate) storage: Option<StorageFacts>,
     pub(crate) ca_file: String,
     pub(crate) ca_bundle: String,
 }
@@ -90,6 +93,13 @@ pub(crate) struct HubFacts {
     pub(crate) service_key: String,
     pub(crate) event_hub_host: String,
     pub(crate) event_hub_path: String,
+}
+
+pub(crate) struct StorageFacts {
+    pub(crate) account: String,
+    pub(crate) key: String,
+    /// `https://host[:port]`, with the account behind it where the host is an address.
+    pub(crate) blob_endpoint: String,
 }
 
 pub(crate) struct ProvisioningFacts {
@@ -140,7 +150,19 @@ pub(crate) fn variables(facts: &Facts) -> BTreeMap<String, String> {
         let names = ["AZURE_DIGITALTWINS_URL", "AZURE_URL", "ADT_SERVICE_URL"];
         all.extend(names.map(|name| (name, url.clone())));
     }
+    if let Some(storage) = &facts.storage {
+        all.push(("AZURE_STORAGE_CONNECTION_STRING", storage.connection_string()));
+    }
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+impl StorageFacts {
+    fn connection_string(&self) -> String {
+        let Self { account, key, blob_endpoint } = self;
+        format!(
+            "DefaultEndpointsProtocol=https;AccountName={account};AccountKey={key};BlobEndpoint={blob_endpoint}"
+        )
+    }
 }
 
 impl HubFacts {

@@ -32,6 +32,11 @@ fn facts() -> Facts {
             owner_key: "b3du".into(),
         }),
         digital_twins_url: Some("https://127.0.0.1:8443".into()),
+        storage: Some(StorageFacts {
+            account: "storage".into(),
+            key: "c3Rv".into(),
+            blob_endpoint: "https://127.0.9.9:8443/storage".into(),
+        }),
         ca_file: "/data/ca.pem".into(),
         ca_bundle: "/data/ca-bundle.pem".into(),
     }
@@ -113,6 +118,8 @@ fn ports_stand_where_clients_take_them_and_nowhere_else() {
     for name in ["IOTHUB_CONNECTION_STRING", "PROVISIONING_CONNECTION_STRING"] {
         assert!(made[name].starts_with("HostName=127.0.0.1:8443;"), "{name}");
     }
+    let storage = "DefaultEndpointsProtocol=https;AccountName=storage;AccountKey=c3Rv;BlobEndpoint=https://127.0.9.9:8443/storage";
+    assert_eq!(made["AZURE_STORAGE_CONNECTION_STRING"], storage);
     for name in ["IOTHUB_HOSTNAME", "PROVISIONING_HOST"] {
         assert_eq!(made[name], "127.0.0.1", "{name}");
     }
@@ -202,6 +209,7 @@ fn github_masks_what_is_secret_and_nothing_else() {
         "a2V5",
         "b3du",
         "c2Vy",
+        "c3Rv",
         "HostName=127.0.0.1:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5",
         "50%25%0Amore",
     ] {

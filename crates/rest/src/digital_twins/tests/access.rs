@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use base::meter::{Limits, Throttled};
 use base::{InstanceId, Meter, Throttle, caps};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, HOST, VERSION, settings};
-use crate::router::RouteInfo;
+use crate::body::RequestBody;
+use crate::router::{Fault, RouteInfo};
 use crate::wire::Head;
 use entrance::Peer;
 
@@ -297,8 +300,7 @@ async fn a_caller_without_the_right_is_refused_before_anything_of_the_request_is
                     .header("authorization", format!("Bearer {caller}"));
                 let (parts, ()) = request.body(()).unwrap().into_parts();
                 let head = Head::new(&parts, Peer::default());
-                let never_read = Box::new(|_| panic!("the body of {method} {path} is read"));
-                let answer = fixture.door.serve(head, never_read).await;
+                let answer = fixture.door.serve(head, Box::new(NeverRead)).await;
                 assert_eq!(answer.status, 403, "{method} {path}");
                 assert_eq!(answer.body_json()["error"]["code"], "AuthorizationFailed", "{method} {path}");
             }
@@ -422,4 +424,17 @@ async fn every_answer_carries_the_services_headers_and_the_clients_trace() {
         assert_eq!(answer.header("mise-correlation-id").unwrap().len(), 36);
     }
     assert_eq!(fixture.ask("GET", "/models").send().await.header("traceresponse").unwrap().len(), 55);
+}
+
+/// The body of a request whose sender may not.
+struct NeverRead;
+
+impl RequestBody for NeverRead {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>, Fault>> + Send + '_>> {
+        panic!("the body is read");
+    }
+
+    fn least(&self) -> u64 {
+        0
+    }
 }

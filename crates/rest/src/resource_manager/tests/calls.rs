@@ -115,6 +115,7 @@ pub(super) fn calls(group: &str, instance: &str) -> Vec<Call> {
     hubs(&mut calls, &subscription, &in_group, instance);
     provisioning(&mut calls, &subscription, &in_group, instance);
     event_hubs(&mut calls, &subscription, &in_group, instance);
+    storage_accounts(&mut calls, &subscription, &in_group, instance);
     authorization(&mut calls, &in_group, instance);
     calls.below(in_group, RESOURCES_VERSION, OpenTo::Roles);
     calls.delete("");
@@ -321,6 +322,24 @@ fn event_hubs(calls: &mut Calls, subscription: &str, in_group: &str, instance: &
         calls.delete(&rule);
     }
     calls.delete("/eventhubs/events");
+    calls.delete("");
+}
+
+fn storage_accounts(calls: &mut Calls, subscription: &str, in_group: &str, instance: &str) {
+    const VERSION: &str = "2023-05-01";
+    let provider = "/providers/Microsoft.Storage";
+    calls.below(format!("{subscription}{provider}"), VERSION, OpenTo::Roles);
+    calls.get("/storageAccounts");
+    calls.post("/checkNameAvailability", name_check("Microsoft.Storage/storageAccounts"));
+    calls.below(format!("{in_group}{provider}/storageAccounts"), VERSION, OpenTo::Roles);
+    calls.get("");
+    let name = instance.replace('-', "").to_ascii_lowercase();
+    calls.below(format!("{in_group}{provider}/storageAccounts/files{name}"), VERSION, OpenTo::Roles);
+    calls.put("", located());
+    calls.get("");
+    calls.add("PATCH", "", json!({"tags": {"a": "b"}}));
+    calls.post("/listKeys", Value::Null);
+    calls.post("/regenerateKey", json!({"keyName": "key1"}));
     calls.delete("");
 }
 

@@ -15,6 +15,7 @@ mod recorded;
 mod refusals;
 mod restart;
 mod role_assignments;
+mod storage_accounts;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -90,6 +90,7 @@ async fn the_defaults_are_made_once_and_stay_deleted() {
     let made = arm.manager.ensure_defaults(&defaults).await.unwrap();
     assert_eq!(arm.services.find("dps").unwrap().settings().linked_hubs.len(), 1);
     assert!(arm.hubs.find("hub").is_some() && arm.instances.find("twins").is_some());
+    assert!(arm.manager.resource(&access::Caller::system(), &made.storage_account).await.is_ok());
     assert_eq!(arm.manager.hosts().default_instance(base::hosts::Service::Hub).as_deref(), Some("hub"));
     let caller = access::Caller::system();
     arm.manager.delete_resource(&caller, &made.digital_twins).await.unwrap();
