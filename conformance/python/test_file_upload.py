@@ -1,4 +1,4 @@
-"""Files that devices upload to Azurite: the device SDK asks where to and says how it went, the storage SDK uploads, a back end hears of it."""
+"""Files that devices upload, to Azurite and to the account of this server: the device SDK asks where to and says how it went, the storage SDK uploads, a back end hears of it."""
 
 import base64
 import hashlib
@@ -19,15 +19,24 @@ from azure.storage.blob import BlobClient, BlobServiceClient
 
 from conftest import connection_string, env
 
-pytestmark = pytest.mark.skipif("CONFORM_STORAGE" not in os.environ, reason="Azurite is not there")
-
 CONTAINER = "device-files"
 
 
+@pytest.fixture(scope="module", params=["Azurite", "an account of this server"])
+def account(request):
+    """A connection string, and the authority of its certificate."""
+    if request.param != "Azurite":
+        return env("AZURE_STORAGE_CONNECTION_STRING"), env("TWINHUB_CA_FILE")
+    if "CONFORM_STORAGE" not in os.environ:
+        pytest.skip("Azurite is not there")
+    return env("CONFORM_STORAGE"), env("CONFORM_STORAGE_CA")
+
+
 @pytest.fixture(scope="module")
-def storage():
+def storage(account):
     """The account's own client, with a container for files."""
-    service = BlobServiceClient.from_connection_string(env("CONFORM_STORAGE"), connection_verify=env("CONFORM_STORAGE_CA"))
+    string, authority = account
+    service = BlobServiceClient.from_connection_string(string, connection_verify=authority)
     container = service.get_container_client(CONTAINER)
     if not container.exists():
         container.create_container()
@@ -45,13 +54,13 @@ def management(credential, scenario):
 
 
 @pytest.fixture(scope="module")
-def hub(management, scenario, storage):
+def hub(management, scenario, account, storage):
     """The default hub with storage, which tells of uploads."""
     name = env("IOTHUB_HOSTNAME").split(".")[0]
     hubs = {hub.name: hub for hub in management.iot_hub_resource.list_by_resource_group(scenario["group"])}
     hub = hubs.get(name) or next(iter(hubs.values()))
     endpoint = hub.properties.storage_endpoints["$default"]
-    endpoint.connection_string, endpoint.container_name = env("CONFORM_STORAGE"), CONTAINER
+    endpoint.connection_string, endpoint.container_name = account[0], CONTAINER
     hub.properties.enable_file_upload_notifications = True
     done = management.iot_hub_resource.begin_create_or_update(scenario["group"], hub.name, hub).result()
     shown = done.properties.storage_endpoints["$default"]
@@ -69,10 +78,15 @@ def client(hub, device, key, ca_pem):
     client.shutdown()
 
 
-def blob_of(given):
+@pytest.fixture
+def blob_of(account):
     """As the SDK's samples put it together."""
-    url = "https://{hostName}/{containerName}/{blobName}{sasToken}".format(**given)
-    return BlobClient.from_blob_url(url, connection_verify=env("CONFORM_STORAGE_CA"))
+
+    def client(given):
+        url = "https://{hostName}/{containerName}/{blobName}{sasToken}".format(**given)
+        return BlobClient.from_blob_url(url, connection_verify=account[1])
+
+    return client
 
 
 def service(method, path):
@@ -111,7 +125,7 @@ def told():
 
 
 @pytest.mark.parametrize("file", ["log.txt", "2026/11/a b+é.txt"], ids=["plain", "escaped"])
-def test_a_file_is_uploaded_and_a_back_end_hears_of_it(client, device, storage, file):
+def test_a_file_is_uploaded_and_a_back_end_hears_of_it(client, device, storage, blob_of, file):
     told()
     given = client.get_storage_info_for_blob(file)
     assert given["blobName"] == f"{device.device_id}/{file}" and given["containerName"] == CONTAINER
@@ -130,7 +144,7 @@ def test_a_file_is_uploaded_and_a_back_end_hears_of_it(client, device, storage, 
         client.notify_blob_upload_status(given["correlationId"], True, 200, "again")
 
 
-def test_a_device_reaches_its_own_blob_and_no_other_one(client):
+def test_a_device_reaches_its_own_blob_and_no_other_one(client, blob_of):
     given = client.get_storage_info_for_blob("mine.txt")
     blob_of(given).upload_blob(b"x")
     for attempt in (

@@ -13,7 +13,6 @@ use base::measure::Traffic;
 use base::outbound::NoOutbound;
 use base::tasks::{Stopping, Tasks};
 use base::{Clock, Key, Refusals, Throttle, caps};
-use delivery::{ForeignStorage, Requests, Trust};
 use digital_twins::Instances;
 use events::Events;
 use hub::Hubs;
@@ -25,6 +24,7 @@ use store::{Store, Streams};
 
 use crate::Failure;
 use crate::environment::{self, Facts, HubFacts, ProvisioningFacts, StorageFacts};
+use crate::file_accounts::FileAccounts;
 use crate::first_start::{self, FirstStart};
 use crate::seed;
 
@@ -47,11 +47,6 @@ async fn watch_wall_clock(clock: Clock, mut stopping: Stopping) {
         }
         known = steps;
     }
-}
-
-/// Where files of devices go to: accounts elsewhere.
-fn file_storage(clock: Clock) -> ForeignStorage {
-    ForeignStorage::new(Requests::new(Trust::of_this_machine()), clock)
 }
 
 fn keep_watching_wall_clock(clock: &Clock, tasks: &Tasks) {
@@ -129,6 +124,7 @@ impl House {
         });
         // A self-hosted server throttles nobody but those whose events it cannot get rid of.
         let throttle = Throttle::with(Arc::new(events.backlog().clone()));
+        let accounts = open_accounts(&store, &clock, &hosts, &tasks).await?;
         let hubs = Hubs::new(hub::Context {
             store: store.clone(),
             streams: streams.clone(),
@@ -138,7 +134,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth,
-            file_storage: Arc::new(file_storage(clock.clone())),
+            file_storage: Arc::new(FileAccounts::new(accounts.clone(), clock.clone())),
         });
         hubs.load().await?;
         let provisioning = provisioning::Services::new(provisioning::Context {
@@ -165,7 +161,6 @@ impl House {
             gate,
         });
         event_hubs.load().await?;
-        let accounts = open_accounts(&store, &clock, &hosts, &tasks).await?;
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),

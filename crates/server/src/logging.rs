@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 const OWN: &[&str] = &[
     "access",
     "base",
+    "delivery",
     "digital_twins",
     "dtdl",
     "entrance",

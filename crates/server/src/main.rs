@@ -10,6 +10,7 @@ mod connections;
 mod data_directory;
 mod ending;
 mod environment;
+mod file_accounts;
 mod first_start;
 mod free_address;
 mod health;

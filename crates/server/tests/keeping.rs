@@ -346,7 +346,7 @@ async fn a_backup_that_is_not_whole_or_too_new_or_has_no_empty_place_is_not_rest
     // Somewhere in a page of the records that SQLite itself would not miss.
     let records = find(b"SQLite format 3");
     refused(&changed(records + 90, 7), "records.db is not what was put in");
-    let format = find(b"\"format\": 2") + 10;
+    let format = find(b"\"format\": 3") + 10;
     refused(&changed(format, b'9'), "format 9");
 
     std::fs::write(place.join("theirs"), "x").unwrap();

@@ -12,8 +12,7 @@ use store::{Store, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::account::{Account, AccountSettings};
-use crate::error::Error;
-use crate::name::{BlobName, ContainerName};
+use crate::account_address::{AccountAddress, Credential};
 
 /// What an account is given of its surroundings.
 #[derive(Clone)]
@@ -67,29 +66,10 @@ impl Accounts {
         Self(Instances::new(context, store, hosts))
     }
 
-    /// The account of this server that a connection string opens, if it names one and has its key.
-    pub fn opened_by(&self, connection_string: &str) -> Option<Account> {
-        let part = |wanted: &str| {
-            let mut parts = connection_string.split(';').filter_map(|part| part.trim().split_once('='));
-            parts.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
-        };
-        let account = self.find(part("AccountName")?)?;
-        account.has_key(part("AccountKey")?).then_some(account)
-    }
-
-    /// How long a blob of such an account is; `None` where there is no account, container or blob of these names.
-    pub async fn length_of(
-        &self,
-        connection_string: &str,
-        container: &ContainerName,
-        blob: &BlobName,
-    ) -> Result<Option<u64>, Error> {
-        let Some(account) = self.opened_by(connection_string) else { return Ok(None) };
-        match account.length_of(container, blob).await {
-            Ok(length) => Ok(Some(length)),
-            Err(Error::ContainerNotFound | Error::BlobNotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The account of this server that somebody's address leads to, if it names one and has its key.
+    pub fn opened_by(&self, address: &AccountAddress) -> Option<Account> {
+        let Credential::Key(key) = &address.credential else { return None };
+        self.find(address.name.as_str()).filter(|account| account.has_key(key.text()))
     }
 
     /// Removes what is due, now and from now on, until the process stops.

@@ -275,9 +275,17 @@ async fn an_account_is_found_again_after_a_restart_and_by_its_connection_string(
     let key = f.account.settings().keys[1].text().to_owned();
     let string =
         format!("DefaultEndpointsProtocol=https;AccountName=account1;AccountKey={key};EndpointSuffix=x");
-    assert_eq!(again.length_of(&string, &container(), &blob("dev1/file")).await, Ok(Some(5)));
-    assert_eq!(again.length_of(&string, &container(), &blob("dev1/other")).await, Ok(None));
-    assert_eq!(again.length_of(&string, &"other".parse().unwrap(), &blob("dev1/file")).await, Ok(None));
-    assert!(again.opened_by(&string.replace("account1", "account2")).is_none());
-    assert!(again.opened_by(&string.replace(&key, "AAAA")).is_none() && again.opened_by("").is_none());
+    let opened_by = |string: &str| again.opened_by(&AccountAddress::parse(string).unwrap());
+    let account = opened_by(&string).unwrap();
+    let found = account.length_of((&container(), &blob("dev1/file"))).await.unwrap();
+    assert_eq!(found.map(|(length, _)| length), Some(5));
+    assert_eq!(account.length_of((&container(), &blob("dev1/other"))).await, Ok(None));
+    assert_eq!(account.length_of((&"other".parse().unwrap(), &blob("dev1/file"))).await, Ok(None));
+    for other in [
+        string.replace("account1", "account2"),
+        string.replace(&key, "AAAA"),
+        string.replace(&format!("AccountKey={key}"), "SharedAccessSignature=sv=1"),
+    ] {
+        assert!(opened_by(&other).is_none(), "{other}");
+    }
 }

@@ -5,7 +5,7 @@ pub(crate) mod block;
 pub(crate) mod conditions;
 pub(crate) mod record;
 
-use base::{InstanceId, caps};
+use base::{InstanceId, Timestamp, caps};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use store::{Batch, Key, Stored, retry_on_conflict};
@@ -181,9 +181,13 @@ impl Account {
         self.change_blob(caller, at, conditions, |blob| blob.headers.clone_from(headers)).await
     }
 
-    /// How long a blob is, for this server's own services.
-    pub async fn length_of(&self, container: &ContainerName, blob: &BlobName) -> Result<u64, Error> {
-        Ok(self.blob((container, blob)).await?.1.record.length)
+    /// How long a blob is and since when, for this server's own services; `None` where there is none of these names.
+    pub async fn length_of(&self, at: At<'_>) -> Result<Option<(u64, Timestamp)>, Error> {
+        match self.blob(at).await {
+            Ok((_, stored)) => Ok(Some((stored.record.length, stored.record.modified))),
+            Err(Error::ContainerNotFound | Error::BlobNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn change_blob(
