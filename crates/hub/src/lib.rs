@@ -13,6 +13,7 @@ pub mod direct_method;
 mod due;
 mod error;
 pub mod file_upload;
+mod held;
 mod hub;
 mod hubs;
 mod identity;

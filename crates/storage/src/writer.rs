@@ -88,12 +88,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// All of it is written and synced.
-    pub(crate) async fn end(mut self) -> Result<Received, Error> {
+    /// All of it is written and synced. `expected` is what the client says that it sums up to.
+    pub(crate) async fn end(mut self, expected: Option<[u8; 16]>) -> Result<Received, Error> {
         if !self.gathered.is_empty() {
             self.write_chunk().await?;
         }
-        Ok(Received { length: self.length, md5: self.md5.finalize().into(), ..self.received })
+        let md5 = self.md5.finalize().into();
+        if expected.is_some_and(|expected| expected != md5) {
+            return Err(Error::Md5Mismatch);
+        }
+        Ok(Received { length: self.length, md5, ..self.received })
     }
 
     #[cfg(test)]

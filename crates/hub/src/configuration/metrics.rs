@@ -44,15 +44,13 @@ impl Hub {
         batch.put(&self.due_again(caps::CONFIGURATION_METRICS_SECONDS, Work::Metrics));
         self.store().commit(batch).await?;
         let name = format!("metrics/{}", self.instance().as_str());
-        let Some(lease) = self.store().leases().take(&name, self.node(), LEASE).await? else { return Ok(()) };
+        let Some(held) = self.hold(&name, LEASE).await? else { return Ok(()) };
         let hub = self.clone();
         self.context().tasks.spawn(async move {
             if let Err(error) = hub.count_metrics().await {
-                tracing::debug!(%error, metrics = %lease.name, "they are counted later");
+                tracing::debug!(%error, metrics = held.name(), "they are counted later");
             }
-            if let Err(error) = hub.store().leases().give_back(&lease).await {
-                tracing::debug!(%error, metrics = %lease.name, "their lease ends by itself");
-            }
+            hub.give_back(&held).await;
         });
         Ok(())
     }

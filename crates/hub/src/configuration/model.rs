@@ -8,7 +8,6 @@ use std::time::Duration;
 use base::tasks::Tasks;
 use base::{Clock, IfMatch, Timestamp};
 use serde_json::{Value, json};
-use store::leases::Lease;
 use store::memory::Database;
 use store::{Options, Store, Streams};
 
@@ -248,8 +247,8 @@ impl TestHub {
 
     /// A house that begins a walk and is cut off behind so many of its steps.
     async fn walks_a_little(&self, steps: usize) {
-        let lease = Lease { name: "stolen".into(), node: self.node(), epoch: 0 };
-        let begun = within(Run::begin(&self.hub, lease, self.clock.elapsed())).await.unwrap();
+        let held = self.stolen(Duration::from_secs(caps::CONFIGURATION_LEASE_SECONDS));
+        let begun = within(Run::begin(&self.hub, held)).await.unwrap();
         let Some(mut run) = begun else { return };
         for _ in 0..steps {
             if matches!(run.step(2).await.unwrap(), Step::Over | Step::Anew) {
@@ -458,7 +457,7 @@ async fn a_walk_that_is_cut_off_behind_any_of_its_steps_is_brought_to_its_end_by
         for number in 0..10 {
             one.create_device(&format!("d{number}")).await;
         }
-        let lease = one.take_walk().await.unwrap().unwrap();
+        let held = one.take_walk().await.unwrap().unwrap();
         let spec = Made {
             created: one.now(),
             priority: 0,
@@ -477,7 +476,7 @@ async fn a_walk_that_is_cut_off_behind_any_of_its_steps_is_brought_to_its_end_by
         };
         assert_eq!(applied().await, (steps * 2).min(10));
         // The first house is gone, and its lease with it.
-        one.store().leases().give_back(&lease).await.unwrap();
+        one.give_back(&held).await;
         two.hubs.do_what_is_due().await.unwrap();
         two.walked().await;
         for number in 0..10 {

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use base::caps;
 use base::ids::IdentityId;
-use base::{Elapsed, caps};
-use store::leases::Lease;
 use store::{Batch, CommitError, Key, Scan, StoreError, Stored};
 
 use super::record::Walk;
 use crate::due::Work;
 use crate::error::Error;
+use crate::held::Held;
 use crate::hub::Hub;
 use crate::identity::identity_key;
 use crate::settings::HubSettings;
@@ -33,8 +33,7 @@ pub(super) enum Step {
 /// One house's work at a walk.
 pub(super) struct Run {
     pub(super) hub: Hub,
-    pub(super) lease: Lease,
-    pub(super) renewed: Elapsed,
+    pub(super) held: Held,
     pub(super) walk: Stored<Walk>,
     /// How far it has come, which may be further than what is written.
     pub(super) after: Option<IdentityId>,
@@ -65,44 +64,37 @@ impl Hub {
         let mut batch = Batch::default();
         batch.put(&self.due_again(caps::CONFIGURATION_LEASE_SECONDS, Work::Configurations));
         self.store().commit(batch).await?;
-        let Some(lease) = self.take_walk().await? else { return Ok(()) };
+        let Some(held) = self.take_walk().await? else { return Ok(()) };
         let hub = self.clone();
-        self.context().tasks.spawn(async move { hub.walk_under(lease).await });
+        self.context().tasks.spawn(async move { hub.walk_under(held).await });
         Ok(())
     }
 
-    pub(super) async fn take_walk(&self) -> Result<Option<Lease>, StoreError> {
+    pub(super) async fn take_walk(&self) -> Result<Option<Held>, StoreError> {
         let name = format!("configurations/{}", self.instance().as_str());
-        self.store().leases().take(&name, self.node(), LEASE).await
+        self.hold(&name, LEASE).await
     }
 
-    async fn walk_under(&self, mut lease: Lease) {
+    async fn walk_under(&self, mut held: Held) {
         loop {
-            let done = self.run_walk(lease.clone(), self.clock().elapsed()).await;
-            if let Err(error) = self.store().leases().give_back(&lease).await {
-                tracing::debug!(%error, walk = %lease.name, "its lease ends by itself");
-            }
+            let done = self.run_walk(held.clone()).await;
+            self.give_back(&held).await;
             // A change that came when the walk was just over found the lease taken.
             let is_left = self.walk().await.is_ok_and(|walk| walk.is_some_and(|walk| !walk.record.is_over));
             match done {
                 Ok(()) if is_left && !self.is_ending() => {}
                 Ok(()) => return,
-                Err(error) => return tracing::debug!(%error, walk = %lease.name, "the walk goes on later"),
+                Err(error) => return tracing::debug!(%error, walk = held.name(), "the walk goes on later"),
             }
             match self.take_walk().await {
-                Ok(Some(next)) => lease = next,
+                Ok(Some(next)) => held = next,
                 _ => return,
             }
         }
     }
 
-    /// Whether nothing new may be begun here.
-    pub(super) fn is_ending(&self) -> bool {
-        self.context().tasks.stopping().has_begun() || self.is_closed()
-    }
-
-    pub(super) async fn run_walk(&self, lease: Lease, renewed: Elapsed) -> Result<(), Error> {
-        while let Some(mut run) = Run::begin(self, lease.clone(), renewed).await? {
+    pub(super) async fn run_walk(&self, held: Held) -> Result<(), Error> {
+        while let Some(mut run) = Run::begin(self, held.clone()).await? {
             let (mut size, mut again) = (caps::CONFIGURATION_TWINS_AT_ONCE, 0);
             loop {
                 if !run.goes_on().await? {
@@ -132,7 +124,7 @@ impl Hub {
 
 impl Run {
     /// `None`: there is nothing to be walked. From here on any other house's step is refused.
-    pub(super) async fn begin(hub: &Hub, lease: Lease, renewed: Elapsed) -> Result<Option<Self>, Error> {
+    pub(super) async fn begin(hub: &Hub, held: Held) -> Result<Option<Self>, Error> {
         loop {
             let Some(walk) = hub.walk().await?.filter(|walk| !walk.record.is_over) else { return Ok(None) };
             // This process must know what the walk is for, and nobody in it may write by anything older.
@@ -146,7 +138,7 @@ impl Run {
                 Ok(committed) => {
                     let after = walk.record.after.as_deref().and_then(|id| id.parse().ok());
                     let walk = committed.stored(walk.record);
-                    return Ok(Some(Self { hub: hub.clone(), lease, renewed, walk, after, unwritten: 0 }));
+                    return Ok(Some(Self { hub: hub.clone(), held, walk, after, unwritten: 0 }));
                 }
                 Err(CommitError::Conflict) if hub.is_closed() => return Ok(None),
                 Err(CommitError::Conflict) => {}
@@ -202,13 +194,7 @@ impl Run {
 
     /// Whether there may be another step. The lease is kept as long as it is asked.
     async fn goes_on(&mut self) -> Result<bool, Error> {
-        let now = self.hub.clock().elapsed();
-        if now.since(self.renewed) >= LEASE / 3 {
-            if !self.hub.store().leases().renew(&self.lease, LEASE).await? {
-                return Err(Error::ServerBusy);
-            }
-            self.renewed = now;
-        }
+        self.hub.keep(&mut self.held).await?;
         Ok(!self.hub.is_ending())
     }
 }

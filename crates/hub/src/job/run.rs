@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::ids::IdentityId;
-use base::{DeviceId, Elapsed, Timestamp, caps};
+use base::{DeviceId, Timestamp, caps};
 use query::hub::Condition;
-use store::leases::Lease;
 use store::{Batch, CommitError, Find, Key, Scan, Stored, retry_on_conflict};
 use tokio::sync::mpsc;
 
@@ -17,6 +16,7 @@ use crate::configuration::Fence;
 use crate::direct_method::MethodRequest;
 use crate::due::Work;
 use crate::error::Error;
+use crate::held::Held;
 use crate::hub::Hub;
 use crate::identity::{DEVICE, identity_key};
 use crate::settings::HubSettings;
@@ -44,8 +44,7 @@ type Told = (Stored<DeviceJob>, Result<Option<Response>, Failure>);
 /// One house's work at a job.
 pub(super) struct Run {
     pub(super) hub: Hub,
-    pub(super) lease: Lease,
-    pub(super) renewed: Elapsed,
+    pub(super) held: Held,
     pub(super) job: Stored<Job>,
     pub(super) targets: Targets,
 }
@@ -64,16 +63,13 @@ impl Hub {
         batch.put(&self.due_again(caps::JOB_LEASE_SECONDS, Work::Job(job_id.clone())));
         self.store().commit(batch).await?;
         let name = format!("job/{}/{job_id}", self.instance().as_str());
-        let Some(lease) = self.store().leases().take(&name, self.node(), LEASE).await? else { return Ok(()) };
-        let (hub, renewed, job_id) = (self.clone(), self.clock().elapsed(), job_id.clone());
+        let Some(held) = self.hold(&name, LEASE).await? else { return Ok(()) };
+        let (hub, job_id) = (self.clone(), job_id.clone());
         self.context().tasks.spawn(async move {
-            let done = hub.run_job(lease.clone(), renewed, &job_id).await;
-            if let Err(error) = done {
-                tracing::debug!(%error, job = %lease.name, "the job goes on later");
+            if let Err(error) = hub.run_job(held.clone(), &job_id).await {
+                tracing::debug!(%error, job = held.name(), "the job goes on later");
             }
-            if let Err(error) = hub.store().leases().give_back(&lease).await {
-                tracing::debug!(%error, job = %lease.name, "its lease ends by itself");
-            }
+            hub.give_back(&held).await;
         });
         Ok(())
     }
@@ -89,14 +85,14 @@ impl Hub {
         }
     }
 
-    pub(super) async fn run_job(&self, lease: Lease, renewed: Elapsed, job_id: &JobId) -> Result<(), Error> {
+    pub(super) async fn run_job(&self, held: Held, job_id: &JobId) -> Result<(), Error> {
         // The house before may have gone on until just now: from here on any other's step is refused.
         let Some(job) = retry_on_conflict(async || self.begin_job(job_id).await).await? else {
             return Ok(());
         };
         let parsed = Targets::parse(job.record.condition.as_deref());
         let targets = parsed.clone().unwrap_or(Targets::All);
-        let mut run = Run { hub: self.clone(), lease, renewed, job, targets };
+        let mut run = Run { hub: self.clone(), held, job, targets };
         run.end_what_was_cut_off().await?;
         if let Err(why) = parsed {
             return run.end(JobStatus::Failed, Some(why)).await;
@@ -295,15 +291,8 @@ impl Run {
 
     /// Whether more devices may be taken up. The lease is kept as long as it is asked.
     async fn goes_on(&mut self) -> Result<bool, Error> {
-        let now = self.hub.clock().elapsed();
-        if now.since(self.renewed) >= LEASE / 3 {
-            if !self.hub.store().leases().renew(&self.lease, LEASE).await? {
-                return Err(Error::ServerBusy);
-            }
-            self.renewed = now;
-        }
-        let is_stopping = self.hub.context().tasks.stopping().has_begun() || self.hub.is_closed();
-        Ok(!is_stopping && !self.job.record.progress.is_through && !self.is_overtime())
+        self.hub.keep(&mut self.held).await?;
+        Ok(!self.hub.is_ending() && !self.job.record.progress.is_through && !self.is_overtime())
     }
 
     fn overtime(&self) -> Timestamp {

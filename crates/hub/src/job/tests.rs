@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::IfMatch;
 use base::tasks::Tasks;
-use base::{Elapsed, IfMatch};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use store::leases::Lease;
 use store::{Options, Store};
 
 use super::rules::Targets;
 use super::run::Run;
 use super::*;
 use crate::bus::InProcess;
+use crate::held::Held;
 use crate::query::{Query, RowKind};
 use crate::testing::{TestHub, context_on, next_command, settings, system, within};
 use crate::{Command, Context, Hubs, Session};
@@ -51,9 +51,8 @@ fn of(spec: JobSpec, condition: &str) -> JobSpec {
 }
 
 /// One that nobody has given out: as if the house that had it before were still at work.
-fn stolen(hub: &TestHub) -> (Lease, Elapsed) {
-    let lease = Lease { name: "stolen".into(), node: hub.node(), epoch: 0 };
-    (lease, hub.clock.elapsed())
+fn stolen(hub: &TestHub) -> Held {
+    hub.stolen(Duration::from_secs(caps::JOB_LEASE_SECONDS))
 }
 
 impl TestHub {
@@ -335,8 +334,7 @@ async fn a_method_that_another_house_has_sent_is_not_sent_again_and_its_late_ans
     session.listen_to_methods(true);
     one.creates(&invokes("j1")).await.unwrap();
     let Command::InvokeMethod { request_id, .. } = next_command(&session).await else { panic!() };
-    let (lease, elapsed) = stolen(&two);
-    within(two.run_job(lease, elapsed, &job_id("j1"))).await.unwrap();
+    within(two.run_job(stolen(&two), &job_id("j1"))).await.unwrap();
     let job = two.shows("j1").await;
     assert_eq!((job.status, counts(&job)), (JobStatus::Completed, (0, 1, 0)));
     assert!(one.complete_method(&session, request_id, 200, Bytes::new()));
@@ -358,8 +356,8 @@ async fn two_houses_at_one_job_touch_each_twin_once() {
     one.has_devices(caps::JOB_DEVICES_AT_ONCE * 3).await;
     one.overslept(patches("j1", json!({"properties": {"desired": {"a": 1}}}))).await;
     let run = |hub: &TestHub| {
-        let ((lease, elapsed), hub) = (stolen(hub), hub.hub.clone());
-        async move { hub.run_job(lease, elapsed, &job_id("j1")).await }
+        let (held, hub) = (stolen(hub), hub.hub.clone());
+        async move { hub.run_job(held, &job_id("j1")).await }
     };
     let (first, second) = within(Box::pin(async { tokio::join!(run(&one), run(&two)) })).await;
     assert!(first.is_ok() || second.is_ok(), "{first:?} {second:?}");
@@ -379,9 +377,9 @@ async fn a_job_that_is_cut_off_after_any_of_its_steps_is_brought_to_its_end_by_a
         one.overslept(spec.clone()).await;
         let Action::UpdateTwin { patch } = spec.action else { panic!() };
         let patch = rules::twin_patch(&patch).unwrap();
-        let (lease, renewed) = stolen(&one);
+        let held = stolen(&one);
         let job = one.begin_job(&job_id("j1")).await.unwrap().unwrap();
-        let mut run = Run { hub: one.hub.clone(), lease, renewed, job, targets: Targets::All };
+        let mut run = Run { hub: one.hub.clone(), held, job, targets: Targets::All };
         for _ in 0..steps {
             run.patch_some(&patch, 6).await.unwrap();
         }

@@ -57,10 +57,7 @@ impl Account {
         md5: Option<[u8; 16]>,
     ) -> Result<[u8; 16], Error> {
         self.permit(caller, Target::Blob(at.0, at.1), &NEW).await?;
-        let received = writer.end().await?;
-        if md5.is_some_and(|md5| md5 != received.md5) {
-            return Err(Error::Md5Mismatch);
-        }
+        let received = writer.end(md5).await?;
         if received.length == 0 {
             return Err(Error::InvalidBlobOrBlock);
         }
@@ -239,10 +236,7 @@ impl Account {
         writer: Writer<'_>,
         md5: Option<[u8; 16]>,
     ) -> Result<Appended, Error> {
-        let received = writer.end().await?;
-        if md5.is_some_and(|md5| md5 != received.md5) {
-            return Err(Error::Md5Mismatch);
-        }
+        let received = writer.end(md5).await?;
         if received.length == 0 {
             return Err(Error::InvalidBlobOrBlock);
         }

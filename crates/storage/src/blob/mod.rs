@@ -80,10 +80,7 @@ impl Account {
         md5: Option<[u8; 16]>,
     ) -> Result<Found, Error> {
         check_metadata(&new.metadata)?;
-        let received = writer.end().await?;
-        if md5.is_some_and(|md5| md5 != received.md5) {
-            return Err(Error::Md5Mismatch);
-        }
+        let received = writer.end(md5).await?;
         if new.kind == BlobKind::Append && received.length > 0 {
             return Err(Error::InvalidBlobOrBlock);
         }
