@@ -281,12 +281,13 @@ impl Hosts {
     /// An address for one instance alone. Never one that a person chose for the server, nor one of another instance; another
     /// server on this machine may hold it too.
     fn find_address(&self, table: &Table, service: Service, name: &str) -> Option<Ipv4Addr> {
-        let mut chosen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), self.0.machine.default_address()];
+        let home = self.0.machine.default_address();
+        let mut chosen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), home];
         if let Some(Dialable::Address(address)) = self.0.settings.advertised {
             chosen.push(address);
         }
         chosen.extend(table.instances.values().filter_map(|known| known.address.map(IpAddr::V4)));
-        loopback_addresses(service, name)
+        loopback_addresses(service, name, home)
             .filter(|candidate| !chosen.contains(&IpAddr::V4(*candidate)))
             .find(|candidate| self.0.machine.listen_also(*candidate))
     }
@@ -521,11 +522,16 @@ pub fn strip_port(host: &str) -> &str {
     }
 }
 
-/// Candidates in 127.0.0.0/16 that depend on the name alone, so that an instance keeps its address across restarts.
-fn loopback_addresses(service: Service, name: &str) -> impl Iterator<Item = Ipv4Addr> {
-    let seed = name.bytes().fold(service as u32 + 7, |hash, byte| {
-        hash.wrapping_mul(16_777_619) ^ u32::from(byte.to_ascii_lowercase())
-    });
+/// Candidates in 127.0.0.0/16 that depend on the name and on where the server listens, so that an instance keeps its address across
+/// restarts, whatever servers at other addresses have instances of that name.
+fn loopback_addresses(service: Service, name: &str, home: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    // Where it is the usual address, the name says all.
+    let home = match home {
+        IpAddr::V4(home) if home != Ipv4Addr::LOCALHOST => home.octets().to_vec(),
+        _ => Vec::new(),
+    };
+    let bytes = home.into_iter().chain(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+    let seed = bytes.fold(service as u32 + 7, |hash, byte| hash.wrapping_mul(16_777_619) ^ u32::from(byte));
     (0..16_u32).map(move |step| {
         let [_, _, c, d] = seed.wrapping_add(step).to_be_bytes();
         Ipv4Addr::new(127, 0, c.max(1), d.clamp(1, 254))
@@ -616,8 +622,12 @@ mod tests {
                 self.0.into()
             }
         }
-        let first = loopback_addresses(Service::Hub, "second").next().unwrap();
-        let second = loopback_addresses(Service::Hub, "second").nth(1).unwrap();
+        let candidates = |home: Ipv4Addr| loopback_addresses(Service::Hub, "second", home.into());
+        // A server that listens on what its own instance would get.
+        let homes = (0..=u16::MAX).map(|end| Ipv4Addr::from(0x7f00_0000 | u32::from(end)));
+        let first =
+            { homes }.find(|home| candidates(*home).take(8).any(|candidate| candidate == *home)).unwrap();
+        let second = candidates(first).find(|candidate| *candidate != first).unwrap();
         let settings = Settings {
             domain: "localhost".into(),
             https_port: 443,
@@ -628,6 +638,17 @@ mod tests {
         let own: Ipv4Addr = told(&hosts, "second", "localhost", "127.0.0.1").parse().unwrap();
         assert!(own != first && own != second, "{own}");
         assert_eq!(hosts.resolve(&first.to_string(), Some(first.into())), Host::Unnamed);
+    }
+
+    #[test]
+    fn servers_at_two_addresses_want_different_ones_for_instances_of_one_name_and_each_the_same_again() {
+        let wanted = |home: &str| {
+            loopback_addresses(Service::Storage, "storage", home.parse().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted("127.21.93.4"), wanted("127.21.93.4"));
+        for other in ["127.21.93.5", "127.22.93.4", "127.0.0.1"] {
+            assert!(wanted(other).iter().all(|address| !wanted("127.21.93.4").contains(address)), "{other}");
+        }
     }
 
     #[test]
