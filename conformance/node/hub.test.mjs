@@ -161,7 +161,8 @@ test('configurations are made, applied, counted, updated and removed', async () 
   const updated = (await registry.updateConfiguration(made)).responseBody;
   assert.deepEqual([updated.priority, updated.etag], [4, 'Mg==']);
   let shown = updated;
-  for (let tries = 0; shown.metrics.results.all !== 1 && tries < 300; tries++) {
+  const isCounted = () => shown.metrics.results.all === 1 && shown.systemMetrics.results.appliedCount === 1;
+  for (let tries = 0; !isCounted() && tries < 300; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     shown = (await registry.getConfiguration(id)).responseBody;
   }

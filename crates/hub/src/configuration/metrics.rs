@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use base::{InstanceId, caps};
 use serde::{Deserialize, Serialize};
-use store::{Batch, CommitError, Key, Record, Table, table};
+use store::{Batch, CommitError, Key, Record, Revision, Table, table};
 
 use super::record::{Configuration, ConfigurationId, configuration_key};
 use super::rules;
 use crate::due::Work;
 use crate::error::Error;
+use crate::held::Held;
 use crate::hub::Hub;
 
 const LEASE: Duration = Duration::from_secs(caps::CONFIGURATION_LEASE_SECONDS);
@@ -24,6 +25,13 @@ pub(super) struct Metrics {
     pub(super) id: ConfigurationId,
     pub(super) system: BTreeMap<String, u64>,
     pub(super) custom: BTreeMap<String, u64>,
+}
+
+/// One count of all metrics.
+pub(super) struct Count {
+    held: Held,
+    /// Which walk was over before it began.
+    walked: Option<Revision>,
 }
 
 impl Record for Metrics {
@@ -43,16 +51,44 @@ impl Hub {
         let mut batch = Batch::default();
         batch.put(&self.due_again(caps::CONFIGURATION_METRICS_SECONDS, Work::Metrics));
         self.store().commit(batch).await?;
-        let name = format!("metrics/{}", self.instance().as_str());
-        let Some(held) = self.hold(&name, LEASE).await? else { return Ok(()) };
+        let Some(mut count) = self.take_count().await? else { return Ok(()) };
         let hub = self.clone();
         self.context().tasks.spawn(async move {
-            if let Err(error) = hub.count_metrics().await {
-                tracing::debug!(%error, metrics = held.name(), "they are counted later");
+            loop {
+                if let Err(error) = hub.count_metrics().await {
+                    tracing::debug!(%error, metrics = count.held.name(), "they are counted later");
+                }
+                match hub.end_count(count).await {
+                    Ok(Some(next)) => count = next,
+                    Ok(None) => return,
+                    Err(error) => return tracing::debug!(%error, "metrics are counted later"),
+                }
             }
-            hub.give_back(&held).await;
         });
         Ok(())
+    }
+
+    /// `None`: another house counts.
+    pub(super) async fn take_count(&self) -> Result<Option<Count>, Error> {
+        // Before the lease: who finds that taken relies on its holder to see what ended until then.
+        let walked = self.walked().await?;
+        let held = self.hold(&format!("metrics/{}", self.instance().as_str()), LEASE).await?;
+        Ok(held.map(|held| Count { held, walked }))
+    }
+
+    /// Gives the next one to be made where a walk has ended meanwhile, which found the lease taken.
+    pub(super) async fn end_count(&self, count: Count) -> Result<Option<Count>, Error> {
+        self.give_back(&count.held).await;
+        let walked = self.walked().await?;
+        if walked.is_none() || walked == count.walked || self.is_ending() {
+            return Ok(None);
+        }
+        self.take_count().await
+    }
+
+    /// Which walk is over; none while there is one.
+    async fn walked(&self) -> Result<Option<Revision>, Error> {
+        Ok(self.walk().await?.filter(|walk| walk.record.is_over).map(|walk| walk.revision))
     }
 
     /// Two houses that do it at the same time do no harm: what either writes was true a moment ago.

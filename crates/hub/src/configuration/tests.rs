@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::metrics::Count;
 use super::*;
 use crate::Command;
 use crate::device::DeviceSpec;
@@ -268,6 +269,18 @@ async fn metrics_are_counted_behind_a_change_and_now_and_then() {
 }
 
 #[tokio::test]
+async fn a_count_in_which_a_walk_ended_is_made_once_more() {
+    let hub = TestHub::with_device("dev1").await;
+    hub.configures(&spec("c", "*", json!({"properties.desired.a": 1}))).await.unwrap();
+    hub.shows_counts(&(json!({"appliedCount": 1, "targetedCount": 1}), json!({}))).await;
+    let count = hub.counts().await;
+    hub.configures(&spec("d", "*", json!({"properties.desired.b": 1}))).await.unwrap();
+    hub.walked().await;
+    let next = hub.end_count(count).await.unwrap().expect("the second walk found it counting");
+    assert!(hub.end_count(next).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_deployment_is_for_devices_of_iot_edge_and_only_targets_them() {
     let hub = TestHub::with_device("dev1").await;
     let content = ContentSpec {
@@ -294,6 +307,19 @@ async fn a_deployment_is_for_devices_of_iot_edge_and_only_targets_them() {
 }
 
 impl TestHub {
+    /// Takes the count once nobody else has it.
+    async fn counts(&self) -> Count {
+        let taken = async {
+            loop {
+                match self.take_count().await.unwrap() {
+                    Some(count) => return count,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), taken).await.expect("the others give it back")
+    }
+
     async fn shows_counts(&self, expected: &(Value, Value)) {
         let shown = async {
             loop {
