@@ -239,6 +239,18 @@ pub(crate) fn properties(record: &LogRecord) -> Vec<String> {
     headers::read(&record.headers).map(write).collect()
 }
 
+/// The chance and the length of a random walk beside a model: what `TWINHUB_MODEL_SEED` and `TWINHUB_MODEL_STEPS` say, else a seed of
+/// its own and so many steps, of which a database takes a tenth. The seed is printed.
+pub(crate) fn random_walk(steps: usize) -> (fastrand::Rng, usize) {
+    let said = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
+    let seed = said("TWINHUB_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let usual = if test_store::is_embedded() { steps } else { steps / 10 };
+    let steps =
+        said("TWINHUB_MODEL_STEPS").map_or(usual, |steps| steps.try_into().expect("they can be counted"));
+    println!("seed {seed}, {steps} steps");
+    (fastrand::Rng::with_seed(seed), steps)
+}
+
 pub(crate) fn start() -> Timestamp {
     "2026-01-02T03:04:05.1234567Z".parse().unwrap()
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::Command;
-use crate::testing::{TestHub, next_command, system};
+use crate::testing::{TestHub, next_command, random_walk, system};
 
 fn dev1() -> DeviceId {
     "dev1".parse().unwrap()
@@ -268,10 +268,7 @@ impl Model {
 
 #[tokio::test]
 async fn a_random_walk_leaves_the_queue_as_a_plain_model_has_it() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let steps = if test_store::is_embedded() { 3000 } else { 300 };
+    let (mut rng, steps) = random_walk(3000);
     let hub = TestHub::with_device("dev1").await;
     let mut model = Model::default();
     // What was taken last, whether it is still held or not.

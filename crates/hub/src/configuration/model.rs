@@ -9,13 +9,13 @@ use base::tasks::Tasks;
 use base::{Clock, IfMatch, Timestamp};
 use serde_json::{Value, json};
 use store::memory::Database;
-use store::{Options, Store, Streams};
+use store::{Store, Streams};
 
 use super::walk::{Run, Step};
 use super::*;
 use crate::bus::InProcess;
 use crate::device::DeviceSpec;
-use crate::testing::{TestHub, context_on, next_command, settings, system, within};
+use crate::testing::{TestHub, context_on, next_command, random_walk, settings, system, within};
 use crate::twin::rules::Applied;
 use crate::twin::{DeviceTwin, TwinReplacement};
 use crate::{Command, Context, Hubs, Session};
@@ -211,12 +211,14 @@ fn shown(twin: &DeviceTwin) -> (Leaves, BTreeMap<String, &'static str>) {
 
 /// Two houses of one store that others share too.
 async fn two_houses(clock: &Clock) -> [TestHub; 2] {
+    let (options, bus) = (test_store::options(), Arc::new(InProcess::default()));
     // By another clock, which stands: nobody loses a lease here.
-    let (database, bus) = (Database::new(self::clock()), Arc::new(InProcess::default()));
+    let database = Database::new(self::clock());
     let mut houses = Vec::new();
     for _ in 0..2 {
-        let store = Store::on_memory(&database);
-        let streams = Streams::beside(&store, &Options::memory()).unwrap();
+        let is_embedded = test_store::is_embedded();
+        let store = if is_embedded { Store::on_memory(&database) } else { Store::open(&options).unwrap() };
+        let streams = Streams::beside(&store, &options).unwrap();
         let context = context_on(store.clone());
         let context = Context { streams, clock: clock.clone(), tasks: Tasks::new(), ..context };
         let hubs = Hubs::on_bus(context.clone(), None, bus.clone());
@@ -419,24 +421,16 @@ async fn change_a_twin(rng: &mut fastrand::Rng, hub: &TestHub, model: &mut Model
     }
 }
 
-/// As many as the environment says, else a thousand.
-fn steps() -> usize {
-    std::env::var("TWINHUB_MODEL_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
-}
-
 #[tokio::test]
 async fn a_random_walk_leaves_every_twin_as_a_plain_model_has_it() {
-    let seed = std::env::var("TWINHUB_MODEL_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let (mut rng, steps) = random_walk(1000);
     let clock = clock();
     let houses = two_houses(&clock).await;
     let mut model = Model::default();
     houses[0].create_device("d0").await;
     model.twins.insert("d0".into(), Twin::default());
     let mut listener = Listener::on(&houses[0], "d0").await;
-    for step in 0..steps() {
+    for step in 0..steps {
         clock.advance(Duration::from_secs(1));
         random_step(&mut rng, &houses, &mut model, step).await;
         if rng.bool() {

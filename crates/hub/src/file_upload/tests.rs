@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::settings::FileUpload;
-use crate::testing::{TestHub, context, settings, system};
+use crate::testing::{TestHub, context, random_walk, settings, system};
 use crate::{Context, HubSettings, Settlement};
 
 /// What lies in the account, by name; of what is not known it does not answer.
@@ -263,14 +263,11 @@ struct Held {
 
 #[tokio::test]
 async fn a_random_walk_leaves_uploads_and_notifications_as_a_plain_model_has_them() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let steps = if test_store::is_embedded() { 3000 } else { 300 };
+    let (mut rng, steps) = random_walk(3000);
     let test = Uploading::new().await;
     let mut model = Model::default();
     let mut held = Vec::new();
-    for step in 0..steps {
+    for step in 0..steps as u64 {
         let now = test.hub.now();
         match rng.u8(0..10) {
             0..=3 => {

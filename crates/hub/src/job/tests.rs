@@ -9,7 +9,6 @@ use base::IfMatch;
 use base::tasks::Tasks;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use store::{Options, Store};
 
 use super::rules::Targets;
 use super::run::Run;
@@ -17,7 +16,7 @@ use super::*;
 use crate::bus::InProcess;
 use crate::held::Held;
 use crate::query::{Query, RowKind};
-use crate::testing::{TestHub, context_on, next_command, settings, system, within};
+use crate::testing::{TestHub, context_on, next_command, random_walk, settings, system, within};
 use crate::{Command, Context, Hubs, Session};
 
 fn job_id(text: &str) -> JobId {
@@ -308,7 +307,7 @@ async fn there_are_so_many_jobs_at_a_time_and_each_is_forgotten_a_month_after_it
 
 /// Two houses of one store, with a device `dev1` that is connected to the first.
 async fn two_houses() -> [TestHub; 2] {
-    let store = Store::open(&Options::memory()).unwrap();
+    let (store, _) = test_store::open();
     let bus = Arc::new(InProcess::default());
     let first = context_on(store.clone());
     let second = Context { tasks: Tasks::new(), ..first.clone() };
@@ -400,12 +399,14 @@ async fn a_job_that_is_cut_off_after_any_of_its_steps_is_brought_to_its_end_by_a
 struct Model {
     devices: BTreeMap<String, BTreeSet<String>>,
     jobs: BTreeMap<String, ModelJob>,
+    forgotten: BTreeSet<String>,
 }
 
 struct ModelJob {
     targets: Option<BTreeSet<String>>,
     start: Timestamp,
     status: JobStatus,
+    end: Option<Timestamp>,
     touched: BTreeSet<String>,
 }
 
@@ -424,23 +425,29 @@ impl Model {
                     job.touched.insert(device.clone());
                 }
             }
-            job.status = JobStatus::Completed;
+            (job.status, job.end) = (JobStatus::Completed, Some(now));
+        }
+    }
+
+    /// A month after their end.
+    fn forget(&mut self, now: Timestamp) {
+        let kept = Duration::from_secs(caps::JOB_KEPT_SECONDS);
+        let is_over = |job: &ModelJob| job.end.is_some_and(|end| end.plus(kept) <= now);
+        self.forgotten.extend(self.jobs.extract_if(.., |_, job| is_over(job)).map(|(id, _)| id));
+        // So many are looked for again.
+        while self.forgotten.len() > 100 {
+            self.forgotten.pop_first();
         }
     }
 }
 
 /// Until every job whose time has come has ended.
-async fn settled(hub: &TestHub) {
-    let all = async || {
-        let page = hub.list_jobs(&system(), JobFilter::default(), caps::QUERY_PAGE_MAX, None).await.unwrap();
-        page.items.iter().all(|job| job.end.is_some() || job.start > hub.now())
-    };
-    let settled = async {
-        while !all().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(settled).await;
+async fn settled(hub: &TestHub, model: &Model) {
+    for (id, _) in
+        model.jobs.iter().filter(|(_, job)| job.status == JobStatus::Scheduled && job.start <= hub.now())
+    {
+        hub.ended(id).await;
+    }
 }
 
 async fn is_as(hub: &TestHub, model: &Model, step: usize) {
@@ -455,15 +462,19 @@ async fn is_as(hub: &TestHub, model: &Model, step: usize) {
         let ids: BTreeSet<String> = touched.iter().map(|device| device.device_id.to_string()).collect();
         assert_eq!(ids, expected.touched, "{id} in step {step}");
         assert_eq!(counts(&job), (ids.len() as u64, 0, 0), "{id} in step {step}");
+        assert_eq!(job.end, expected.end, "{id} in step {step}");
     }
+    for id in &model.forgotten {
+        assert_eq!(hub.get_job(&system(), &job_id(id)).await, Ok(None), "{id} in step {step}");
+        assert!(hub.touched(id).await.is_empty(), "{id} in step {step}");
+    }
+    let page = hub.list_jobs(&system(), JobFilter::default(), caps::QUERY_PAGE_MAX, None).await.unwrap();
+    assert_eq!((page.items.len(), page.next.is_some()), (model.jobs.len(), false), "in step {step}");
 }
 
 #[tokio::test]
 async fn a_random_walk_leaves_jobs_and_twins_as_a_plain_model_has_them() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let steps = if test_store::is_embedded() { 1000 } else { 100 };
+    let (mut rng, steps) = random_walk(1000);
     let hub = TestHub::new().await;
     let mut model = Model::default();
     for step in 0..steps {
@@ -496,7 +507,8 @@ async fn a_random_walk_leaves_jobs_and_twins_as_a_plain_model_has_them() {
                     continue;
                 }
                 created.unwrap();
-                let job = ModelJob { targets, start, status: JobStatus::Scheduled, touched: BTreeSet::new() };
+                let status = JobStatus::Scheduled;
+                let job = ModelJob { targets, start, status, end: None, touched: BTreeSet::new() };
                 model.jobs.insert(id, job);
             }
             6 if !model.jobs.is_empty() => {
@@ -504,18 +516,21 @@ async fn a_random_walk_leaves_jobs_and_twins_as_a_plain_model_has_them() {
                 let (id, job) = model.jobs.iter_mut().nth(at).unwrap();
                 let cancelled = hub.cancel_job(&system(), &job_id(id)).await;
                 if job.status == JobStatus::Scheduled && job.start > hub.now() {
-                    job.status = JobStatus::Cancelled;
+                    (job.status, job.end) = (JobStatus::Cancelled, Some(hub.now()));
                     cancelled.unwrap();
                 } else {
                     assert_eq!(cancelled.unwrap_err().code(), 405_102, "{id} in step {step}");
                 }
             }
-            _ => {
-                hub.clock.advance(Duration::from_secs(rng.u64(0..60)));
+            kind => {
+                // Days now and then, so that what is long over is forgotten.
+                let is_long = kind == 9 && rng.u8(0..4) == 0;
+                hub.clock.advance(Duration::from_secs(rng.u64(0..if is_long { 120 * 3600 } else { 60 })));
                 hub.hubs.do_what_is_due().await.unwrap();
+                model.forget(hub.now());
             }
         }
-        settled(&hub).await;
+        settled(&hub, &model).await;
         model.pass(hub.now());
         if step % 20 == 0 {
             is_as(&hub, &model, step).await;
