@@ -191,5 +191,21 @@ mod tests {
         fn reading_never_panics(text in "(<|</|/>|>|BlockList|Latest|YTE=|é| |<\\?xml|\\?>){0,30}") {
             let _ = parse(&text);
         }
+
+        #[test]
+        fn no_bytes_become_more_entries_than_they_have_room_for(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), list in prop::collection::vec(any_entry(), 0..8),
+            at: prop::sample::Index,
+        ) {
+            // Alone, and in the middle of a list that is good.
+            let (random, good) = (String::from_utf8_lossy(&bytes), write(&list));
+            let at = at.index(good.len());
+            for text in [random.to_string(), format!("{}{random}{}", &good[..at], &good[at..])] {
+                if let Ok(entries) = parse(&text) {
+                    let least = "<Latest></Latest>".len() + 4;
+                    prop_assert!(entries.len() * least <= text.len());
+                }
+            }
+        }
     }
 }

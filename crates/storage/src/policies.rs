@@ -96,6 +96,8 @@ fn read(body: &str) -> Result<Vec<Raw<'_>>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -125,6 +127,32 @@ mod tests {
         }
         for wrong in ["<SignedIdentifiers>", "x", "<SignedIdentifiers><Id/></SignedIdentifiers>"] {
             assert_eq!(parse(wrong).unwrap_err().code(), "InvalidXmlDocument", "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_makes_it_panic_and_no_more_policies_come_out_of_one_than_a_container_has(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::sample::select(vec![
+                        "<SignedIdentifiers>", "</SignedIdentifiers>", "<SignedIdentifier>", "</SignedIdentifier>", "<Id>", "</Id>",
+                        "<AccessPolicy>", "</AccessPolicy>", "<AccessPolicy/>", "<Expiry>", "</Expiry>", "<Permission>",
+                        "</Permission>", "<Id>a</Id>", "<?xml ?>", "2026-01-01", "<",
+                    ]).prop_map(str::to_owned),
+                    "\\PC{0,6}",
+                ],
+                0..40,
+            ),
+            ids in prop::collection::vec("[a-c]{0,2}", 0..12),
+        ) {
+            let inner: String =
+                ids.iter().map(|id| format!("<SignedIdentifier><Id>{id}</Id></SignedIdentifier>")).collect();
+            for text in [parts.concat(), format!("<SignedIdentifiers>{inner}{}</SignedIdentifiers>", parts.concat())] {
+                if let Ok(policies) = parse(&text) {
+                    prop_assert!(policies.len() <= caps::STORED_POLICIES_MAX);
+                }
+            }
         }
     }
 }

@@ -258,4 +258,39 @@ proptest! {
         let token = format!("{kind}&sv={version}&sp={sp}&se={se}&sip={sip}&sig={sig}=");
         prop_assert!(Wanted::read().check(&token).is_err());
     }
+
+    #[test]
+    fn no_fields_that_a_client_sends_make_it_panic_or_open_anything(
+        fields in prop::collection::vec(
+            (
+                prop::sample::select(vec!["sv", "sr", "ss", "srt", "sp", "st", "se", "si", "sip", "spr", "ses", "rsct", "comp", "x"]),
+                prop_oneof!["\\PC{0,20}", "[rwdcabco0-9TZ:.-]{0,20}", Just("2026-10-06".to_owned())],
+            ),
+            0..12,
+        ),
+        sig in "[A-Za-z0-9+/]{43}=", has_policy: bool,
+    ) {
+        let mut wanted = Wanted::read();
+        let all = AccessPolicy { permissions: Some("r".into()), start: None, expiry: "2099-01-01T00:00:00Z".parse().ok() };
+        wanted.policy = has_policy.then_some(all);
+        let mut pairs: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        pairs.push(("sig", &sig));
+        if let Ok(Some(sas)) = Sas::parse(&pairs) {
+            let keys = [&wanted.key, &wanted.key];
+            for target in
+                [Target::Service, Target::Container(&wanted.container), Target::Blob(&wanted.container, &wanted.blob)]
+            {
+                let wanted = Use {
+                    account: &wanted.account,
+                    target,
+                    permissions: &wanted.permissions,
+                    is_https: true,
+                    peer: wanted.peer,
+                    now: wanted.now,
+                    policy: wanted.policy.as_ref(),
+                };
+                prop_assert!(sas.check(keys, wanted).is_err());
+            }
+        }
+    }
 }
