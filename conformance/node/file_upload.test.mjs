@@ -1,6 +1,6 @@
 // Files that devices upload to Azurite, through the Node device SDK, which asks, uploads and tells by itself.
 import assert from 'node:assert/strict';
-import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { DefaultAzureCredential } from '@azure/identity';
@@ -8,39 +8,17 @@ import { BlobServiceClient } from '@azure/storage-blob';
 import device from 'azure-iot-device';
 import { Mqtt } from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
-import { env } from './environment.mjs';
+import { env, told } from './environment.mjs';
 
 const skip = process.env.CONFORM_STORAGE ? false : 'Azurite is not there';
 const CONTAINER = 'node-files';
-const NOTIFICATIONS = '/messages/serviceBound/filenotifications';
+const NOTIFICATIONS = 'filenotifications';
 const deviceId = `node-files-${randomUUID()}`;
 const key = randomBytes(32).toString('base64');
 const registry = iothub.Registry.fromConnectionString(env('IOTHUB_CONNECTION_STRING'));
 
 function open() {
   return device.Client.fromConnectionString(`HostName=${env('IOTHUB_HOSTNAME')};DeviceId=${deviceId};SharedAccessKey=${key}`, Mqtt);
-}
-
-// The hub's REST API by the connection string of a back end.
-async function service(method, path) {
-  const parts = Object.fromEntries(env('IOTHUB_CONNECTION_STRING').split(';').map((part) => part.split(/=(.*)/s)));
-  const resource = encodeURIComponent(parts.HostName);
-  const expiry = Math.floor(Date.now() / 1000) + 600;
-  const signature = createHmac('sha256', Buffer.from(parts.SharedAccessKey, 'base64')).update(`${resource}\n${expiry}`).digest('base64');
-  const token = `SharedAccessSignature sr=${resource}&sig=${encodeURIComponent(signature)}&se=${expiry}&skn=${parts.SharedAccessKeyName}`;
-  return fetch(`https://${parts.HostName}${path}?api-version=2021-04-12`, { method, headers: { authorization: token } });
-}
-
-async function told() {
-  const all = [];
-  for (;;) {
-    const answer = await service('GET', NOTIFICATIONS);
-    if (answer.status === 204) return all;
-    assert.equal(answer.status, 200);
-    all.push(await answer.json());
-    const settled = await service('DELETE', `${NOTIFICATIONS}/${answer.headers.get('iothub-messagelocktoken')}`);
-    assert.equal(settled.status, 204);
-  }
 }
 
 // The default hub gets storage and tells of uploads.
@@ -84,14 +62,14 @@ after(async () => {
 });
 
 test('a stream is uploaded by blocks and a back end hears of it', { skip }, async () => {
-  await told();
+  await told(NOTIFICATIONS);
   const client = open();
   const body = randomBytes(9 * 1024 * 1024);
   await client.uploadToBlob('logs/today.bin', Readable.from([body.subarray(0, 5), body.subarray(5)]), body.length);
   const blobName = `${deviceId}/logs/today.bin`;
   const stored = await container.getBlobClient(blobName).downloadToBuffer();
   assert.ok(stored.equals(body));
-  const [notification, ...more] = await told();
+  const [notification, ...more] = await told(NOTIFICATIONS);
   assert.deepEqual(more, []);
   assert.equal(notification.blobName, blobName);
   assert.equal(notification.deviceId, deviceId);
@@ -100,10 +78,10 @@ test('a stream is uploaded by blocks and a back end hears of it', { skip }, asyn
 });
 
 test('an upload that the account refuses is told as a failure, and nobody hears of it', { skip }, async () => {
-  await told();
+  await told(NOTIFICATIONS);
   await container.delete();
   const client = open();
   await assert.rejects(client.uploadToBlob('lost.bin', Readable.from([Buffer.from('x')]), 1));
-  assert.deepEqual(await told(), []);
+  assert.deepEqual(await told(NOTIFICATIONS), []);
   await client.close();
 });
