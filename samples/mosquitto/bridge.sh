@@ -26,7 +26,8 @@ remote_password $(twinhub device sas "$device" --ttl 86400)
 try_private false
 notifications false
 cleansession true
-topic messages/events/ out 1 hub/ devices/$device/
+topic messages/events/# out 1 hub/ devices/$device/
+topic messages/devicebound/# in 1 hub/ devices/$device/
 topic twin/GET/# out 0 hub/ \$iothub/
 topic twin/PATCH/properties/reported/# out 0 hub/ \$iothub/
 topic methods/res/# out 0 hub/ \$iothub/
