@@ -608,3 +608,11 @@ pub const TLS_CONFIGURATIONS_MAX: usize = 256;
 pub const RSA_RETRY_SECONDS: u64 = 60;
 /// ours: a server that was killed keeps the next one from its database so long.
 pub const SOLE_SERVER_LEASE_SECONDS: u64 = 10;
+/// ours: levels of lists and maps in one value of AMQP.
+pub const AMQP_DEPTH_MAX: usize = 16;
+/// ours: values in one frame or message of AMQP: thousands of properties, and a bound for what one byte each can cost.
+pub const AMQP_VALUES_MAX: usize = 16 * 1024;
+/// ours: transfers that a session takes before it says that it takes more; messages are bound by the credit of links.
+pub const AMQP_SESSION_WINDOW: u32 = 2048;
+/// ours: deliveries of a session in one direction whose outcome is open.
+pub const AMQP_UNSETTLED_MAX: usize = 8192;

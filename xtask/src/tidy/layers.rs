@@ -8,6 +8,7 @@ use serde_json::Value;
 /// Each crate's layer (ARCHITECTURE.md). A crate may use lower numbers only, never the same.
 const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
+    ("amqp_protocol", 1),
     ("dtdl", 1),
     ("query", 1),
     ("store", 2),
