@@ -150,6 +150,13 @@ fn elements_are_counted_before_there_is_room_for_them() {
 }
 
 #[test]
+fn a_list_holds_as_many_bytes_as_its_elements_have() {
+    assert_eq!(read::<Value>(&[0xc0, 4, 1, 0x40, 0x40, 0x40]), Err(Malformed::Long));
+    assert_eq!(read::<Value>(&[0xc0, 2, 2, 0x40, 0x40]), Err(Malformed::Short));
+    assert_eq!(read::<Performative>(&[0x00, 0x53, 0x18, 0xc0, 3, 1, 0x40, 0x40]), Err(Malformed::Long));
+}
+
+#[test]
 fn depth_and_number_of_values_have_caps() {
     let nested = |levels| (0..levels).fold(Value::Null, |inner, _| Value::List(vec![inner]));
     assert!(read::<Value>(&written(&nested(caps::AMQP_DEPTH_MAX))).is_ok());

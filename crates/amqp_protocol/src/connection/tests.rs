@@ -307,6 +307,31 @@ fn accepted_deliveries_in_a_row_are_told_together_and_others_each() {
 }
 
 #[test]
+fn what_lies_between_accepted_deliveries_is_not_told_with_them() {
+    let (mut wire, link) = Wire::receiving(9);
+    for id in 0..3 {
+        wire.sends(3, &transfer(id, false), b"x");
+    }
+    while wire.next().is_some() {}
+    wire.connection.settle(link, 0, DeliveryState::Accepted);
+    wire.connection.settle(link, 2, DeliveryState::Accepted);
+    let heard: Vec<_> =
+        wire.hears().iter().map(disposition).map(|(_, first, last, ..)| (first, last)).collect();
+    assert_eq!(heard, [(0, Some(0)), (2, Some(2))]);
+}
+
+#[test]
+fn of_a_link_that_has_ended_nothing_is_settled() {
+    let (mut wire, link) = Wire::receiving(9);
+    wire.sends(3, &transfer(0, false), b"x");
+    assert!(matches!(wire.next(), Some(Event::Delivered { .. })));
+    wire.connection.detach(link, None);
+    wire.hears();
+    wire.connection.settle(link, 0, DeliveryState::Accepted);
+    assert_eq!(wire.hears(), []);
+}
+
+#[test]
 fn what_is_settled_already_gets_no_answer() {
     let (mut wire, link) = Wire::receiving(9);
     let Performative::Transfer(sent) = transfer(0, false) else { panic!() };
@@ -401,6 +426,19 @@ fn what_has_no_room_in_the_window_goes_when_there_is() {
     let rest = transfers(&wire.hears());
     assert!(rest.last().is_some_and(|(transfer, _)| !transfer.more));
     assert_eq!(wire.connection.credit(link), 4);
+}
+
+#[test]
+fn what_is_on_its_way_counts_against_the_window() {
+    let (mut wire, link) = Wire::sending(9);
+    let send = |wire: &mut Wire| wire.connection.send(link, Bytes::new(), 0, true, Bytes::new());
+    assert!(send(&mut wire).is_some() && send(&mut wire).is_some());
+    // Said before the two had come.
+    wire.says(3, &Performative::Flow(Flow { incoming_window: 3, ..flow(6, 0, 9) }));
+    wire.next();
+    wire.hears();
+    assert!(send(&mut wire).is_some() && send(&mut wire).is_some());
+    assert_eq!(transfers(&wire.hears()).len(), 1);
 }
 
 #[test]
