@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
+import { BlobServiceClient, ContainerSASPermissions } from '@azure/storage-blob';
 import device from 'azure-iot-device';
 import { Mqtt, MqttWs } from 'azure-iot-device-mqtt';
 import iothub from 'azure-iothub';
@@ -200,4 +201,41 @@ test('many devices are added, updated and removed in one call', async () => {
   await assert.rejects(registry.addDevices(devices.slice(0, 1)));
   assert.equal((await registry.removeDevices(devices, true)).responseBody.isSuccessful, true);
   await assert.rejects(registry.get(devices[0].deviceId), /not ?found|404/i);
+});
+
+test('the registry is exported to a container and imported from it', async () => {
+  const container = BlobServiceClient.fromConnectionString(env('AZURE_STORAGE_CONNECTION_STRING')).getContainerClient('node-registry');
+  await container.createIfNotExists();
+  const uri = await container.generateSasUrl({
+    permissions: ContainerSASPermissions.parse('racwdl'),
+    expiresOn: new Date(Date.now() + 3600_000),
+  });
+  const through = async (job) => {
+    assert.equal(job.status, 'enqueued');
+    for (let tries = 0; tries < 300; tries += 1) {
+      const now = (await registry.getJob(job.jobId)).responseBody;
+      if (!['enqueued', 'running'].includes(now.status)) return now;
+      await new Promise((wake) => { setTimeout(wake, 100); });
+    }
+    throw new Error('the job does not end');
+  };
+  const exported = await through((await registry.exportDevicesToBlob(uri, false)).responseBody);
+  assert.deepEqual([exported.status, exported.progress, exported.failureReason], ['completed', 100, null]);
+  const file = (await container.getBlobClient('devices.txt').downloadToBuffer()).toString();
+  const own = file.split('\n').filter(Boolean).map((line) => JSON.parse(line)).filter((line) => line.id === deviceId);
+  assert.deepEqual(own.map((line) => line.moduleId), [undefined, 'mod1']);
+  assert.equal(own[0].authentication.symmetricKey.primaryKey, key);
+  const added = { ...own[0], id: `${deviceId}-imported`, eTag: undefined };
+  const wrong = { id: deviceId, importMode: 'create', status: 'enabled' };
+  const lines = [added, wrong].map((line) => JSON.stringify(line)).join('\r\n');
+  await container.getBlockBlobClient('devices.txt').upload(lines, Buffer.byteLength(lines));
+  const imported = await through((await registry.importDevicesFromBlob(uri, uri)).responseBody);
+  assert.equal(imported.status, 'completed');
+  const log = (await container.getBlobClient('importErrors.log').downloadToBuffer()).toString();
+  assert.deepEqual(log.trim().split('\n').map((line) => JSON.parse(line).errorCode), [409001]);
+  assert.equal((await registry.get(added.id)).responseBody.authentication.symmetricKey.primaryKey, key);
+  await registry.delete(added.id);
+  const listed = (await registry.listJobs()).responseBody;
+  assert.ok(listed.some((job) => job.jobId === imported.jobId && job.type === 'import'));
+  await assert.rejects(registry.cancelJob(imported.jobId));
 });

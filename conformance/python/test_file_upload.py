@@ -169,3 +169,24 @@ def test_ten_uploads_are_under_way_at_the_most(client):
         client.get_storage_info_for_blob("one-too-many.txt")
     client.notify_blob_upload_status(given[3]["correlationId"], False, 500, "")
     assert client.get_storage_info_for_blob("again.txt")
+
+
+def test_a_hub_without_storage_of_its_own_has_the_accounts_of_the_server(management, scenario, registry, name, key, ca_pem):
+    wanted = env("IOTHUB_HOSTNAME").split(".")[0]
+    hubs = {hub.name: hub for hub in management.iot_hub_resource.list_by_resource_group(scenario["group"])}
+    hub = hubs.get(wanted) or next(iter(hubs.values()))
+    endpoint = hub.properties.storage_endpoints["$default"]
+    endpoint.connection_string = endpoint.container_name = ""
+    done = management.iot_hub_resource.begin_create_or_update(scenario["group"], hub.name, hub).result()
+    assert done.properties.storage_endpoints["$default"].connection_string == ""
+    registry.create_device_with_sas(name, key, key, "enabled")
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string(name, key), server_verification_cert=ca_pem)
+    given = client.get_storage_info_for_blob("log.txt")
+    url = "https://{hostName}/{containerName}/{blobName}{sasToken}".format(**given)
+    BlobClient.from_blob_url(url, connection_verify=env("TWINHUB_CA_FILE")).upload_blob(b"out of the box")
+    client.notify_blob_upload_status(given["correlationId"], True, 200, "done")
+    client.shutdown()
+    registry.delete_device(name)
+    service = BlobServiceClient.from_connection_string(env("AZURE_STORAGE_CONNECTION_STRING"), connection_verify=env("TWINHUB_CA_FILE"))
+    container = service.get_container_client(f"iothub-{hub.name}")
+    assert container.download_blob(f"{name}/log.txt").readall() == b"out of the box"

@@ -192,6 +192,17 @@ pub const JOB_DEVICES_AT_ONCE: usize = 100;
 pub const JOB_METHODS_AT_ONCE: usize = 10;
 /// ours: a job whose house has ended goes on at another after about so long.
 pub const JOB_LEASE_SECONDS: u64 = 30;
+/// Import and export jobs of one hub that have not ended (iothub-service.md §9).
+pub const REGISTRY_JOBS_ACTIVE_MAX: i64 = 1;
+/// ours: identities that such a job reads or writes at the same time.
+pub const REGISTRY_JOB_IDENTITIES_AT_ONCE: usize = 100;
+/// ours: pages that it goes through before it notes how far it has come.
+pub const REGISTRY_JOB_PAGES_MAX: usize = 100;
+/// ours: what it writes to or reads from a container at once, and a line of a file that is imported.
+pub const REGISTRY_JOB_BLOCK_BYTES: usize = 4 * 1024 * 1024;
+pub const REGISTRY_JOB_LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// ours: so often in a row a container may not answer, each time about a lease later, before the job fails.
+pub const REGISTRY_JOB_FAULTS_MAX: u32 = 10;
 /// Consumer groups of one event hub, `$Default` among them, and the name of one (Event Hubs quotas; rules of `Microsoft.EventHub`).
 pub const CONSUMER_GROUPS_MAX: usize = 20;
 pub const CONSUMER_GROUP_NAME_CHARACTERS_MAX: usize = 50;

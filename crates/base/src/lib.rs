@@ -14,6 +14,7 @@ pub mod measure;
 pub mod meter;
 pub mod outbound;
 pub mod page;
+pub mod reading;
 pub mod refusals;
 pub mod refused;
 pub mod sas;

@@ -86,6 +86,72 @@ impl<'a> Account<'a> {
         Ok(self.found(Ask::new("GET", path)).await?.map(|answer| answer.body))
     }
 
+    /// Up to `most` bytes of a blob from `from` on, and how long it is. `None`: there is no such blob, or no such container.
+    pub async fn get_range(
+        &self,
+        container: &ContainerName,
+        blob: &BlobName,
+        from: u64,
+        most: usize,
+    ) -> Result<Option<(Bytes, u64)>, DeliveryError> {
+        let last = from.saturating_add(most as u64).saturating_sub(1);
+        let range = format!("bytes={from}-{last}");
+        let headers = [("x-ms-range", range.as_str())];
+        let path = self.address.blob_path(container, blob);
+        let answer = self.send(Ask { headers: &headers, ..Ask::new("GET", path) }).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            // It ends before, or is empty.
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let found = self.properties(container, blob).await?;
+                Ok(found.map(|blob| (Bytes::new(), blob.size_bytes)))
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::OK => {
+                let total =
+                    answer.header("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok());
+                let total = total.unwrap_or_else(|| answer.body.len() as u64);
+                Ok(Some((answer.body, total)))
+            }
+            _ => Err(self.refused(&answer)),
+        }
+    }
+
+    /// Put Block: it waits for being committed.
+    pub async fn put_block(
+        &self,
+        container: &ContainerName,
+        blob: &BlobName,
+        block_id: &str,
+        body: Bytes,
+    ) -> Result<(), DeliveryError> {
+        let query = [("comp", "block"), ("blockid", block_id)];
+        let path = self.address.blob_path(container, blob);
+        let answer = self.send(Ask { query: &query, body, ..Ask::new("PUT", path) }).await?;
+        if answer.status == StatusCode::CREATED { Ok(()) } else { Err(self.refused(&answer)) }
+    }
+
+    /// Put Block List: the blob consists of these blocks from now on. Ids of base64 need no escapes in XML.
+    pub async fn put_block_list(
+        &self,
+        container: &ContainerName,
+        blob: &BlobName,
+        block_ids: &[String],
+        content_type: &str,
+    ) -> Result<(), DeliveryError> {
+        let blocks: String = block_ids.iter().map(|id| format!("<Latest>{id}</Latest>")).collect();
+        let body = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>");
+        let headers = [("x-ms-blob-content-type", content_type), ("content-type", "application/xml")];
+        let path = self.address.blob_path(container, blob);
+        let ask = Ask {
+            query: &[("comp", "blocklist")],
+            headers: &headers,
+            body: body.into(),
+            ..Ask::new("PUT", path)
+        };
+        let answer = self.send(ask).await?;
+        if answer.status == StatusCode::CREATED { Ok(()) } else { Err(self.refused(&answer)) }
+    }
+
     /// Makes a block blob, or replaces it.
     pub async fn put(
         &self,

@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use base::{Clock, Timestamp, caps};
+use bytes::Bytes;
 use hub::StorageEndpoint;
-use hub::file_upload::{FileStorage, Grant, Look, NoGrant, Unreachable, UploadedBlob};
+use hub::file_upload::{
+    Asked, ContainerFault, ContainerUri, FileStorage, Grant, Look, NoGrant, Portion, Unreachable,
+    UploadedBlob,
+};
 use storage::sas::Permission;
 use storage::{AccountAddress, BlobName, ContainerName};
 
-use crate::blobs::Account;
+use crate::blobs::{Account, DeliveryError};
 use crate::requests::Requests;
 
 /// What a device may do with its blob.
 const PERMISSIONS: &[Permission] = &[Permission::Read, Permission::Write];
+
+/// Of files that jobs write.
+const CONTENT_TYPE: &str = "application/octet-stream";
 
 /// Reaches every account that a connection string names.
 #[derive(Clone)]
@@ -57,5 +64,81 @@ impl FileStorage for ForeignStorage {
 
     fn look<'a>(&'a self, at: &'a StorageEndpoint, blob_name: &'a str) -> Look<'a> {
         Box::pin(self.look_at(at, blob_name))
+    }
+
+    fn read<'a>(
+        &'a self,
+        at: &'a ContainerUri,
+        blob: &'a str,
+        from: u64,
+        most: usize,
+    ) -> Asked<'a, Option<Portion>> {
+        Box::pin(async move {
+            let Opened { address, container, blob } = Opened::new(at, blob)?;
+            let account = Account::new(&address, &self.requests, &self.clock);
+            let found = account.get_range(&container, &blob, from, most).await.map_err(fault)?;
+            Ok(found.map(|(bytes, blob_bytes)| Portion { bytes, blob_bytes }))
+        })
+    }
+
+    fn put_block<'a>(
+        &'a self,
+        at: &'a ContainerUri,
+        blob: &'a str,
+        block_id: &'a str,
+        bytes: Bytes,
+    ) -> Asked<'a, ()> {
+        Box::pin(async move {
+            let Opened { address, container, blob } = Opened::new(at, blob)?;
+            let account = Account::new(&address, &self.requests, &self.clock);
+            account.put_block(&container, &blob, block_id, bytes).await.map_err(fault)
+        })
+    }
+
+    fn commit_blocks<'a>(
+        &'a self,
+        at: &'a ContainerUri,
+        blob: &'a str,
+        block_ids: &'a [String],
+    ) -> Asked<'a, ()> {
+        Box::pin(async move {
+            let Opened { address, container, blob } = Opened::new(at, blob)?;
+            let account = Account::new(&address, &self.requests, &self.clock);
+            account.put_block_list(&container, &blob, block_ids, CONTENT_TYPE).await.map_err(fault)
+        })
+    }
+
+    fn remove<'a>(&'a self, at: &'a ContainerUri, blob: &'a str) -> Asked<'a, bool> {
+        Box::pin(async move {
+            let Opened { address, container, blob } = Opened::new(at, blob)?;
+            let account = Account::new(&address, &self.requests, &self.clock);
+            account.delete(&container, &blob).await.map_err(fault)
+        })
+    }
+}
+
+/// A blob that a job reads or writes.
+struct Opened {
+    address: AccountAddress,
+    container: ContainerName,
+    blob: BlobName,
+}
+
+impl Opened {
+    fn new(at: &ContainerUri, blob: &str) -> Result<Self, ContainerFault> {
+        let wrong = |why: &dyn std::fmt::Display| ContainerFault::Address(why.to_string());
+        let (address, container) = AccountAddress::of_container(at.expose()).map_err(|why| wrong(&why))?;
+        Ok(Self { address, container, blob: blob.parse().map_err(|why: storage::InvalidName| wrong(&why))? })
+    }
+}
+
+/// What an account says that is overloaded or ill is worth another try, as silence is.
+fn fault(error: DeliveryError) -> ContainerFault {
+    let text = error.to_string();
+    match error {
+        DeliveryError::Refused { status, .. } if status < 500 && status != 429 => {
+            ContainerFault::Refused(text)
+        }
+        _ => ContainerFault::Unreachable(text),
     }
 }

@@ -14,6 +14,7 @@ use crate::file_upload::FileNotification;
 use crate::hub::Hub;
 use crate::hubs::Hubs;
 use crate::job::JobId;
+use crate::registry_job::RegistryJobId;
 
 /// Notes of all hubs lie together, and no instance has this id.
 const REALM: &str = "due";
@@ -34,6 +35,9 @@ pub(crate) enum Work {
     Configurations,
     /// Metrics of configurations are counted.
     Metrics,
+    /// An import or export begins, or may have lost the house that was at it.
+    RegistryJob(RegistryJobId),
+    ForgetRegistryJob(RegistryJobId),
     /// A job that ended long ago is forgotten.
     ForgetJob(JobId),
 }
@@ -56,6 +60,8 @@ impl Record for Due {
             Work::FileNotifications => ("fileNotifications", ""),
             Work::Job(job_id) => ("job", job_id.as_str()),
             Work::ForgetJob(job_id) => ("forgetJob", job_id.as_str()),
+            Work::RegistryJob(job_id) => ("registryJob", job_id.as_str()),
+            Work::ForgetRegistryJob(job_id) => ("forgetRegistryJob", job_id.as_str()),
             Work::Configurations => ("configurations", ""),
             Work::Metrics => ("metrics", ""),
         };
@@ -84,6 +90,8 @@ impl Hub {
             Work::FileNotifications => self.expire_notices::<FileNotification>(due.at).await,
             Work::Job(job_id) => self.take_up_job(job_id).await,
             Work::ForgetJob(job_id) => self.forget_job(job_id).await,
+            Work::RegistryJob(job_id) => self.take_up_registry_job(job_id).await,
+            Work::ForgetRegistryJob(job_id) => self.forget_registry_job(job_id).await,
             Work::Configurations => self.take_up_walk().await,
             Work::Metrics => self.take_up_metrics().await,
         }

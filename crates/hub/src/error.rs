@@ -16,6 +16,17 @@ pub enum Error {
     ArgumentInvalid(String),
     #[error("The argument '{0}' is required.")]
     ArgumentNull(&'static str),
+    #[error("{0}")]
+    BlobContainerValidationError(String),
+    /// A line of a file that is imported.
+    #[error("{0}")]
+    DeserializationError(String),
+    #[error("{0}")]
+    InvalidStorageEndpoint(String),
+    #[error("{0}")]
+    InvalidStorageEndpointOrBlob(String),
+    #[error("{0}")]
+    InvalidEndpointAuthenticationType(&'static str),
     #[error("{0} is in the list more than once.")]
     DeviceDefinedMultipleTimes(String),
     #[error("The list holds {0} identities, and may hold {max}.", max = base::caps::BULK_IDENTITIES_MAX)]
@@ -59,8 +70,8 @@ pub enum Error {
     PrincipalUnauthorized(Denied),
     #[error("The hub holds as many identities as it may.")]
     IotHubQuotaExceeded,
-    #[error("The hub keeps {0} jobs, as many as it may; each is forgotten 30 days after its end.")]
-    JobQuotaExceeded(i64),
+    #[error("{0}")]
+    JobQuotaExceeded(String),
     #[error("The device's queue already holds {0} messages, as many as it may.")]
     DeviceMaximumQueueDepthExceeded(u32),
     #[error("Number of active file upload requests cannot exceed {max}", max = base::caps::FILE_UPLOADS_ACTIVE_MAX)]
@@ -139,13 +150,18 @@ impl Error {
             Self::BadRequest => 400_000,
             Self::ArgumentInvalid(_) => 400_004,
             Self::ArgumentNull(_) => 400_005,
+            Self::BlobContainerValidationError(_) => 400_008,
             Self::DeviceDefinedMultipleTimes(_) => 400_011,
+            Self::DeserializationError(_) => 400_012,
             Self::DefaultStorageEndpointNotConfigured => 400_014,
             Self::InvalidFileUploadCorrelationId => 400_015,
             Self::ExpiredFileUploadCorrelationId => 400_016,
+            Self::InvalidStorageEndpoint(_) => 400_017,
             Self::InvalidFileUploadCompletionStatus(_) => 400_019,
+            Self::InvalidStorageEndpointOrBlob(_) => 400_020,
             Self::ConnectionForcefullyClosedOnNewConnection => 400_027,
             Self::InvalidDeviceScope(_) => 400_028,
+            Self::InvalidEndpointAuthenticationType(_) => 400_031,
             Self::InvalidConfigurationTargetCondition(_) => 400_401,
             Self::InvalidConfigurationContent(_) => 400_402,
             Self::InvalidConfigurationCustomMetricsQuery(_) => 400_404,
@@ -196,6 +212,11 @@ impl Error {
             Self::ArgumentInvalid(_) => "ArgumentInvalid",
             Self::ArgumentNull(_) => "ArgumentNull",
             Self::ConnectionForcefullyClosedOnNewConnection => "ConnectionForcefullyClosedOnNewConnection",
+            Self::BlobContainerValidationError(_) => "BlobContainerValidationError",
+            Self::DeserializationError(_) => "DeserializationError",
+            Self::InvalidStorageEndpoint(_) => "InvalidStorageEndpoint",
+            Self::InvalidStorageEndpointOrBlob(_) => "InvalidStorageEndpointOrBlob",
+            Self::InvalidEndpointAuthenticationType(_) => "InvalidEndpointAuthenticationType",
             Self::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
             Self::DefaultStorageEndpointNotConfigured => "DefaultStorageEndpointNotConfigured",
             Self::InvalidFileUploadCorrelationId => "InvalidFileUploadCorrelationId",
@@ -243,6 +264,13 @@ impl Error {
             Self::ServerBusy | Self::Conflict => "ServerBusy",
             Self::GatewayTimeout => "GatewayTimeout",
         }
+    }
+
+    pub(crate) fn too_many_jobs_kept() -> Self {
+        let max = base::caps::JOBS_KEPT_MAX;
+        Self::JobQuotaExceeded(format!(
+            "The hub keeps {max} jobs, as many as it may; each is forgotten 30 days after its end."
+        ))
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {

@@ -38,6 +38,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// In any case, as the service takes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Enabled, Self::Disabled].into_iter().find(|status| status.name().eq_ignore_ascii_case(text))
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",

@@ -23,6 +23,7 @@ mod mailbox;
 mod measures;
 mod presence;
 pub mod query;
+pub mod registry_job;
 pub mod service_bound;
 mod sessions;
 mod settings;

@@ -251,6 +251,11 @@ fn return_code(error: &hub::Error) -> ConnectReturnCode {
         | Error::PrincipalUnauthorized(_)
         | Error::IotHubQuotaExceeded
         | Error::DefaultStorageEndpointNotConfigured
+        | Error::BlobContainerValidationError(_)
+        | Error::DeserializationError(_)
+        | Error::InvalidStorageEndpoint(_)
+        | Error::InvalidStorageEndpointOrBlob(_)
+        | Error::InvalidEndpointAuthenticationType(_)
         | Error::InvalidFileUploadCorrelationId
         | Error::ExpiredFileUploadCorrelationId
         | Error::InvalidFileUploadCompletionStatus(_)

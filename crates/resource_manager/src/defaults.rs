@@ -11,8 +11,11 @@ use crate::error::Error;
 use crate::id::{GroupId, ResourceId};
 use crate::policy::PolicyRequest;
 use crate::provider::ResourceType;
-use crate::subscription::Subscription;
+use crate::subscription::{FirstStart, Subscription};
 use crate::{Accepted, ResourceManager, group, instance, iot_hub, provisioning_service, storage_account};
+
+/// The account that hubs use which have none of their own.
+pub const DEFAULT_STORAGE_ACCOUNT: &str = "storage";
 
 /// The names of the default resources.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ impl Defaults {
             hub: "hub".to_owned(),
             provisioning_service: "dps".to_owned(),
             digital_twins: "twins".to_owned(),
-            storage_account: "storage".to_owned(),
+            storage_account: DEFAULT_STORAGE_ACCOUNT.to_owned(),
             keys: None,
         }
     }
@@ -77,8 +80,13 @@ impl ResourceManager {
     /// Makes what is missing of the defaults, on the very first start only: what an operator deleted later stays deleted.
     pub async fn ensure_defaults(&self, defaults: &Defaults) -> Result<DefaultResources, Error> {
         let (ids, caller) = (defaults.ids(), Caller::system());
-        if self.is_first_start_over().await? {
-            return Ok(ids);
+        match self.first_start_over().await? {
+            Some(FirstStart { has_storage: true, .. }) => return Ok(ids),
+            Some(_) => {
+                self.ensure_storage_later(&caller, &ids, &defaults.location).await?;
+                return Ok(ids);
+            }
+            None => {}
         }
         self.finish_all().await?;
         self.ensure_subscription(&Subscription {
@@ -97,13 +105,39 @@ impl ResourceManager {
             let accepted = self.put_digital_twins_instance(&caller, &ids.digital_twins, &put).await?;
             self.finish_accepted(&accepted).await?;
         }
-        if self.stored(&ids.storage_account).await?.is_none() {
-            let put = storage_account::Put { location, ..storage_account::Put::default() };
-            let accepted = self.put_storage_account(&caller, &ids.storage_account, &put).await?;
-            self.finish_accepted(&accepted).await?;
-        }
+        self.ensure_default_storage(&caller, &ids.storage_account, location).await?;
         self.mark_first_start_over().await?;
         Ok(ids)
+    }
+
+    async fn ensure_default_storage(
+        &self,
+        caller: &Caller,
+        id: &ResourceId,
+        location: Option<String>,
+    ) -> Result<(), Error> {
+        if self.stored(id).await?.is_some() {
+            return Ok(());
+        }
+        let put = storage_account::Put { location, ..storage_account::Put::default() };
+        let accepted = self.put_storage_account(caller, id, &put).await?;
+        self.finish_accepted(&accepted).await
+    }
+
+    /// The first start was that of a version without storage accounts. Where there is no room for one by now, since its group was
+    /// removed or another account has the name, there will be none.
+    async fn ensure_storage_later(
+        &self,
+        caller: &Caller,
+        ids: &DefaultResources,
+        location: &str,
+    ) -> Result<(), Error> {
+        match self.ensure_default_storage(caller, &ids.storage_account, Some(location.to_owned())).await {
+            Err(Error::Store(error)) => return Err(Error::Store(error)),
+            Err(error) => tracing::info!(%error, "there is no default storage account"),
+            Ok(()) => {}
+        }
+        self.mark_first_start_over().await
     }
 
     async fn ensure_default_hub(

@@ -92,6 +92,9 @@ pub enum Error {
     /// What `Microsoft.Authorization` says of a role assignment, beside what all providers say.
     #[error(transparent)]
     Role(RoleError),
+    /// What a hub says that was asked in the name of a caller.
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
     /// Someone else wrote first; the operation is decided again.
     #[error("The resource was changed by another request. Please retry.")]
     WrittenMeanwhile,

@@ -43,7 +43,7 @@ pub mod storage_account;
 pub mod subscription;
 pub mod user_assigned_identity;
 
-pub use defaults::{DefaultResources, Defaults, PolicyKeys};
+pub use defaults::{DEFAULT_STORAGE_ACCOUNT, DefaultResources, Defaults, PolicyKeys};
 pub use error::Error;
 pub use id::{GroupId, ResourceId};
 pub use provider::ResourceType;

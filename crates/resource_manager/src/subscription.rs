@@ -28,8 +28,11 @@ pub struct ProviderRegistration {
 
 /// The defaults were made. Without this row a start that was cut short makes the rest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct FirstStart {
+pub(crate) struct FirstStart {
     ended: Timestamp,
+    /// Whether a storage account was among them.
+    #[serde(default)]
+    pub(crate) has_storage: bool,
 }
 
 impl FirstStart {
@@ -89,14 +92,15 @@ impl ResourceManager {
         Ok(())
     }
 
-    /// Whether the defaults were once made in full.
-    pub(crate) async fn is_first_start_over(&self) -> Result<bool, Error> {
-        Ok(self.store.get::<FirstStart>(&FirstStart::key_of()).await?.is_some())
+    /// What is known of the first start, once the defaults were made in full.
+    pub(crate) async fn first_start_over(&self) -> Result<Option<FirstStart>, Error> {
+        let found = self.store.get::<FirstStart>(&FirstStart::key_of()).await?;
+        Ok(found.map(|stored| stored.record))
     }
 
     pub(crate) async fn mark_first_start_over(&self) -> Result<(), Error> {
         let mut batch = Batch::default();
-        batch.put(&FirstStart { ended: self.clock.now() });
+        batch.put(&FirstStart { ended: self.clock.now(), has_storage: true });
         self.store.commit(batch).await?;
         Ok(())
     }

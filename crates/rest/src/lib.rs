@@ -11,7 +11,6 @@ pub mod entra;
 pub mod front;
 pub mod graph;
 pub mod hub;
-mod json;
 mod paging;
 pub mod provisioning;
 pub mod resource_manager;
@@ -20,6 +19,8 @@ pub mod router;
 mod test_wire;
 pub mod websocket;
 pub mod wire;
+
+use base::reading as json;
 
 pub use connection::Connection;
 pub use counted::Counted;

@@ -134,7 +134,12 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth,
-            file_storage: Arc::new(FileAccounts::new(accounts.clone(), clock.clone())),
+            file_storage: Arc::new(FileAccounts::new(
+                accounts.clone(),
+                hosts.clone(),
+                clock.clone(),
+                resource_manager::DEFAULT_STORAGE_ACCOUNT.to_owned(),
+            )),
         });
         hubs.load().await?;
         let provisioning = provisioning::Services::new(provisioning::Context {
@@ -295,6 +300,7 @@ impl House {
             hubs: self.hubs.clone(),
             services: self.provisioning.clone(),
             instances: self.instances.clone(),
+            accounts: self.accounts.clone(),
             group: GroupId::new(subscription_id, resource_group),
             well_known_keys,
         }

@@ -35,6 +35,14 @@ pub enum InvalidConnectionString {
     NoCredential,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidContainerUri {
+    #[error("it is no address of a container over http or https")]
+    Address,
+    #[error("it has no shared access signature, by which the container is opened")]
+    NoSignature,
+}
+
 /// What opens an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
@@ -77,6 +85,27 @@ impl AccountAddress {
         };
         let Endpoint { is_https, authority, base_path } = endpoint;
         Ok(Self { name, credential, is_https, authority, base_path })
+    }
+
+    /// Of a container, as `{scheme}://{host}/{container}?{signature}`, with the account in the path or in the host.
+    pub fn of_container(uri: &str) -> Result<(Self, ContainerName), InvalidContainerUri> {
+        let (place, signature) = uri.split_once('?').ok_or(InvalidContainerUri::NoSignature)?;
+        if !signature.split('&').any(|field| field.starts_with("sig=")) {
+            return Err(InvalidContainerUri::NoSignature);
+        }
+        let (account, container) =
+            place.trim_end_matches('/').rsplit_once('/').ok_or(InvalidContainerUri::Address)?;
+        let endpoint = Endpoint::parse(account).map_err(|_| InvalidContainerUri::Address)?;
+        let name = endpoint.account().and_then(|name| name.parse().ok());
+        let Endpoint { is_https, authority, base_path } = endpoint;
+        let address = Self {
+            name: name.ok_or(InvalidContainerUri::Address)?,
+            credential: Credential::Signature(Secret::new(signature)),
+            is_https,
+            authority,
+            base_path,
+        };
+        Ok((address, container.parse().map_err(|_| InvalidContainerUri::Address)?))
     }
 
     /// What clients put behind `https://` and before the container: the host, and the account where it stands in the path.
@@ -293,6 +322,37 @@ mod tests {
         assert!(token.starts_with("?sv=") && token.contains("sr=b") && token.contains("sp=rw"), "{token}");
         let by_signature = parse("BlobEndpoint=https://acct.example;SharedAccessSignature=sig=a").unwrap();
         assert_eq!(by_signature.sign_blob((&container, &blob), &[Permission::Read], expires), None);
+    }
+
+    #[test]
+    fn a_container_is_named_by_an_address_with_a_signature() {
+        for (uri, account, at, container) in [
+            (
+                "https://acct.blob.core.windows.net/files?sv=1&sig=a%3D",
+                "acct",
+                "acct.blob.core.windows.net",
+                "files",
+            ),
+            ("http://127.0.0.1:10000/acct/files/?sig=a", "acct", "127.0.0.1:10000/acct", "files"),
+        ] {
+            let (address, named) = AccountAddress::of_container(uri).unwrap();
+            assert_eq!(
+                (address.name.as_str(), &*address.host_name(), named.as_str()),
+                (account, at, container)
+            );
+        }
+        for (uri, why) in [
+            ("https://acct.blob.core.windows.net/files", InvalidContainerUri::NoSignature),
+            ("https://acct.blob.core.windows.net/files?sv=1&mysig=", InvalidContainerUri::NoSignature),
+            ("https://acct.blob.core.windows.net?sig=a", InvalidContainerUri::Address),
+            ("https://acct.blob.core.windows.net/?sig=a", InvalidContainerUri::Address),
+            ("ftp://acct.blob.core.windows.net/files?sig=a", InvalidContainerUri::Address),
+            ("https://user:pass@acct.x/files?sig=a", InvalidContainerUri::Address),
+            ("https://acct.blob.core.windows.net/No Name?sig=a", InvalidContainerUri::Address),
+            ("?sig=a", InvalidContainerUri::Address),
+        ] {
+            assert_eq!(AccountAddress::of_container(uri), Err(why), "{uri}");
+        }
     }
 
     proptest! {

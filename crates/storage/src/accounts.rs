@@ -1,5 +1,6 @@
 //! All accounts of one server. Their life is that of every instance, `store::instances`; what they let go of is swept here.
 
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,17 @@ use std::time::Duration;
 use base::hosts::Hosts;
 use base::tasks::{Stopping, Tasks};
 use base::{Clock, InstanceId, caps};
+use percent_encoding::percent_decode_str;
 use store::instances::{Current, Instances, Kind};
 use store::{Store, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::account::{Account, AccountSettings};
 use crate::account_address::{AccountAddress, Credential};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::name::ContainerName;
+use crate::sas::{Permission, Refusal, Sas, Target};
 
 /// What an account is given of its surroundings.
 #[derive(Clone)]
@@ -70,6 +76,32 @@ impl Accounts {
     pub fn opened_by(&self, address: &AccountAddress) -> Option<Account> {
         let Credential::Key(key) = &address.credential else { return None };
         self.find(address.name.as_str()).filter(|account| account.has_key(key.text()))
+    }
+
+    /// The account of this server that a container's address leads to, if it names one and is signed with its key, and whom the
+    /// signature makes of its holder, who is on this machine. What he may do the account's operations say.
+    pub async fn opened_by_signature(
+        &self,
+        address: &AccountAddress,
+        container: &ContainerName,
+    ) -> Option<(Account, Caller)> {
+        let Credential::Signature(signature) = &address.credential else { return None };
+        let account = self.find(address.name.as_str())?;
+        let decoded = |text: &str| {
+            let plain = text.replace('+', " ");
+            Some(percent_decode_str(&plain).decode_utf8().ok()?.into_owned())
+        };
+        let pairs = signature.expose().split('&').filter_map(|field| field.split_once('='));
+        let pairs: Vec<(&str, String)> =
+            pairs.map(|(name, value)| Some((name, decoded(value)?))).collect::<Option<_>>()?;
+        let query: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let sas = Box::new(Sas::parse(&query).ok()??);
+        let caller = Caller::Sas { sas, is_https: address.is_https, peer: Ipv4Addr::LOCALHOST.into() };
+        match account.permit(&caller, Target::Container(container), &[Permission::Read]).await {
+            // It is another account's, somewhere else.
+            Err(Error::Refused(Refusal::Signature)) => None,
+            _ => Some((account, caller)),
+        }
     }
 
     /// Removes what is due, now and from now on, until the process stops.

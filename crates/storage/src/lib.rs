@@ -25,7 +25,7 @@ mod xml;
 mod tests;
 
 pub use account::{Account, AccountSettings, KeyName};
-pub use account_address::{AccountAddress, Credential, InvalidConnectionString};
+pub use account_address::{AccountAddress, Credential, InvalidConnectionString, InvalidContainerUri};
 pub use accounts::{Accounts, Context};
 pub use blob::block::Appended;
 pub use blob::conditions::Conditions;

@@ -34,6 +34,11 @@ impl ByteRange {
         Ok(Self { first, last })
     }
 
+    /// What lies before `end`, which is greater than `first`.
+    pub fn between(first: u64, end: u64) -> Self {
+        Self { first, last: Some(end.saturating_sub(1)) }
+    }
+
     /// What of a blob of `length` bytes it means. Its end may lie beyond the blob's; its beginning may not, so that an empty
     /// blob has no range at all, which clients expect and handle.
     pub fn of(self, length: u64) -> Result<Range<u64>, RangeError> {

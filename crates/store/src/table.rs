@@ -236,6 +236,9 @@ pub const JOB: Table = Table { name: "job", keys: &["instance", "job_id"], colum
 pub const DEVICE_JOB: Table =
     Table { name: "device_job", keys: &["instance", "job_id", "device_id"], columns: &["under_way"] };
 
+/// key: instance, job id · value: an import or export of the hub's registry and how far it has come · as JOB.
+pub const REGISTRY_JOB: Table = Table { name: "registry_job", keys: &["instance", "job_id"], columns: &[] };
+
 /// key: instance, configuration id · value: a configuration of a hub · replaced by its owner.
 pub const CONFIGURATION: Table =
     Table { name: "configuration", keys: &["instance", "configuration_id"], columns: &[] };
@@ -361,6 +364,7 @@ pub const ALL: &[&Table] = &[
     &FILE_NOTIFICATION_GIVEN,
     &JOB,
     &DEVICE_JOB,
+    &REGISTRY_JOB,
     &CONFIGURATION,
     &CONFIGURATION_METRICS,
     &CONFIGURATION_WALK,

@@ -277,7 +277,10 @@ impl Hub {
         Ok(QueryFaults { target_condition, metrics: metrics.iter().filter_map(fault).collect() })
     }
 
-    async fn configuration(&self, id: &ConfigurationId) -> Result<Option<Stored<Configuration>>, Error> {
+    pub(crate) async fn configuration(
+        &self,
+        id: &ConfigurationId,
+    ) -> Result<Option<Stored<Configuration>>, Error> {
         Ok(self.store().get(&configuration_key(self.instance(), id)).await?)
     }
 

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod ensure;
+mod item;
 mod module;
 pub mod rules;
 mod statistics;
@@ -14,8 +15,10 @@ use base::ids::IdentityId;
 use base::{DeviceId, IfMatch, Meter, caps};
 use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
 
+pub(crate) use self::bulk::waves;
 pub use self::bulk::{BulkFailure, BulkItem, Change, Draft, ImportMode};
 pub use self::ensure::Ensured;
+pub use self::item::AuthenticationInput;
 pub use self::module::ModuleSpec;
 pub use self::rules::{AuthenticationKind, AuthenticationSpec, Expected, ScopeSpec};
 use self::rules::{PutMode, Subject};

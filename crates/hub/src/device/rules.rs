@@ -176,6 +176,9 @@ pub fn device_of_scope(scope: &str) -> Option<DeviceId> {
 pub struct ScopeSpec {
     pub device_scope: Option<String>,
     pub parent_scopes: Vec<String>,
+    /// Of an import: a new IoT Edge device has the scope that it had where it was exported, so that others find it by that; one that is
+    /// there keeps its own, whatever is said.
+    pub is_imported: bool,
 }
 
 /// Scopes as they are stored, and the parent whose existence they rest on.
@@ -209,8 +212,13 @@ pub fn scopes(
         let device_scope = given.filter(|scope| Some(*scope) != own).map(str::to_owned);
         return Ok(Scopes { parent_scopes: device_scope.iter().cloned().collect(), device_scope });
     }
+    let is_own = |scope: &&str| device_of_scope(scope).as_ref() == Some(device_id);
     let device_scope = match previous {
-        None => edge_scope(device_id, generation_id),
+        None => match given.filter(is_own).filter(|_| spec.is_imported) {
+            Some(own) => own.to_owned(),
+            None => edge_scope(device_id, generation_id),
+        },
+        Some(old) if old.iot_edge && spec.is_imported => old.device_scope.clone().unwrap_or_default(),
         Some(old) if !old.iot_edge => edge_scope(device_id, ""),
         Some(old) if given == old.device_scope.as_deref() => old.device_scope.clone().unwrap_or_default(),
         Some(_) => return Err(Error::InvalidDeviceScope("Device scope is immutable".into())),

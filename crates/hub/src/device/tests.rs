@@ -247,7 +247,7 @@ async fn an_iot_edge_device_gets_a_scope_and_its_two_modules() {
     stray.scopes.device_scope = Some("ms-azure-iot-edge://nobody-1".into());
     let refusal = hub.put_device(&system(), &stray, &IfMatch::Absent).await.unwrap_err();
     assert_eq!((refusal.code(), refusal.name()), (400_028, "InvalidDeviceScope"));
-    stray.scopes = ScopeSpec { device_scope: None, parent_scopes: vec![scope.clone()] };
+    stray.scopes = ScopeSpec { parent_scopes: vec![scope.clone()], ..ScopeSpec::default() };
     let stray = hub.put_device(&system(), &stray, &IfMatch::Absent).await.unwrap().identity;
     assert_eq!(
         (stray.device_scope, stray.parent_scopes),

@@ -9,6 +9,7 @@ mod storage;
 mod tests;
 
 use access::Caller;
+use base::hosts::Dialled;
 use base::ids::IdentityId;
 use base::secret::{random_hex, stable_hash};
 use base::{DeviceId, Meter};
@@ -16,7 +17,10 @@ use store::{Batch, Record, Stored, retry_on_conflict};
 
 pub use self::notification::FileNotification;
 use self::record::{FileUploads, Upload, key_of};
-pub use self::storage::{FileStorage, Grant, Look, NoFileStorage, NoGrant, Unreachable, UploadedBlob};
+pub use self::storage::{
+    Asked, ContainerFault, ContainerUri, FileStorage, Grant, Look, NoFileStorage, NoGrant, OwnStorage,
+    Portion, Unreachable, UploadedBlob,
+};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::Identity;
@@ -43,13 +47,22 @@ impl Hub {
         caller: &Caller,
         device_id: &DeviceId,
         name: &str,
+        dialled: &Dialled,
     ) -> Result<StartedUpload, Error> {
         caller.require_identity(&IdentityId::device(device_id.clone()), self.scope())?;
         self.charge(Meter::FileUpload)?;
-        let storage = self.settings().file_upload.storage.clone();
-        let storage = storage.ok_or(Error::DefaultStorageEndpointNotConfigured)?;
         rules::check_name(name)?;
+        let storage = self.upload_storage(dialled).await;
+        let storage = storage.ok_or(Error::DefaultStorageEndpointNotConfigured)?;
         retry_on_conflict(async || self.begin_upload(device_id, &storage, name).await).await
+    }
+
+    /// Where files go to: what the hub's settings name, else what the server has for such hubs.
+    async fn upload_storage(&self, dialled: &Dialled) -> Option<StorageEndpoint> {
+        match &self.settings().file_upload.storage {
+            Some(storage) => Some(storage.clone()),
+            None => self.context().file_storage.default_storage(self.name(), dialled).await,
+        }
     }
 
     async fn begin_upload(
@@ -140,7 +153,7 @@ impl Hub {
         let uploads = self.file_uploads(device_id).await?.ok_or(Error::InvalidFileUploadCorrelationId)?;
         let now = self.now();
         let upload = rules::ended(&uploads.record.uploads, correlation_id, now)?;
-        let storage = self.settings().file_upload.storage.clone();
+        let storage = self.upload_storage(&Dialled::here()).await;
         let found = match &storage {
             Some(storage) => self.context().file_storage.look(storage, &upload.blob_name).await,
             None => Err(Unreachable("the hub has no storage account any more".to_owned())),

@@ -68,7 +68,7 @@ impl Uploading {
     }
 
     async fn starts(&self, name: &str) -> Result<StartedUpload, Error> {
-        self.hub.start_file_upload(&device(), &dev1(), name).await
+        self.hub.start_file_upload(&device(), &dev1(), name, &Dialled::here()).await
     }
 
     async fn completes(&self, correlation_id: &str, is_success: bool) -> Result<(), Error> {
@@ -155,7 +155,7 @@ async fn what_cannot_begin_is_refused_by_name() {
         assert!(matches!(test.starts(&wrong).await, Err(Error::ArgumentInvalid(_))), "{wrong}");
     }
     let other = Caller::identity(settings("hub").scope, "dev1/mod1".parse().unwrap());
-    let refused = test.hub.start_file_upload(&other, &dev1(), "f").await;
+    let refused = test.hub.start_file_upload(&other, &dev1(), "f", &Dialled::here()).await;
     assert!(matches!(refused, Err(Error::PrincipalUnauthorized(_))));
     test.hub.hubs.ensure(settings("hub")).await.unwrap();
     assert_eq!(test.starts("f").await, Err(Error::DefaultStorageEndpointNotConfigured));
@@ -168,7 +168,7 @@ async fn of_many_that_begin_at_once_ten_are_let_in_and_the_next_one_when_one_has
     let mut begun = tokio::task::JoinSet::new();
     for name in names {
         let hub = test.hub.hub.clone();
-        begun.spawn(async move { hub.start_file_upload(&device(), &dev1(), &name).await });
+        begun.spawn(async move { hub.start_file_upload(&device(), &dev1(), &name, &Dialled::here()).await });
     }
     let answers = begun.join_all().await;
     let (begun, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);

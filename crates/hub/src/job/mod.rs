@@ -94,7 +94,7 @@ impl Hub {
             Err(CommitError::CounterLimit { counter, .. }) if counter == ACTIVE => {
                 Err(Error::ThrottlingMaxActiveJobCountExceeded(caps::JOBS_ACTIVE_MAX))
             }
-            Err(CommitError::CounterLimit { .. }) => Err(Error::JobQuotaExceeded(caps::JOBS_KEPT_MAX)),
+            Err(CommitError::CounterLimit { .. }) => Err(Error::too_many_jobs_kept()),
             Err(error) => Err(error.into()),
         }
     }

@@ -145,6 +145,42 @@ impl TwinReplacement {
     }
 }
 
+/// What a line of a file that is imported says of a twin. What it does not say is nothing.
+pub(crate) struct TwinParts {
+    pub(crate) tags: Option<Object>,
+    pub(crate) desired: Option<Object>,
+    pub(crate) reported: Option<Object>,
+    pub(crate) etag: Option<String>,
+}
+
+impl TwinParts {
+    pub(crate) fn parse_item(item: &[u8]) -> Result<Self, Error> {
+        let body = parse(item)?;
+        let (tags, desired) = sections(&body)?;
+        let members = |body: &Value, name: &str| {
+            let found = body.as_object().map(|members| member(members, name)).transpose()?.flatten();
+            Ok::<_, Error>(found.cloned())
+        };
+        let reported = members(&body, "properties")?.map(|properties| members(&properties, "reported"));
+        let reported = reported.transpose()?.flatten();
+        let whole = |section: Option<&Value>, name: &str| match section {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(members)) => {
+                let mut members = without_nulls(members);
+                drop_round_tripped(&mut members);
+                Ok(Some(members))
+            }
+            Some(_) => Err(not_an_object(name)),
+        };
+        Ok(Self {
+            tags: whole(tags, "tags")?,
+            desired: whole(desired, "properties.desired")?,
+            reported: whole(reported.as_ref(), "properties.reported")?,
+            etag: members(&body, "twinETag")?.and_then(|etag| etag.as_str().map(str::to_owned)),
+        })
+    }
+}
+
 /// JSON as a caller sent it. Integers are held against their range here too: those beyond 64 bits would be read as floats.
 pub(super) fn parse(text: &[u8]) -> Result<Value, Error> {
     let not_json = |error: serde_json::Error| not_valid(&format!(": {}", NotJson::from(error)));

@@ -23,6 +23,7 @@ mod consumer_group;
 mod failover;
 mod file_upload;
 mod record;
+mod registry_job;
 mod route_test;
 mod routing;
 mod rules;

@@ -1,10 +1,8 @@
 //! Device identities on the wire (`iothub-service.md` §3).
 
 use access::Permission;
-use base::{DeviceId, Secret};
-use hub::device::{
-    Authentication, AuthenticationKind, AuthenticationSpec, DeviceSpec, IdentityView, ScopeSpec, Status,
-};
+use base::DeviceId;
+use hub::device::{Authentication, AuthenticationInput, DeviceSpec, IdentityView, ScopeSpec, Status};
 use hub::twin::{connection_state, date};
 use serde::{Deserialize, Serialize};
 
@@ -64,58 +62,18 @@ struct DeviceInput {
     parent_scopes: Option<Vec<String>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AuthenticationInput {
-    symmetric_key: Option<SymmetricKeyInput>,
-    x509_thumbprint: Option<ThumbprintInput>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SymmetricKeyInput {
-    primary_key: Option<Secret>,
-    secondary_key: Option<Secret>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ThumbprintInput {
-    primary_thumbprint: Option<String>,
-    secondary_thumbprint: Option<String>,
-}
-
 impl DeviceInput {
     fn into_spec(self, device_id: DeviceId) -> Result<DeviceSpec, Refusal> {
         check_same("deviceId", self.device_id.as_deref(), device_id.as_str())?;
         let mut spec = DeviceSpec::new(device_id);
         spec.status = status(self.status.as_deref())?;
         spec.status_reason = self.status_reason;
-        spec.authentication = self.authentication.unwrap_or_default().into_spec()?;
+        spec.authentication =
+            self.authentication.unwrap_or_default().into_spec().map_err(Refusal::Malformed)?;
         spec.iot_edge = self.capabilities.is_some_and(|capabilities| capabilities.iot_edge);
         let parent_scopes = self.parent_scopes.unwrap_or_default();
-        spec.scopes = ScopeSpec { device_scope: self.device_scope, parent_scopes };
+        spec.scopes = ScopeSpec { device_scope: self.device_scope, parent_scopes, is_imported: false };
         Ok(spec)
-    }
-}
-
-impl AuthenticationInput {
-    pub(super) fn into_spec(self) -> Result<AuthenticationSpec, Refusal> {
-        let parse = |text: &str| {
-            AuthenticationKind::parse(text)
-                .ok_or_else(|| Refusal::Malformed(format!("'{text}' is not a type of authentication")))
-        };
-        let keys = self.symmetric_key.unwrap_or_default();
-        let thumbprints = self.x509_thumbprint.unwrap_or_default();
-        Ok(AuthenticationSpec {
-            kind: self.kind.as_deref().map(parse).transpose()?,
-            primary_key: keys.primary_key,
-            secondary_key: keys.secondary_key,
-            primary_thumbprint: thumbprints.primary_thumbprint,
-            secondary_thumbprint: thumbprints.secondary_thumbprint,
-        })
     }
 }
 
@@ -129,13 +87,9 @@ pub(super) fn check_same(name: &str, given: Option<&str>, expected: &str) -> Res
     }
 }
 
-pub(super) fn status(text: Option<&str>) -> Result<Status, Refusal> {
-    match text {
-        None => Ok(Status::Enabled),
-        Some(text) if text.eq_ignore_ascii_case("enabled") => Ok(Status::Enabled),
-        Some(text) if text.eq_ignore_ascii_case("disabled") => Ok(Status::Disabled),
-        Some(other) => Err(Refusal::Malformed(format!("'{other}' is not a status"))),
-    }
+fn status(text: Option<&str>) -> Result<Status, Refusal> {
+    let Some(text) = text else { return Ok(Status::Enabled) };
+    Status::parse(text).ok_or_else(|| Refusal::Malformed(format!("'{text}' is not a status")))
 }
 
 #[derive(Serialize)]

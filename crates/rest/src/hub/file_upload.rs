@@ -76,7 +76,7 @@ async fn start(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     let sent: StartBody = body(request)?;
     let name = sent.blob_name.ok_or(Error::ArgumentNull("blobName"))?;
     let StartedUpload { correlation_id, host_name, container_name, blob_name, sas_token } =
-        at.hub.start_file_upload(&at.caller, device_id, &name).await?;
+        at.hub.start_file_upload(&at.caller, device_id, &name, &request.head.dialled()).await?;
     let body = StartedBody {
         correlation_id: &correlation_id,
         host_name: &host_name,

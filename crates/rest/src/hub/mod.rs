@@ -2,7 +2,6 @@
 //! messages (`iothub-device.md` §3.6).
 //! A handler parses, calls one operation of the hub and writes its answer. It must never decide anything about a device.
 
-mod absent;
 mod bulk;
 mod cloud_to_device;
 mod configuration;
@@ -16,6 +15,7 @@ mod job;
 mod method;
 mod module;
 mod query;
+mod registry_job;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -81,7 +81,7 @@ impl Door for HubDoor {
             .and(device_message::routes())
             .and(device_bound::routes())
             .and(cloud_to_device::routes())
-            .and(absent::routes())
+            .and(registry_job::routes())
             .and(file_upload::routes())
             .and(file_upload::device_routes())
             .and(websocket::routes())

@@ -2,11 +2,11 @@
 
 use access::Permission;
 use base::ids::IdentityId;
-use hub::device::{IdentityView, ModuleSpec};
+use hub::device::{AuthenticationInput, IdentityView, ModuleSpec};
 use hub::twin::{connection_state, date};
 use serde::{Deserialize, Serialize};
 
-use super::device::{AuthenticationBody, AuthenticationInput, check_same};
+use super::device::{AuthenticationBody, check_same};
 use super::{HubAt, HubDoor, Refusal, body, device_id, handler, module, module_id, tagged};
 use crate::router::Routes;
 use crate::wire::{Request, Response};
@@ -39,7 +39,7 @@ async fn put(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     let (device_id, module_id) = (device_id(request)?, module_id(request)?);
     check_same("deviceId", input.device_id.as_deref(), device_id.as_str())?;
     check_same("moduleId", input.module_id.as_deref(), module_id.as_str())?;
-    let authentication = input.authentication.unwrap_or_default().into_spec()?;
+    let authentication = input.authentication.unwrap_or_default().into_spec().map_err(Refusal::Malformed)?;
     let spec = ModuleSpec { device_id, module_id, managed_by: input.managed_by, authentication };
     let view = at.hub.put_module(&at.caller, &spec, &request.if_match()).await?;
     Ok(answer(&view))

@@ -155,6 +155,9 @@ fn status_of(error: &Error) -> (u16, &'static str) {
         Error::InvalidScope(_) => (404, "InvalidScope"),
         Error::RoleDefinitionNotFound(_) => (404, "RoleDefinitionDoesNotExist"),
         Error::Role(error) => status_of_role(error),
+        Error::Hub(error) => {
+            (u16::try_from(error.code() / 1000).expect("every code has six digits"), error.name())
+        }
         Error::Store(_) => (503, "ServiceUnavailable"),
     }
 }

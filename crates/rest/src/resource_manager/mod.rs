@@ -16,6 +16,7 @@ mod operations;
 mod parse;
 mod private_link;
 mod provisioning_services;
+mod registry_jobs;
 mod resources;
 mod roles;
 mod route_tests;
@@ -279,6 +280,10 @@ fn parts_of_devices_routes() -> Routes<Management> {
     let r = route!(r, "GET", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_GetEventHubConsumerGroup", consumer_groups::get);
     let r = route!(r, "PUT", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_CreateEventHubConsumerGroup", consumer_groups::put);
     let r = route!(r, "DELETE", hub!("/eventHubEndpoints/{endpoint}/ConsumerGroups/{group_name}"), "IotHubResource_DeleteEventHubConsumerGroup", consumer_groups::delete);
+    let r = route!(r, "POST", hub!("/exportDevices"), "IotHubResource_export_devices", registry_jobs::export);
+    let r = route!(r, "POST", hub!("/importDevices"), "IotHubResource_import_devices", registry_jobs::import);
+    let r = route!(r, "GET", hub!("/jobs"), "IotHubResource_list_jobs", registry_jobs::list);
+    let r = route!(r, "GET", hub!("/jobs/{jobId}"), "IotHubResource_get_job", registry_jobs::get);
     let r = route!(r, "GET", hub!("/privateLinkResources"), "PrivateLinkResources_List", private_link::list_resources);
     let r = route!(r, "GET", hub!("/privateLinkResources/{resource}"), "PrivateLinkResources_Get", private_link::get_resource);
     let r = route!(r, "GET", hub!("/privateEndpointConnections"), "PrivateEndpointConnections_List", private_link::list);
@@ -347,10 +352,6 @@ fn identity_routes() -> Routes<Management> {
 #[rustfmt::skip]
 fn absent_routes() -> Routes<Management> {
     Routes::new()
-        .lacks("POST", hub!("/exportDevices"), "IotHubResource_export_devices")
-        .lacks("POST", hub!("/importDevices"), "IotHubResource_import_devices")
-        .lacks("GET", hub!("/jobs"), "IotHubResource_list_jobs")
-        .lacks("GET", hub!("/jobs/{jobId}"), "IotHubResource_get_job")
         .lacks("GET", twins!("/timeSeriesDatabaseConnections"), "TimeSeriesDatabaseConnections_List")
         .lacks("DELETE", twins!("/timeSeriesDatabaseConnections/{timeSeriesDatabaseConnectionName}"), "TimeSeriesDatabaseConnections_Delete")
         .lacks("GET", twins!("/timeSeriesDatabaseConnections/{timeSeriesDatabaseConnectionName}"), "TimeSeriesDatabaseConnections_Get")

@@ -1,20 +1,34 @@
 //! Files that devices upload, as the clients of the spec ask for it, and what back ends fetch of them.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use base::{ConnectionString, Key, Timestamp};
-use hub::file_upload::{FileStorage, Grant, Look, NoGrant, UploadedBlob};
+use bytes::Bytes;
+use hub::file_upload::{
+    Asked, ContainerFault, ContainerUri, FileStorage, Grant, Look, NoGrant, Portion, UploadedBlob,
+};
 use hub::{FileUpload, HubSettings, StorageEndpoint};
 use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::wire::Response;
 
-/// An account that has what a test says of it.
+/// An account that has what a test says of it, and the one container of jobs.
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<HashMap<String, UploadedBlob>>);
+pub(super) struct Shelf(Mutex<HashMap<String, UploadedBlob>>, pub(super) Mutex<HashMap<String, Bytes>>);
+
+const OPENED_BY: &str = "sig=x";
+
+impl Shelf {
+    fn opened(&self, at: &ContainerUri) -> Result<MutexGuard<'_, HashMap<String, Bytes>>, ContainerFault> {
+        if at.expose().ends_with(OPENED_BY) {
+            return Ok(self.1.lock().unwrap());
+        }
+        Err(ContainerFault::Refused("AuthenticationFailed".to_owned()))
+    }
+}
 
 impl FileStorage for Shelf {
     fn grant(&self, at: &StorageEndpoint, blob_name: &str, _: Timestamp) -> Result<Grant, NoGrant> {
@@ -29,6 +43,38 @@ impl FileStorage for Shelf {
     fn look<'a>(&'a self, _: &'a StorageEndpoint, blob_name: &'a str) -> Look<'a> {
         let found = self.0.lock().unwrap().get(blob_name).copied();
         Box::pin(async move { Ok(found) })
+    }
+
+    fn read<'a>(
+        &'a self,
+        at: &'a ContainerUri,
+        blob: &'a str,
+        from: u64,
+        _: usize,
+    ) -> Asked<'a, Option<Portion>> {
+        Box::pin(async move {
+            let Some(all) = self.opened(at)?.get(blob).cloned() else { return Ok(None) };
+            let from = usize::try_from(from).unwrap().min(all.len());
+            Ok(Some(Portion { bytes: all.slice(from..), blob_bytes: all.len() as u64 }))
+        })
+    }
+
+    fn put_block<'a>(&'a self, at: &'a ContainerUri, _: &'a str, id: &'a str, bytes: Bytes) -> Asked<'a, ()> {
+        Box::pin(async move { Ok(drop(self.opened(at)?.insert(format!("block {id}"), bytes))) })
+    }
+
+    fn commit_blocks<'a>(&'a self, at: &'a ContainerUri, blob: &'a str, ids: &'a [String]) -> Asked<'a, ()> {
+        Box::pin(async move {
+            let mut opened = self.opened(at)?;
+            let all =
+                ids.iter().filter_map(|id| opened.get(&format!("block {id}")).cloned()).collect::<Vec<_>>();
+            opened.insert(blob.to_owned(), all.concat().into());
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, at: &'a ContainerUri, blob: &'a str) -> Asked<'a, bool> {
+        Box::pin(async move { Ok(self.opened(at)?.remove(blob).is_some()) })
     }
 }
 

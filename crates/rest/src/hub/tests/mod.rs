@@ -14,5 +14,6 @@ mod limits;
 mod methods;
 mod queries;
 mod registry;
+mod registry_jobs;
 mod routes;
 mod twins;

@@ -66,7 +66,7 @@ async fn without_a_role_that_names_the_action_nothing_is_told_or_changed() {
             let may = call.open == OpenTo::AnyToken || call.open == OpenTo::AnyRole && is_inside;
             let (status, code) = ask(who).await;
             match (may, call.is_not_there) {
-                (true, true) => assert_eq!(status, 404, "{at}"),
+                (true, true) => assert_eq!(status, call.status_not_there, "{at}"),
                 (true, false) => assert_eq!(status, 200, "{at}"),
                 (false, _) => assert_eq!((status, code), refused, "{at}"),
             }
@@ -225,7 +225,11 @@ async fn bodies_are_taken_up_to_their_size_and_depth() {
         let at = format!("{} {}", call.method, call.url);
         for body in [padded(call, size), nested(call, depth)] {
             let status = ask(body).await;
-            let is_taken = if call.is_not_there { status == 404 } else { (200..300).contains(&status) };
+            let is_taken = if call.is_not_there {
+                status == call.status_not_there
+            } else {
+                (200..300).contains(&status)
+            };
             assert!(is_taken, "{at} {status}");
             arm.settle().await;
         }

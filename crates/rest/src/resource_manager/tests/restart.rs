@@ -99,6 +99,46 @@ async fn the_defaults_are_made_once_and_stay_deleted() {
     assert!(arm.instances.find("twins").is_none());
 }
 
+/// What a version without storage accounts noted of its first start.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct EarlierFirstStart {
+    ended: base::Timestamp,
+}
+
+impl store::Record for EarlierFirstStart {
+    const TABLE: store::Table = store::table::FIRST_START;
+
+    fn key(&self) -> store::Key {
+        store::Key::new(["first_start"])
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_an_earlier_version_gets_a_storage_account_once_where_there_is_room_for_it() {
+    for has_group in [true, false] {
+        let arm = Arm::new().await;
+        let defaults = resource_manager::Defaults::new(RECORDED, arm.directory.tenant_id());
+        let made = arm.manager.ensure_defaults(&defaults).await.unwrap();
+        let caller = access::Caller::system();
+        arm.manager.delete_resource(&caller, &made.storage_account).await.unwrap();
+        if !has_group {
+            let group = format!("/subscriptions/{RECORDED}/resourcegroups/twinhub?api-version=2024-11-01");
+            arm.delete(&group).await;
+        }
+        arm.settle().await;
+        let has_account = async || arm.manager.resource(&caller, &made.storage_account).await.is_ok();
+        arm.manager.ensure_defaults(&defaults).await.unwrap();
+        assert!(!has_account().await, "what was deleted stays deleted");
+        let mut batch = store::Batch::default();
+        batch.put(&EarlierFirstStart { ended: arm.clock.now() });
+        arm.store.commit(batch).await.unwrap();
+        arm.manager.ensure_defaults(&defaults).await.unwrap();
+        assert_eq!(has_account().await, has_group);
+        arm.manager.ensure_defaults(&defaults).await.unwrap();
+        assert_eq!(has_account().await, has_group);
+    }
+}
+
 #[tokio::test]
 async fn an_update_that_fails_gives_back_what_was_there() {
     let arm = Arm::new().await;

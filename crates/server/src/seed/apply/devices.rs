@@ -96,7 +96,7 @@ async fn spec(
             authentication(ground, &device.authentication, old.map(|old| &old.authentication), known)
         },
         iot_edge,
-        scopes: ScopeSpec { device_scope, parent_scopes },
+        scopes: ScopeSpec { device_scope, parent_scopes, is_imported: false },
         initial_twin: initial.into(),
     })
 }

@@ -22,6 +22,7 @@ pub(crate) struct Ground {
     pub(crate) hubs: hub::Hubs,
     pub(crate) services: provisioning::Services,
     pub(crate) instances: ::digital_twins::Instances,
+    pub(crate) accounts: storage::Accounts,
     /// Where resources are made.
     pub(crate) group: GroupId,
     /// Keys that are left open are those that everybody knows.
@@ -66,6 +67,7 @@ impl Seed {
         let mut run = Run { seed: self, counts: Counts::default() };
         run.each(&all.hubs, async |hub| resources::hub(ground, hub).await).await?;
         run.each(&all.namespaces, async |namespace| resources::namespace(ground, namespace).await).await?;
+        run.each(&all.accounts, async |account| resources::account(ground, account).await).await?;
         run.each(&all.services, async |service| resources::service(ground, service).await).await?;
         run.each(&all.instances, async |instance| resources::instance(ground, instance).await).await?;
         run.each(&all.principals, async |principal| principals::principal(ground, principal).await).await?;

@@ -1,4 +1,4 @@
-//! Hubs, provisioning services, Digital Twins instances and event hub namespaces, through Resource Manager.
+//! Hubs, provisioning services, Digital Twins instances, event hub namespaces and storage accounts, through Resource Manager.
 
 use base::Secret;
 use base::hosts::Service as Named;
@@ -6,14 +6,16 @@ use resource_manager::event_hub::{self, EventHubRequest};
 use resource_manager::identity::IdentityRequest;
 use resource_manager::provisioning_service::{self, AllocationPolicy, LinkedHubRequest};
 use resource_manager::resource::Preconditions;
-use resource_manager::{Accepted, Resource, ResourceType, instance as twins_instance, iot_hub, location};
+use resource_manager::{
+    Accepted, Resource, ResourceType, instance as twins_instance, iot_hub, location, storage_account,
+};
 
 use super::{Ground, Outcome, caller};
 use crate::Failure;
 use crate::seed::entries::digital_twins::Instance;
 use crate::seed::entries::hubs::Hub;
 use crate::seed::entries::provisioning::Service;
-use crate::seed::entries::resources::{EventHub, Namespace, Place};
+use crate::seed::entries::resources::{Container, EventHub, Namespace, Place, StorageAccount};
 
 const LOCATION: &str = "eastus";
 
@@ -231,4 +233,47 @@ async fn event_hub(
         EventHubRequest { partition_count: event_hub.partitions, retention_days: event_hub.retention_days };
     let accepted = ground.manager.put_event_hub(&caller(), &id, &request, &Preconditions::default()).await?;
     finish(ground, &accepted, outcome).await
+}
+
+pub(super) async fn account(ground: &Ground, account: &StorageAccount) -> Result<Outcome, Failure> {
+    let (id, place) = (ground.id(ResourceType::StorageAccount, &account.name), &account.place);
+    let mut outcome = match ground.find(&id).await? {
+        None => {
+            let (location, tags) = (Some(place.of_new()), place.tags.clone());
+            let put = storage_account::Put { location, tags, sku: account.sku.clone(), ..Default::default() };
+            finish(ground, &ground.manager.put_storage_account(&caller(), &id, &put).await?, Outcome::Made)
+                .await?
+        }
+        Some(old) => {
+            let now = storage_account::properties(&old)?;
+            if place.differs(&old) || is_other(account.sku.as_ref(), &now.sku) {
+                let (location, tags) = (place.of_old(&old), place.tags(&old));
+                let put =
+                    storage_account::Put { location, tags, sku: account.sku.clone(), ..Default::default() };
+                let accepted = ground.manager.put_storage_account(&caller(), &id, &put).await?;
+                finish(ground, &accepted, Outcome::Changed).await?
+            } else {
+                Outcome::Kept
+            }
+        }
+    };
+    for container in &account.containers {
+        let made = self::container(ground, &account.name, &container.what).await;
+        outcome = outcome.and(made.map_err(|error| format!("{}: {error}", container.name))?);
+    }
+    Ok(outcome)
+}
+
+async fn container(ground: &Ground, account: &str, container: &Container) -> Result<Outcome, Failure> {
+    let account =
+        ground.accounts.find(account).ok_or_else(|| format!("there is no storage account \"{account}\""))?;
+    let (key, name) = (storage::Caller::Key, &container.name);
+    match account.get_container(&key, name).await {
+        Ok(_) => Ok(Outcome::Kept),
+        Err(storage::Error::ContainerNotFound) => {
+            account.create_container(&key, name, storage::Metadata::default()).await?;
+            Ok(Outcome::Made)
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -39,6 +39,7 @@ pub(super) struct Entries {
     pub(super) endpoints: Vec<Entry<digital_twins::Endpoint>>,
     pub(super) event_routes: Vec<Entry<digital_twins::EventRoute>>,
     pub(super) namespaces: Vec<Entry<resources::Namespace>>,
+    pub(super) accounts: Vec<Entry<resources::StorageAccount>>,
     pub(super) principals: Vec<Entry<resources::Principal>>,
 }
 
@@ -88,6 +89,7 @@ impl Entries {
             endpoints: each(&table, "endpoints", "endpoint", digital_twins::Endpoint::read),
             event_routes: each(&table, "event_routes", "event route", digital_twins::EventRoute::read),
             namespaces: each(&table, "event_hub_namespaces", "namespace", resources::Namespace::read),
+            accounts: each(&table, "storage_accounts", "storage account", resources::StorageAccount::read),
             principals: each(&table, "principals", "principal", resources::Principal::read),
         };
         table.end(NOT_YET);
@@ -113,6 +115,10 @@ impl Entries {
         once(faults, &self.endpoints, |one| format!("{} {}", one.instance, one.name));
         once(faults, &self.event_routes, |one| format!("{} {}", one.instance, one.id));
         once(faults, &self.namespaces, |one| one.name.clone());
+        once(faults, &self.accounts, |one| one.name.clone());
+        for account in &self.accounts {
+            once(faults, &account.what.containers, |one| one.name.to_string());
+        }
         once(faults, &self.principals, |one| one.name.clone());
     }
 }
@@ -152,7 +158,10 @@ fn not_yet_of(list: &str) -> &'static [(&'static str, &'static str)] {
             ("enrichments", ROUTING),
             ("fallback_route", ROUTING),
             ("consumer_groups", "consumer groups of hubs are not built yet"),
-            ("file_upload", "file upload is not built yet"),
+            (
+                "file_upload",
+                "a hub's own account for uploads is set through Resource Manager; without one, uploads go to the account `storage`",
+            ),
             ("policies", "policies are made with the hub; fixed keys are --well-known-keys"),
             ("devices", "devices have a list of their own, and name their `hub`"),
         ],

@@ -5,6 +5,7 @@ use base::Secret;
 use resource_manager::ResourceType;
 use resource_manager::resource::Tags;
 use serde_json::Value;
+use storage::ContainerName;
 use uuid::Uuid;
 
 use super::{Entry, each};
@@ -76,6 +77,41 @@ impl EventHub {
             retention_days: table.number("retention_days"),
             name: name?,
         })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::seed) struct StorageAccount {
+    pub(in crate::seed) name: String,
+    pub(in crate::seed) place: Place,
+    pub(in crate::seed) sku: Option<String>,
+    pub(in crate::seed) containers: Vec<Entry<Container>>,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::seed) struct Container {
+    pub(in crate::seed) name: ContainerName,
+}
+
+impl StorageAccount {
+    pub(super) fn read(table: &mut Table<'_>) -> Option<Self> {
+        let name = name(table, ResourceType::StorageAccount);
+        Some(Self {
+            place: Place::read(table),
+            sku: table.text("sku"),
+            containers: each(table, "containers", "container", Container::read),
+            name: name?,
+        })
+    }
+}
+
+impl Container {
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        let name: Option<ContainerName> = table.required("name");
+        if let Some(name) = &name {
+            table.name(name);
+        }
+        Some(Self { name: name? })
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the doors read JSON bodies: who sends something else hears which member is meant and what it must be, in our own words. An object
+//! How JSON is read that people and clients write, bodies and files: who writes something else hears which member is meant and what it must be, in our own words. An object
 //! is never read from a list. It must never look into opaque members (`Value`, `RawValue`): they keep their names and types.
 
 mod reader;
@@ -11,25 +11,28 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-pub(crate) use self::reader::Unreadable;
+pub use self::reader::Unreadable;
 use self::reader::{Place, Reader, State};
 
 /// How exactly a service takes the names and types that it has published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub enum Reading {
+    /// As they are.
     AsPublished,
     /// As Newtonsoft's reader does it behind hubs and provisioning services: names of members and of enumerated values in any case,
     /// numbers and booleans as texts, too.
     Tolerant,
 }
 
-pub(crate) fn read<T: DeserializeOwned>(text: &[u8], reading: Reading) -> Result<T, Unreadable> {
+/// A value of a text of JSON.
+pub fn read<T: DeserializeOwned>(text: &[u8], reading: Reading) -> Result<T, Unreadable> {
     // What is no JSON at all is found first, since only its place can be told, and no member.
     serde_json::from_slice::<IgnoredAny>(text).map_err(Unreadable::text)?;
     read_from(&mut serde_json::Deserializer::from_slice(text), reading)
 }
 
-pub(crate) fn read_value<T: DeserializeOwned>(value: Value, reading: Reading) -> Result<T, Unreadable> {
+/// The same of what is JSON already.
+pub fn read_value<T: DeserializeOwned>(value: Value, reading: Reading) -> Result<T, Unreadable> {
     read_from(value, reading)
 }
 
@@ -43,7 +46,7 @@ fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 
 /// A member where `null` and nothing at all are two things: `Some(None)` and `None`.
 #[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
-use base::caps;
-use base::json::NotJson;
+use crate::caps;
+use crate::json::NotJson;
 use serde::de::value::StrDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, MapAccess, SeqAccess,
@@ -16,7 +16,7 @@ use super::Reading;
 
 /// Why a body cannot be read, as a clause of a sentence: "'authentication.type' must be a text".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     /// The member that holds what is wrong; empty for the whole body.
     place: Option<String>,
     why: Why,
@@ -42,7 +42,7 @@ impl Unreadable {
     }
 
     /// As a part of a greater body, in the member of that name.
-    pub(crate) fn within(self, name: &str) -> Self {
+    pub fn within(self, name: &str) -> Self {
         let place = self.place.filter(|place| !place.is_empty());
         Self { place: Some(place.map_or(name.to_owned(), |place| format!("{name}.{place}"))), ..self }
     }

@@ -1,0 +1,144 @@
+//! The file of configurations beside that of identities: one in each line, with the names of members as the service writes them there
+//! (`iothub-service.md` §9).
+
+use std::collections::BTreeMap;
+
+use base::IfMatch;
+use base::json::Object;
+use base::reading::{self, Reading};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::configuration::{ConfigurationId, ConfigurationSpec, ConfigurationView, Content, ContentSpec};
+use crate::device::ImportMode;
+use crate::error::Error;
+
+pub(super) fn write(views: &[ConfigurationView]) -> Bytes {
+    let mut file = Vec::new();
+    for view in views {
+        file.extend_from_slice(body(view).to_string().as_bytes());
+        file.push(b'\n');
+    }
+    file.into()
+}
+
+fn body(view: &ConfigurationView) -> Value {
+    let one = &view.configuration;
+    let (kind, content) = match &one.content {
+        Content::DeviceContent(keys) => ("DeviceContent", keys),
+        Content::ModuleContent(keys) => ("ModuleContent", keys),
+        Content::ModulesContent(modules) => ("ModulesContent", modules),
+    };
+    let system: BTreeMap<&str, &str> =
+        view.system_queries.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    json!({
+        "Id": one.id.as_str(),
+        "SchemaVersion": one.schema_version,
+        "Labels": one.labels,
+        "Content": {kind: content},
+        "TargetCondition": one.target_condition,
+        "CreatedTimeUtc": one.created.iso7(),
+        "LastUpdatedTimeUtc": one.updated.iso7(),
+        "Priority": one.priority,
+        "SystemMetrics": {"Results": view.system_results, "Queries": system},
+        "Metrics": {"Results": view.custom_results, "Queries": one.metrics},
+        "ETag": one.etag.to_string(),
+    })
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    id: Option<String>,
+    schema_version: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    content: Option<ContentInput>,
+    target_condition: Option<String>,
+    priority: Option<i32>,
+    metrics: Option<MetricsInput>,
+    etag: Option<String>,
+    import_mode: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the service's names")]
+struct ContentInput {
+    device_content: Option<Object>,
+    module_content: Option<Object>,
+    modules_content: Option<Object>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct MetricsInput {
+    queries: Option<BTreeMap<String, String>>,
+}
+
+/// A line as it was read; whether its id is one is judged when it is done.
+#[derive(Clone, Debug)]
+pub(super) struct ConfigurationLine {
+    pub(super) id: String,
+    mode: ImportMode,
+    input: Input,
+}
+
+/// What is done with a line.
+pub(super) enum Plan {
+    Put(Box<ConfigurationSpec>, IfMatch),
+    Delete(ConfigurationId, IfMatch),
+}
+
+impl ConfigurationLine {
+    pub(super) fn read(text: &[u8]) -> Result<Self, Error> {
+        let wrong = Error::DeserializationError;
+        let input: Input = reading::read(text, Reading::Tolerant).map_err(|why| wrong(why.to_string()))?;
+        let id = input.id.clone().ok_or_else(|| wrong("id is missing".to_owned()))?;
+        let mode = match input.import_mode.as_deref() {
+            None => ImportMode::CreateOrUpdate,
+            Some(mode) => {
+                ImportMode::parse(mode).ok_or_else(|| wrong(format!("'{mode}' is not an importMode")))?
+            }
+        };
+        Ok(Self { id, mode, input })
+    }
+}
+
+/// `is_there`: there is a configuration of that id now.
+pub(super) fn plan(line: &ConfigurationLine, is_there: bool) -> Result<Plan, Error> {
+    let id: ConfigurationId =
+        line.id.parse().map_err(|error: base::ids::InvalidId| Error::invalid(error.to_string()))?;
+    let tag = || match IfMatch::parse(line.input.etag.as_deref()) {
+        IfMatch::Absent => Err(Error::ArgumentNull("ETag")),
+        tag => Ok(tag),
+    };
+    let if_match = match (line.mode, is_there) {
+        (ImportMode::Create, _)
+        | (ImportMode::CreateOrUpdate | ImportMode::CreateOrUpdateIfMatchEtag, false) => IfMatch::Absent,
+        (ImportMode::Update | ImportMode::CreateOrUpdate, _) => IfMatch::Any,
+        (ImportMode::UpdateIfMatchEtag, _) => tag()?,
+        // As of devices: one that is not given is not asked for.
+        (ImportMode::CreateOrUpdateIfMatchEtag, true) => tag().unwrap_or(IfMatch::Any),
+        (ImportMode::Delete, _) => return Ok(Plan::Delete(id, IfMatch::Any)),
+        (ImportMode::DeleteIfMatchEtag, _) => return Ok(Plan::Delete(id, tag()?)),
+        (ImportMode::UpdateTwin | ImportMode::UpdateTwinIfMatchEtag, _) => {
+            return Err(Error::invalid("A configuration has no twin."));
+        }
+    };
+    let input = line.input.clone();
+    let content = input.content.unwrap_or_default();
+    let spec = ConfigurationSpec {
+        id,
+        schema_version: input.schema_version,
+        labels: input.labels,
+        content: ContentSpec {
+            device: content.device_content,
+            module: content.module_content,
+            modules: content.modules_content,
+        },
+        target_condition: input.target_condition,
+        priority: input.priority.unwrap_or_default(),
+        metrics: input.metrics.and_then(|metrics| metrics.queries).unwrap_or_default(),
+    };
+    Ok(Plan::Put(Box::new(spec), if_match))
+}
