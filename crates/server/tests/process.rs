@@ -15,6 +15,9 @@ mod certificates;
 mod fixture;
 #[path = "process/moving.rs"]
 mod moving;
+#[cfg(target_os = "linux")]
+#[path = "process/network.rs"]
+mod network;
 #[path = "process/roles.rs"]
 mod roles;
 #[path = "process/sealed.rs"]

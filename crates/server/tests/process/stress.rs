@@ -40,13 +40,13 @@ async fn a_wall_clock_that_is_set_is_told_and_holds_no_stranger() {
 }
 
 /// The default hub's owner, who writes devices.
-struct Owner {
+pub(super) struct Owner {
     https: Https,
     token: String,
 }
 
 impl Owner {
-    fn of(directory: &Path, server: &Server) -> Self {
+    pub(super) fn of(directory: &Path, server: &Server) -> Self {
         let connection = &environment(directory)["IOTHUB_CONNECTION_STRING"];
         let key: base::Key = connection.rsplit_once("SharedAccessKey=").unwrap().1.parse().unwrap();
         let soon = base::Clock::system().now().plus(Duration::from_hours(1));
@@ -55,7 +55,7 @@ impl Owner {
     }
 
     /// The status of a durable write.
-    async fn put_device(&self, server: &Server, id: &str) -> u16 {
+    pub(super) async fn put_device(&self, server: &Server, id: &str) -> u16 {
         let url = server.url(&format!("/devices/{id}?api-version=2021-04-12"));
         let headers = [("authorization", self.token.as_str()), ("content-type", "application/json")];
         let body = format!("{{\"deviceId\": \"{id}\"}}");
