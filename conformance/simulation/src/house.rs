@@ -14,9 +14,12 @@ use hub::bus::Bus;
 use hub::{Hub, Hubs};
 use provisioning::Services;
 use resource_manager::ResourceManager;
+use storage::Accounts;
 use store::changes::{Changes, Keeper};
 use store::memory::Database;
 use store::{Options, Store, Streams};
+
+use crate::files::OwnAccounts;
 
 /// Where routed events of digital twins end.
 pub(crate) const CHANGES: &str = "changes";
@@ -47,6 +50,7 @@ pub(crate) struct House {
     pub(crate) store: Store,
     pub(crate) streams: Streams,
     pub(crate) events: Events,
+    pub(crate) accounts: Accounts,
     pub(crate) hubs: Hubs,
     pub(crate) services: Services,
     pub(crate) instances: Instances,
@@ -85,6 +89,9 @@ impl House {
             outbound: Arc::new(NoOutbound),
         });
         let throttle = Throttle::unlimited();
+        let context = storage::Context::new(store.clone(), clock.clone(), hosts.clone(), tasks.clone());
+        let accounts = storage::Accounts::new(context);
+        accounts.load().await.map_err(text)?;
         let context = hub::Context {
             store: store.clone(),
             streams: streams.clone(),
@@ -94,7 +101,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth: base::caps::CLOUD_TO_DEVICE_QUEUE_DEFAULT,
-            file_storage: Arc::new(hub::file_upload::NoFileStorage),
+            file_storage: Arc::new(OwnAccounts(accounts.clone())),
         };
         let hubs = Hubs::on_bus(context, None, way);
         hubs.load().await.map_err(text)?;
@@ -123,14 +130,11 @@ impl House {
             gate,
         });
         event_hubs.load().await.map_err(text)?;
-        let context = storage::Context::new(store.clone(), clock.clone(), hosts.clone(), tasks.clone());
-        let accounts = storage::Accounts::new(context);
-        accounts.load().await.map_err(text)?;
         let manager = ResourceManager::new(resource_manager::Context {
             store: store.clone(),
             events: events.clone(),
             event_hubs: event_hubs.clone(),
-            accounts,
+            accounts: accounts.clone(),
             clock: clock.clone(),
             hosts,
             tasks: tasks.clone(),
@@ -142,9 +146,21 @@ impl House {
         });
         events.start().await.map_err(text)?;
         let database = database.clone();
-        let house =
-            Self { store, streams, events, hubs, services, instances, manager, directory, tasks, database };
+        let house = Self {
+            store,
+            streams,
+            events,
+            accounts,
+            hubs,
+            services,
+            instances,
+            manager,
+            directory,
+            tasks,
+            database,
+        };
         house.follow_others(&event_hubs, &clock);
+        house.accounts.keep_sweeping();
         house.manager.start();
         Ok(house)
     }
@@ -154,6 +170,7 @@ impl House {
         let keepers: Vec<Box<dyn Keeper>> = vec![
             Box::new(self.directory.clone()),
             Box::new(store::Instances::clone(event_hubs)),
+            Box::new(store::Instances::clone(&self.accounts)),
             Box::new(store::Instances::clone(&self.hubs)),
             Box::new(store::Instances::clone(&self.services)),
             Box::new(store::Instances::clone(&self.instances)),

@@ -1,9 +1,11 @@
 //! Two houses without doors on one hostile engine: devices and services use both, they are killed and come up again, everything goes
 //! wrong that may, and what was acknowledged is held against what is there. All of it by a seed, which replays.
 
+mod blobs;
 pub mod chance;
 mod connections;
 mod counters;
+mod files;
 mod graph;
 mod house;
 mod registrations;
@@ -68,29 +70,33 @@ async fn simulate(seed: u64) -> Report {
     let key = Key::generate(64);
     world.open_house(0).await;
     let committed = graph::Committed::default();
-    if let Err(why) = furnish(&world, &key, &committed).await {
+    let furnished = furnish(&world, &key, &committed).await;
+    let at_first = furnished.unwrap_or_else(|why| {
         world.fail(format!("it could not begin: {why}"));
-    }
+        Vec::new()
+    });
     let time = Arc::clone(&world);
     let mut clock = JoinSet::new();
     clock.spawn_local(async move { time.pass_time().await });
     for place in 1..PLACES {
         world.open_house(place).await;
     }
-    act(&world, &key, committed).await;
+    act(&world, &key, committed, &at_first).await;
     Report { seed, sum: world.sum(), fault: world.fault(), notes: world.notes() }
 }
 
-/// What is there from the beginning, made while nothing goes wrong.
-async fn furnish(world: &World, key: &Key, committed: &graph::Committed) -> Result<(), String> {
+/// What is there from the beginning, made while nothing goes wrong. Gives what is kept of an account without containers.
+async fn furnish(world: &World, key: &Key, committed: &graph::Committed) -> Result<Vec<String>, String> {
     let (house, caller) = (world.house().await, Caller::system());
     let defaults = Defaults::new(house.directory.subscription_id(), house.directory.tenant_id());
     house.manager.ensure_defaults(&defaults).await.map_err(text)?;
     house.ensure_changes().await?;
-    for name in TWINS.iter().chain(&IDENTITIES) {
+    for name in TWINS.iter().chain(&IDENTITIES).chain(&[files::DEVICE]) {
         let spec = DeviceSpec::new(name.parse().map_err(text)?);
         house.hub().put_device(&caller, &spec, &IfMatch::Absent).await.map_err(text)?;
     }
+    let at_first = world.database.left_of(blobs::STORAGE);
+    files::furnish(&house).await?;
     let twins = graph::instance(&house);
     twins.create_models(&caller, graph::model().to_string().into()).await.map_err(text)?;
     let address = ConnectionString::new(format!(
@@ -102,13 +108,14 @@ async fn furnish(world: &World, key: &Key, committed: &graph::Committed) -> Resu
     let route = NewEventRoute { endpoint_name: CHANGES.to_owned(), filter: "true".to_owned() };
     twins.put_event_route(&caller, &CHANGES.parse().map_err(text)?, &route).await.map_err(text)?;
     relationships::make_ends(&house, committed).await.map_err(text)?;
-    registrations::enroll(&house, key).await
+    registrations::enroll(&house, key).await?;
+    Ok(at_first)
 }
 
 const TWINS: [&str; 2] = ["twin1", "twin2"];
 const IDENTITIES: [&str; 3] = ["line1", "line2", "line3"];
 
-async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
+async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed, at_first: &[String]) {
     let (mut actors, w) = (JoinSet::new(), || Arc::clone(world));
     let registers: Vec<_> =
         TWINS.iter().map(|name| ((*name).to_owned(), registry::Shared::default())).collect();
@@ -144,10 +151,26 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     for place in resources::places() {
         actors.spawn_local(resources::come_and_go(w(), place));
     }
+    let (mut writers, uploaded) = (JoinSet::new(), files::Shared::default());
+    for name in blobs::NAMES {
+        writers.spawn_local(blobs::write(w(), name));
+    }
+    actors.spawn_local(blobs::keep_reading(w()));
+    actors.spawn_local(files::upload(w(), Arc::clone(&uploaded)));
+    for _ in 0..2 {
+        actors.spawn_local(files::listen(w(), Arc::clone(&uploaded)));
+    }
     actors.spawn_local(disturb(w()));
     while let Some(ended) = actors.join_next().await {
         if let Err(error) = ended {
             world.fail(format!("one who acts panicked: {error}"));
+        }
+    }
+    let mut written = Vec::new();
+    while let Some(ended) = writers.join_next().await {
+        match ended {
+            Ok(believed) => written.push(believed),
+            Err(error) => world.fail(format!("one who writes blobs panicked: {error}")),
         }
     }
     world.database.set_odds(Odds::DISORDER);
@@ -162,6 +185,8 @@ async fn act(world: &Arc<World>, key: &Key, committed: graph::Committed) {
     counters::check(world, &added).await;
     registrations::check(world, &registering, key).await;
     resources::check(world).await;
+    files::check(world, &uploaded).await;
+    blobs::check(world, written, at_first).await;
     for wrong in world.database.miscounted() {
         world.fail(wrong);
     }

@@ -13,17 +13,19 @@ pub(crate) struct Allowance<S> {
     stream: S,
     /// `None`: no bound.
     left: Option<usize>,
+    /// More was asked for than that.
+    is_spent: bool,
     traffic: Arc<Traffic>,
 }
 
 impl<S> Allowance<S> {
     pub(crate) fn new(stream: S, bytes: usize, traffic: Arc<Traffic>) -> Self {
-        Self { stream, left: Some(bytes), traffic }
+        Self { stream, left: Some(bytes), is_spent: false, traffic }
     }
 
     /// Only counts.
     pub(crate) fn without_bound(stream: S, traffic: Arc<Traffic>) -> Self {
-        Self { stream, left: None, traffic }
+        Self { stream, left: None, is_spent: false, traffic }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -38,16 +40,6 @@ impl<S> Allowance<S> {
     pub(crate) fn count_as(&mut self, traffic: Arc<Traffic>) {
         self.traffic = traffic;
     }
-
-    fn spend(&mut self, bytes: usize) -> io::Result<()> {
-        self.traffic.bytes_in.add(bytes as u64);
-        if let Some(left) = &mut self.left {
-            *left = left
-                .checked_sub(bytes)
-                .ok_or_else(|| io::Error::other("too many bytes before the handshake was complete"))?;
-        }
-        Ok(())
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Allowance<S> {
@@ -56,9 +48,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Allowance<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        Poll::Ready(self.spend(buffer.filled().len() - before))
+        let Some(left) = self.left else {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            self.traffic.bytes_in.add((buffer.filled().len() - before) as u64);
+            return Poll::Ready(Ok(()));
+        };
+        if left == 0 {
+            if std::mem::replace(&mut self.is_spent, true) {
+                return Poll::Ready(Err(io::Error::other(
+                    "too many bytes before the handshake was complete",
+                )));
+            }
+            // A handshake that is complete ends here, before it is asked again.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // No more than that: what a client sends right behind its handshake stays in the socket until then.
+        let most = left.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.left = Some(left - read);
+        self.traffic.bytes_in.add(read as u64);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -108,9 +122,21 @@ mod tests {
         theirs.write_all(b"5").await.unwrap();
         assert!(stream.read(&mut [0; 8]).await.is_err());
         stream.lift();
-        theirs.write_all(b"6789").await.unwrap();
+        theirs.write_all(b"678").await.unwrap();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 4);
         stream.write_all(b"abc").await.unwrap();
-        assert_eq!((traffic.bytes_in.get(), traffic.bytes_out.get()), (9, 3));
+        assert_eq!((traffic.bytes_in.get(), traffic.bytes_out.get()), (8, 3));
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_the_end_of_the_handshake_is_read_behind_it() {
+        let (mut theirs, ours) = tokio::io::duplex(64);
+        let mut stream = Allowance::new(ours, 4, Arc::default());
+        theirs.write_all(b"12345678").await.unwrap();
+        let mut read = [0; 8];
+        assert_eq!(stream.read(&mut read).await.unwrap(), 4);
+        stream.lift();
+        assert_eq!(stream.read(&mut read[4..]).await.unwrap(), 4);
+        assert_eq!(&read, b"12345678");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test: a panic is its way to fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,8 +31,12 @@ const LIFE_MILLIS: std::ops::Range<u64> = 20..220;
 /// Every life acknowledges something by then.
 const LIFE_MAX: Duration = Duration::from_secs(60);
 
+#[path = "crash/blobs.rs"]
+mod blobs;
 #[path = "fixture/deadline.rs"]
 mod deadline;
+#[path = "crash/in_flight.rs"]
+mod in_flight;
 
 struct Server {
     child: Child,
@@ -58,6 +63,7 @@ impl Server {
             .arg(directory)
             .env("TWINHUB_PORTS__HTTPS_STANDARD", "0")
             .env("TWINHUB_STORE", store)
+            .env("TWINHUB_TEST__ALLOW_CLOCK_CONTROL", "true")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -217,19 +223,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends numbered messages to the listener, and waits where its queue is full.
-    async fn messages(&self, server: &Server, directory: &Path, from: u64) -> Result<(), ClientError> {
+    /// Sends numbered messages to a device, and waits where its queue is full; `sent` hears of each that was acknowledged.
+    async fn messages(
+        &self,
+        server: &Server,
+        (directory, id): (&Path, &str),
+        from: u64,
+        sent: impl Fn(u64),
+    ) -> Result<Infallible, ClientError> {
         let key = std::fs::read_to_string(directory.join("admin.key")).unwrap();
         let authorization = format!("Bearer {}", key.trim());
         let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-        let path = format!("/_twinhub/hubs/$default/devices/{LISTENER}/messages");
+        let path = format!("/_twinhub/hubs/$default/devices/{id}/messages");
         let url = format!("https://{}:8443{path}", server.address);
         let mut number = from;
         loop {
             let body = json!({"body": number.to_string()}).to_string();
             let status = self.https.send("POST", &url, &headers, body).await?.status;
             if status.is_success() {
-                self.ledger.lock().unwrap().sent.insert(number);
+                sent(number);
             } else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -345,6 +357,9 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
         let mut random = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(life as u64);
         random ^= random >> 33;
         let millis = LIFE_MILLIS.start + random % (LIFE_MILLIS.end - LIFE_MILLIS.start);
+        let sent = |number| {
+            writer.ledger.lock().unwrap().sent.insert(number);
+        };
         let work = Box::pin(async {
             let devices = ids.iter().map(|id| async {
                 let (a, b) =
@@ -355,7 +370,7 @@ async fn nothing_acknowledged_is_lost(store: &str, kills: usize, database: Optio
             tokio::join!(
                 devices,
                 writer.registrations(&server, life),
-                writer.messages(&server, directory.path(), from),
+                writer.messages(&server, (directory.path(), LISTENER), from, sent),
                 writer.receptions(&server),
             )
         });
