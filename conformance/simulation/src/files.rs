@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Caller;
+use base::hosts::Dialled;
 use base::{ConnectionString, Timestamp};
 use hub::file_upload::{
     FileNotification, FileStorage, Grant, Look, NoGrant, StartedUpload, Unreachable, UploadedBlob,
@@ -93,7 +94,7 @@ pub(crate) async fn upload(world: Arc<World>, told: Shared) {
         let begun = world.ask(format!("begin {name}"), async |house| {
             let hub = house.hub();
             let caller = Caller::identity(hub.scope().clone(), identity(DEVICE));
-            hub.start_file_upload(&caller, &identity(DEVICE).device_id, &name).await
+            hub.start_file_upload(&caller, &identity(DEVICE).device_id, &name, &Dialled::here()).await
         });
         let begun = match begun.await {
             Outcome::Answered(Err(Error::DefaultStorageEndpointNotConfigured)) => {
