@@ -29,6 +29,11 @@ pub trait Door: Clone + Send + Sync + Sized + 'static {
 
     fn routes() -> Routes<Self>;
 
+    /// The method that a request means.
+    fn method(head: &Head) -> &str {
+        head.method.as_str()
+    }
+
     /// Whether a route is answered to anyone. Its body is then read before anyone has proved anything, so it must be small.
     fn is_open(_route: &RouteInfo) -> bool {
         false
@@ -246,9 +251,10 @@ impl<D: Door> Routes<D> {
             return Err(Fault::Malformed(malformed));
         }
         let mut fault = Fault::UnknownPath;
+        let method = D::method(head);
         for route in &self.all {
             if let Some(params) = route.matches(head) {
-                if route.info.method == head.method.as_str() {
+                if route.info.method == method {
                     return match &route.behind {
                         Behind::Handler(handler) => Ok(Found::Operation(route, handler, params)),
                         Behind::WebSocket => Ok(Found::WebSocket(route)),

@@ -238,7 +238,7 @@ fn check_known(body: &Value) -> Result<(), Error> {
     Err(Error::BadRequest)
 }
 
-/// The members of a twin (`iothub-service.md` §4.1).
+/// The members of a twin (`iothub-service.md` §4.1), and at the end those that the client of Java sends beside them.
 const MEMBERS: &[&str] = &[
     "deviceId",
     "moduleId",
@@ -260,6 +260,9 @@ const MEMBERS: &[&str] = &[
     "configurations",
     "deviceScope",
     "parentScopes",
+    "generationId",
+    "statusUpdatedTime",
+    "connectionStateUpdatedTime",
 ];
 
 pub(super) fn not_an_object(name: &str) -> Error {

@@ -81,11 +81,12 @@ fn id(request: &Request) -> Result<ConfigurationId, Refusal> {
     request.param("id").parse().map_err(|error: base::ids::InvalidId| Refusal::Malformed(error.to_string()))
 }
 
-/// Of configurations only a quoted tag counts; any other is as if none were sent (`iothub-service.md` §0.1).
+/// Of configurations only a quoted tag counts; any other is as if none were sent (`iothub-service.md` §0.1). A star needs no quotes:
+/// the client of Java replaces with one alone.
 fn if_match(request: &Request) -> IfMatch {
     let is_quoted = |text: &str| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
     match request.header("if-match").map(str::trim) {
-        Some(text) if is_quoted(text) => request.if_match(),
+        Some(text) if text == "*" || is_quoted(text) => request.if_match(),
         _ => IfMatch::Absent,
     }
 }

@@ -87,6 +87,14 @@ impl Door for HubDoor {
             .and(websocket::routes())
     }
 
+    /// The client of Java cannot send a PATCH: it posts, and says in a header what it means.
+    fn method(head: &Head) -> &str {
+        match (head.method.as_str(), head.header("x-http-method-override")) {
+            ("POST", Some(meant)) if meant.eq_ignore_ascii_case("PATCH") => "PATCH",
+            (method, _) => method,
+        }
+    }
+
     async fn authenticate(&self, head: &Head, route: &RouteInfo) -> Result<HubAt, Response> {
         let entered = match route.permission {
             Some(Permission::DeviceConnect) => self.device(head).await,

@@ -53,7 +53,7 @@ async fn a_configuration_is_shown_as_the_service_shows_it() {
 }
 
 #[tokio::test]
-async fn only_a_quoted_etag_makes_an_update() {
+async fn only_a_star_or_a_quoted_etag_makes_an_update() {
     let test = TestDoor::new().await;
     let put = async |tag: Option<&str>, rest: &str| {
         let body = configuration(rest);
@@ -63,9 +63,11 @@ async fn only_a_quoted_etag_makes_an_update() {
             None => ask.send().await,
         }
     };
-    put(Some("\"*\""), "").await.refused(404, "ConfigurationNotFound");
+    for any in ["*", "\"*\""] {
+        put(Some(any), "").await.refused(404, "ConfigurationNotFound");
+    }
     put(None, "").await.status_is(200);
-    for absent in [None, Some("*"), Some("MQ=="), Some("W/\"MQ==\""), Some("\"")] {
+    for absent in [None, Some("MQ=="), Some("W/\"MQ==\""), Some("\"")] {
         put(absent, "").await.refused(409, "ConfigurationAlreadyExists");
     }
     for stale in ["\"Mg==\"", "\"\"", "\"1\""] {
@@ -81,6 +83,7 @@ async fn only_a_quoted_etag_makes_an_update() {
         (&forced["etag"], &forced["priority"], &forced["targetCondition"]),
         (&json!("Mw=="), &json!(0), &json!(null))
     );
+    assert_eq!(put(Some("*"), "").await.body_json()["etag"], "NA==", "as the client of Java forces it");
     let delete =
         async |tag| test.ask("DELETE", "/configurations/c1", "").by_owner().if_match(tag).send().await;
     delete("\"MQ==\"").await.refused(412, "PreconditionFailed");

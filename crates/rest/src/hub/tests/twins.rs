@@ -77,6 +77,40 @@ async fn a_twins_own_members_are_read_in_any_case_and_what_is_in_them_keeps_its_
 }
 
 #[tokio::test]
+async fn a_patch_comes_as_a_post_from_clients_that_can_send_none() {
+    let test = TestDoor::new().await;
+    let override_with = |method| [("x-http-method-override", method)];
+    for (path, tag) in [("/twins/dev1", "a"), ("/twins/dev1/modules/mod1", "b")] {
+        let body = json!({ "tags": { "by": tag } }).to_string();
+        let patched = test.ask("POST", path, &body).by_owner().headers(&override_with("PATCH")).send().await;
+        patched.status_is(200);
+        assert_eq!(test.owner("GET", path, "").await.body_json()["tags"], json!({ "by": tag }));
+        let before = test.state().await;
+        for (method, meant) in [("POST", "PUT"), ("POST", "DELETE"), ("DELETE", "PATCH")] {
+            let ask = test.ask(method, path, r#"{"tags":null}"#).by_owner().headers(&override_with(meant));
+            assert_eq!(ask.send().await.status, 405, "{method} that means {meant}");
+        }
+        test.owner("POST", path, &body).await.status_is(405);
+        assert_eq!(test.ask("POST", path, &body).headers(&override_with("PATCH")).send().await.status, 401);
+        assert_eq!(test.state().await, before);
+    }
+}
+
+#[tokio::test]
+async fn members_that_a_twin_has_in_the_client_of_java_alone_are_passed_over() {
+    let test = TestDoor::new().await;
+    let body = r#"{"deviceId":null,"moduleId":null,"generationId":null,"etag":null,"version":null,"status":null,"statusReason":null,
+        "statusUpdatedTime":null,"connectionState":null,"connectionStateUpdatedTime":null,"cloudToDeviceMessageCount":null,
+        "lastActivityTime":null,"capabilities":null,"modelId":null,"tags":{"floor":2},"properties":{"desired":{"x":{"a":1}},
+        "reported":{}},"configurations":null}"#;
+    let patched = test.owner("PATCH", "/twins/dev1", body).await;
+    patched.status_is(200);
+    let patched = patched.body_json();
+    assert_eq!(patched["tags"], json!({ "floor": 2 }));
+    assert_eq!(patched["properties"]["desired"]["x"], json!({ "a": 1 }));
+}
+
+#[tokio::test]
 async fn a_member_that_no_twin_has_is_refused_and_nothing_changes() {
     let test = TestDoor::new().await;
     let before = test.state().await;
