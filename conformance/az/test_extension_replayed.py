@@ -102,6 +102,98 @@ def test_iot_hub_invoke_device_method_says_that_nobody_is_there(hub):
     assert (answer.status_code, "404103" in answer.text) == (404, True), answer.text
 
 
+@pytest.fixture
+def devices(hub):
+    """Three that share a tag."""
+    host, headers = hub
+    fleet = f"az-{uuid.uuid4().hex[:8]}"
+    names = [f"{fleet}-{number}" for number in range(3)]
+    for name in names:
+        ask("PUT", f"{host}/devices/{name}?api-version={HUB}", headers, {"deviceId": name, "authentication": {"type": "sas"}})
+        ask("PATCH", f"{host}/twins/{name}?api-version={HUB}", headers, {"tags": {"fleet": fleet}}, **{"If-Match": "*"})
+    yield fleet, names
+    for name in names:
+        ask("DELETE", f"{host}/devices/{name}?api-version={HUB}", headers, **{"If-Match": "*"})
+
+
+def queried(hub, text, page):
+    """Page by page, as the extension asks until it is told of no further one."""
+    host, headers = hub
+    rows, pages, more = [], 0, {}
+    while True:
+        url = f"{host}/devices/query?api-version={HUB}"
+        sent = {**headers, "x-ms-max-item-count": str(page), **more}
+        answer = requests.post(url, headers=sent, json={"query": text}, timeout=SECONDS_MAX)
+        assert answer.ok, answer.text
+        rows, pages = rows + answer.json(), pages + 1
+        token = answer.headers.get("x-ms-continuation")
+        if not token:
+            return rows, pages
+        more = {"x-ms-continuation": token}
+
+
+def test_iot_hub_device_identity_list_and_query(hub, devices):
+    fleet, names = devices
+    rows, _ = queried(hub, "SELECT * FROM devices", 100)
+    assert set(names) <= {one["deviceId"] for one in rows}
+    rows, pages = queried(hub, f"SELECT deviceId FROM devices WHERE tags.fleet = '{fleet}'", 2)
+    assert ([one["deviceId"] for one in rows], pages) == (names, 2)
+
+
+def test_iot_hub_job_create_show_list_cancel(hub, devices):
+    (host, headers), (fleet, names) = hub, devices
+    wish = {
+        "jobId": f"{fleet}-job",
+        "type": "scheduleUpdateTwin",
+        "queryCondition": f"tags.fleet = '{fleet}'",
+        "updateTwin": {"etag": "*", "tags": {"byJob": True}},
+        "startTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "maxExecutionTimeInSeconds": 3600,
+    }
+    url = f"{host}/jobs/v2/{wish['jobId']}?api-version={HUB}"
+    job, deadline = ask("PUT", url, headers, wish), time.monotonic() + SECONDS_MAX
+    while job["status"] != "completed":
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+        job = ask("GET", url, headers)
+    assert job["deviceJobStatistics"]["succeededCount"] == len(names)
+
+    ahead = {**wish, "jobId": f"{fleet}-ahead", "startTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))}
+    url = f"{host}/jobs/v2/{ahead['jobId']}"
+    ask("PUT", f"{url}?api-version={HUB}", headers, ahead)
+    query = f"{host}/jobs/v2/query?jobType=scheduleUpdateTwin&jobStatus=scheduled&api-version={HUB}"
+    assert ahead["jobId"] in [one["jobId"] for one in ask("GET", query, headers)]
+    assert ask("POST", f"{url}/cancel?api-version={HUB}", headers)["status"] == "cancelled"
+
+
+def test_iot_hub_configuration_create_show_list_update_metric_delete(hub, devices):
+    (host, headers), (fleet, names) = hub, devices
+    wish = {
+        "id": fleet,
+        "schemaVersion": "2.0",
+        "labels": {},
+        "content": {"deviceContent": {"properties.desired.byConfiguration": 1}},
+        "metrics": {"queries": {"mine": f"SELECT deviceId FROM devices WHERE configurations.[[{fleet}]].status = 'Applied'"}},
+        "targetCondition": f"tags.fleet = '{fleet}'",
+        "etag": "*",
+        "priority": 0,
+    }
+    url = f"{host}/configurations/{fleet}?api-version={HUB}"
+    ask("PUT", url, headers, wish)
+    deadline = time.monotonic() + SECONDS_MAX
+    while True:
+        made = ask("GET", url, headers)
+        if made["systemMetrics"]["results"].get("appliedCount") == len(names):
+            break
+        assert time.monotonic() < deadline, made
+        time.sleep(0.1)
+    assert fleet in [one["id"] for one in ask("GET", f"{host}/configurations?top=100&api-version={HUB}", headers)]
+    rows, _ = queried(hub, made["metrics"]["queries"]["mine"], 100)
+    assert [one["deviceId"] for one in rows] == names
+    made["priority"] = 3
+    assert ask("PUT", url, headers, made, **{"If-Match": f'"{made["etag"]}"'})["priority"] == 3
+    ask("DELETE", url, headers, **{"If-Match": "*"})
+
 def test_iot_dps_enrollment_group_create_show_list_delete():
     host, headers = signed(os.environ["PROVISIONING_CONNECTION_STRING"])
     group = f"az-{uuid.uuid4().hex[:8]}"
