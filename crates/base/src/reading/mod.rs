@@ -45,7 +45,6 @@ fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 }
 
 /// A member where `null` and nothing at all are two things: `Some(None)` and `None`.
-#[expect(clippy::option_option, reason = "null and not there are two things in a merge patch")]
 pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<Option<T>>, D::Error> {

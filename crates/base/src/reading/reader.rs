@@ -42,6 +42,7 @@ impl Unreadable {
     }
 
     /// As a part of a greater body, in the member of that name.
+    #[must_use]
     pub fn within(self, name: &str) -> Self {
         let place = self.place.filter(|place| !place.is_empty());
         Self { place: Some(place.map_or(name.to_owned(), |place| format!("{name}.{place}"))), ..self }

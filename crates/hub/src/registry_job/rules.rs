@@ -95,7 +95,8 @@ pub(super) fn lines(part: &Bytes, is_last: bool, most: usize) -> Option<(Vec<(us
 pub(super) fn text_of(line: &[u8], is_first: bool) -> Option<&[u8]> {
     let line = if is_first { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line) } else { line };
     let line = line.trim_ascii();
-    (!line.is_empty() && !(is_first && !line.starts_with(b"{"))).then_some(line)
+    let are_words = is_first && !line.starts_with(b"{");
+    if line.is_empty() || are_words { None } else { Some(line) }
 }
 
 /// Whether a line may be as long as this one.
