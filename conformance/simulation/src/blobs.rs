@@ -77,7 +77,7 @@ impl Believed {
             }
             Outcome::Answered(Err(Error::InvalidBlockList)) => {}
             Outcome::Answered(Err(_)) | Outcome::Cut => {
-                self.may_be = before.into_iter().chain([becomes]).collect()
+                self.may_be = before.into_iter().chain([becomes]).collect();
             }
         }
         if matches!(outcome, Outcome::Cut) {

@@ -76,7 +76,8 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            let found = account.get_range(&container, &blob, from, most).await.map_err(fault)?;
+            let found =
+                account.get_range(&container, &blob, from, most).await.map_err(|error| fault(&error))?;
             Ok(found.map(|(bytes, blob_bytes)| Portion { bytes, blob_bytes }))
         })
     }
@@ -91,7 +92,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account.put_block(&container, &blob, block_id, bytes).await.map_err(fault)
+            account.put_block(&container, &blob, block_id, bytes).await.map_err(|error| fault(&error))
         })
     }
 
@@ -104,7 +105,10 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account.put_block_list(&container, &blob, block_ids, CONTENT_TYPE).await.map_err(fault)
+            account
+                .put_block_list(&container, &blob, block_ids, CONTENT_TYPE)
+                .await
+                .map_err(|error| fault(&error))
         })
     }
 
@@ -112,7 +116,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account.delete(&container, &blob).await.map_err(fault)
+            account.delete(&container, &blob).await.map_err(|error| fault(&error))
         })
     }
 }
@@ -133,10 +137,10 @@ impl Opened {
 }
 
 /// What an account says that is overloaded or ill is worth another try, as silence is.
-fn fault(error: DeliveryError) -> ContainerFault {
+fn fault(error: &DeliveryError) -> ContainerFault {
     let text = error.to_string();
     match error {
-        DeliveryError::Refused { status, .. } if status < 500 && status != 429 => {
+        DeliveryError::Refused { status, .. } if *status < 500 && *status != 429 => {
             ContainerFault::Refused(text)
         }
         _ => ContainerFault::Unreachable(text),

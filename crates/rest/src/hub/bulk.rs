@@ -22,9 +22,9 @@ async fn update(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
     if items.is_empty() {
         return Err(Refusal::Malformed("the list of identities is empty".to_owned()));
     }
-    let read = |item: &Box<RawValue>| BulkItem::read(item.get().as_bytes()).map_err(Refusal::Malformed);
+    let read = |item: &RawValue| BulkItem::read(item.get().as_bytes()).map_err(Refusal::Malformed);
     // An item that names nobody spoils the request.
-    let items = items.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let items = items.iter().map(|item| read(item)).collect::<Result<Vec<_>, _>>()?;
     let failures = at.hub.update_registry(&at.caller, &items).await?;
     let answer = Response::json(if failures.is_empty() { 200 } else { 400 }, &ResultBody::new(&failures));
     if failures.is_empty() {
