@@ -285,7 +285,7 @@ mod tests {
         }
 
         /// The container as a client signs it, for an hour.
-        fn uri(&self, permissions: &str, key: &Key) -> ContainerUri {
+        fn uri(permissions: &str, key: &Key) -> ContainerUri {
             let expiry = format!("{}Z", Timestamp::from_unix_seconds(NOW + 3600).iso_seconds());
             let version = "2020-12-06";
             let lines =
@@ -302,7 +302,7 @@ mod tests {
     async fn a_container_of_this_server_is_written_and_read_without_a_request_by_what_its_signature_permits()
     {
         let test = with_account().await;
-        let (files, at) = (&test.files, test.uri("racwdl", &test.key()));
+        let (files, at) = (&test.files, Test::uri("racwdl", &test.key()));
         let ids: Vec<String> = ["one", "two"].map(|id| STANDARD.encode(id)).into();
         assert_eq!(files.read(&at, "a/b.txt", 0, 10).await, Ok(None));
         for (id, text) in ids.iter().zip(["hello ", "world"]) {
@@ -315,12 +315,12 @@ mod tests {
             let portion = files.read(&at, "a/b.txt", from, most).await.unwrap().unwrap();
             assert_eq!((&portion.bytes[..], portion.blob_bytes), (expected.as_bytes(), 11));
         }
-        let reader = test.uri("rl", &test.key());
+        let reader = Test::uri("rl", &test.key());
         let refused = files.put_block(&reader, "a/b.txt", &ids[0], "x".into()).await;
         assert!(matches!(refused, Err(ContainerFault::Refused(_))), "{refused:?}");
         assert!(matches!(files.remove(&reader, "a/b.txt").await, Err(ContainerFault::Refused(_))));
         // Signed with another key, it is some other account's, where nobody listens.
-        let foreign = test.uri("racwdl", &Key::generate(64));
+        let foreign = Test::uri("racwdl", &Key::generate(64));
         assert!(matches!(files.read(&foreign, "a/b.txt", 0, 1).await, Err(ContainerFault::Unreachable(_))));
         test.clock.advance(Duration::from_hours(1));
         assert!(matches!(files.read(&at, "a/b.txt", 0, 1).await, Err(ContainerFault::Refused(_))));

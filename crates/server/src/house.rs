@@ -99,6 +99,12 @@ pub(crate) struct House {
     first_start: FirstStart,
 }
 
+/// Where the hubs keep files: in the accounts that they name, and else in the one that a first start makes.
+fn file_storage(accounts: &storage::Accounts, hosts: &Hosts, clock: &Clock) -> Arc<FileAccounts> {
+    let default = resource_manager::DEFAULT_STORAGE_ACCOUNT.to_owned();
+    Arc::new(FileAccounts::new(accounts.clone(), hosts.clone(), clock.clone(), default))
+}
+
 impl House {
     pub(crate) async fn open(ground: Ground) -> Result<Self, Failure> {
         let Ground {
@@ -134,12 +140,7 @@ impl House {
             hosts: hosts.clone(),
             tasks: tasks.clone(),
             queue_depth,
-            file_storage: Arc::new(FileAccounts::new(
-                accounts.clone(),
-                hosts.clone(),
-                clock.clone(),
-                resource_manager::DEFAULT_STORAGE_ACCOUNT.to_owned(),
-            )),
+            file_storage: file_storage(&accounts, &hosts, &clock),
         });
         hubs.load().await?;
         let provisioning = provisioning::Services::new(provisioning::Context {
