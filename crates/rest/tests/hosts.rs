@@ -88,12 +88,7 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         );
         let text = answer.body_json()["Message"].as_str().unwrap().to_owned();
         assert!(text.starts_with(&format!("ErrorCode:{name};")), "{text}");
-        text
     };
-    for (method, path) in [("POST", "/jobs/create"), ("GET", "/jobs")] {
-        let text = hub(method, path, 404, "FeatureNotSupported").await;
-        assert!(text.contains("This server does not have"), "{text}");
-    }
     for path in ["/devices/dev1/modules/mod1/more", "/twins/dev1/what", "/messages/nowhere"] {
         hub("GET", path, 404, "GenericNotFound").await;
     }
@@ -108,11 +103,13 @@ async fn what_is_not_there_is_told_in_the_envelope_of_the_service_that_would_hav
         );
     }
     let path = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Devices/IotHubs/hub1/jobs?api-version=2023-06-30"
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.DigitalTwins/digitalTwinsInstances/twins1/timeSeriesDatabaseConnections?api-version=2023-01-31"
     );
     let management = ask("GET", &path).await.body_json();
     assert_eq!(management["error"]["code"], "NotSupported", "{management}");
-    assert!(management["error"]["message"].as_str().unwrap().contains("'IotHubResource_list_jobs'"));
+    assert!(
+        management["error"]["message"].as_str().unwrap().contains("'TimeSeriesDatabaseConnections_List'")
+    );
     assert_eq!(ask("GET", "/nowhere").await.body_json()["error"]["code"], "NotFound");
 }
 

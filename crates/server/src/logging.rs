@@ -18,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The crates of the house, which print no secret at any level.
 const OWN: &[&str] = &[
     "access",
+    "amqp_protocol",
     "base",
     "delivery",
     "digital_twins",
