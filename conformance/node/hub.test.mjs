@@ -213,13 +213,13 @@ test('the registry is exported to a container and imported from it', async () =>
   const through = async (job) => {
     assert.equal(job.status, 'enqueued');
     for (let tries = 0; tries < 300; tries += 1) {
-      const now = (await registry.getJob(job.jobId)).responseBody;
+      const now = await registry.getJob(job.jobId);
       if (!['enqueued', 'running'].includes(now.status)) return now;
       await new Promise((wake) => { setTimeout(wake, 100); });
     }
     throw new Error('the job does not end');
   };
-  const exported = await through((await registry.exportDevicesToBlob(uri, false)).responseBody);
+  const exported = await through(await registry.exportDevicesToBlob(uri, false));
   assert.deepEqual([exported.status, exported.progress, exported.failureReason], ['completed', 100, null]);
   const file = (await container.getBlobClient('devices.txt').downloadToBuffer()).toString();
   const own = file.split('\n').filter(Boolean).map((line) => JSON.parse(line)).filter((line) => line.id === deviceId);
@@ -229,7 +229,7 @@ test('the registry is exported to a container and imported from it', async () =>
   const wrong = { id: deviceId, importMode: 'create', status: 'enabled' };
   const lines = [added, wrong].map((line) => JSON.stringify(line)).join('\r\n');
   await container.getBlockBlobClient('devices.txt').upload(lines, Buffer.byteLength(lines));
-  const imported = await through((await registry.importDevicesFromBlob(uri, uri)).responseBody);
+  const imported = await through(await registry.importDevicesFromBlob(uri, uri));
   assert.equal(imported.status, 'completed');
   const log = (await container.getBlobClient('importErrors.log').downloadToBuffer()).toString();
   assert.deepEqual(log.trim().split('\n').map((line) => JSON.parse(line).errorCode), [409001]);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, digest, hmac, rand};
+use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -127,9 +127,10 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Asked of the operating system alone: a library that mixes in the processor's timing would let no simulation be replayed.
 pub fn random_bytes(count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
-    rand::fill(&mut bytes).expect("the system's random source works, or nothing here is safe");
+    getrandom::fill(&mut bytes).expect("the system's random source works, or nothing here is safe");
     bytes
 }
 
