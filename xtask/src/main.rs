@@ -55,7 +55,7 @@ const VERBS: &[Verb] = &[
     ("bench", "benchmarks beside their anchors; prints ratios and writes JSON [NAME…]", bench::run),
     (
         "soak",
-        "the whole house on an engine that goes wrong by a seed; prints seeds, and how one replays [--seed S] [--minutes M]",
+        "the whole house on an engine that goes wrong by a seed; prints seeds, and how one replays [--seed S] [--minutes M]; or the models of single nouns [--models STEPS]",
         soak::run,
     ),
     ("demo", "the main job on a fresh data directory", demo::run),

@@ -49,10 +49,16 @@ fn accounts(store: &Store, clock: &Clock) -> Accounts {
     Accounts::new(Context::new(store.clone(), clock.clone(), hosts, Tasks::new()))
 }
 
+pub(super) fn clock() -> Clock {
+    Clock::manual(Timestamp::from_unix_seconds(1_750_000_000))
+}
+
 impl Fixture {
     pub(super) async fn new() -> Self {
-        let (store, _) = test_store::open();
-        let clock = Clock::manual(Timestamp::from_unix_seconds(1_750_000_000));
+        Self::on(test_store::open().0, clock()).await
+    }
+
+    pub(super) async fn on(store: Store, clock: Clock) -> Self {
         let accounts = accounts(&store, &clock);
         let instance = InstanceId::from_stored("storage-account1-1");
         let name = "account1".parse().unwrap();

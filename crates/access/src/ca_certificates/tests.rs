@@ -1,5 +1,6 @@
 //! Uploads, etags and proofs of possession.
 
+use proptest::prelude::*;
 use test_certificates::{Certified, authority, leaf};
 
 use super::*;
@@ -112,4 +113,50 @@ fn another_certificate_under_the_name_is_neither_verified_nor_has_it_the_code() 
     assert_eq!((same.is_verified, &same.verification_code), (true, &with_code.verification_code));
     let another = put(&mut all, &draft("ca", &other, None), &IfMatch::Any).unwrap();
     assert_eq!((another.is_verified, another.verification_code), (false, None));
+}
+
+/// DER that is well formed on the outside, whatever it says.
+fn any_der() -> impl Strategy<Value = Vec<u8>> {
+    fn wrap(tag: u8, contents: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(contents.len()).unwrap_or(u16::MAX).to_be_bytes();
+        [&[tag, 0x82, length[0], length[1]], contents].concat()
+    }
+    let tags = || {
+        prop::sample::select(vec![
+            0x02_u8, 0x03, 0x04, 0x05, 0x06, 0x0c, 0x13, 0x16, 0x17, 0x18, 0x30, 0x31, 0xa0, 0xa3,
+        ])
+    };
+    let leaf = (tags(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(tag, bytes)| wrap(tag, &bytes));
+    leaf.prop_recursive(5, 64, 8, move |inner| {
+        (tags(), prop::collection::vec(inner, 0..8)).prop_map(|(tag, parts)| wrap(tag, &parts.concat()))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_upload_makes_it_panic_or_grows_beyond_what_was_sent(
+        der in any_der(), places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        text in "(-----BEGIN CERTIFICATE-----|-----END CERTIFICATE-----|[A-Za-z0-9+/=\n]{0,40}){0,6}",
+    ) {
+        static REAL: std::sync::LazyLock<Certified> = std::sync::LazyLock::new(|| Certified::own(authority("root")));
+        let mut damaged = REAL.der.clone();
+        for (at, byte) in places {
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+        }
+        for der in [der, damaged] {
+            let (mut all, certificate) = (CaCertificates::default(), STANDARD.encode(&der));
+            let draft = CaCertificateDraft { name: "ca".to_owned(), certificate: certificate.clone(), is_verified: None };
+            if let Ok(made) = put(&mut all, &draft, &IfMatch::Absent) {
+                // A byte of a name is shown as a few letters.
+                prop_assert!(made.subject.len() <= 16 * der.len() + 64);
+                prop_assert_eq!(&made.certificate, &certificate);
+                let made = all.generate_verification_code("ca", &tag(&made), NOW).unwrap();
+                prop_assert!(all.verify("ca", &certificate, &tag(&made), NOW).is_err(), "it is no proof of itself");
+            }
+        }
+        if let Some(der) = certificates::der_of(&text) {
+            prop_assert!(der.len() <= text.len());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use base::{ConnectionString, IfMatch, Timestamp, caps};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::settings::FileUpload;
-use crate::testing::{TestHub, context, random_walk, settings, system};
+use crate::testing::{TestHub, context, random_walk, settings, system, within};
 use crate::{Context, HubSettings, Settlement};
 
 /// What lies in the account, by name; of what is not known it does not answer.
@@ -213,6 +214,34 @@ async fn uploads_go_with_their_device_and_what_was_told_stays() {
     let of_the_old = test.completes(&started.correlation_id, true).await;
     assert_eq!(of_the_old, Err(Error::InvalidFileUploadCorrelationId));
     assert_eq!(test.told().await, [3]);
+}
+
+#[tokio::test]
+async fn an_upload_that_begins_while_its_device_is_deleted_is_not_one_of_the_next_device_of_that_name() {
+    for waits in 0..12 {
+        let test = Uploading::new().await;
+        let mut request = Box::pin(test.starts("f"));
+        let mut left = waits;
+        let begun = std::future::poll_fn(|context| match request.as_mut().poll(context) {
+            Poll::Ready(begun) => Poll::Ready(Some(begun)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        });
+        let begun = within(begun).await;
+        test.hub.delete_device(&system(), &dev1(), &IfMatch::Any).await.unwrap();
+        let begun = match begun {
+            Some(begun) => begun,
+            None => within(request).await,
+        };
+        test.hub.create_device("dev1").await;
+        if let Ok(StartedUpload { correlation_id, .. }) = begun {
+            let of_the_old = test.completes(&correlation_id, true).await;
+            assert_eq!(of_the_old, Err(Error::InvalidFileUploadCorrelationId), "behind {waits} waits");
+        }
+    }
 }
 
 #[tokio::test]

@@ -180,3 +180,49 @@ async fn settle(at: &HubAt, request: &Request, settlement: Settlement) -> Result
     at.hub.settle_file_notification(&at.caller, lock_token(request)?, settlement).await?;
     Ok(Response::empty(204))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::json::{Reading, read};
+
+    fn completion(body: &[u8]) -> Option<Result<bool, Error>> {
+        read::<CompletionBody>(body, Reading::Tolerant).ok().map(|sent| outcome(&sent))
+    }
+
+    #[test]
+    fn what_devices_say_of_an_upload_is_true_or_false_with_a_number_or_no_answer_to_it() {
+        let of = |body: &str| completion(body.as_bytes()).and_then(Result::ok);
+        assert_eq!(of(r#"{"isSuccess": true, "statusCode": 200}"#), Some(true));
+        assert_eq!(of(r#"{"IsSuccess": "False", "StatusCode": "-7"}"#), Some(false));
+        for wrong in [
+            "{}",
+            r#"{"isSuccess": 1}"#,
+            r#"{"isSuccess": true, "statusCode": 1.5}"#,
+            r#"{"isSuccess": null}"#,
+        ] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), id in "\\PC{0,80}", number: f64, text in "\\PC{0,20}",
+        ) {
+            let _ = (completion(&bytes), read::<StartBody>(&bytes, Reading::Tolerant));
+            for (is_success, code) in [(json!(number), json!(text)), (json!(text), json!(number)), (json!([id]), json!({"a": id}))] {
+                let body = json!({"correlationId": id, "isSuccess": is_success, "statusCode": code}).to_string();
+                let _ = completion(body.as_bytes());
+                // Cut anywhere.
+                let _ = completion(&body.as_bytes()[..body.len() / 2]);
+            }
+            let name = json!({"blobName": text}).to_string();
+            let read = read::<StartBody>(name.as_bytes(), Reading::Tolerant);
+            prop_assert_eq!(read.ok().and_then(|body| body.blob_name), Some(text));
+        }
+    }
+}

@@ -110,3 +110,41 @@ async fn containers_are_listed_by_their_beginning_and_page_by_page() {
     let wrong = Listing { marker: Some("*".into()), ..Listing::default() };
     assert_eq!(f.account.list_containers(&KEY, &wrong).await.err(), Some(Error::InvalidMarker));
 }
+
+/// A token of the container that leaves everything to its policy `p`.
+fn by_policy(f: &Fixture) -> Caller {
+    use base64::Engine;
+    let resource = format!("/blob/{}/{}", f.account.name(), container());
+    let lines = ["", "", "", &resource, "p", "", "", "2026-10-06", "c", "", "", "", "", "", "", ""];
+    let signature = f.account.settings().keys[0].hmac_sha256(lines.join("\n").as_bytes());
+    let signature = base64::engine::general_purpose::STANDARD.encode(signature);
+    let fields = [("sv", "2026-10-06"), ("sr", "c"), ("si", "p"), ("sig", signature.as_str())];
+    let sas = Box::new(Sas::parse(&fields).unwrap().unwrap());
+    Caller::Sas { sas, is_https: true, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+}
+
+#[tokio::test]
+async fn a_token_that_leaves_it_to_a_policy_may_what_the_policy_says_now() {
+    let f = Fixture::new().await;
+    f.put("b", "bytes".into()).await.unwrap();
+    let (token, name, at) = (by_policy(&f), container(), (&container(), &blob("b")));
+    let (read, none) =
+        (async || f.account.get_blob(&token, at, &Conditions::default()).await, Conditions::default());
+    let refused = async |why| assert_eq!(read().await.unwrap_err(), Error::Refused(why));
+    refused(sas::Refusal::Policy).await;
+    let says = async |policy: &str| {
+        let policy =
+            format!("<SignedIdentifier><Id>p</Id><AccessPolicy>{policy}</AccessPolicy></SignedIdentifier>");
+        let document = format!("<SignedIdentifiers>{policy}</SignedIdentifiers>");
+        f.account.set_policies(&KEY, &name, &document, &none).await.unwrap();
+    };
+    says("<Expiry>2099-01-01</Expiry><Permission>r</Permission>").await;
+    read().await.unwrap();
+    assert!(f.account.delete_blob(&token, at, &none).await.is_err(), "it may read");
+    says("<Expiry>2099-01-01</Expiry><Permission>l</Permission>").await;
+    refused(sas::Refusal::Permission).await;
+    says("<Expiry>2025-01-01</Expiry><Permission>r</Permission>").await;
+    refused(sas::Refusal::Time).await;
+    f.account.set_policies(&KEY, &name, "", &none).await.unwrap();
+    refused(sas::Refusal::Policy).await;
+}

@@ -1,6 +1,9 @@
 //! Nothing half-written is seen, nothing that is named goes, and nothing stays for ever (ADR 17).
 
+use std::task::Poll;
+
 use base::caps;
+use store::memory::{Database, Odds};
 
 use super::blocks::entry;
 use super::*;
@@ -117,4 +120,60 @@ async fn an_account_that_ends_leaves_nothing_and_nothing_comes_behind_its_end() 
     assert!(f.accounts.find("account1").is_none());
     f.pass(caps::UPLOAD_SECONDS_MAX + 1).await;
     assert_eq!(f.removals().await, 0);
+}
+
+/// Runs a request until it has waited so often, and drops it then, as a cut connection does. Whether it was answered before.
+async fn is_answered_in(waits: usize, request: impl Future) -> bool {
+    let (mut request, mut left) = (Box::pin(request), waits);
+    std::future::poll_fn(|context| match request.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending if left == 0 => Poll::Ready(false),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_off_anywhere_is_there_in_full_or_leaves_nothing() {
+    for in_blocks in [false, true] {
+        let mut waits = 0;
+        loop {
+            let clock = clock();
+            // Every step waits a few times, and nothing goes wrong.
+            let odds = Odds { others_first: 1000, ..Odds::NONE };
+            let database = Database::hostile(clock.clone(), waits as u64, odds);
+            let f = Fixture::on(Store::on_memory(&database), clock).await;
+            let instance = f.account.instance().as_str();
+            let before = database.left_of(instance);
+            let upload = async {
+                if in_blocks {
+                    f.put_block("b", 1, "bytes".into()).await.unwrap();
+                    f.put_list("b", &[entry(Source::Latest, 1)]).await.unwrap();
+                } else {
+                    f.put("b", "bytes".into()).await.unwrap();
+                }
+            };
+            let is_answered = is_answered_in(waits, upload).await;
+            match f.read("b", None).await {
+                Ok(read) => assert_eq!(read, b"bytes", "cut off behind {waits} waits"),
+                Err(error) => assert_eq!((error, is_answered), (Error::BlobNotFound, false)),
+            }
+            f.pass(caps::UPLOAD_SECONDS_MAX + caps::UNCOMMITTED_BLOCK_SECONDS + 1).await;
+            if f.found("b").await.is_ok() {
+                assert_eq!(f.read("b", None).await.unwrap(), b"bytes", "cut off behind {waits} waits");
+                f.delete("b").await.unwrap();
+                f.pass_until_let_go().await;
+            }
+            assert_eq!(database.left_of(instance), before, "cut off behind {waits} waits");
+            assert_eq!(f.removals().await, 0, "cut off behind {waits} waits");
+            if is_answered {
+                assert!(waits > 10, "it was cut off nowhere");
+                break;
+            }
+            waits += 1;
+        }
+    }
 }

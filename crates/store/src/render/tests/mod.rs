@@ -60,6 +60,13 @@ impl Record for Relationship {
     }
 }
 
+/// So many random cases, or as many as `TWINHUB_MODEL_STEPS` says. A seed prints itself when a case fails.
+fn cases(usual: u32) -> proptest::prelude::ProptestConfig {
+    let said = std::env::var("TWINHUB_MODEL_STEPS").ok();
+    let cases = said.map_or(usual, |text| text.parse().expect("a whole number"));
+    proptest::prelude::ProptestConfig { cases, ..Default::default() }
+}
+
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
 

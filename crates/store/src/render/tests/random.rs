@@ -6,7 +6,7 @@ use query::plan::{Column, Output, OutputColumn, Plan};
 use query::tree::{Expression, Literal, Number};
 use serde_json::{Value as Json, json};
 
-use super::{FUNCTIONS, Graph, OPERATORS, bindings};
+use super::{FUNCTIONS, Graph, OPERATORS, bindings, cases};
 
 const NAMES: [&str; 6] = ["a", "b", "o", "list", "odd \"name\\", "0"];
 
@@ -161,7 +161,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn sql_means_what_the_evaluator_means(

@@ -8,7 +8,7 @@ use query::plan::{Output, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::{Engine, RUNTIME, STORE, engines, postgres};
+use super::{Engine, RUNTIME, STORE, cases, engines, postgres};
 use crate::{Batch, Key, Record, table};
 
 /// The record of a twin, which is its document.
@@ -243,7 +243,7 @@ fn condition() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn an_engine_and_the_query_select_the_same_twins(
@@ -268,7 +268,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn an_engine_and_the_query_count_the_same_groups(
