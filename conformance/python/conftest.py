@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from azure.identity import DefaultAzureCredential
 from azure.iot.hub import IoTHubRegistryManager
+from azure.mgmt.iothub import IotHubClient
 
 
 def env(name):
@@ -78,6 +79,26 @@ def scenario():
         "endpoint": env("AZURE_RESOURCE_MANAGER_ENDPOINT").rstrip("/"),
         "audience": env("AZURE_RESOURCE_MANAGER_AUDIENCE").rstrip("/"),
     }
+
+
+@pytest.fixture(scope="session")
+def management(credential, scenario):
+    return IotHubClient(
+        credential,
+        scenario["subscription"],
+        base_url=scenario["endpoint"],
+        credential_scopes=[scenario["audience"] + "/.default"],
+    )
+
+
+@pytest.fixture(scope="module", params=["Azurite", "an account of this server"])
+def account(request):
+    """A connection string, and the authority of its certificate."""
+    if request.param != "Azurite":
+        return env("AZURE_STORAGE_CONNECTION_STRING"), env("TWINHUB_CA_FILE")
+    if "CONFORM_STORAGE" not in os.environ:
+        pytest.skip("Azurite is not there")
+    return env("CONFORM_STORAGE"), env("CONFORM_STORAGE_CA")
 
 
 def connection_string(device_id, key, module_id=None):

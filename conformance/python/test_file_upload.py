@@ -14,22 +14,11 @@ import requests
 from azure.core.exceptions import HttpResponseError
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
-from azure.mgmt.iothub import IotHubClient
 from azure.storage.blob import BlobClient, BlobServiceClient
 
 from conftest import connection_string, env
 
 CONTAINER = "device-files"
-
-
-@pytest.fixture(scope="module", params=["Azurite", "an account of this server"])
-def account(request):
-    """A connection string, and the authority of its certificate."""
-    if request.param != "Azurite":
-        return env("AZURE_STORAGE_CONNECTION_STRING"), env("TWINHUB_CA_FILE")
-    if "CONFORM_STORAGE" not in os.environ:
-        pytest.skip("Azurite is not there")
-    return env("CONFORM_STORAGE"), env("CONFORM_STORAGE_CA")
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +30,6 @@ def storage(account):
     if not container.exists():
         container.create_container()
     return container
-
-
-@pytest.fixture(scope="module")
-def management(credential, scenario):
-    return IotHubClient(
-        credential,
-        scenario["subscription"],
-        base_url=scenario["endpoint"],
-        credential_scopes=[scenario["audience"] + "/.default"],
-    )
 
 
 @pytest.fixture(scope="module")

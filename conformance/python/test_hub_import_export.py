@@ -1,7 +1,6 @@
 """Import and export of the device registry, to Azurite and to the account of this server: the service SDK asks for jobs, the storage SDK looks at what they wrote; the same through Resource Manager."""
 
 import json
-import os
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -9,7 +8,6 @@ import pytest
 from azure.core.exceptions import HttpResponseError as ManagementError
 from azure.iot.hub import IoTHubConfigurationManager, IoTHubJobManager
 from azure.iot.hub.models import JobProperties
-from azure.mgmt.iothub import IotHubClient
 from azure.mgmt.iothub.models import ExportDevicesRequest, ImportDevicesRequest
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 from msrest.exceptions import HttpOperationError
@@ -17,16 +15,6 @@ from msrest.exceptions import HttpOperationError
 from conftest import env
 
 CONTAINER = "registry"
-
-
-@pytest.fixture(scope="module", params=["Azurite", "an account of this server"])
-def account(request):
-    """A connection string, and the authority of its certificate."""
-    if request.param != "Azurite":
-        return env("AZURE_STORAGE_CONNECTION_STRING"), env("TWINHUB_CA_FILE")
-    if "CONFORM_STORAGE" not in os.environ:
-        pytest.skip("Azurite is not there")
-    return env("CONFORM_STORAGE"), env("CONFORM_STORAGE_CA")
 
 
 @pytest.fixture(scope="module")
@@ -204,13 +192,8 @@ def test_jobs_are_listed_and_those_that_are_over_are_not_cancelled(jobs, contain
         assert refused.value.response.status_code == 404
 
 
-def test_resource_manager_asks_for_the_same_jobs(credential, scenario, registry, jobs, container, fleet, name):
-    management = IotHubClient(
-        credential,
-        scenario["subscription"],
-        base_url=scenario["endpoint"],
-        credential_scopes=[scenario["audience"] + "/.default"],
-    ).iot_hub_resource
+def test_resource_manager_asks_for_the_same_jobs(management, scenario, registry, jobs, container, fleet, name):
+    management = management.iot_hub_resource
     group, hub = scenario["group"], env("IOTHUB_HOSTNAME").split(".")[0]
     names = [one.name for one in management.list_by_resource_group(group)]
     hub = hub if hub in names else names[0]

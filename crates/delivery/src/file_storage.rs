@@ -76,8 +76,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            let found =
-                account.get_range(&container, &blob, from, most).await.map_err(|error| fault(&error))?;
+            let found = judged(account.get_range(&container, &blob, from, most).await)?;
             Ok(found.map(|(bytes, blob_bytes)| Portion { bytes, blob_bytes }))
         })
     }
@@ -92,7 +91,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account.put_block(&container, &blob, block_id, bytes).await.map_err(|error| fault(&error))
+            judged(account.put_block(&container, &blob, block_id, bytes).await)
         })
     }
 
@@ -105,10 +104,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account
-                .put_block_list(&container, &blob, block_ids, CONTENT_TYPE)
-                .await
-                .map_err(|error| fault(&error))
+            judged(account.put_block_list(&container, &blob, block_ids, CONTENT_TYPE).await)
         })
     }
 
@@ -116,7 +112,7 @@ impl FileStorage for ForeignStorage {
         Box::pin(async move {
             let Opened { address, container, blob } = Opened::new(at, blob)?;
             let account = Account::new(&address, &self.requests, &self.clock);
-            account.delete(&container, &blob).await.map_err(|error| fault(&error))
+            judged(account.delete(&container, &blob).await)
         })
     }
 }
@@ -137,12 +133,11 @@ impl Opened {
 }
 
 /// What an account says that is overloaded or ill is worth another try, as silence is.
-fn fault(error: &DeliveryError) -> ContainerFault {
-    let text = error.to_string();
-    match error {
-        DeliveryError::Refused { status, .. } if *status < 500 && *status != 429 => {
-            ContainerFault::Refused(text)
+fn judged<T>(done: Result<T, DeliveryError>) -> Result<T, ContainerFault> {
+    done.map_err(|error| match error {
+        DeliveryError::Refused { status, .. } if status < 500 && status != 429 => {
+            ContainerFault::Refused(error.to_string())
         }
-        _ => ContainerFault::Unreachable(text),
-    }
+        _ => ContainerFault::Unreachable(error.to_string()),
+    })
 }

@@ -3,6 +3,7 @@
 //! change of a configuration (`walk`). `metrics` counts, `apply_now` brings a content to one device without one.
 
 mod apply_now;
+mod input;
 mod known;
 mod metrics;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use base::json::Object;
 use base::{IfMatch, Meter, caps};
 use store::{Batch, CommitError, Counter, Key, Scan, Stored, retry_on_conflict};
 
+pub use self::input::{ConfigurationInput, ContentInput};
 pub(crate) use self::known::{Fence, Gate};
 use self::metrics::Metrics;
 use self::record::configuration_key;

@@ -111,7 +111,7 @@ impl Hub {
                 (self.clone(), caller.clone(), items[at].clone(), repeated[at]);
             async move { hub.update_one(&caller, &item, is_repeated).await.err() }
         };
-        let outcomes = self.in_waves(&waves(items), work).await?;
+        let outcomes = self.in_waves(&waves(items.iter().map(BulkItem::touched)), work).await?;
         let failure = |(at, error): (usize, Option<Error>)| {
             let BulkItem { device_id, module_id, .. } = items[at].clone();
             error.map(|error| BulkFailure { device_id, module_id, error })
@@ -178,26 +178,24 @@ fn repeated(items: &[BulkItem]) -> Vec<bool> {
     items.iter().map(|item| !seen.insert((&item.device_id, &item.module_id))).collect()
 }
 
-/// Places of items in the order in which they are done: each one behind those before it that are about the same device, a module of
-/// it, or the device that it is below.
-pub(crate) fn waves(items: &[BulkItem]) -> Vec<Vec<usize>> {
+/// Places of items in the order in which they are done: each one behind those before it that touch something that it touches.
+pub(crate) fn waves(items: impl Iterator<Item = Vec<String>>) -> Vec<Vec<usize>> {
     let (mut last, mut waves): (HashMap<String, usize>, Vec<Vec<usize>>) = (HashMap::new(), Vec::new());
-    for (at, item) in items.iter().enumerate() {
-        let touched = item.touched();
-        let before = touched.iter().filter_map(|device_id| last.get(device_id)).max();
+    for (at, touched) in items.enumerate() {
+        let before = touched.iter().filter_map(|name| last.get(name)).max();
         let wave = before.map_or(0, |wave| wave + 1);
         if wave == waves.len() {
             waves.push(Vec::new());
         }
         waves[wave].push(at);
-        last.extend(touched.into_iter().map(|device_id| (device_id, wave)));
+        last.extend(touched.into_iter().map(|name| (name, wave)));
     }
     waves
 }
 
 impl BulkItem {
-    /// The device, and those whose scopes it names.
-    fn touched(&self) -> Vec<String> {
+    /// What a write of it may change or rests on: the device, also of a module, and those that it is below.
+    pub(crate) fn touched(&self) -> Vec<String> {
         let mut touched = vec![self.device_id.clone()];
         if let Ok(Change::Write(draft, _)) = &self.change
             && let Draft::Device(spec) = &**draft
@@ -242,7 +240,7 @@ mod tests {
             module("a"),
             item("b", None),
         ];
-        assert_eq!(waves(&items), [vec![0, 1, 4], vec![2, 3], vec![5, 6]]);
-        assert!(waves(&[]).is_empty());
+        assert_eq!(waves(items.iter().map(BulkItem::touched)), [vec![0, 1, 4], vec![2, 3], vec![5, 6]]);
+        assert!(waves(std::iter::empty()).is_empty());
     }
 }

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use base::IfMatch;
-use base::json::Object;
 use base::reading::{self, Reading};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::configuration::{ConfigurationId, ConfigurationSpec, ConfigurationView, Content, ContentSpec};
+use crate::configuration::{
+    ConfigurationId, ConfigurationInput, ConfigurationSpec, ConfigurationView, Content,
+};
 use crate::device::ImportMode;
 use crate::error::Error;
 
@@ -47,32 +48,12 @@ fn body(view: &ConfigurationView) -> Value {
     })
 }
 
+/// What a line says beside its configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Input {
-    id: Option<String>,
-    schema_version: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    content: Option<ContentInput>,
-    target_condition: Option<String>,
-    priority: Option<i32>,
-    metrics: Option<MetricsInput>,
+struct Asked {
     etag: Option<String>,
     import_mode: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the service's names")]
-struct ContentInput {
-    device_content: Option<Object>,
-    module_content: Option<Object>,
-    modules_content: Option<Object>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct MetricsInput {
-    queries: Option<BTreeMap<String, String>>,
 }
 
 /// A line as it was read; whether its id is one is judged when it is done.
@@ -80,7 +61,8 @@ struct MetricsInput {
 pub(super) struct ConfigurationLine {
     pub(super) id: String,
     mode: ImportMode,
-    input: Input,
+    etag: Option<String>,
+    input: ConfigurationInput,
 }
 
 /// What is done with a line.
@@ -92,15 +74,17 @@ pub(super) enum Plan {
 impl ConfigurationLine {
     pub(super) fn read(text: &[u8]) -> Result<Self, Error> {
         let wrong = Error::DeserializationError;
-        let input: Input = reading::read(text, Reading::Tolerant).map_err(|why| wrong(why.to_string()))?;
+        let unreadable = |why: reading::Unreadable| wrong(why.to_string());
+        let input: ConfigurationInput = reading::read(text, Reading::Tolerant).map_err(unreadable)?;
+        let Asked { etag, import_mode } = reading::read(text, Reading::Tolerant).map_err(unreadable)?;
         let id = input.id.clone().ok_or_else(|| wrong("id is missing".to_owned()))?;
-        let mode = match input.import_mode.as_deref() {
+        let mode = match import_mode.as_deref() {
             None => ImportMode::CreateOrUpdate,
             Some(mode) => {
                 ImportMode::parse(mode).ok_or_else(|| wrong(format!("'{mode}' is not an importMode")))?
             }
         };
-        Ok(Self { id, mode, input })
+        Ok(Self { id, mode, etag, input })
     }
 }
 
@@ -108,7 +92,7 @@ impl ConfigurationLine {
 pub(super) fn plan(line: &ConfigurationLine, is_there: bool) -> Result<Plan, Error> {
     let id: ConfigurationId =
         line.id.parse().map_err(|error: base::ids::InvalidId| Error::invalid(error.to_string()))?;
-    let tag = || match IfMatch::parse(line.input.etag.as_deref()) {
+    let tag = || match IfMatch::parse(line.etag.as_deref()) {
         IfMatch::Absent => Err(Error::ArgumentNull("ETag")),
         tag => Ok(tag),
     };
@@ -125,20 +109,5 @@ pub(super) fn plan(line: &ConfigurationLine, is_there: bool) -> Result<Plan, Err
             return Err(Error::invalid("A configuration has no twin."));
         }
     };
-    let input = line.input.clone();
-    let content = input.content.unwrap_or_default();
-    let spec = ConfigurationSpec {
-        id,
-        schema_version: input.schema_version,
-        labels: input.labels,
-        content: ContentSpec {
-            device: content.device_content,
-            module: content.module_content,
-            modules: content.modules_content,
-        },
-        target_condition: input.target_condition,
-        priority: input.priority.unwrap_or_default(),
-        metrics: input.metrics.and_then(|metrics| metrics.queries).unwrap_or_default(),
-    };
-    Ok(Plan::Put(Box::new(spec), if_match))
+    Ok(Plan::Put(Box::new(line.input.clone().into_spec(id)), if_match))
 }

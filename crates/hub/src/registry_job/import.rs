@@ -15,7 +15,7 @@ use super::line::{self, Line, TwinChange};
 use super::record::{Action, Before, Stage, UnderWay};
 use super::rules::{self, ERRORS};
 use super::run::{Fault, Part, Run};
-use crate::device::{BulkItem, Change, Draft, waves};
+use crate::device::{Change, Draft, waves};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::identity::identity_key;
@@ -212,21 +212,6 @@ impl Run {
         is_again: bool,
         writes_twins: bool,
     ) -> Result<Vec<Result<(), Error>>, Error> {
-        let nothing = |error: &Error| BulkItem {
-            device_id: String::new(),
-            module_id: None,
-            mode: crate::device::ImportMode::CreateOrUpdate,
-            change: Err(error.clone()),
-        };
-        let identities = lines.iter().map(|line| match line {
-            Read::Identity(Ok(line)) => Some(line.item.clone()),
-            Read::Identity(Err(error)) => Some(nothing(error)),
-            Read::Configuration(_) => None,
-        });
-        let identities = identities.collect::<Option<Vec<_>>>();
-        // Each configuration is felt by every twin: one after another.
-        let waves =
-            identities.map_or_else(|| (0..lines.len()).map(|at| vec![at]).collect(), |all| waves(&all));
         let work = |at: usize| {
             let (hub, line, before) = (self.hub.clone(), lines[at].clone(), before[at].clone());
             async move {
@@ -238,7 +223,7 @@ impl Run {
                 }
             }
         };
-        self.hub.in_waves(&waves, work).await
+        self.hub.in_waves(&waves(lines.iter().map(Read::touched)), work).await
     }
 }
 
@@ -282,6 +267,15 @@ impl Together {
 }
 
 impl Read {
+    /// Whatever touches the same is done one behind the other. Each configuration is felt by every twin.
+    fn touched(&self) -> Vec<String> {
+        match self {
+            Self::Identity(Ok(line)) => line.item.touched(),
+            Self::Configuration(Ok(_)) => vec![String::new()],
+            Self::Identity(Err(_)) | Self::Configuration(Err(_)) => Vec::new(),
+        }
+    }
+
     fn name(&self) -> (&str, Option<&str>) {
         match self {
             Self::Identity(Ok(line)) => (&line.item.device_id, line.item.module_id.as_deref()),

@@ -6,7 +6,7 @@ use access::Permission;
 use base::IfMatch;
 use base::json::Object;
 use hub::configuration::{
-    Configuration, ConfigurationId, ConfigurationSpec, ConfigurationView, Content, ContentSpec, QueryFaults,
+    Configuration, ConfigurationId, ConfigurationInput, ConfigurationView, Content, ContentInput, QueryFaults,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,9 @@ async fn get(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
 }
 
 async fn put(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
-    let spec = body::<ConfigurationInput>(request)?.into_spec(id(request)?)?;
-    Ok(answer(&at.hub.put_configuration(&at.caller, &spec, &if_match(request)).await?))
+    let (sent, id) = (body::<ConfigurationInput>(request)?, id(request)?);
+    check_same("id", sent.id.as_deref(), id.as_str())?;
+    Ok(answer(&at.hub.put_configuration(&at.caller, &sent.into_spec(id), &if_match(request)).await?))
 }
 
 async fn delete(at: &HubAt, request: &Request) -> Result<Response, Refusal> {
@@ -93,61 +94,9 @@ fn if_match(request: &Request) -> IfMatch {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ConfigurationInput {
-    id: Option<String>,
-    schema_version: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    content: Option<ContentInput>,
-    target_condition: Option<String>,
-    priority: Option<i32>,
-    metrics: Option<MetricsInput>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the service's names")]
-struct ContentInput {
-    device_content: Option<Object>,
-    module_content: Option<Object>,
-    modules_content: Option<Object>,
-}
-
-/// What clients send back along with the queries is ours.
-#[derive(Deserialize)]
-struct MetricsInput {
-    queries: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct QueriesInput {
     target_condition: Option<String>,
     custom_metric_queries: Option<BTreeMap<String, String>>,
-}
-
-impl ConfigurationInput {
-    fn into_spec(self, id: ConfigurationId) -> Result<ConfigurationSpec, Refusal> {
-        check_same("id", self.id.as_deref(), id.as_str())?;
-        Ok(ConfigurationSpec {
-            id,
-            schema_version: self.schema_version,
-            labels: self.labels,
-            content: self.content.unwrap_or_default().into_spec(),
-            target_condition: self.target_condition,
-            priority: self.priority.unwrap_or_default(),
-            metrics: self.metrics.and_then(|metrics| metrics.queries).unwrap_or_default(),
-        })
-    }
-}
-
-impl ContentInput {
-    fn into_spec(self) -> ContentSpec {
-        ContentSpec {
-            device: self.device_content,
-            module: self.module_content,
-            modules: self.modules_content,
-        }
-    }
 }
 
 #[derive(Serialize)]
